@@ -1,0 +1,42 @@
+# `make run` and `make test` make the environment themselves and are quick once it stands.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: run test lint format lock clean
+
+run: $(STAMP)
+	exec $(BIN)/twistd -n sockd -c config/sockd.toml
+
+test: $(STAMP)
+	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The versions that set-up takes. Run after a change of the dependencies, or to move to newer ones.
+lock:
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip freeze --exclude-editable | grep -v ' @ ' > constraints.txt
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage dist build
+
+# Reinstalled only when what it depends on has changed. An editable install needs no network by itself;
+# twistd's cache of plugins is written here once, for the folder may be read-only later.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/twistd --help > $(VENV)/twistd-help.txt
+	touch $(STAMP)

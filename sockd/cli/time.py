@@ -1,0 +1,37 @@
+"""`sockd time`: ask a time service."""
+
+from __future__ import annotations
+
+import click
+
+from sockd.cli.address import Address, AddressType, reason
+from sockd.cli.connect import opened
+from sockd.text import printable
+
+LARGEST_ANSWER = 1024
+
+
+@click.command()
+@click.argument("address", type=AddressType())
+@click.argument("format", default="")
+@click.option("--timeout", default=3.0, show_default=True, metavar="SECONDS", help="How long to wait.")
+def time(address: Address, format: str, timeout: float) -> None:  # noqa: A002  # the argument's name in the help
+    """Print the time at the service at ADDRESS, in a strftime FORMAT or in the service's own."""
+    with opened(address) as sock:
+        sock.settimeout(timeout)
+        try:
+            if address.stream:
+                sock.sendall(format.encode() + b"\n")
+                with sock.makefile("rb") as answers:
+                    answer = answers.readline(LARGEST_ANSWER)
+            else:
+                sock.send(format.encode())
+                answer = sock.recv(LARGEST_ANSWER)
+        except OSError as error:
+            raise click.ClickException(f"{address}: {reason(error)}") from None
+    if not answer:
+        raise click.ClickException(f"{address}: closed without an answer")
+    text = printable(answer.decode(errors="backslashreplace").rstrip("\n"))
+    if text.startswith("error:"):
+        raise click.ClickException(f"{address}: {text.removeprefix('error:').strip()}")
+    click.echo(text)

@@ -1,0 +1,261 @@
+"""The shell around a datagram port: reads in bounded batches, and guards what is answered.
+
+A datagram's source is easily forged. So nothing is delivered that must not be answered (well-known and
+our own ports: CVE-1999-0103, CVE-2024-2169), and no more goes back than the service allows for what came.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.internet import interfaces
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import DatagramProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from sockd.plugin import Replies
+from sockd.sockets import BoundSocket
+from sockd.telemetry.events import ServiceEvents
+
+BATCH = 64
+"""Datagrams read in one turn of the reactor, of whatever size: a flood must not starve the others."""
+
+BUFFER_SIZE = 256 * 1024
+"""Bytes. No UDP datagram is longer than 65,507; a UNIX one is bounded by the sender's buffer, 208 KiB."""
+
+FIRST_UNPRIVILEGED_PORT = 1024
+
+MAX_OWED = 65_536
+"""Peers whose unused allowance is kept for a later reply. When it is full new ones get none, so that
+forged sources cannot push out those that are there."""
+
+OWED_PERIOD = 120.0
+"""Seconds for which at least, and at most twice, an unused allowance is kept."""
+
+Address = Any
+"""`(host, port)` over UDP; a path (str), an abstract name (bytes) or None over UNIX sockets."""
+
+
+class Allowances:
+    """What may still be sent to each peer: kept in two halves, the older of which is let go in time.
+
+    Args:
+        seconds: a monotonic clock.
+        capacity: peers that are kept in each half.
+
+    """
+
+    __slots__ = ("_capacity", "_newer", "_older", "_seconds", "_turned")
+
+    def __init__(self, seconds: Callable[[], float], capacity: int = MAX_OWED) -> None:
+        self._seconds = seconds
+        self._capacity = capacity
+        self._newer: dict[Address, int] = {}
+        self._older: dict[Address, int] = {}
+        self._turned = seconds()
+
+    def grant(self, peer: Address, size: int, most: int) -> None:
+        """Let `size` more bytes be sent to `peer`, `most` at most in all."""
+        self._turn()
+        held = self._newer.pop(peer, None)
+        if held is None:
+            held = self._older.pop(peer, 0)
+        if held or len(self._newer) < self._capacity:
+            self._newer[peer] = min(held + size, most)
+
+    def spend(self, peer: Address, size: int) -> bool:
+        """Whether `size` bytes may be sent to `peer`; if so they are spent."""
+        self._turn()
+        half = self._newer if peer in self._newer else self._older
+        held = half.get(peer, -1)
+        if held < size:
+            return False
+        half[peer] = held - size
+        return True
+
+    def _turn(self) -> None:
+        now = self._seconds()
+        if now - self._turned >= OWED_PERIOD:
+            fresh = now - self._turned < 2 * OWED_PERIOD
+            self._older = self._newer if fresh else {}
+            self._newer = {}
+            self._turned = now
+
+
+@implementer(
+    interfaces.IListeningPort,
+    interfaces.IUDPTransport,
+    interfaces.IReadDescriptor,
+    interfaces.ISystemHandle,
+    interfaces.ILoggingContext,
+)
+class DatagramPort:
+    """One open datagram port: the reactor's reader and the plugin's transport.
+
+    Args:
+        bound: the open socket, read from its own descriptor.
+        protocol: the plugin's.
+        replies: what may be sent back.
+        own_ports: ports that this daemon receives datagrams on; shared by all, filled as they open.
+        events: told about everything that happens.
+        reactor: watches the socket.
+
+    """
+
+    def __init__(
+        self,
+        bound: BoundSocket,
+        protocol: DatagramProtocol,
+        replies: Replies,
+        own_ports: set[int],
+        events: ServiceEvents,
+        reactor: Any,
+    ) -> None:
+        self.socket = bound.socket
+        self._protocol = protocol
+        self._replies = replies
+        self._events = events
+        self._reactor = reactor
+        self._own_ports = own_ports
+        self._unix = self.socket.family == socket.AF_UNIX
+        self._buffer = memoryview(bytearray(BUFFER_SIZE))
+        self._allowances = Allowances(reactor.seconds)
+        self._most_owed = max(16 * replies.floor, BUFFER_SIZE)
+        self._peer: Address = None  # of the datagram that is being delivered
+        self._allowance = -1  # bytes that may still go to it; -1 while none is being delivered
+
+    # The port, as the reactor sees it.
+
+    def startListening(self) -> None:
+        """Open it to peers."""
+        if not self._unix:
+            self._own_ports.add(self.socket.getsockname()[1])
+        try:
+            self._protocol.makeConnection(self)
+        except BaseException:  # the port lives, whatever a plugin raises
+            self._events.plugin_fault("startProtocol", Failure())
+        self._reactor.addReader(self)
+
+    def stopListening(self) -> Deferred[None] | None:
+        """Read no more; the socket itself belongs to whoever opened it."""
+        self._reactor.removeReader(self)
+        try:
+            self._protocol.doStop()
+        except BaseException:
+            self._events.plugin_fault("stopProtocol", Failure())
+        return None
+
+    def fileno(self) -> int:
+        """The descriptor that the reactor watches."""
+        return self.socket.fileno()
+
+    def doRead(self) -> None:
+        """Deliver what has arrived, a batch at most."""
+        receive, buffer = self.socket.recvfrom_into, self._buffer
+        for _ in range(BATCH):
+            try:
+                size, address = receive(buffer, BUFFER_SIZE, socket.MSG_TRUNC)
+            except BlockingIOError:
+                return
+            except OSError as error:  # the answer to something that was sent before; the port lives
+                self._events.dropped(None, _errno_name(error))
+                continue
+            if size > BUFFER_SIZE:
+                self._events.dropped(address, "too large")
+                continue
+            if not self._unix:
+                port = address[1]
+                if port < FIRST_UNPRIVILEGED_PORT:
+                    self._events.dropped(address, "privileged port")
+                    continue
+                if port in self._own_ports:
+                    self._events.dropped(address, "own port")
+                    continue
+                address = address[:2]  # without IPv6 flow and scope, which the host carries if it needs one
+            self._deliver(bytes(buffer[:size]), address)
+
+    def _deliver(self, datagram: bytes, address: Address) -> None:
+        replies = self._replies
+        allowance = max(replies.floor, int(len(datagram) * replies.factor))
+        if replies.unasked:
+            self._allowances.grant(address, allowance, self._most_owed)
+        else:
+            self._peer, self._allowance = address, allowance
+        try:
+            self._protocol.datagramReceived(datagram, address)
+        except BaseException:  # the port lives, whatever a plugin raises
+            self._events.plugin_fault("datagramReceived", Failure(), address)
+        if self._allowance == allowance and allowance > 0:  # not answered yet, perhaps it will be later
+            self._allowances.grant(address, allowance, self._most_owed)
+        self._allowance = -1
+
+    def connectionLost(self, reason: Failure) -> None:  # noqa: ARG002  # as IReadDescriptor has it
+        """The reactor found the descriptor broken."""
+        self._events.dropped(None, "port lost")
+
+    def logPrefix(self) -> str:
+        """What Twisted's log calls it."""
+        return type(self._protocol).__name__
+
+    # The plugin's transport.
+
+    def write(self, datagram: bytes, addr: Address = None) -> None:
+        """Send a reply, if the guard allows it."""
+        size = len(datagram)
+        if self._allowance >= 0 and addr == self._peer:
+            if size > self._allowance:
+                self._events.dropped(addr, "reply too large")
+                return
+            self._allowance -= size
+        elif not self._allowances.spend(addr, size):
+            self._events.dropped(addr, "reply not owed")
+            return
+        if addr is None:
+            self._events.dropped(addr, "no return address")
+            return
+        try:
+            self.socket.sendto(datagram, addr)
+        except OSError as error:  # a reply that cannot be sent is lost, as any datagram may be
+            self._events.dropped(addr, _errno_name(error))
+
+    def writeSequence(self, seq: Iterable[bytes], addr: Address) -> None:
+        """Send one reply made of pieces."""
+        self.write(b"".join(seq), addr)
+
+    def getHost(self) -> Any:
+        """The port's own address."""
+        name = self.socket.getsockname()
+        if self._unix:
+            return UNIXAddress(name)
+        kind = IPv6Address if self.socket.family == socket.AF_INET6 else IPv4Address
+        return kind("UDP", *name[:2])
+
+    def getHandle(self) -> socket.socket:
+        """The socket."""
+        return self.socket
+
+    def connect(self, host: str, port: int) -> None:  # noqa: ARG002  # as IUDPTransport has it
+        """Not for a server's port.
+
+        Raises:
+            RuntimeError: always.
+
+        """
+        raise RuntimeError("a port that serves many peers cannot be connected to one")
+
+    def setBroadcastAllowed(self, enabled: bool) -> None:
+        """Whether replies may go to broadcast addresses."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, enabled)
+
+    def getBroadcastAllowed(self) -> bool:
+        """Whether replies may go to broadcast addresses."""
+        return bool(self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST))
+
+
+def _errno_name(error: OSError) -> str:
+    return errno.errorcode.get(error.errno or 0, type(error).__name__)

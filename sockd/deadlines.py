@@ -1,0 +1,81 @@
+"""Deadlines of many connections on one timer."""
+
+from __future__ import annotations
+
+import heapq
+from math import floor
+from typing import Protocol
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+TICK = 0.1
+"""Seconds. How late a deadline may be noticed; all that fall into one tick share a timer."""
+
+
+class Timed(Protocol):
+    """What has a deadline."""
+
+    tick: int
+    """The tick it waits for; 0 while it waits for none. Written by `Deadlines` alone."""
+
+    def deadline_passed(self) -> None:
+        """Called once, at most a tick after the deadline."""
+
+
+class Deadlines:
+    """One deadline for each of many things, without a timer object for each.
+
+    Setting, moving and clearing cost a set operation. What is cleared is let go at once.
+
+    Args:
+        clock: its seconds should be monotonic: on a wall clock a step would fire or freeze every deadline.
+
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._waiting: dict[int, set[Timed]] = {}
+        self._ticks: list[int] = []  # heap of the keys of _waiting
+        self._timer: IDelayedCall | None = None
+
+    def set(self, timed: Timed, seconds: float) -> None:
+        """Let `timed` know in `seconds`; replaces a deadline that it had."""
+        self.clear(timed)
+        # Always a later tick than the one being swept.
+        timed.tick = tick = floor((self._clock.seconds() + seconds) / TICK) + 1
+        waiting = self._waiting.get(tick)
+        if waiting is None:
+            self._waiting[tick] = {timed}
+            heapq.heappush(self._ticks, tick)
+            if self._ticks[0] == tick:
+                self._wait()
+        else:
+            waiting.add(timed)
+
+    def clear(self, timed: Timed) -> None:
+        """Forget the deadline of `timed`, if it has one."""
+        if timed.tick:
+            self._waiting[timed.tick].discard(timed)
+            timed.tick = 0
+
+    def _wait(self) -> None:
+        """Set the timer for the earliest tick."""
+        if self._timer is not None:
+            self._timer.cancel()
+        delay = max(0.0, self._ticks[0] * TICK - self._clock.seconds())
+        self._timer = self._clock.callLater(delay, self._sweep)
+
+    def _sweep(self) -> None:
+        self._timer = None
+        now = self._clock.seconds()
+        # A tick is due when its moment has come, give or take a rounding of the division above.
+        while self._ticks and self._ticks[0] * TICK <= now + TICK / 1000:
+            tick = heapq.heappop(self._ticks)
+            waiting = self._waiting[tick]
+            while waiting:
+                timed = waiting.pop()
+                timed.tick = 0
+                timed.deadline_passed()
+            del self._waiting[tick]
+        if self._ticks:
+            self._wait()

@@ -1,0 +1,79 @@
+"""Finds the class behind a plugin's name, and checks that it keeps the contract."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint, entry_points
+from pkgutil import resolve_name
+
+from zope.interface.exceptions import Invalid
+from zope.interface.verify import verifyClass
+
+from sockd.errors import PluginError, raised_at
+from sockd.plugin import IDatagramPlugin, IStreamPlugin, Plugin
+
+GROUP = "sockd.plugins"
+"""The entry points that name plugins."""
+
+
+def find(name: str) -> type[Plugin]:
+    """The plugin called `name`: an entry point of the group `sockd.plugins`, or `module:Class`.
+
+    Raises:
+        PluginError: there is none, it cannot be imported, or it breaks the contract.
+
+    """
+    if ":" in name:
+        return _load(name, name)
+    for entry in installed():
+        if entry.name == name:
+            return _load(name, entry.value)
+    known = sorted(entry.name for entry in installed())
+    nearest = difflib.get_close_matches(name, known, n=1)
+    meant = f"did you mean '{nearest[0]}'? " if nearest else ""
+    raise PluginError(
+        f"no plugin '{name}' is installed; {meant}known: {', '.join(known)};"
+        " a class that is no entry point is written module:Class"
+    )
+
+
+def installed() -> Iterator[EntryPoint]:
+    """Every entry point of the group, sorted by name; nothing is imported."""
+    return iter(sorted(entry_points(group=GROUP), key=lambda entry: entry.name))
+
+
+def _load(name: str, target: str) -> type[Plugin]:
+    try:
+        found = resolve_name(target)
+    except Exception as error:  # a module may raise anything while it is imported
+        raise PluginError(
+            f"plugin '{name}' cannot be imported: {type(error).__name__}: {error}{raised_at(error)}"
+        ) from error
+    return _check(name, target, found)
+
+
+def _check(name: str, target: str, found: object) -> type[Plugin]:
+    if not (isinstance(found, type) and issubclass(found, Plugin)):
+        raise PluginError(
+            f"plugin '{name}' ({target}) is {_article(found)}, expected a subclass of sockd.plugin.Plugin"
+        )
+    interfaces = [face for face in (IStreamPlugin, IDatagramPlugin) if face.implementedBy(found)]
+    if not interfaces:
+        raise PluginError(
+            f"plugin '{name}' ({target}) serves nothing: mark the class with"
+            " @implementer(IStreamPlugin), @implementer(IDatagramPlugin) or both"
+        )
+    for interface in interfaces:
+        try:
+            verifyClass(interface, found)
+        except Invalid as error:
+            reason = " ".join(str(error).split())
+            raise PluginError(f"plugin '{name}' ({target}) breaks the contract: {reason}") from error
+    if not found.protocols:
+        raise PluginError(f"plugin '{name}' ({target}) names no protocol: 'protocols' is empty")
+    return found
+
+
+def _article(found: object) -> str:
+    return f"the class {found.__qualname__}" if isinstance(found, type) else f"a {type(found).__name__}"

@@ -1,0 +1,278 @@
+r"""Endpoint description strings as values. Nothing is opened here.
+
+The grammar is that of Twisted's endpoint strings, with datagrams in the same form:
+
+    tcp:PORT[:interface=ADDRESS][:backlog=N]     tcp6: likewise
+    udp:PORT[:interface=ADDRESS]                 udp6: likewise
+    unix:PATH[:mode=OCTAL][:backlog=N]           stream
+    unixgram:PATH[:mode=OCTAL]                   datagram
+
+A colon within a value is written `\:`, or the value stands in brackets: `interface=[::1]`. A `=` in a
+path without `path=` before it is written `\=`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from sockd.errors import ValueFault
+
+DEFAULT_UNIX_MODE = 0o600
+"""Only the daemon's own user, until the endpoint says otherwise."""
+
+MAX_UNIX_PATH = 107
+"""Bytes that fit into `sun_path` beside its terminating NUL (Linux, unix(7))."""
+
+MAX_BACKLOG = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class InetEndpoint:
+    """A TCP or UDP port. `interface` is an address, never a name; an empty one means every address."""
+
+    scheme: Literal["tcp", "tcp6", "udp", "udp6"]
+    port: int
+    interface: str = ""
+    backlog: int | None = None
+
+    @property
+    def stream(self) -> bool:
+        """Whether the endpoint takes connections rather than datagrams."""
+        return self.scheme.startswith("tcp")
+
+    @property
+    def ipv6(self) -> bool:
+        """Whether the port is one of IPv6."""
+        return self.scheme.endswith("6") or ":" in self.interface
+
+    def __str__(self) -> str:
+        interface = f"[{self.interface}]" if ":" in self.interface else self.interface
+        return f"{self.scheme}:{self.port}" + (f":interface={interface}" if interface else "")
+
+
+@dataclass(frozen=True, slots=True)
+class UnixEndpoint:
+    """A UNIX socket in the file system, of the given permissions."""
+
+    scheme: Literal["unix", "unixgram"]
+    path: Path
+    mode: int = DEFAULT_UNIX_MODE
+    backlog: int | None = None
+
+    @property
+    def stream(self) -> bool:
+        """Whether the endpoint takes connections rather than datagrams."""
+        return self.scheme == "unix"
+
+    def __str__(self) -> str:
+        path = _ESCAPED.sub(r"\\\g<0>", str(self.path))
+        return f"{self.scheme}:{path}"
+
+
+Endpoint = InetEndpoint | UnixEndpoint
+
+_ESCAPED = re.compile(r"[\\:=\[]")
+"""What would mean something else in a path."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One field between colons: its text without escapes, and where its value begins in the string."""
+
+    key: str
+    value: str
+    offset: int
+    key_offset: int
+
+
+def parse(text: str) -> Endpoint:
+    """Read an endpoint description string.
+
+    Raises:
+        ValueFault: the text is no endpoint; says where in the text.
+
+    """
+    scheme, *fields = _split(text)
+    build = _SCHEMES.get(scheme.value)
+    if build is None:
+        raise ValueFault(
+            "an endpoint such as tcp:7007, udp:7007 or unix:run/echo.sock",
+            f"the kind {scheme.value!r}" if fields else repr(text),
+            length=len(scheme.value),
+            nearest=_nearest(scheme.value, _SCHEMES) if fields else None,
+        )
+    return build(scheme.value, fields)
+
+
+def resolve(endpoint: Endpoint, folder: Path) -> Endpoint:
+    """The same endpoint with a relative path counted from `folder`.
+
+    Raises:
+        ValueFault: the whole path is too long for a socket.
+
+    """
+    if isinstance(endpoint, InetEndpoint):
+        return endpoint
+    return replace(endpoint, path=_short_enough(Path(folder, endpoint.path)))
+
+
+def _split(text: str) -> list[_Part]:
+    """Cut at each colon that is neither escaped nor in brackets."""
+    parts: list[_Part] = []
+    for start, characters in _fields(text):
+        value = "".join(character for _, character in characters)
+        # An escaped character is found at its backslash, so this is a `=` that was not escaped.
+        equals = next((at for at, (offset, _) in enumerate(characters) if text[offset] == "="), None)
+        if equals is None or not parts:
+            parts.append(_Part("", value, start, start))
+            continue
+        key, rest = value[:equals], value[equals + 1 :]
+        offset = characters[equals][0] + 1
+        if rest.startswith("[") and rest.endswith("]"):
+            rest, offset = rest[1:-1], offset + 1
+        parts.append(_Part(key, rest, offset, start))
+    return parts
+
+
+def _fields(text: str) -> Iterator[tuple[int, list[tuple[int, str]]]]:
+    """Yield each field's start and its characters with their offsets, escapes resolved."""
+    start, field, in_brackets, escaped = 0, list[tuple[int, str]](), False, False
+    for offset, character in enumerate(text):
+        if escaped:
+            field.append((offset - 1, character))
+            escaped = False
+        elif character == "\\":
+            escaped = True
+        elif character == ":" and not in_brackets:
+            yield start, field
+            start, field = offset + 1, []
+        else:
+            in_brackets = character == "[" or (in_brackets and character != "]")
+            field.append((offset, character))
+    if escaped:
+        raise ValueFault("a character after the backslash", "the end", offset=len(text) - 1)
+    yield start, field
+
+
+def _inet(scheme: str, fields: list[_Part]) -> InetEndpoint:
+    keys = ("port", "interface", "backlog") if scheme.startswith("tcp") else ("port", "interface")
+    values = _named(scheme, fields, keys)
+    port = _number(values["port"], 0, 65535, "a port from 0 to 65535")
+    interface = values.get("interface")
+    return InetEndpoint(
+        scheme,  # type: ignore[arg-type]  # one of _SCHEMES
+        port,
+        _address(interface, ipv6_only=scheme.endswith("6")) if interface else "",
+        _backlog(values),
+    )
+
+
+def _unix(scheme: str, fields: list[_Part]) -> UnixEndpoint:
+    keys = ("path", "mode", "backlog") if scheme == "unix" else ("path", "mode")
+    values = _named(scheme, fields, keys)
+    path = values["path"]
+    if not path.value or "\0" in path.value:
+        raise ValueFault("a path", repr(path.value), offset=path.offset)
+    mode = values.get("mode")
+    return UnixEndpoint(
+        scheme,  # type: ignore[arg-type]  # one of _SCHEMES
+        _short_enough(Path(path.value), path.offset),
+        _mode(mode) if mode else DEFAULT_UNIX_MODE,
+        _backlog(values),
+    )
+
+
+def _short_enough(path: Path, offset: int = 0) -> Path:
+    length = len(os.fsencode(path))
+    if length > MAX_UNIX_PATH:
+        raise ValueFault(f"a path of at most {MAX_UNIX_PATH} bytes", f"{length}: {path}", offset=offset)
+    return path
+
+
+_SCHEMES: Mapping[str, Callable[[str, list[_Part]], Endpoint]] = {
+    "tcp": _inet,
+    "tcp6": _inet,
+    "udp": _inet,
+    "udp6": _inet,
+    "unix": _unix,
+    "unixgram": _unix,
+}
+
+
+def _named(scheme: str, fields: list[_Part], keys: tuple[str, ...]) -> dict[str, _Part]:
+    """Give each field its key: the first is positional, the others say theirs."""
+    first, *others = fields or [_Part("", "", len(scheme), len(scheme))]
+    if first.key and first.key != keys[0]:
+        # As in Twisted's grammar the first field may be named too; any other name is misplaced.
+        raise ValueFault(f"{scheme}:{keys[0].upper()}", repr(first.key), offset=first.key_offset)
+    values = {keys[0]: first}
+    for part in others:
+        if not part.key and "interface" in values:
+            colon = part.key_offset - 1
+            raise ValueFault(
+                "an IPv6 address in brackets: interface=[::1]", "a colon", offset=colon, length=1
+            )
+        if part.key not in keys:
+            known = ", ".join(f"{key}=" for key in keys[1:])
+            raise ValueFault(
+                f"one of {known}",
+                repr(part.key or part.value),
+                offset=part.key_offset,
+                length=len(part.key or part.value),
+                nearest=_nearest(part.key, keys),
+            )
+        if part.key in values:
+            raise ValueFault(f"{part.key}= once", "it again", offset=part.key_offset, length=len(part.key))
+        values[part.key] = part
+    return values
+
+
+def _number(part: _Part, low: int, high: int, expected: str, base: int = 10) -> int:
+    digits = part.value
+    # int() would also take signs, blanks, underscores and digits of other scripts.
+    valid = digits.isascii() and digits.isalnum()
+    try:
+        number = int(digits, base) if valid else -1
+    except ValueError:
+        number = -1
+    if not low <= number <= high:
+        raise ValueFault(expected, repr(digits), offset=part.offset, length=len(digits))
+    return number
+
+
+def _backlog(values: dict[str, _Part]) -> int | None:
+    part = values.get("backlog")
+    return _number(part, 1, MAX_BACKLOG, f"a backlog from 1 to {MAX_BACKLOG}") if part else None
+
+
+def _mode(part: _Part) -> int:
+    return _number(part, 0, 0o777, "permissions in octal, such as 600", base=8)
+
+
+def _address(part: _Part, *, ipv6_only: bool) -> str:
+    expected = "an IPv6 address" if ipv6_only else "an IPv4 or IPv6 address"
+    try:
+        address = ipaddress.ip_address(part.value)
+    except ValueError:
+        address = None
+    if address is None or (ipv6_only and address.version == 4):
+        local = "::1" if ipv6_only else "127.0.0.1"
+        raise ValueFault(
+            expected,
+            repr(part.value),
+            offset=part.offset,
+            length=len(part.value),
+            nearest=local if part.value == "localhost" else None,
+        )
+    return str(address)
+
+
+def _nearest(word: str, known: Mapping[str, object] | tuple[str, ...]) -> str | None:
+    return next(iter(difflib.get_close_matches(word, known, n=1)), None)

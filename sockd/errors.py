@@ -1,0 +1,90 @@
+"""The errors of sockd, named by who has to act on them."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_OWN_FOLDER = str(Path(__file__).parent)
+
+
+class ValueFault(ValueError):  # noqa: N818  # the word of the whole project for what is wrong in a file
+    """A value is not what its key takes. Whoever knows the file turns it into a located `Fault`.
+
+    Args:
+        expected: what the value should have been, as a phrase: `a port from 0 to 65535`.
+        found: what stood there instead, as it is to be shown.
+        offset: where in the value's text the fault begins, in characters.
+        length: how many characters it covers; 0 means up to the end.
+        nearest: the valid word that was probably meant.
+
+    """
+
+    def __init__(
+        self, expected: str, found: str, *, offset: int = 0, length: int = 0, nearest: str | None = None
+    ) -> None:
+        super().__init__(f"expected {expected}, found {found}")
+        self.expected = expected
+        self.found = found
+        self.offset = offset
+        self.length = length
+        self.nearest = nearest
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong in a configuration, at its place.
+
+    Lines and columns count from 1; `length` is the number of characters the caret line covers.
+    """
+
+    message: str
+    file: str = ""
+    line: int = 0
+    column: int = 0
+    length: int = 1
+    source: str = ""
+    expected: str = ""
+    found: str = ""
+    nearest: str | None = None
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. The operator acts: every fault that was found is in `faults`."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__(f"{len(faults)} fault{'s' * (len(faults) != 1)} in the configuration")
+        self.faults = tuple(faults)
+
+
+class PluginError(Exception):
+    """A plugin cannot be imported, breaks its contract or fails. Its author acts."""
+
+
+class BindError(Exception):
+    """An endpoint cannot be opened: the machine says no.
+
+    Args:
+        endpoint: the endpoint as it was written.
+        reason: why, in words.
+        service: the service that asked for it, where it is known.
+
+    """
+
+    def __init__(self, endpoint: str, reason: str, service: str = "") -> None:
+        owner = f"service '{service}': " if service else ""
+        super().__init__(f"{owner}cannot listen on {endpoint}: {reason}")
+        self.endpoint = endpoint
+        self.reason = reason
+        self.service = service
+
+
+def raised_at(error: BaseException) -> str:
+    """Where a plugin's exception was raised, as ` (FILE, line N)`; empty if that was not in a plugin."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        own = frame.filename.startswith(_OWN_FOLDER)
+        if not own and "importlib" not in frame.filename and not frame.filename.endswith("pkgutil.py"):
+            return f" ({frame.filename}, line {frame.lineno})"
+    return ""

@@ -1,0 +1,113 @@
+"""The plugin contract: what a plugin gives to sockd, and what it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+from twisted.internet.interfaces import IProtocolFactory, IReactorTime
+from twisted.internet.protocol import DatagramProtocol
+from twisted.logger import Logger
+from zope.interface import Attribute, Interface
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a plugin may use of the daemon, and nothing else.
+
+    Attributes:
+        service: the service's name, as in `[service.NAME]`.
+        clock: the reactor's clock, for `callLater` and `seconds`; its seconds are monotonic, not a date.
+        logger: writes events under the service's name.
+        state_dir: a folder of the service's own, which exists only once the plugin makes it.
+
+    """
+
+    service: str
+    clock: IReactorTime
+    logger: Logger
+    state_dir: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Replies:
+    """How much a datagram service may send to an address, measured against what came from there.
+
+    A sender's address is easily forged, so a service that answers with more than it was sent helps to
+    flood others. The guard lets `max(floor, factor * size of the datagram)` bytes go back for each
+    datagram; what is larger is dropped and counted.
+
+    Attributes:
+        factor: bytes of reply for each byte received.
+        floor: bytes of reply that are always fine, in bytes.
+        unasked: whether the service also writes to a peer while it serves another one, as a chat does.
+            What a peer has not used of its allowance is then kept for later.
+
+    """
+
+    factor: float = 1.0
+    floor: int = 0
+    unasked: bool = False
+
+
+class Plugin(BaseModel):
+    """What a plugin derives from: its fields are the service's options, its docstring is their help.
+
+    There is one instance for each configured service, shared by its listeners. It is frozen; what it
+    keeps while it runs belongs into private attributes (`pydantic.PrivateAttr`). It also provides
+    `IStreamPlugin`, `IDatagramPlugin` or both.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(Replies,))
+
+    protocols: ClassVar[tuple[str, ...]] = ("default",)
+    """Names that a listener's `protocol` may have; the first is the default."""
+
+    def start(self, context: Context) -> Awaitable[None] | None:
+        """Called before the first listener opens to peers; a failure stops the start."""
+
+    def drain(self) -> None:
+        """The end is near: accepting has stopped, what is open should come to its end."""
+
+    def stop(self) -> Awaitable[None] | None:
+        """Called when the last connection is gone or the deadline has passed."""
+
+
+class IStreamPlugin(Interface):
+    """Serves connections: TCP, UNIX stream sockets, and TLS over either."""
+
+    def stream_factory(protocol: str, context: Context) -> IProtocolFactory:  # noqa: N805
+        """The factory that builds the Twisted protocol for each connection of one listener.
+
+        Args:
+            protocol: one of the plugin's `protocols`.
+            context: what the plugin may use.
+
+        """
+
+
+class IDatagramPlugin(Interface):
+    """Serves datagrams: UDP and UNIX datagram sockets."""
+
+    replies: Replies = Attribute("What may be sent back; see `Replies`.")
+
+    def datagram_protocol(protocol: str, context: Context) -> DatagramProtocol:  # noqa: N805
+        """The Twisted datagram protocol of one listener.
+
+        Args:
+            protocol: one of the plugin's `protocols`.
+            context: what the plugin may use.
+
+        """
+
+
+def _from_config_folder(path: Path, info: ValidationInfo) -> Path:
+    folder: Any = (info.context or {}).get("folder")
+    return Path(folder, path) if folder is not None else path
+
+
+ConfigPath = Annotated[Path, AfterValidator(_from_config_folder)]
+"""A path among a plugin's options: a relative one counts from the folder of the file it is written in."""

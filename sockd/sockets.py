@@ -1,0 +1,230 @@
+"""Opens the sockets of endpoints, and gives them to a reactor. Knows no plugin.
+
+sockd opens every socket itself and lets the reactor adopt it: Twisted's own ports shut a listening
+socket down for every process that shares it, give UNIX sockets to the whole world, and unlink paths
+that are no longer theirs.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from twisted.internet import interfaces, tcp, unix
+from twisted.internet.protocol import Factory
+from typing_extensions import override
+
+from sockd.config import SocketOptions
+from sockd.endpoint import Endpoint, InetEndpoint, UnixEndpoint
+from sockd.errors import BindError
+
+DEFAULT_BACKLOG = 1024
+"""Connections that wait to be accepted; Twisted's 50 overflow in a burst. The kernel caps it at somaxconn."""
+
+KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES = 60, 10, 6
+"""A vanished peer is noticed after two minutes instead of the kernel's two hours. Seconds, seconds, count."""
+
+FOLDER_MODE = 0o755
+"""Of folders made for UNIX sockets; who may connect is decided by the socket's own mode."""
+
+_REASONS = {
+    errno.EADDRINUSE: "the address is already in use",
+    errno.EADDRNOTAVAIL: "no interface of this machine has that address",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EAFNOSUPPORT: "this machine has no such address family",
+    errno.ENAMETOOLONG: "the path is too long",
+    errno.EROFS: "the file system is read-only",
+    errno.EMFILE: "too many open files in this process",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BoundSocket:
+    """An open socket and the endpoint it stands for; `close` also removes a UNIX socket's path."""
+
+    socket: socket.socket
+    endpoint: Endpoint
+    inode: tuple[int, int] | None = None
+    """Device and inode of the path, so that only our own is removed."""
+
+    @property
+    def address(self) -> str:
+        """Where a client reaches it, as `sockd connect` takes it: `tcp:127.0.0.1:7007`."""
+        if isinstance(self.endpoint, UnixEndpoint):
+            return str(self.endpoint)
+        host, port = self.socket.getsockname()[:2]
+        return f"{self.endpoint.scheme[:3]}:{f'[{host}]' if ':' in host else host}:{port}"
+
+    def close(self) -> None:
+        """Close it for this process; queued connections are reset unless another process shares it."""
+        if isinstance(self.endpoint, UnixEndpoint) and self.inode == _inode(self.endpoint.path):
+            # After a change of user the folder may be out of reach; the next start replaces the path.
+            with suppress(OSError):
+                self.endpoint.path.unlink()
+        self.socket.close()
+
+
+def open_socket(endpoint: Endpoint, options: SocketOptions) -> BoundSocket:
+    """Create, bind and, for streams, listen.
+
+    Raises:
+        BindError: the machine says no; nothing is left open.
+
+    """
+    try:
+        if isinstance(endpoint, UnixEndpoint):
+            return _open_unix(endpoint, options)
+        return _open_inet(endpoint, options)
+    except OSError as error:
+        reason = _REASONS.get(error.errno or 0, (error.strerror or str(error)).lower())
+        if error.errno in (errno.EACCES, errno.EPERM) and isinstance(endpoint, InetEndpoint):
+            reason += f" (ports below {_first_free_port()} need root or CAP_NET_BIND_SERVICE)"
+        elif error.filename:
+            reason += f" ({error.filename})"
+        raise BindError(str(endpoint), reason) from error
+
+
+def _open_inet(endpoint: InetEndpoint, options: SocketOptions) -> BoundSocket:
+    family = socket.AF_INET6 if endpoint.ipv6 else socket.AF_INET
+    kind = socket.SOCK_STREAM if endpoint.stream else socket.SOCK_DGRAM
+    sock = socket.socket(family, kind)
+    try:
+        # On Linux accepted sockets inherit all of these from the listening one.
+        if endpoint.ipv6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, options.v6_only)
+        _set_buffers(sock, options)
+        if endpoint.stream:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, options.reuse_address)
+            _set_tcp(sock, options)
+        sock.bind((endpoint.interface, endpoint.port))
+        _listen(sock, endpoint, options)
+    except BaseException:
+        sock.close()
+        raise
+    return BoundSocket(sock, endpoint)
+
+
+def _set_tcp(sock: socket.socket, options: SocketOptions) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, options.no_delay)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, options.keepalive)
+    if options.keepalive:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+    if options.user_timeout is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(options.user_timeout * 1000))
+    if options.defer_accept is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, max(1, round(options.defer_accept)))
+
+
+def _set_buffers(sock: socket.socket, options: SocketOptions) -> None:
+    if options.receive_buffer is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, options.receive_buffer)
+    if options.send_buffer is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, options.send_buffer)
+
+
+def _listen(sock: socket.socket, endpoint: Endpoint, options: SocketOptions) -> None:
+    sock.setblocking(False)
+    if endpoint.stream:
+        sock.listen(endpoint.backlog or options.backlog or DEFAULT_BACKLOG)
+
+
+def _open_unix(endpoint: UnixEndpoint, options: SocketOptions) -> BoundSocket:
+    path = endpoint.path
+    path.parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM if endpoint.stream else socket.SOCK_DGRAM)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # Two daemons that start at once must not both take the old path for stale; the lock lasts until
+        # the socket listens, for until then it looks stale too.
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        _set_buffers(sock, options)
+        _remove_stale(path, sock.type)
+        # The permissions are right from the first moment: a chmod after bind would come too late.
+        umask = os.umask(0o777 & ~endpoint.mode)
+        try:
+            sock.bind(os.fspath(path))
+        finally:
+            os.umask(umask)
+        _listen(sock, endpoint, options)
+    except BaseException:
+        sock.close()
+        raise
+    finally:
+        os.close(folder)
+    return BoundSocket(sock, endpoint, _inode(path))
+
+
+def _remove_stale(path: Path, kind: int) -> None:
+    """Make room for a new socket where an old one has been left behind; refuse anything else.
+
+    Raises:
+        OSError: a live socket or another kind of file is in the way.
+
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise OSError(errno.EEXIST, "a file that is no socket is in the way", str(path))
+    with socket.socket(socket.AF_UNIX, kind) as probe:
+        probe.setblocking(False)
+        # Only a socket that nobody listens on refuses; EAGAIN (a full queue) and EPROTOTYPE (the other
+        # kind of socket) are answers of a living one.
+        if probe.connect_ex(os.fspath(path)) != errno.ECONNREFUSED:
+            raise OSError(errno.EADDRINUSE, "", str(path))
+    path.unlink()
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _first_free_port() -> int:
+    return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+
+
+class _UnixPort(unix.Port):
+    """Twisted's UNIX port on a socket that is already open, without its chmod to 0666 and its unlink."""
+
+    @override
+    def startListening(self) -> None:
+        self.socket = cast("socket.socket", self._preexistingSocket)
+        self._preexistingSocket = None
+        self._shouldShutdown = False
+        cast("Factory", self.factory).doStart()
+        self.connected = True
+        self.fileno = self.socket.fileno  # type: ignore[method-assign]  # as Twisted's ports do
+        self.numberAccepts = 100  # as in Twisted's ports: how many to accept in the first turn
+        self.startReading()
+
+    @override
+    def connectionLost(self, reason: object) -> None:
+        tcp.Port.connectionLost(self, reason)
+
+
+def adopt_stream_port(
+    reactor: Any, bound: BoundSocket, factory: interfaces.IProtocolFactory
+) -> interfaces.IListeningPort:
+    """Let the reactor accept connections from a copy of the socket's descriptor."""
+    port: interfaces.IListeningPort
+    if isinstance(bound.endpoint, InetEndpoint):
+        port = reactor.adoptStreamPort(bound.socket.fileno(), bound.socket.family, factory)
+    else:
+        port = _UnixPort._fromListeningDescriptor(reactor, bound.socket.fileno(), factory)
+        port.startListening()
+    return port

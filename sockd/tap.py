@@ -1,0 +1,230 @@
+"""What twistd runs: `twistd sockd`, and the same in the foreground for the `sockd` command.
+
+The one place that imports the reactor, and the one that changes the process: signals, limits, exit codes.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from math import ceil
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from twisted.application import service
+from twisted.internet.defer import Deferred
+from twisted.logger import ILogObserver
+from twisted.python import usage
+from twisted.python.failure import Failure
+from twisted.scripts._twistd_unix import ServerOptions, UnixApplicationRunner
+from typing_extensions import override
+
+from sockd import discovery
+from sockd.config import Config, load
+from sockd.config.faults import render
+from sockd.errors import ConfigError
+from sockd.server import PLUGIN_STOP_TIMEOUT, Server
+from sockd.telemetry import logs
+
+HURRY = 1
+"""Seconds that the daemon has after a second signal, before the kernel ends it."""
+
+
+class Options(usage.Options):
+    """`twistd sockd -c FILE`."""
+
+    synopsis = "[-c FILE]"
+    longdesc = "Serves every service of one TOML file. `sockd check` says what is wrong with it."
+    optParameters = (("config", "c", "sockd.toml", "The configuration file."),)  # noqa: N815  # Twisted's name
+
+    parent: ServerOptions
+
+    @override
+    def postOptions(self) -> None:
+        self.loaded = loaded(Path(self["config"]))
+        # In the foreground nobody needs a pid file, and a stale one would only be in the way.
+        if self.parent["nodaemon"] and self.parent["pidfile"] == "twistd.pid":
+            self.parent["pidfile"] = ""
+
+
+def makeService(options: Options) -> service.IService:
+    """The daemon, with every socket open. Called by twistd before it detaches and sheds privileges."""
+    return _daemon(options.loaded, options.parent)
+
+
+def run(config: Config) -> NoReturn:
+    """Serve a configuration in the foreground, as `twistd -n sockd` does."""
+    options = ServerOptions()
+    options.parseOptions(["--nodaemon", "--no_save", "--pidfile="])
+    _Foreground(options, config).run()
+    sys.exit(0)
+
+
+class _Foreground(UnixApplicationRunner):
+    """twistd's own runner, given the configuration instead of a command line."""
+
+    def __init__(self, options: ServerOptions, config: Config) -> None:
+        super().__init__(options)
+        self._sockd_config = config
+
+    @override
+    def createOrGetApplication(self) -> Any:
+        application = service.Application("sockd")
+        _daemon(self._sockd_config, self.config).setServiceParent(application)
+        return application
+
+
+def loaded(path: Path) -> Config:
+    """The configuration in `path`; ends the process with every fault of it otherwise."""
+    try:
+        return load(path, discovery.find)
+    except ConfigError as error:
+        _give_up("\n\n".join(render(fault) for fault in error.faults))
+
+
+def _daemon(config: Config, options: ServerOptions) -> Daemon:
+    from twisted.internet import reactor
+
+    # Deadlines must not follow steps of the wall clock; nothing has been scheduled yet.
+    reactor.seconds = time.monotonic  # type: ignore[method-assign]
+    _raise_descriptor_limit()
+    observer = None if options["syslog"] or options["logger"] else _log_observer(config, options)
+    server = Server(config, reactor)
+    try:
+        server.bind()
+    except ExceptionGroup as group:
+        _give_up(*(f"sockd: {error}" for error in group.exceptions))
+    return Daemon(server, reactor, observer, config.daemon.drain_timeout, foreground=options["nodaemon"])
+
+
+class Daemon(service.Service):
+    """The server as twistd sees it.
+
+    Args:
+        server: with its sockets open.
+        reactor: the one that will run.
+        observer: writes the log; None where twistd's own options say how.
+        drain_timeout: seconds that connections may take to finish.
+        foreground: whether there is still a terminal to complain to.
+
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        reactor: Any,
+        observer: ILogObserver | None,
+        drain_timeout: float,
+        *,
+        foreground: bool,
+    ) -> None:
+        self._server = server
+        self._reactor = reactor
+        self._observer = observer
+        self._drain_timeout = drain_timeout
+        self._foreground = foreground
+
+    @override
+    def setServiceParent(self, parent: Any) -> None:
+        # twistd asks the application for its log observer before it starts the services.
+        if self._observer is not None:
+            parent.setComponent(ILogObserver, self._observer)
+        super().setServiceParent(parent)
+
+    @override
+    def startService(self) -> None:
+        super().startService()
+        failures: list[Failure] = []
+        starting = Deferred.fromCoroutine(self._server.start()).addErrback(failures.append)
+        if failures:  # at once: twistd has not reported success yet
+            self._refuse(failures[0])
+        self._reactor.callWhenRunning(self._when_running, starting, failures)
+
+    def _when_running(self, starting: Deferred[None], failures: list[Failure]) -> None:
+        _on_signals(self._reactor, self._stop, self._hurry)
+
+        def started(_: None) -> None:
+            if failures:
+                self._fail(failures[0])
+            elif self.running:
+                self._server.open()
+
+        starting.addCallback(started).addErrback(self._fail)
+
+    def _refuse(self, failure: Failure) -> NoReturn:
+        self._server.release()
+        if self._foreground:
+            _give_up(f"sockd: {failure.getErrorMessage()}")
+        failure.raiseException()
+
+    def _fail(self, failure: Failure) -> None:
+        """End a daemon that runs but cannot serve."""
+        print(
+            f"sockd: {failure.getErrorMessage()}", file=sys.__stderr__
+        )  # once the log has begun, sys.stderr is part of it
+        # twistd itself would exit with 0; handlers run in reverse order, so this is the last thing of all.
+        atexit.register(os._exit, 1)
+        self._stop()
+
+    @override
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return Deferred.fromCoroutine(self._server.stop())
+
+    def _stop(self) -> None:
+        # Nothing that a plugin does can prevent the end: the kernel's alarm needs no reactor.
+        plugins = PLUGIN_STOP_TIMEOUT * len(self._server.services)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(ceil(self._drain_timeout + plugins) + HURRY)
+        self._reactor.stop()
+
+    def _hurry(self) -> None:
+        signal.alarm(HURRY)
+        self._server.hurry()
+
+
+def _on_signals(reactor: Any, first: Callable[[], None], again: Callable[[], None]) -> None:
+    """Call `first` at the first SIGTERM or SIGINT and `again` at each that follows."""
+    action = first
+
+    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # as the signal module calls it
+        nonlocal action
+        reactor.callFromThread(action)
+        action = again
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)
+
+
+def _log_observer(config: Config, options: ServerOptions) -> ILogObserver:
+    """Where the log goes: twistd's --logfile, else the configured file, else the terminal or twistd.log."""
+    log_file = options["logfile"] or config.log.file or ("-" if options["nodaemon"] else "twistd.log")
+    if str(log_file) == "-":
+        stream = sys.stdout
+    else:
+        try:
+            stream = logs.open_file(Path(log_file))
+        except OSError as error:
+            _give_up(f"sockd: cannot write the log {log_file}: {(error.strerror or str(error)).lower()}")
+    return logs.observer(stream, config.log.format, config.log.level)
+
+
+def _raise_descriptor_limit() -> None:
+    """Use all the descriptors that the process may have; many systems start it with 1,024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _give_up(*complaints: str) -> NoReturn:
+    _complain(*complaints)
+    sys.exit(1)
+
+
+def _complain(*complaints: str) -> None:
+    print("\n".join(complaints), file=sys.__stderr__)  # sys.stderr becomes part of the log

@@ -1,0 +1,1 @@
+"""What the daemon says about itself: events, and the logs that show them."""

@@ -1,0 +1,131 @@
+"""Every event that sockd itself reports, with its name and its fields, in one place.
+
+An event is a twisted.logger event whose format is its name and whose other keys are its fields; `logs`
+renders them. Levels by audience: info is for whoever watches the daemon, warn wants the operator, error
+wants the author of a plugin, debug tells about each connection.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IAddress
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
+
+ALIKE_PERIOD = 60.0
+"""Seconds in which events of one kind are written once and then counted, so that no peer can fill the log."""
+
+MAX_KINDS = 1000
+"""How many kinds are told apart. A kind holds nothing that a peer chooses, so there are never so many."""
+
+Peer = IAddress | tuple[str, int] | str | bytes | None
+"""A peer's address, as a stream's or a datagram's transport gives it."""
+
+
+class ServerEvents:
+    """What happens to the daemon as a whole."""
+
+    def __init__(self) -> None:
+        self._log = Logger(namespace="sockd")
+
+    def ready(self, services: int, listeners: int, reactor: str) -> None:
+        """Everything is open."""
+        self._log.info("ready", services=services, listeners=listeners, reactor=reactor)
+
+    def stopping(self, connections: int, drain_timeout: float) -> None:
+        """Accepting has ended everywhere."""
+        self._log.info("stopping", connections=connections, drain_timeout=drain_timeout)
+
+    def stopped(self, cut: int) -> None:
+        """The last connection is gone; `cut` of them had to be aborted."""
+        self._log.info("stopped", cut=cut)
+
+
+class ServiceEvents:
+    """What happens to one service; counts everything by event and reason.
+
+    Args:
+        service: its name.
+        seconds: the clock that measures `ALIKE_PERIOD`.
+        each_connection: whether opening and closing are written too; at a level that is not shown they
+            would only cost time.
+
+    """
+
+    def __init__(self, service: str, seconds: Callable[[], float], *, each_connection: bool = False) -> None:
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.log = Logger(namespace=f"sockd.{service}")
+        self._seconds = seconds
+        self._each_connection = each_connection
+        self._last: dict[tuple[str, str], tuple[float, int]] = {}  # when written, how many since
+
+    def listening(self, address: str, protocol: str) -> None:
+        """A listener is open at its real address."""
+        self.log.info("listening", address=address, protocol=protocol)
+
+    def opened(self, peer: Peer, connection: int) -> None:
+        """A connection has been handed to the plugin."""
+        self.counts["opened", ""] += 1
+        if self._each_connection:
+            self.log.debug("connection opened", peer=peer_name(peer), id=connection)
+
+    def closed(self, peer: Peer, connection: int, reason: str, duration: float) -> None:
+        """A connection is gone, for this reason, after this many seconds."""
+        self.counts["closed", reason] += 1
+        if self._each_connection:
+            name, seconds = peer_name(peer), round(duration, 3)
+            self.log.debug("connection closed", peer=name, id=connection, reason=reason, duration=seconds)
+
+    def refused(self, peer: Peer, reason: str) -> None:
+        """A connection was closed before the plugin saw it."""
+        self._seldom(LogLevel.warn, "connection refused", reason, peer, reason=reason)
+
+    def dropped(self, peer: Peer, reason: str) -> None:
+        """A datagram was not delivered or not sent."""
+        self._seldom(LogLevel.info, "datagram dropped", reason, peer, reason=reason)
+
+    def plugin_fault(self, callback: str, failure: Failure, peer: Peer = None) -> None:
+        """The plugin raised in `callback`."""
+        kind = f"{callback} {type(failure.value).__name__} {_line(failure)}"
+        self._seldom(LogLevel.error, "plugin fault", kind, peer, log_failure=failure, callback=callback)
+
+    def _seldom(self, level: Any, name: str, kind: str, peer: Peer, **fields: object) -> None:
+        """Count the event; write it unless one of its kind has been written lately."""
+        key = name, kind
+        self.counts[key] += 1
+        now = self._seconds()
+        written, since = self._last.get(key, (-ALIKE_PERIOD, 0))
+        if now - written < ALIKE_PERIOD or (key not in self._last and len(self._last) >= MAX_KINDS):
+            self._last[key] = written, since + 1
+            return
+        self._last[key] = now, 0
+        if peer is not None:
+            fields["peer"] = peer_name(peer)
+        if since:
+            fields["alike"] = since
+        self.log.emit(level, name, **fields)
+
+
+def peer_name(address: Peer) -> str:
+    """A peer's address as one short word: `127.0.0.1:40112`, `[::1]:40112`, a path, or `-`."""
+    if isinstance(address, tuple):
+        host, port = address[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if isinstance(address, IPv4Address | IPv6Address):
+        return peer_name((address.host, address.port))
+    name = getattr(address, "name", address)
+    if isinstance(name, bytes):
+        name = name.decode(errors="backslashreplace")
+    return str(name or "-")
+
+
+def _line(failure: Failure) -> str:
+    """Where it was raised, so that two faults of one type are two kinds."""
+    traceback = failure.getTracebackObject()
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}" if traceback is not None else ""

@@ -1,0 +1,112 @@
+"""Real daemons, started as a person would start them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from running import BIN, Daemon
+
+Start = Callable[..., Daemon]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start daemons from configuration texts; each is ended after the test."""
+    daemons: list[Daemon] = []
+
+    def start_one(text: str, *, how: str = "twistd", env: dict[str, str] | None = None) -> Daemon:
+        (tmp_path / "sockd.toml").write_text(text)
+        command: tuple[str | Path, ...] = (BIN / "sockd", "run")
+        if how == "twistd":
+            command = (BIN / "twistd", "-n", "sockd", "-c", "sockd.toml")
+        daemons.append(Daemon(*command, cwd=tmp_path, env=env))
+        return daemons[-1]
+
+    yield start_one
+    for daemon in daemons:
+        daemon.stop()
+
+
+EVERYTHING = """
+[daemon]
+drain_timeout = "2s"
+
+[service.echo]
+plugin = "echo"
+listen = [
+  "tcp:0:interface=127.0.0.1", "tcp6:0:interface=[::1]",
+  "udp:0:interface=127.0.0.1", "udp6:0:interface=[::1]",
+  "unix:run/echo.sock", "unixgram:run/echo-datagrams.sock",
+]
+
+[service.upper]
+plugin = "upper"
+listen = [
+  "tcp:0:interface=127.0.0.1", "tcp6:0:interface=[::1]",
+  "udp:0:interface=127.0.0.1", "udp6:0:interface=[::1]",
+  "unix:run/upper.sock", "unixgram:run/upper-datagrams.sock",
+]
+
+[service.time]
+plugin = "time"
+listen = [
+  "tcp:0:interface=127.0.0.1", "tcp6:0:interface=[::1]",
+  "udp:0:interface=127.0.0.1", "udp6:0:interface=[::1]",
+  "unix:run/time.sock", "unixgram:run/time-datagrams.sock",
+]
+
+[service.banner]
+plugin = "banner"
+listen = [
+  "tcp:0:interface=127.0.0.1", "tcp6:0:interface=[::1]",
+  "udp:0:interface=127.0.0.1", "udp6:0:interface=[::1]",
+  "unix:run/banner.sock", "unixgram:run/banner-datagrams.sock",
+]
+options.text = "This is socket!"
+
+[service.reply]
+plugin = "banner"
+listen = ["tcp:0:interface=127.0.0.1"]
+options = { text = "test server", after = "message" }
+
+[service.desk]
+plugin = "desk"
+listen = [
+  "tcp:0:interface=127.0.0.1",
+  "udp:0:interface=127.0.0.1",
+  { endpoint = "unix:run/operator.sock:mode=600", protocol = "operator" },
+]
+
+[service.chat]
+plugin = "chat"
+listen = ["tcp:0:interface=127.0.0.1", "udp:0:interface=127.0.0.1"]
+
+[service.files]
+plugin = "files"
+listen = [
+  { endpoint = "tcp:0:interface=127.0.0.1", protocol = "upload" },
+  { endpoint = "tcp:0:interface=127.0.0.1", protocol = "raw" },
+]
+options.directory = "received"
+
+[service.web]
+plugin = "factory"
+listen = ["tcp:0:interface=127.0.0.1"]
+options.factory = "twisted.web.demo:Test"
+"""
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """One daemon that serves everything, for the tests of a module that only talk to it."""
+    folder = tmp_path_factory.mktemp("daemon")
+    (folder / "sockd.toml").write_text(EVERYTHING)
+    started = Daemon(BIN / "twistd", "-n", "sockd", "-c", "sockd.toml", cwd=folder)
+    try:
+        started.ready()
+        yield started
+    finally:
+        code = started.stop()
+    assert code == 0

@@ -1,0 +1,123 @@
+"""A daemon in a process of its own, as tests see it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+BIN = Path(sys.executable).parent
+PATIENCE = 30.0
+"""Seconds until a test gives up. Nothing waits this long unless something is broken."""
+
+
+class Daemon:
+    """A `sockd` in a process of its own, and what it says."""
+
+    def __init__(self, *command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> None:
+        self.process = subprocess.Popen(
+            [os.fspath(word) for word in command],
+            cwd=cwd,
+            env=os.environ | (env or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.events: list[dict[str, Any]] = []
+        self.errors = ""
+        self._changed = threading.Condition()
+        self._ended = 0
+        self._readers = [
+            threading.Thread(target=self._read_log, daemon=True),
+            threading.Thread(target=self._read_errors, daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read_log(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._changed:
+                self.events.append(json.loads(line))
+                self._changed.notify_all()
+        self._end()
+
+    def _read_errors(self) -> None:
+        assert self.process.stderr is not None
+        self.errors = self.process.stderr.read()
+        self._end()
+
+    def _end(self) -> None:
+        with self._changed:
+            self._ended += 1
+            self._changed.notify_all()
+
+    def wait_for(self, event: str, **fields: Any) -> dict[str, Any]:
+        """The first event of this name and these fields, which may still be to come."""
+
+        def found() -> dict[str, Any] | None:
+            for record in self.events:
+                if record.get("event") == event and fields.items() <= record.items():
+                    return record
+            return None
+
+        with self._changed:
+            self._changed.wait_for(lambda: found() or self._ended == 2, PATIENCE)
+            record = found()
+        assert record is not None, f"no event {event!r} {fields}: {self.events} {self.errors}"
+        return record
+
+    def ready(self) -> Daemon:
+        """Wait until everything is open."""
+        self.wait_for("ready")
+        return self
+
+    def addresses(self, service: str, kind: str) -> list[str]:
+        """Where the service listens with sockets of this kind (`tcp`, `udp`, `unix`, `unixgram`)."""
+        return [
+            event["address"]
+            for event in self.events
+            if event.get("event") == "listening"
+            and event["service"] == service
+            and event["address"].startswith(f"{kind}:")
+        ]
+
+    def port(self, service: str, kind: str = "tcp", which: int = 0) -> tuple[str, int]:
+        """Host and port of a listener."""
+        host, _, port = self.addresses(service, kind)[which].removeprefix(f"{kind}:").rpartition(":")
+        return host.strip("[]"), int(port)
+
+    def path(self, service: str, kind: str = "unix", which: int = 0) -> str:
+        """Path of a UNIX listener."""
+        return self.addresses(service, kind)[which].removeprefix(f"{kind}:")
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        """Its exit code."""
+        code = self.process.wait(PATIENCE)
+        for reader in self._readers:
+            reader.join(PATIENCE)
+        return code
+
+    def stop(self) -> int:
+        """End it, in order if that works."""
+        if self.process.poll() is None:
+            self.signal()
+            try:
+                self.process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        code = self.wait()
+        for stream in (self.process.stdout, self.process.stderr):
+            assert stream is not None
+            stream.close()
+        return code

@@ -1,0 +1,574 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.logger import LogEvent, globalLogPublisher
+from twisted.protocols.basic import LineReceiver
+from twisted.python.failure import Failure
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from sockd.config import Limits
+from sockd.connection import Connection, ConnectionFactory, Shell
+from sockd.deadlines import Deadlines
+from sockd.limits import Admission
+from sockd.telemetry.events import ServiceEvents
+
+PEER = IPv4Address("TCP", "127.0.0.1", 40112)
+KERNEL = 64 * 1024
+"""Bytes that a transport takes before it pauses its producer."""
+
+
+class Transport:
+    """A transport of Twisted's contract whose peer reads only when the test says so."""
+
+    def __init__(self) -> None:
+        self.protocol: Any = None
+        self.producer: Any = None
+        self.streaming = True
+        self.dataBuffer = b""
+        self.taken = b""
+        self.reading = True
+        self.disconnecting = False
+        self.half_closing = False
+        self.lost = False
+
+    def write(self, data: bytes) -> None:
+        if not isinstance(data, bytes):
+            raise TypeError(data)
+        self.dataBuffer += data
+        if len(self.dataBuffer) > KERNEL and self.producer is not None and self.streaming:
+            self.producer.pauseProducing()
+
+    def take(self, size: int | None = None) -> None:
+        """The peer reads."""
+        size = len(self.dataBuffer) if size is None else size
+        self.taken, self.dataBuffer = self.taken + self.dataBuffer[:size], self.dataBuffer[size:]
+        if self.dataBuffer:
+            return
+        if self.producer is not None:
+            self.producer.resumeProducing()
+        elif self.disconnecting:
+            self.lose(ConnectionDone())
+        elif self.half_closing:
+            self.half_closing = False
+            self.protocol.writeConnectionLost()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        if self.producer is not None:
+            raise RuntimeError("there is one")
+        self.producer, self.streaming = producer, streaming
+        if not streaming:
+            producer.resumeProducing()
+
+    def unregisterProducer(self) -> None:
+        if self.producer is None:
+            raise RuntimeError("there is none")
+        self.producer = None
+
+    def pauseProducing(self) -> None:
+        self.reading = False
+
+    def resumeProducing(self) -> None:
+        self.reading = True
+
+    def loseConnection(self) -> None:
+        self.disconnecting, self.reading = True, False
+
+    def loseWriteConnection(self) -> None:
+        self.half_closing = True
+
+    def abortConnection(self) -> None:
+        self.dataBuffer = b""
+        self.lose(ConnectionAborted())
+
+    def lose(self, reason: Exception) -> None:
+        if not self.lost:
+            self.lost = True
+            if self.producer is not None:
+                self.producer.stopProducing()
+            self.protocol.connectionLost(Failure(reason))
+
+    def getPeer(self) -> IPv4Address:
+        return PEER
+
+
+class Recorder(Protocol):
+    """Writes down what happens to it; a test replaces what it does."""
+
+    def __init__(self) -> None:
+        self.happened: list[Any] = []
+
+    def connectionMade(self) -> None:
+        self.happened.append("made")
+
+    def dataReceived(self, data: bytes) -> None:
+        self.happened.append(data)
+
+    def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
+        self.happened.append(reason.type)
+
+
+class World:
+    """One service's shell with everything around it in memory."""
+
+    def __init__(self, **limits: Any) -> None:
+        self.clock = Clock()
+        self.events = ServiceEvents("test", self.clock.seconds)
+        self.emptied = 0
+        values = {"max_connections": 3, "idle_timeout": "60s", "close_timeout": "5s"} | limits
+        self.limits = Limits.model_validate(values)
+        self.shell = Shell(
+            self.limits,
+            Admission(self.limits.max_connections),
+            self.events,
+            Deadlines(self.clock),
+            self.clock.seconds,
+            self._count,
+        )
+
+    def _count(self) -> None:
+        self.emptied += 1
+
+    def factory(self, build: Callable[[Any], Any]) -> ConnectionFactory:
+        factory = Factory()
+        factory.buildProtocol = build  # type: ignore[method-assign]
+        return ConnectionFactory(factory, self.shell)
+
+    def connect(self, protocol: Any) -> tuple[Connection, Transport]:
+        connection = self.factory(lambda _: protocol).buildProtocol(PEER)
+        assert connection is not None
+        transport = Transport()
+        transport.protocol = connection
+        connection.makeConnection(transport)
+        return connection, transport
+
+    def run(self, seconds: float) -> None:
+        self.clock.pump([0.05] * round(seconds / 0.05))
+
+    def closed(self, reason: str) -> int:
+        return self.events.counts["closed", reason]
+
+    @property
+    def faults(self) -> int:
+        return sum(count for (event, _), count in self.events.counts.items() if event == "plugin fault")
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_the_plugin_hears_of_the_whole_life_of_its_connection_in_order(world: World) -> None:
+    protocol = Recorder()
+    connection, transport = world.connect(protocol)
+    transport.protocol.dataReceived(b"one")
+    connection.write(b"two")
+    transport.take()
+    connection.loseConnection()
+    transport.take()
+    assert protocol.happened == ["made", b"one", ConnectionDone]
+    assert transport.taken == b"two"
+
+
+def test_the_plugin_gets_a_transport_of_twisteds_contract(world: World) -> None:
+    connection = ConnectionFactory(Factory.forProtocol(Recorder), world.shell).buildProtocol(PEER)
+    assert connection is not None
+    connection.makeConnection(StringTransport(peerAddress=PEER))
+    assert verifyObject(IConsumer, connection)
+    assert connection.getPeer() == PEER
+    assert connection.disconnecting is False
+    connection.loseConnection()
+    assert connection.disconnecting is True
+
+
+@pytest.mark.parametrize("error", [ValueError, OSError, SystemExit, KeyboardInterrupt])
+@pytest.mark.parametrize("callback", ["connectionMade", "dataReceived"])
+def test_an_exception_in_a_callback_aborts_that_connection_alone(
+    world: World, callback: str, error: type[BaseException]
+) -> None:
+    """Faults 26 and 27."""
+
+    def fail(*_: object) -> None:
+        raise error("a plugin's mistake")
+
+    neighbour = Recorder()
+    _, neighbours_transport = world.connect(neighbour)
+    protocol = Recorder()
+    setattr(protocol, callback, fail)
+    _, transport = world.connect(protocol)
+    transport.protocol.dataReceived(b"x")
+    assert transport.lost
+    assert protocol.happened[-1] is ConnectionAborted
+    assert world.faults == 1
+    assert world.closed("plugin fault") == 1
+    neighbours_transport.protocol.dataReceived(b"y")
+    assert neighbour.happened == ["made", b"y"]
+
+
+def test_an_exception_in_connection_lost_still_gives_back_the_place(world: World) -> None:
+    """Fault 28."""
+    protocol = Recorder()
+    protocol.connectionLost = lambda reason: 1 / 0  # type: ignore[method-assign,assignment,return-value]
+    _, transport = world.connect(protocol)
+    transport.lose(ConnectionDone())
+    assert world.shell.admission.open == 0
+    assert world.shell.connections == set()
+    assert world.faults == 1
+
+
+def test_an_exception_in_build_protocol_refuses_that_peer_alone(world: World) -> None:
+    """Fault 25."""
+    assert world.factory(lambda _: 1 / 0).buildProtocol(PEER) is None
+    assert world.faults == 1
+    assert world.shell.admission.open == 0
+
+
+def test_a_factory_may_refuse_a_peer(world: World) -> None:
+    assert world.factory(lambda _: None).buildProtocol(PEER) is None
+    assert world.events.counts["connection refused", "plugin"] == 1
+    assert world.shell.admission.open == 0
+
+
+def test_there_are_never_more_connections_than_max_connections(world: World) -> None:
+    """Fault 2."""
+    transports = [world.connect(Recorder())[1] for _ in range(3)]
+    assert world.factory(lambda _: Recorder()).buildProtocol(PEER) is None
+    assert world.events.counts["connection refused", "max_connections"] == 1
+    transports[0].lose(ConnectionDone())
+    world.connect(Recorder())
+
+
+def test_an_idle_connection_ends(world: World) -> None:
+    protocol = Recorder()
+    _, transport = world.connect(protocol)
+    world.run(59)
+    assert not transport.disconnecting
+    world.run(2)
+    transport.take()
+    assert protocol.happened[-1] is ConnectionDone
+    assert world.closed("idle") == 1
+
+
+@pytest.mark.parametrize("direction", ["read", "write"])
+def test_data_in_either_direction_keeps_a_connection_alive(world: World, direction: str) -> None:
+    connection, transport = world.connect(Recorder())
+    for _ in range(5):
+        world.run(40)
+        transport.protocol.dataReceived(b"x") if direction == "read" else connection.write(b"x")
+        transport.take()
+    assert not transport.disconnecting
+    world.run(61)
+    assert transport.disconnecting
+
+
+def test_idle_connections_stay_when_the_timeout_is_off() -> None:
+    world = World(idle_timeout="off")
+    _, transport = world.connect(Recorder())
+    world.run(100)
+    assert not transport.disconnecting
+
+
+def test_closing_waits_for_a_peer_that_still_takes_something(world: World) -> None:
+    connection, transport = world.connect(Recorder())
+    connection.write(b"x" * 50_000)
+    connection.loseConnection()
+    for _ in range(9):
+        world.run(4)
+        transport.take(5_000)
+    assert not transport.lost
+    transport.take()
+    assert len(transport.taken) == 50_000
+    assert world.closed("closed") == 1
+
+
+def test_closing_has_a_deadline_for_a_peer_that_takes_nothing(world: World) -> None:
+    """Fault 5."""
+    protocol = Recorder()
+    connection, transport = world.connect(protocol)
+    connection.write(b"x" * 50_000)
+    connection.loseConnection()
+    world.run(5.5)
+    assert transport.lost
+    assert protocol.happened[-1] is ConnectionAborted
+    assert world.closed("close timeout") == 1
+
+
+def test_reading_stops_while_the_peer_leaves_output_unread(world: World) -> None:
+    """Fault 4: an echo whose peer never reads holds one buffer, not a growing one."""
+    connection, transport = world.connect(Recorder())
+    connection.write(b"x" * (KERNEL + 1))
+    assert not transport.reading
+    transport.take()
+    assert transport.reading
+    connection.write(b"more")
+    transport.take()
+    assert transport.taken.endswith(b"more")
+
+
+def test_a_peer_that_leaves_too_much_unread_is_aborted() -> None:
+    """Fault 4: what others cause to be written to it, as in a chat."""
+    world = World(max_unread_output="128KiB")
+    connection, transport = world.connect(Recorder())
+    most = 0
+    for _ in range(1000):
+        connection.write(b"x" * 1024)
+        most = max(most, len(transport.dataBuffer))
+    assert transport.lost
+    assert most <= 128 * 1024
+    assert world.closed("unread output") == 1
+
+
+def test_a_plugin_that_paused_reading_is_not_resumed_when_its_output_was_taken(world: World) -> None:
+    connection, transport = world.connect(Recorder())
+    connection.pauseProducing()
+    connection.write(b"x" * (KERNEL + 1))
+    transport.take()
+    assert not transport.reading
+    connection.resumeProducing()
+    assert transport.reading
+
+
+def test_resuming_does_not_read_from_a_peer_that_does_not_read(world: World) -> None:
+    connection, transport = world.connect(Recorder())
+    connection.write(b"x" * (KERNEL + 1))
+    connection.pauseProducing()
+    connection.resumeProducing()
+    assert not transport.reading
+    transport.take()
+    assert transport.reading
+
+
+class Producer:
+    """A plugin's producer that writes down what it is asked."""
+
+    def __init__(self, connection: Connection, chunk: bytes = b"") -> None:
+        self.asked: list[str] = []
+        self._connection = connection
+        self._chunk = chunk
+
+    def pauseProducing(self) -> None:
+        self.asked.append("pause")
+
+    def resumeProducing(self) -> None:
+        self.asked.append("resume")
+        if self._chunk:
+            self._connection.write(self._chunk)
+
+    def stopProducing(self) -> None:
+        self.asked.append("stop")
+
+
+def test_a_streaming_producer_of_the_plugin_is_paused_resumed_and_stopped(world: World) -> None:
+    connection, transport = world.connect(Recorder())
+    producer = Producer(connection)
+    connection.registerProducer(producer, True)
+    connection.write(b"x" * (KERNEL + 1))
+    transport.take()
+    transport.lose(ConnectionDone())
+    assert producer.asked == ["pause", "resume", "stop"]
+
+
+def test_a_pulled_producer_writes_when_asked_and_the_bound_returns_afterwards(world: World) -> None:
+    connection, transport = world.connect(Recorder())
+    producer = Producer(connection, b"x" * 100)
+    connection.registerProducer(producer, False)
+    transport.take()
+    transport.take()
+    assert producer.asked == ["resume"] * 3
+    connection.unregisterProducer()
+    connection.write(b"x" * (KERNEL + 1))
+    assert not transport.reading
+
+
+def test_a_second_producer_is_refused_as_twisted_does(world: World) -> None:
+    connection, _ = world.connect(Recorder())
+    connection.registerProducer(Producer(connection), True)
+    with pytest.raises(RuntimeError):
+        connection.registerProducer(Producer(connection), True)
+
+
+def test_closing_waits_for_a_registered_producer(world: World) -> None:
+    connection, transport = world.connect(Recorder())
+    producer = Producer(connection)
+    connection.registerProducer(producer, True)
+    connection.loseConnection()
+    connection.write(b"the last")
+    transport.take()
+    assert not transport.lost
+    connection.unregisterProducer()
+    transport.take()
+    assert transport.lost
+    assert transport.taken == b"the last"
+
+
+def test_a_producer_that_raises_ends_its_connection(world: World) -> None:
+    connection, transport = world.connect(Recorder())
+    producer = Producer(connection)
+    producer.resumeProducing = lambda: 1 / 0  # type: ignore[method-assign,assignment,return-value]
+    connection.registerProducer(producer, True)
+    connection.write(b"x" * (KERNEL + 1))
+    transport.take()
+    assert transport.lost
+    assert world.faults == 1
+
+
+def test_when_the_peer_ends_its_side_pending_output_is_sent_before_the_close(world: World) -> None:
+    protocol = Recorder()
+    connection, transport = world.connect(protocol)
+    connection.write(b"the answer")
+    transport.protocol.readConnectionLost()
+    assert not transport.lost
+    transport.take()
+    assert transport.taken == b"the answer"
+    assert protocol.happened == ["made", ConnectionDone]
+    assert world.closed("peer closed") == 1
+
+
+@implementer(IHalfCloseableProtocol)
+class HalfCloseable(Recorder):
+    def readConnectionLost(self) -> None:
+        self.happened.append("read lost")
+
+    def writeConnectionLost(self) -> None:
+        self.happened.append("write lost")
+
+
+def test_a_half_closeable_protocol_goes_on_when_the_peer_has_ended_its_side(world: World) -> None:
+    protocol = HalfCloseable()
+    connection, transport = world.connect(protocol)
+    transport.protocol.readConnectionLost()
+    connection.write(b"still here")
+    transport.take()
+    connection.loseWriteConnection()
+    transport.take()
+    assert protocol.happened == ["made", "read lost", "write lost"]
+    connection.loseConnection()
+    transport.take()
+    assert transport.taken == b"still here"
+    assert protocol.happened[-1] is ConnectionDone
+
+
+def test_our_side_ends_even_while_the_peer_is_slow(world: World) -> None:
+    protocol = HalfCloseable()
+    connection, transport = world.connect(protocol)
+    connection.write(b"x" * (KERNEL + 1))
+    connection.loseWriteConnection()
+    transport.take()
+    assert "write lost" in protocol.happened
+
+
+@pytest.mark.parametrize("callback", ["readConnectionLost", "writeConnectionLost"])
+def test_an_exception_while_half_closing_aborts_that_connection(world: World, callback: str) -> None:
+    protocol = HalfCloseable()
+    setattr(protocol, callback, lambda: 1 / 0)
+    connection, transport = world.connect(protocol)
+    transport.protocol.readConnectionLost()
+    if not transport.lost:
+        connection.loseWriteConnection()
+        transport.take()
+    assert transport.lost
+    assert world.faults == 1
+
+
+def test_another_protocol_can_take_over_the_connection(world: World) -> None:
+    first, second = Recorder(), Recorder()
+    connection, transport = world.connect(first)
+    transport.protocol.dataReceived(b"1")
+    connection.protocol = second
+    transport.protocol.dataReceived(b"2")
+    transport.lose(ConnectionDone())
+    assert first.happened == ["made", b"1"]
+    assert second.happened == [b"2", ConnectionDone]
+
+
+def test_a_protocol_may_replace_its_own_data_received(world: World) -> None:
+    protocol = Recorder()
+    _, transport = world.connect(protocol)
+    received: list[bytes] = []
+    protocol.dataReceived = received.append  # type: ignore[method-assign]
+    transport.protocol.dataReceived(b"late")
+    assert received == [b"late"]
+
+
+def test_a_line_receiver_of_twisted_stops_at_lose_connection(world: World) -> None:
+    class Once(LineReceiver):
+        delimiter = b"\n"
+        lines: list[bytes] = []  # noqa: RUF012
+
+        def lineReceived(self, line: bytes) -> None:
+            self.lines.append(line)
+            self.transport.loseConnection()
+
+    protocol = Once()
+    _, transport = world.connect(protocol)
+    transport.protocol.dataReceived(b"one\ntwo\nthree\n")
+    assert protocol.lines == [b"one"]
+
+
+def test_what_is_written_after_the_end_goes_nowhere(world: World) -> None:
+    connection, transport = world.connect(Recorder())
+    transport.lose(ConnectionDone())
+    connection.write(b"late")
+    connection.writeSequence([b"late"])
+    connection.loseConnection()
+    assert transport.dataBuffer == b""
+
+
+def test_draining_closes_the_idle_and_leaves_the_busy(world: World) -> None:
+    _, idle = world.connect(Recorder())
+    _, busy = world.connect(Recorder())
+    world.run(10)
+    busy.protocol.dataReceived(b"x")
+    world.shell.drain(5.0)
+    assert idle.disconnecting
+    assert not busy.disconnecting
+    world.run(6)
+    assert busy.disconnecting
+
+
+def test_the_end_of_the_last_connection_is_told(world: World) -> None:
+    first, second = world.connect(Recorder())[1], world.connect(Recorder())[1]
+    first.lose(ConnectionDone())
+    assert world.emptied == 0
+    second.lose(ConnectionDone())
+    assert world.emptied == 1
+
+
+def test_a_storm_of_one_kind_of_fault_is_written_once_and_counted(world: World) -> None:
+    """Fault 29."""
+    seen: list[LogEvent] = []
+    globalLogPublisher.addObserver(seen.append)
+    try:
+        for _ in range(100):
+            protocol = Recorder()
+            protocol.dataReceived = lambda data: 1 / 0  # type: ignore[method-assign,assignment,return-value]
+            _, transport = world.connect(protocol)
+            transport.protocol.dataReceived(b"x")
+        first_minute = len([event for event in seen if event.get("log_format") == "plugin fault"])
+        world.run(61)
+        protocol.dataReceived = lambda data: 1 / 0  # type: ignore[method-assign,assignment,return-value]
+        _, transport = world.connect(protocol)
+        transport.protocol.dataReceived(b"x")
+    finally:
+        globalLogPublisher.removeObserver(seen.append)
+    faults = [event for event in seen if event.get("log_format") == "plugin fault"]
+    assert first_minute == 1
+    assert world.faults == 101
+    assert len(faults) == 2
+
+
+def test_nothing_is_left_on_the_clock_when_all_connections_are_gone(world: World) -> None:
+    transports = [world.connect(Recorder())[1] for _ in range(3)]
+    for transport in transports:
+        transport.lose(ConnectionDone())
+    world.run(61)
+    assert world.clock.getDelayedCalls() == []

@@ -1,0 +1,279 @@
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.task import Clock
+
+from sockd.config import SocketOptions
+from sockd.datagram import BATCH, OWED_PERIOD, Allowances, DatagramPort
+from sockd.endpoint import parse
+from sockd.plugin import Replies
+from sockd.sockets import BoundSocket, open_socket
+from sockd.telemetry.events import ServiceEvents
+
+
+class Reactor(Clock):
+    """A clock that remembers what would be watched; the tests call `doRead` themselves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: set[Any] = set()
+
+    def addReader(self, reader: Any) -> None:
+        self.readers.add(reader)
+
+    def removeReader(self, reader: Any) -> None:
+        self.readers.discard(reader)
+
+
+class Recorder(DatagramProtocol):
+    """Answers each datagram with what `answer` makes of it."""
+
+    def __init__(self, *answers: bytes) -> None:
+        self.received: list[tuple[bytes, Any]] = []
+        self._answers = answers
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        self.received.append((datagram, addr))
+        for answer in self._answers:
+            self.transport.write(answer, addr)
+
+
+class Bench:
+    """A real port on loopback with a client of its own."""
+
+    def __init__(self, bound: BoundSocket) -> None:
+        self.bound = bound
+        self.reactor = Reactor()
+        self.events = ServiceEvents("test", self.reactor.seconds)
+        self.own_ports: set[int] = set()
+        self.client = socket.socket(bound.socket.family, socket.SOCK_DGRAM)
+        if bound.socket.family == socket.AF_UNIX:
+            self.client.bind("")
+        else:
+            self.client.bind(("127.0.0.1", 0))
+        self.client.connect(bound.socket.getsockname())
+        self.client.settimeout(5)
+
+    def serve(self, protocol: DatagramProtocol, replies: Replies | None = None) -> DatagramPort:
+        port = DatagramPort(
+            self.bound, protocol, replies or Replies(), self.own_ports, self.events, self.reactor
+        )
+        port.startListening()
+        return port
+
+    def nothing_arrives(self) -> bool:
+        self.client.setblocking(False)
+        try:
+            self.client.recv(1)
+        except BlockingIOError:
+            return True
+        return False
+
+    def dropped(self, reason: str) -> int:
+        return self.events.counts["datagram dropped", reason]
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bound = open_socket(parse("udp:0:interface=127.0.0.1"), SocketOptions())
+    made = Bench(bound)
+    yield made
+    made.client.close()
+    bound.close()
+
+
+@pytest.fixture
+def unix_bench(tmp_path: Path) -> Iterator[Bench]:
+    bound = open_socket(parse(f"unixgram:{tmp_path}/d.sock"), SocketOptions())
+    made = Bench(bound)
+    yield made
+    made.client.close()
+    bound.close()
+
+
+def test_a_datagram_is_delivered_whole_and_answered(bench: Bench) -> None:
+    protocol = Recorder(b"pong")
+    port = bench.serve(protocol)
+    bench.client.send(b"ping")
+    port.doRead()
+    assert protocol.received == [(b"ping", bench.client.getsockname())]
+    assert bench.client.recv(100) == b"pong"
+
+
+def test_the_largest_udp_datagram_is_not_cut(bench: Bench) -> None:
+    protocol = Recorder()
+    port = bench.serve(protocol)
+    bench.client.send(b"x" * 65_507)
+    port.doRead()
+    assert [len(datagram) for datagram, _ in protocol.received] == [65_507]
+
+
+def test_a_unix_datagram_longer_than_any_buffer_is_dropped_whole(
+    unix_bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sockd.datagram.BUFFER_SIZE", 1000)
+    protocol = Recorder()
+    port = unix_bench.serve(protocol)
+    unix_bench.client.send(b"x" * 1001)
+    unix_bench.client.send(b"y" * 1000)
+    port.doRead()
+    assert [datagram for datagram, _ in protocol.received] == [b"y" * 1000]
+    assert unix_bench.dropped("too large") == 1
+
+
+def test_a_flood_of_empty_datagrams_takes_one_batch_a_turn(bench: Bench) -> None:
+    """Fault 13: counted by datagrams, not by bytes."""
+    protocol = Recorder()
+    port = bench.serve(protocol)
+    for _ in range(BATCH + 10):
+        bench.client.send(b"")
+    port.doRead()
+    assert len(protocol.received) == BATCH
+    port.doRead()
+    assert len(protocol.received) == BATCH + 10
+
+
+def test_an_exception_costs_one_datagram_and_the_port_lives(bench: Bench) -> None:
+    """Fault 17."""
+
+    class Broken(Recorder):
+        def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+            super().datagramReceived(datagram, addr)
+            if datagram == b"bad":
+                raise ValueError("a plugin's mistake")
+
+    protocol = Broken()
+    port = bench.serve(protocol)
+    for datagram in (b"bad", b"good", b"bad", b"fine"):
+        bench.client.send(datagram)
+    port.doRead()
+    assert [datagram for datagram, _ in protocol.received] == [b"bad", b"good", b"bad", b"fine"]
+    assert sum(n for (event, _), n in bench.events.counts.items() if event == "plugin fault") == 2
+    assert port in bench.reactor.readers
+
+
+def test_a_source_port_below_1024_is_neither_delivered_nor_answered(bench: Bench) -> None:
+    """Fault 16: the other end may be a service that answers by itself."""
+    protocol = Recorder(b"answer")
+    port = bench.serve(protocol)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as privileged:
+        try:
+            privileged.bind(("127.0.0.1", 1023))
+        except PermissionError:
+            pytest.skip("only root may send from a privileged port")
+        privileged.sendto(b"loop", bench.bound.socket.getsockname())
+        port.doRead()
+    assert protocol.received == []
+    assert bench.dropped("privileged port") == 1
+
+
+def test_our_own_ports_are_never_answered_so_two_services_cannot_loop(bench: Bench) -> None:
+    """Fault 16: an echo that a forged source points at another echo."""
+    protocol = Recorder(b"answer")
+    port = bench.serve(protocol)
+    bench.own_ports.add(bench.client.getsockname()[1])
+    bench.client.send(b"loop")
+    port.doRead()
+    assert protocol.received == []
+    assert bench.dropped("own port") == 1
+
+
+def test_a_reply_is_no_larger_than_its_request(bench: Bench) -> None:
+    """Fault 15."""
+    port = bench.serve(Recorder(b"12345", b"12345"))
+    bench.client.send(b"123456789")
+    port.doRead()
+    assert bench.client.recv(100) == b"12345"
+    assert bench.nothing_arrives()
+    assert bench.dropped("reply too large") == 1
+
+
+def test_the_floor_allows_a_short_answer_to_an_empty_datagram(bench: Bench) -> None:
+    port = bench.serve(Recorder(b"2026-11-20"), Replies(floor=10))
+    bench.client.send(b"")
+    port.doRead()
+    assert bench.client.recv(100) == b"2026-11-20"
+
+
+def test_an_answer_may_come_later_but_only_once_and_only_to_a_peer_that_asked(bench: Bench) -> None:
+    protocol = Recorder()
+    port = bench.serve(protocol)
+    bench.client.send(b"question")
+    port.doRead()
+    asker = bench.client.getsockname()
+    port.write(b"answer", asker)
+    assert bench.client.recv(100) == b"answer"
+    port.write(b"again", asker)
+    port.write(b"unasked", ("127.0.0.1", 9))
+    assert bench.nothing_arrives()
+    assert bench.dropped("reply not owed") == 2
+
+
+def test_a_service_that_writes_unasked_is_held_to_what_its_peers_sent(bench: Bench) -> None:
+    protocol = Recorder()
+    port = bench.serve(protocol, Replies(factor=2.0, floor=10, unasked=True))
+    bench.client.send(b"hi")
+    port.doRead()
+    peer = bench.client.getsockname()
+    for _ in range(3):
+        port.write(b"12345", peer)
+    assert [bench.client.recv(100) for _ in range(2)] == [b"12345"] * 2
+    assert bench.nothing_arrives()
+
+
+def test_a_peer_without_an_address_is_not_answered(unix_bench: Bench) -> None:
+    protocol = Recorder(b"x")
+    port = unix_bench.serve(protocol)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as nameless:
+        nameless.sendto(b"x", unix_bench.bound.socket.getsockname())
+    port.doRead()
+    assert protocol.received == [(b"x", None)]
+    assert unix_bench.dropped("no return address") == 1
+
+
+def test_a_reply_to_a_peer_that_has_gone_is_counted_and_the_port_lives(
+    unix_bench: Bench, tmp_path: Path
+) -> None:
+    """Fault 18."""
+    protocol = Recorder(b"x")
+    port = unix_bench.serve(protocol)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as gone:
+        gone.bind(str(tmp_path / "gone.sock"))
+        gone.sendto(b"x", unix_bench.bound.socket.getsockname())
+    port.doRead()
+    assert unix_bench.dropped("ECONNREFUSED") == 1
+    unix_bench.client.send(b"x")
+    port.doRead()
+    assert unix_bench.client.recv(10) == b"x"
+
+
+def test_a_full_table_of_allowances_takes_nobody_new_and_puts_nobody_out() -> None:
+    clock = Clock()
+    allowances = Allowances(clock.seconds, capacity=3)
+    for peer in range(5):
+        allowances.grant(peer, 10, 100)
+    assert [allowances.spend(peer, 10) for peer in range(5)] == [True, True, True, False, False]
+
+
+def test_an_allowance_lasts_one_period_at_least_and_two_at_most() -> None:
+    clock = Clock()
+    allowances = Allowances(clock.seconds)
+    allowances.grant("a", 10, 100)
+    clock.advance(OWED_PERIOD * 1.5)
+    assert allowances.spend("a", 1)
+    clock.advance(OWED_PERIOD)
+    assert not allowances.spend("a", 1)
+
+
+def test_an_allowance_does_not_grow_beyond_its_bound() -> None:
+    allowances = Allowances(Clock().seconds)
+    for _ in range(100):
+        allowances.grant("a", 10, 25)
+    assert allowances.spend("a", 25)
+    assert not allowances.spend("a", 1)
