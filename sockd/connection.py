@@ -7,8 +7,6 @@ stops taking what it is sent. Everything else happens at the edges of a connecti
 
 from __future__ import annotations
 
-import socket
-import struct
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -17,121 +15,8 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from sockd.config import Limits
-from sockd.deadlines import Deadlines
-from sockd.limits import Admission
-from sockd.telemetry.events import ServiceEvents
-
-_LAST_DATA, _LAST_DATA_OFFSET, _TCP_INFO_SIZE = struct.Struct("=I4xI"), 44, 56
-"""In Linux' struct tcp_info: milliseconds since data was last sent, and since it was last received."""
-
-
-class Shell:
-    """What the connections of one service share.
-
-    Args:
-        limits: the service's deadlines and buffers.
-        admission: who may still come in.
-        events: told about everything that happens.
-        deadlines: where connections wait.
-        seconds: a monotonic clock.
-        emptied: called whenever the last connection is gone.
-
-    """
-
-    __slots__ = (
-        "_emptied",
-        "_ids",
-        "admission",
-        "connections",
-        "deadlines",
-        "events",
-        "idle_timeout",
-        "limits",
-        "seconds",
-    )
-
-    def __init__(
-        self,
-        limits: Limits,
-        admission: Admission,
-        events: ServiceEvents,
-        deadlines: Deadlines,
-        seconds: Callable[[], float],
-        emptied: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.limits = limits
-        self.idle_timeout = limits.idle_timeout
-        self.admission = admission
-        self.events = events
-        self.deadlines = deadlines
-        self.seconds = seconds
-        self.connections: set[Connection] = set()
-        self._emptied = emptied
-        self._ids = 0
-
-    def next_id(self) -> int:
-        """A number that no other connection of the service has had."""
-        self._ids += 1
-        return self._ids
-
-    def drain(self, idle_timeout: float) -> None:
-        """The end is near: connections that have been idle for so many seconds are closed from now on."""
-        self.idle_timeout = min(idle_timeout, self.idle_timeout or idle_timeout)
-        for connection in list(self.connections):
-            connection.check_idle()
-
-    def cut(self, reason: str) -> int:
-        """Abort what is open; returns how many."""
-        open_now = list(self.connections)
-        for connection in open_now:
-            connection.cut(reason)
-        return len(open_now)
-
-    def forget(self, connection: Connection) -> None:
-        """Give back what the connection held."""
-        self.connections.discard(connection)
-        self.admission.release()
-        if not self.connections:
-            self._emptied()
-
-
-@implementer(interfaces.IProtocolFactory)
-class ConnectionFactory:
-    """Puts the shell around each protocol that a plugin's factory builds for one listener."""
-
-    noisy = False
-
-    def __init__(self, plugin_factory: interfaces.IProtocolFactory, shell: Shell) -> None:
-        self._plugin_factory = plugin_factory
-        self._shell = shell
-
-    def doStart(self) -> None:
-        """The listener opens."""
-        self._plugin_factory.doStart()
-
-    def doStop(self) -> None:
-        """The listener is closed."""
-        self._plugin_factory.doStop()
-
-    def buildProtocol(self, address: interfaces.IAddress) -> Connection | None:
-        """A connection for the peer, or None, upon which the reactor closes its socket."""
-        shell = self._shell
-        if reason := shell.admission.admit():
-            shell.events.refused(address, reason)
-            return None
-        try:
-            protocol = self._plugin_factory.buildProtocol(address)
-        except BaseException:  # the accept loop must go on, whatever a plugin raises
-            shell.events.plugin_fault("buildProtocol", Failure(), address)
-            protocol = None
-        else:
-            if protocol is None:
-                shell.events.refused(address, "plugin")
-        if protocol is None:
-            shell.admission.release()
-            return None
-        return Connection(protocol, shell, address)
+from sockd.connections import Connections
+from sockd.transport import seconds_quiet, tcp_socket, unsent_bytes
 
 
 @implementer(
@@ -152,23 +37,27 @@ class Connection:
     __slots__ = (
         "_choked",
         "_closing",
+        "_connections",
         "_moved",
         "_paused",
         "_peer",
+        "_peer_ended",
         "_producer",
-        "_protocol",
         "_pulled",
         "_reason",
-        "_shell",
         "_started",
         "_transport",
         "_unsent",
         "_valve",
         "dataReceived",
         "id",
+        "protocol",
         "tick",
         "write",
     )
+
+    protocol: interfaces.IProtocol
+    """The plugin's; setting another one hands the connection over to it, as with Twisted's transports."""
 
     dataReceived: Callable[[bytes], None]
     """For the transport. Straight to the plugin where the kernel tells when data last moved."""
@@ -177,20 +66,24 @@ class Connection:
     """For the plugin. The transport's own while the peer takes what it is sent."""
 
     def __init__(
-        self, protocol: interfaces.IProtocol, shell: Shell, address: interfaces.IAddress | None = None
+        self,
+        protocol: interfaces.IProtocol,
+        connections: Connections,
+        address: interfaces.IAddress | None = None,
     ) -> None:
-        self._protocol = protocol
-        self._shell = shell
+        self.protocol = protocol
+        self._connections = connections
         self._peer = address
         self._reason = ""
         self._producer: Any = None  # the plugin's, if it has registered one
         self._choked = False  # the peer does not take what it is sent
         self._paused = False  # the plugin does not want to read
+        self._peer_ended = False  # its side, which is then not read any more
         self._closing = False
         self._unsent = 0  # when it was last looked at, while closing
         self._valve: _Valve | None = None
         self.tick = 0
-        self.id = shell.next_id()
+        self.id = connections.next_id()
 
     def __getattr__(self, name: str) -> Any:
         if name in Connection.__slots__:  # not set yet: asking the transport would ask for it again
@@ -201,33 +94,33 @@ class Connection:
 
     def makeConnection(self, transport: Any) -> None:
         """The reactor's side is open; open the plugin's."""
-        shell = self._shell
+        connections = self._connections
         self._transport = transport
-        self._started = self._moved = shell.seconds()
+        self._started = self._moved = connections.seconds()
         self._add_valve()
-        self._pass_through()
-        shell.connections.add(self)
-        if shell.idle_timeout is not None:
-            shell.deadlines.set(self, shell.idle_timeout)
-        shell.events.opened(self._peer, self.id)
+        connections.add(self)
+        if connections.idle_timeout is not None:
+            connections.deadlines.set(self, connections.idle_timeout)
+        connections.events.opened(self._peer, self.id)
         try:
-            self._protocol.makeConnection(self)
+            self.protocol.makeConnection(self)
         except BaseException:
             self._fault("connectionMade")
 
     def _received(self, data: bytes) -> None:
         try:
-            self._protocol.dataReceived(data)
+            self.protocol.dataReceived(data)
         except BaseException:  # a plugin may raise anything, and its neighbours live on
             self._fault("dataReceived")
 
     def _received_timed(self, data: bytes) -> None:
-        self._moved = self._shell.seconds()
+        self._moved = self._connections.seconds()
         self._received(data)
 
     def readConnectionLost(self) -> None:
         """The peer has ended its side. Unless the plugin wants to go on, send what is left and close."""
-        half_closeable = interfaces.IHalfCloseableProtocol(self._protocol, None)
+        self._peer_ended = True
+        half_closeable = interfaces.IHalfCloseableProtocol(self.protocol, None)
         if half_closeable is None:
             self.end("peer closed")
             return
@@ -239,7 +132,7 @@ class Connection:
 
     def writeConnectionLost(self) -> None:
         """Our side has ended, as the plugin wished."""
-        half_closeable = interfaces.IHalfCloseableProtocol(self._protocol, None)
+        half_closeable = interfaces.IHalfCloseableProtocol(self.protocol, None)
         if half_closeable is not None:
             try:
                 half_closeable.writeConnectionLost()
@@ -248,24 +141,24 @@ class Connection:
 
     def connectionLost(self, reason: Failure) -> None:
         """It is over; called once."""
-        shell = self._shell
+        connections = self._connections
         self._closing = True
         self.write = self.dataReceived = _discard
-        shell.deadlines.clear(self)
+        connections.deadlines.clear(self)
         try:
-            self._protocol.connectionLost(reason)
+            self.protocol.connectionLost(reason)
         except BaseException:
-            shell.events.plugin_fault("connectionLost", Failure(), self._peer)
+            connections.events.plugin_fault("connectionLost", Failure(), self._peer)
         finally:
-            duration = shell.seconds() - self._started
-            shell.events.closed(self._peer, self.id, self._reason or _lost(reason), duration)
-            shell.forget(self)
+            duration = connections.seconds() - self._started
+            connections.events.closed(self._peer, self.id, self._reason or _lost(reason), duration)
+            connections.remove(self)
             self._valve = None
-            del self._protocol  # the two refer to each other
+            del self.protocol  # the two refer to each other
 
     def logPrefix(self) -> str:
         """What Twisted's log calls it."""
-        return type(self._protocol).__name__
+        return type(self.protocol).__name__
 
     # The ends that sockd itself brings about.
 
@@ -273,34 +166,36 @@ class Connection:
         """Idle for too long, or closing without an end."""
         if not self._closing:
             self.check_idle()
-        elif (unsent := unsent_bytes(self._transport)) < self._unsent:  # the peer still takes something
-            self._unsent = unsent
-            self._shell.deadlines.set(self, self._shell.limits.close_timeout)
+        elif self._is_taken():
+            self._connections.deadlines.set(self, self._connections.limits.close_timeout)
         else:
             self.cut("close timeout")
 
+    def _is_taken(self) -> bool:
+        """Whether, since it was last asked, the peer of a closing connection took some of its output."""
+        before, self._unsent = self._unsent, unsent_bytes(self._transport)
+        refilled = self._producer is not None and self.quiet_for() < self._connections.limits.close_timeout
+        return self._unsent < before or refilled
+
     def check_idle(self) -> None:
         """Close it if it has been idle for too long, else wait until it might be."""
-        shell = self._shell
-        if self._closing or shell.idle_timeout is None:
+        connections = self._connections
+        if self._closing or connections.idle_timeout is None:
             return
-        left = shell.idle_timeout - self.quiet_for()
+        left = connections.idle_timeout - self.quiet_for()
         if left <= 0:
             self.end("idle")
         else:
-            shell.deadlines.set(self, left)
+            connections.deadlines.set(self, left)
 
     def quiet_for(self) -> float:
         """Seconds since a byte last moved in either direction."""
-        if (handle := tcp_socket(self._transport)) is None:
-            return self._shell.seconds() - self._moved
-        info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
-        sent, received = _LAST_DATA.unpack_from(info, _LAST_DATA_OFFSET)
-        return float(min(sent, received)) / 1000
+        handle = tcp_socket(self._transport)
+        return seconds_quiet(handle) if handle else self._connections.seconds() - self._moved
 
     def _fault(self, callback: str) -> None:
         """The plugin has raised: this connection ends, nothing else does."""
-        self._shell.events.plugin_fault(callback, Failure(), self._peer)
+        self._connections.events.plugin_fault(callback, Failure(), self._peer)
         self.cut("plugin fault")
 
     def end(self, reason: str) -> None:
@@ -313,19 +208,10 @@ class Connection:
         self._reason = reason
         self._closing = True
         self.write = self.dataReceived = _discard
-        self._shell.deadlines.clear(self)
+        self._connections.deadlines.clear(self)
         self._transport.abortConnection()
 
     # The plugin's transport, where it is more than the reactor's.
-
-    @property
-    def protocol(self) -> interfaces.IProtocol:
-        """The plugin's protocol; setting another one hands the connection over to it."""
-        return self._protocol
-
-    @protocol.setter
-    def protocol(self, protocol: interfaces.IProtocol) -> None:
-        self._protocol = protocol
 
     @property
     def disconnecting(self) -> bool:
@@ -342,9 +228,9 @@ class Connection:
             return
         self._closing = True
         self._reason = self._reason or "closed"
-        self.write = self._write_bounded
+        self.write = self._write_bounded  # what the peer does not take now it may never take
         self._unsent = unsent_bytes(self._transport)
-        self._shell.deadlines.set(self, self._shell.limits.close_timeout)
+        self._connections.deadlines.set(self, self._connections.limits.close_timeout)
         if self._producer is None:
             self._remove_valve()
         self._transport.loseConnection()
@@ -357,7 +243,6 @@ class Connection:
         """End our side once everything is sent; the peer may go on."""
         if self._producer is None:
             self._remove_valve()
-            self.write = self._write_bounded
         self._transport.loseWriteConnection()
 
     def startTLS(self, *arguments: Any) -> None:
@@ -373,8 +258,7 @@ class Connection:
     def resumeProducing(self) -> None:
         """Read again, unless the peer does not read either."""
         self._paused = False
-        if not self._choked and not self._closing:
-            self._transport.resumeProducing()
+        self._read_on()
 
     def stopProducing(self) -> None:
         """As `loseConnection`."""
@@ -384,7 +268,7 @@ class Connection:
         """Let `producer` be paused and resumed as the peer reads."""
         if self._producer is not None:
             raise RuntimeError(f"cannot register {producer!r}: {self._producer!r} was never unregistered")
-        if self._closing and self not in self._shell.connections:
+        if self._closing and self not in self._connections:
             producer.stopProducing()
             return
         self._producer = producer
@@ -393,7 +277,7 @@ class Connection:
             if self._choked:
                 producer.pauseProducing()
         else:
-            # A pull producer writes only when asked, which the transport does itself.
+            # One that writes only when asked is asked by the transport itself.
             self._remove_valve()
             self._transport.registerProducer(producer, False)
 
@@ -412,15 +296,24 @@ class Connection:
     # What the peer does with its output.
 
     def _add_valve(self) -> None:
-        """Hear from the transport when the peer leaves its output unread."""
+        """Hear from the transport when the peer leaves its output unread; until then nothing is counted."""
         self._valve = _Valve(self)
         self._transport.registerProducer(self._valve, True)
+        self._pass_through()
 
     def _remove_valve(self) -> None:
-        """Before an end: a transport whose producer is paused would resume it instead of ending."""
+        """Count every write instead: a transport resumes a paused producer where it should end."""
         if self._valve is not None:
             self._valve = None
             self._transport.unregisterProducer()
+            self.write = self._write_bounded
+            self._choked = False
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Read from the peer, if nothing speaks against it."""
+        if not (self._paused or self._choked or self._peer_ended or self._closing):
+            self._transport.resumeProducing()
 
     def _pass_through(self) -> None:
         """Nothing between transport and plugin but what it takes to know when data last moved."""
@@ -432,11 +325,12 @@ class Connection:
             self.write = self._write_timed
 
     def _write_timed(self, data: bytes) -> None:
-        self._moved = self._shell.seconds()
+        self._moved = self._connections.seconds()
         self._transport.write(data)
 
     def _write_bounded(self, data: bytes) -> None:
-        if unsent_bytes(self._transport) + len(data) > self._shell.limits.max_unread_output:
+        self._moved = self._connections.seconds()
+        if unsent_bytes(self._transport) + len(data) > self._connections.limits.max_unread_output:
             self.cut("unread output")
         else:
             self._transport.write(data)
@@ -455,8 +349,7 @@ class Connection:
         if self._closing:
             return
         self._pass_through()
-        if not self._paused:
-            self._transport.resumeProducing()
+        self._read_on()
         if self._producer is not None:
             self._producer.resumeProducing()
 
@@ -490,19 +383,6 @@ class _Valve:
                 producer.stopProducing()
             except BaseException:
                 self._connection._fault("stopProducing")
-
-
-def unsent_bytes(transport: Any) -> int:
-    """How much of what was written a transport of Twisted still holds. Without public names for it."""
-    held: int = getattr(transport, "_tempDataLen", 0)
-    return held + len(getattr(transport, "dataBuffer", b"")) - getattr(transport, "offset", 0)
-
-
-def tcp_socket(transport: Any) -> socket.socket | None:
-    """The transport's socket if the kernel knows when its data last moved: of TCP it does, of UNIX not."""
-    handle = getattr(transport, "socket", None)
-    inet = isinstance(handle, socket.socket) and handle.family in (socket.AF_INET, socket.AF_INET6)
-    return handle if inet else None
 
 
 def _discard(_: bytes) -> None:

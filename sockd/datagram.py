@@ -34,9 +34,6 @@ MAX_OWED = 65_536
 """Peers whose unused allowance is kept for a later reply. When it is full new ones get none, so that
 forged sources cannot push out those that are there."""
 
-OWED_PERIOD = 120.0
-"""Seconds for which at least, and at most twice, an unused allowance is kept."""
-
 Address = Any
 """`(host, port)` over UDP; a path (str), an abstract name (bytes) or None over UNIX sockets."""
 
@@ -46,14 +43,15 @@ class Allowances:
 
     Args:
         seconds: a monotonic clock.
+        kept_for: seconds for which at least, and at most twice, an allowance is kept.
         capacity: peers that are kept in each half.
-
     """
 
-    __slots__ = ("_capacity", "_newer", "_older", "_seconds", "_turned")
+    __slots__ = ("_capacity", "_kept_for", "_newer", "_older", "_seconds", "_turned")
 
-    def __init__(self, seconds: Callable[[], float], capacity: int = MAX_OWED) -> None:
+    def __init__(self, seconds: Callable[[], float], kept_for: float, capacity: int = MAX_OWED) -> None:
         self._seconds = seconds
+        self._kept_for = kept_for
         self._capacity = capacity
         self._newer: dict[Address, int] = {}
         self._older: dict[Address, int] = {}
@@ -80,8 +78,8 @@ class Allowances:
 
     def _turn(self) -> None:
         now = self._seconds()
-        if now - self._turned >= OWED_PERIOD:
-            fresh = now - self._turned < 2 * OWED_PERIOD
+        if now - self._turned >= self._kept_for:
+            fresh = now - self._turned < 2 * self._kept_for
             self._older = self._newer if fresh else {}
             self._newer = {}
             self._turned = now
@@ -104,7 +102,6 @@ class DatagramPort:
         own_ports: ports that this daemon receives datagrams on; shared by all, filled as they open.
         events: told about everything that happens.
         reactor: watches the socket.
-
     """
 
     def __init__(
@@ -124,7 +121,7 @@ class DatagramPort:
         self._own_ports = own_ports
         self._unix = self.socket.family == socket.AF_UNIX
         self._buffer = memoryview(bytearray(BUFFER_SIZE))
-        self._allowances = Allowances(reactor.seconds)
+        self._allowances = Allowances(reactor.seconds, replies.kept_for)
         self._most_owed = max(16 * replies.floor, BUFFER_SIZE)
         self._peer: Address = None  # of the datagram that is being delivered
         self._allowance = -1  # bytes that may still go to it; -1 while none is being delivered
@@ -244,7 +241,6 @@ class DatagramPort:
 
         Raises:
             RuntimeError: always.
-
         """
         raise RuntimeError("a port that serves many peers cannot be connected to one")
 

@@ -29,7 +29,6 @@ class Deadlines:
 
     Args:
         clock: its seconds should be monotonic: on a wall clock a step would fire or freeze every deadline.
-
     """
 
     def __init__(self, clock: IReactorTime) -> None:

@@ -22,7 +22,6 @@ def find(name: str) -> type[Plugin]:
 
     Raises:
         PluginError: there is none, it cannot be imported, or it breaks the contract.
-
     """
     if ":" in name:
         return _load(name, name)

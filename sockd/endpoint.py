@@ -97,7 +97,6 @@ def parse(text: str) -> Endpoint:
 
     Raises:
         ValueFault: the text is no endpoint; says where in the text.
-
     """
     scheme, *fields = _split(text)
     build = _SCHEMES.get(scheme.value)
@@ -116,7 +115,6 @@ def resolve(endpoint: Endpoint, folder: Path) -> Endpoint:
 
     Raises:
         ValueFault: the whole path is too long for a socket.
-
     """
     if isinstance(endpoint, InetEndpoint):
         return endpoint

@@ -10,7 +10,7 @@ from pathlib import Path
 _OWN_FOLDER = str(Path(__file__).parent)
 
 
-class ValueFault(ValueError):  # noqa: N818  # the word of the whole project for what is wrong in a file
+class ValueFault(ValueError):
     """A value is not what its key takes. Whoever knows the file turns it into a located `Fault`.
 
     Args:
@@ -19,7 +19,6 @@ class ValueFault(ValueError):  # noqa: N818  # the word of the whole project for
         offset: where in the value's text the fault begins, in characters.
         length: how many characters it covers; 0 means up to the end.
         nearest: the valid word that was probably meant.
-
     """
 
     def __init__(
@@ -70,7 +69,6 @@ class BindError(Exception):
         endpoint: the endpoint as it was written.
         reason: why, in words.
         service: the service that asked for it, where it is known.
-
     """
 
     def __init__(self, endpoint: str, reason: str, service: str = "") -> None:

@@ -31,7 +31,7 @@ MAX_LENGTH = 16_384
 """Bytes of a message where nothing else is said; Twisted's line receivers have the same."""
 
 
-class FrameTooLong(ValueError):  # noqa: N818 - it is a fact about a peer, which a plugin may expect
+class FrameTooLong(ValueError):
     """A message has more than `limit` bytes."""
 
     def __init__(self, limit: int) -> None:
@@ -44,7 +44,6 @@ class Lines:
 
     Args:
         max_length: bytes that a line may have, its end not counted.
-
     """
 
     def __init__(self, max_length: int = MAX_LENGTH) -> None:
@@ -79,7 +78,6 @@ class Delimited:
     Args:
         delimiter: one byte or more.
         max_length: bytes that a message may have, its delimiter not counted.
-
     """
 
     def __init__(self, delimiter: bytes, max_length: int = MAX_LENGTH) -> None:
@@ -115,7 +113,6 @@ class LengthPrefixed:
     Args:
         prefix: bytes of the length.
         max_length: bytes that a message may have, its length not counted.
-
     """
 
     def __init__(self, prefix: Literal[1, 2, 4] = 4, max_length: int = MAX_LENGTH) -> None:

@@ -8,7 +8,6 @@ class Admission:
 
     Args:
         max_connections: how many may be open at once.
-
     """
 
     __slots__ = ("max_connections", "open")

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory
 from twisted.internet.protocol import DatagramProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
 
-from sockd.connection import ConnectionFactory, Shell
+from sockd.connection import Connection
+from sockd.connections import Connections
 from sockd.datagram import DatagramPort
 from sockd.plugin import Replies
 from sockd.sockets import BoundSocket, adopt_stream_port
@@ -23,12 +26,12 @@ class StreamListener:
     bound: BoundSocket
     protocol: str
     factory: IProtocolFactory
-    shell: Shell
+    connections: Connections
     port: IListeningPort | None = None
 
     def open(self, reactor: Any) -> None:
         """Begin to accept."""
-        self.port = adopt_stream_port(reactor, self.bound, ConnectionFactory(self.factory, self.shell))
+        self.port = adopt_stream_port(reactor, self.bound, ConnectionFactory(self.factory, self.connections))
 
     async def close(self) -> None:
         """Accept no more; connections stay."""
@@ -60,6 +63,44 @@ class DatagramListener:
 
 
 Listener = StreamListener | DatagramListener
+
+
+@implementer(IProtocolFactory)
+class ConnectionFactory:
+    """Puts the shell around each protocol that a plugin's factory builds for one listener."""
+
+    noisy = False
+
+    def __init__(self, plugin_factory: IProtocolFactory, connections: Connections) -> None:
+        self._plugin_factory = plugin_factory
+        self._connections = connections
+
+    def doStart(self) -> None:
+        """The listener opens."""
+        self._plugin_factory.doStart()
+
+    def doStop(self) -> None:
+        """The listener is closed."""
+        self._plugin_factory.doStop()
+
+    def buildProtocol(self, address: IAddress) -> Connection | None:
+        """A connection for the peer, or None, upon which the reactor closes its socket."""
+        connections = self._connections
+        if reason := connections.admission.admit():
+            connections.events.refused(address, reason)
+            return None
+        try:
+            protocol = self._plugin_factory.buildProtocol(address)
+        except BaseException:  # the accept loop must go on, whatever a plugin raises
+            connections.events.plugin_fault("buildProtocol", Failure(), address)
+            protocol = None
+        else:
+            if protocol is None:
+                connections.events.refused(address, "plugin")
+        if protocol is None:
+            connections.admission.release()
+            return None
+        return Connection(protocol, connections, address)
 
 
 async def _close(port: IListeningPort | None, bound: BoundSocket) -> None:

@@ -23,7 +23,6 @@ class Context:
         clock: the reactor's clock, for `callLater` and `seconds`; its seconds are monotonic, not a date.
         logger: writes events under the service's name.
         state_dir: a folder of the service's own, which exists only once the plugin makes it.
-
     """
 
     service: str
@@ -44,13 +43,14 @@ class Replies:
         factor: bytes of reply for each byte received.
         floor: bytes of reply that are always fine, in bytes.
         unasked: whether the service also writes to a peer while it serves another one, as a chat does.
-            What a peer has not used of its allowance is then kept for later.
-
+            What a peer has not used of its allowance then adds up.
+        kept_for: for how long at least an unused allowance is kept for a later reply, in seconds.
     """
 
     factor: float = 1.0
     floor: int = 0
     unasked: bool = False
+    kept_for: float = 120.0
 
 
 class Plugin(BaseModel):
@@ -85,7 +85,6 @@ class IStreamPlugin(Interface):
         Args:
             protocol: one of the plugin's `protocols`.
             context: what the plugin may use.
-
         """
 
 
@@ -100,7 +99,6 @@ class IDatagramPlugin(Interface):
         Args:
             protocol: one of the plugin's `protocols`.
             context: what the plugin may use.
-
         """
 
 

@@ -26,7 +26,6 @@ class Server:
     Args:
         config: what to serve; its options were validated with the plugins' classes.
         reactor: accepts, reads and keeps the time; its `seconds` should be monotonic.
-
     """
 
     def __init__(self, config: Config, reactor: Any) -> None:
@@ -52,14 +51,13 @@ class Server:
     @property
     def connections(self) -> int:
         """How many are open."""
-        return sum(service.connections for service in self.services)
+        return sum(len(service.connections) for service in self.services)
 
     def bind(self) -> None:
         """Open the sockets of every service; no peer is answered yet.
 
         Raises:
             ExceptionGroup: of every BindError and PluginError; nothing is left open.
-
         """
         errors: list[Exception] = []
         for service in self.services:
@@ -81,7 +79,6 @@ class Server:
 
         Raises:
             PluginError: one could not.
-
         """
         for service in self.services:
             await service.start()

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from sockd.config import Listener as ListenerConfig
 from sockd.config import ServiceConfig
-from sockd.connection import Shell
+from sockd.connections import Connections
 from sockd.deadlines import Deadlines
 from sockd.errors import BindError, PluginError, raised_at
 from sockd.limits import Admission
@@ -37,7 +37,6 @@ class Service:
         reactor: accepts, reads and keeps the time.
         emptied: called when its last connection is gone.
         each_connection: whether every connection is written to the log.
-
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class Service:
         self._context = Context(config.name, reactor, self.events.log, state_dir / config.name)
         self._reactor = reactor
         self._own_ports = own_ports
-        self._shell = Shell(
+        self.connections = Connections(
             config.limits,
             Admission(config.limits.max_connections),
             self.events,
@@ -68,18 +67,12 @@ class Service:
             emptied,
         )
 
-    @property
-    def connections(self) -> int:
-        """How many are open."""
-        return len(self._shell.connections)
-
     def bind(self) -> None:
         """Open every socket and build what serves it; no peer is answered yet.
 
         Raises:
             BindError: an endpoint cannot be opened.
             PluginError: the plugin breaks its contract.
-
         """
         for listener in self.config.listen:
             serve = self._stream if listener.endpoint.stream else self._datagrams
@@ -92,7 +85,7 @@ class Service:
         )
         if not IProtocolFactory.providedBy(factory):
             raise self._contract("stream_factory", "a Twisted factory (IProtocolFactory)", factory)
-        return StreamListener(self._opened(listener), protocol, factory, self._shell)
+        return StreamListener(self._opened(listener), protocol, factory, self.connections)
 
     def _datagrams(self, listener: ListenerConfig) -> DatagramListener:
         protocol = self._protocol(listener)
@@ -157,7 +150,6 @@ class Service:
 
         Raises:
             PluginError: it could not.
-
         """
         try:
             await _finished(self.plugin.start(self._context))
@@ -184,11 +176,11 @@ class Service:
             self.plugin.drain()
         except Exception:  # the end comes, whatever a plugin raises
             self.events.plugin_fault("drain", Failure())
-        self._shell.drain(idle_timeout)
+        self.connections.drain(idle_timeout)
 
     def cut(self) -> int:
         """Abort what is still open; returns how many."""
-        return self._shell.cut("drain timeout")
+        return self.connections.cut("drain timeout")
 
     async def stop(self) -> None:
         """Let the plugin finish."""

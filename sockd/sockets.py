@@ -77,7 +77,6 @@ def open_socket(endpoint: Endpoint, options: SocketOptions) -> BoundSocket:
 
     Raises:
         BindError: the machine says no; nothing is left open.
-
     """
     try:
         if isinstance(endpoint, UnixEndpoint):
@@ -169,7 +168,6 @@ def _remove_stale(path: Path, kind: int) -> None:
 
     Raises:
         OSError: a live socket or another kind of file is in the way.
-
     """
     try:
         mode = path.lstat().st_mode

@@ -11,8 +11,6 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable
-from math import ceil
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -112,7 +110,6 @@ class Daemon(service.Service):
         observer: writes the log; None where twistd's own options say how.
         drain_timeout: seconds that connections may take to finish.
         foreground: whether there is still a terminal to complain to.
-
     """
 
     def __init__(
@@ -127,7 +124,8 @@ class Daemon(service.Service):
         self._server = server
         self._reactor = reactor
         self._observer = observer
-        self._drain_timeout = drain_timeout
+        self._stop_within = drain_timeout + PLUGIN_STOP_TIMEOUT * len(server.services) + HURRY
+        self._told = False  # to stop, by a signal
         self._foreground = foreground
 
     @override
@@ -147,7 +145,8 @@ class Daemon(service.Service):
         self._reactor.callWhenRunning(self._when_running, starting, failures)
 
     def _when_running(self, starting: Deferred[None], failures: list[Failure]) -> None:
-        _on_signals(self._reactor, self._stop, self._hurry)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
 
         def started(_: None) -> None:
             if failures:
@@ -157,6 +156,12 @@ class Daemon(service.Service):
 
         starting.addCallback(started).addErrback(self._fail)
 
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # as signal calls it
+        """Stop in order at the first signal, hurry at each that follows."""
+        again, self._told = self._told, True
+        _end_within(HURRY if again else self._stop_within)
+        self._reactor.callFromThread(self._server.hurry if again else self._reactor.stop)
+
     def _refuse(self, failure: Failure) -> NoReturn:
         self._server.release()
         if self._foreground:
@@ -165,41 +170,22 @@ class Daemon(service.Service):
 
     def _fail(self, failure: Failure) -> None:
         """End a daemon that runs but cannot serve."""
-        print(
-            f"sockd: {failure.getErrorMessage()}", file=sys.__stderr__
-        )  # once the log has begun, sys.stderr is part of it
+        _complain(f"sockd: {failure.getErrorMessage()}")
         # twistd itself would exit with 0; handlers run in reverse order, so this is the last thing of all.
         atexit.register(os._exit, 1)
-        self._stop()
+        _end_within(self._stop_within)
+        self._reactor.stop()
 
     @override
     def stopService(self) -> Deferred[None]:
         super().stopService()
         return Deferred.fromCoroutine(self._server.stop())
 
-    def _stop(self) -> None:
-        # Nothing that a plugin does can prevent the end: the kernel's alarm needs no reactor.
-        plugins = PLUGIN_STOP_TIMEOUT * len(self._server.services)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(ceil(self._drain_timeout + plugins) + HURRY)
-        self._reactor.stop()
 
-    def _hurry(self) -> None:
-        signal.alarm(HURRY)
-        self._server.hurry()
-
-
-def _on_signals(reactor: Any, first: Callable[[], None], again: Callable[[], None]) -> None:
-    """Call `first` at the first SIGTERM or SIGINT and `again` at each that follows."""
-    action = first
-
-    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # as the signal module calls it
-        nonlocal action
-        reactor.callFromThread(action)
-        action = again
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, handle)
+def _end_within(seconds: float) -> None:
+    """Let the kernel end the process: nothing that a plugin does can prevent it, as it needs no reactor."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def _log_observer(config: Config, options: ServerOptions) -> ILogObserver:

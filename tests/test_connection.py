@@ -17,9 +17,11 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from sockd.config import Limits
-from sockd.connection import Connection, ConnectionFactory, Shell
+from sockd.connection import Connection
+from sockd.connections import Connections
 from sockd.deadlines import Deadlines
 from sockd.limits import Admission
+from sockd.listener import ConnectionFactory
 from sockd.telemetry.events import ServiceEvents
 
 PEER = IPv4Address("TCP", "127.0.0.1", 40112)
@@ -126,7 +128,7 @@ class World:
         self.emptied = 0
         values = {"max_connections": 3, "idle_timeout": "60s", "close_timeout": "5s"} | limits
         self.limits = Limits.model_validate(values)
-        self.shell = Shell(
+        self.connections = Connections(
             self.limits,
             Admission(self.limits.max_connections),
             self.events,
@@ -141,7 +143,7 @@ class World:
     def factory(self, build: Callable[[Any], Any]) -> ConnectionFactory:
         factory = Factory()
         factory.buildProtocol = build  # type: ignore[method-assign]
-        return ConnectionFactory(factory, self.shell)
+        return ConnectionFactory(factory, self.connections)
 
     def connect(self, protocol: Any) -> tuple[Connection, Transport]:
         connection = self.factory(lambda _: protocol).buildProtocol(PEER)
@@ -180,7 +182,7 @@ def test_the_plugin_hears_of_the_whole_life_of_its_connection_in_order(world: Wo
 
 
 def test_the_plugin_gets_a_transport_of_twisteds_contract(world: World) -> None:
-    connection = ConnectionFactory(Factory.forProtocol(Recorder), world.shell).buildProtocol(PEER)
+    connection = ConnectionFactory(Factory.forProtocol(Recorder), world.connections).buildProtocol(PEER)
     assert connection is not None
     connection.makeConnection(StringTransport(peerAddress=PEER))
     assert verifyObject(IConsumer, connection)
@@ -220,8 +222,8 @@ def test_an_exception_in_connection_lost_still_gives_back_the_place(world: World
     protocol.connectionLost = lambda reason: 1 / 0  # type: ignore[method-assign,assignment,return-value]
     _, transport = world.connect(protocol)
     transport.lose(ConnectionDone())
-    assert world.shell.admission.open == 0
-    assert world.shell.connections == set()
+    assert world.connections.admission.open == 0
+    assert len(world.connections) == 0
     assert world.faults == 1
 
 
@@ -229,13 +231,13 @@ def test_an_exception_in_build_protocol_refuses_that_peer_alone(world: World) ->
     """Fault 25."""
     assert world.factory(lambda _: 1 / 0).buildProtocol(PEER) is None
     assert world.faults == 1
-    assert world.shell.admission.open == 0
+    assert world.connections.admission.open == 0
 
 
 def test_a_factory_may_refuse_a_peer(world: World) -> None:
     assert world.factory(lambda _: None).buildProtocol(PEER) is None
     assert world.events.counts["connection refused", "plugin"] == 1
-    assert world.shell.admission.open == 0
+    assert world.connections.admission.open == 0
 
 
 def test_there_are_never_more_connections_than_max_connections(world: World) -> None:
@@ -466,6 +468,25 @@ def test_our_side_ends_even_while_the_peer_is_slow(world: World) -> None:
     assert "write lost" in protocol.happened
 
 
+def test_ending_our_side_goes_on_reading_from_a_peer_that_was_slow(world: World) -> None:
+    """Else the end of the peer's side would never be seen."""
+    connection, transport = world.connect(HalfCloseable())
+    connection.write(b"x" * (KERNEL + 1))
+    connection.loseWriteConnection()
+    assert transport.reading
+
+
+def test_a_peer_that_has_ended_its_side_is_not_read_again_when_it_took_its_output(world: World) -> None:
+    """Reading on would find the end a second time."""
+    connection, transport = world.connect(HalfCloseable())
+    transport.reading = False  # as the reactor does at the end of the peer's side
+    transport.protocol.readConnectionLost()
+    connection.write(b"x" * (KERNEL + 1))
+    transport.take()
+    connection.resumeProducing()
+    assert not transport.reading
+
+
 @pytest.mark.parametrize("callback", ["readConnectionLost", "writeConnectionLost"])
 def test_an_exception_while_half_closing_aborts_that_connection(world: World, callback: str) -> None:
     protocol = HalfCloseable()
@@ -528,7 +549,7 @@ def test_draining_closes_the_idle_and_leaves_the_busy(world: World) -> None:
     _, busy = world.connect(Recorder())
     world.run(10)
     busy.protocol.dataReceived(b"x")
-    world.shell.drain(5.0)
+    world.connections.drain(5.0)
     assert idle.disconnecting
     assert not busy.disconnecting
     world.run(6)

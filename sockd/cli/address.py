@@ -43,7 +43,6 @@ class Address:
 
         Raises:
             OSError: it cannot be reached.
-
         """
         if self.kind == "tcp":
             return socket.create_connection((self.host, self.port), timeout)
@@ -74,7 +73,6 @@ def parse(text: str) -> Address:
 
     Raises:
         ValueFault: it is none.
-
     """
     match = _HOST_AND_PORT.fullmatch(text)
     if match and match[3] not in ("tcp", "tcp6", "udp", "udp6") and int(match[4]) <= 65535:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,8 +26,8 @@ def serve(plugin: str, settings: tuple[str, ...]) -> NoReturn:
         sockd serve upper --listen tcp:7008 --listen udp:7008
         sockd serve time --listen udp:7013:interface=127.0.0.1 --zone Europe/Oslo --idle-timeout 30s
 
-    Every other --KEY is a limit (as in [limits]), a key of [log], or an option of the plugin, which
-    `sockd plugins PLUGIN` lists. --listen also takes a table, as in
+    Every other --KEY is an option of the plugin, which `sockd plugins PLUGIN` lists, a limit (as in
+    [limits]), or one of --log-level, --log-format, --log-file. --listen also takes a table, as in
     '{ endpoint = "tcp:7009", protocol = "raw" }'.
     """
     from sockd import discovery, tap
@@ -46,7 +47,6 @@ def document(plugin: str, settings: Sequence[str]) -> Document:
     """The command line as a configuration, so that faults point into it."""
     from sockd.config import Limits
     from sockd.config.document import Document, Text
-    from sockd.config.model import Log
     from sockd.config.positions import Span
 
     text = "sockd serve"
@@ -74,11 +74,12 @@ def document(plugin: str, settings: Sequence[str]) -> Document:
         if field == "listen":
             path = (*service, "listen", len(table["listen"]))
             table["listen"].append(_listener(value or ""))
-        elif field in Log.model_fields:
-            path = ("log", field)
-            data["log"][field] = Text(value)
+        elif field.startswith("log_"):
+            path = ("log", field.removeprefix("log_"))
+            data["log"][path[-1]] = Text(value)
         else:
-            part = "limits" if field in Limits.model_fields else "options"
+            # A misspelt limit is told as a limit, with the right word.
+            part = "limits" if difflib.get_close_matches(field, Limits.model_fields, n=1) else "options"
             path = (*service, part, field)
             table[part][field] = True if value is None else Text(value)
         spans[path] = Span(*where, *there)

@@ -53,7 +53,6 @@ class ServiceEvents:
         seconds: the clock that measures `ALIKE_PERIOD`.
         each_connection: whether opening and closing are written too; at a level that is not shown they
             would only cost time.
-
     """
 
     def __init__(self, service: str, seconds: Callable[[], float], *, each_connection: bool = False) -> None:

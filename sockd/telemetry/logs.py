@@ -33,7 +33,6 @@ def observer(stream: TextIO, log_format: str, level: str) -> ILogObserver:
         stream: a text stream; each line is flushed.
         log_format: `console`, `json`, or `auto`: console if the stream is a terminal.
         level: `debug`, `info`, `warn` or `error`.
-
     """
     terminal = stream.isatty()
     if log_format == "console" or (log_format == "auto" and terminal):

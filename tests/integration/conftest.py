@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running import BIN, Daemon
 
-Start = Callable[..., Daemon]
+from running import BIN, Daemon, Start
 
 
 @pytest.fixture
@@ -94,8 +93,17 @@ options.directory = "received"
 [service.web]
 plugin = "factory"
 listen = ["tcp:0:interface=127.0.0.1"]
-options.factory = "twisted.web.demo:Test"
+options.factory = "website:site"
 """
+
+WEBSITE = """
+from twisted.web.demo import Test
+from twisted.web.server import Site
+
+def site():
+    return Site(Test())
+"""
+"""Twisted code as it exists, which knows nothing of sockd."""
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +111,9 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """One daemon that serves everything, for the tests of a module that only talk to it."""
     folder = tmp_path_factory.mktemp("daemon")
     (folder / "sockd.toml").write_text(EVERYTHING)
-    started = Daemon(BIN / "twistd", "-n", "sockd", "-c", "sockd.toml", cwd=folder)
+    (folder / "website.py").write_text(WEBSITE)
+    command = (BIN / "twistd", "-n", "sockd", "-c", "sockd.toml")
+    started = Daemon(*command, cwd=folder, env={"PYTHONPATH": str(folder)})
     try:
         started.ready()
         yield started

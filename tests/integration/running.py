@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +122,7 @@ class Daemon:
             assert stream is not None
             stream.close()
         return code
+
+
+Start = Callable[..., Daemon]
+"""What the fixture `start` gives: starts a daemon from a configuration text."""

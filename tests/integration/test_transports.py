@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
+
 from running import Daemon
 
 PATIENCE = 20

@@ -1,0 +1,102 @@
+"""Rooms for many people, over every transport at once.
+
+`lines` tells what a person at a TCP or UNIX connection types and reads, `datagrams` the same for UDP and
+UNIX datagrams. Both speak for members of one `hub`: the same rooms, one namespace, and private messages
+from any member to any other. Everything is bounded: members, rooms, names, messages, history, the rate of
+each member, and what waits for one that does not read.
+
+The first room always exists and keeps its history; others begin and end with their members. When the
+service drains, everybody reads `* the server is closing` and is disconnected.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pydantic import Field, PrivateAttr
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.protocol import DatagramProtocol, Factory
+from typing_extensions import override
+from zope.interface import implementer
+
+from sockd.plugin import Context, IDatagramPlugin, IStreamPlugin, Plugin, Replies
+from sockd_plugins.chat.datagrams import REPLIES, ChatDatagrams, Peers
+from sockd_plugins.chat.hub import Hub, Rules
+from sockd_plugins.chat.lines import ChatLines
+
+
+@implementer(IStreamPlugin, IDatagramPlugin)
+class Chat(Plugin):
+    """Rooms for many people: one line, or one datagram, is one message to everybody in the room."""
+
+    room: str = Field(
+        default="lobby", pattern=r"^[A-Za-z0-9_.-]{1,32}$", description="The room that a newcomer is in."
+    )
+    max_members: int = Field(
+        default=1000,
+        ge=2,
+        le=100_000,
+        description="People at once; half of the places are for connections only.",
+    )
+    max_rooms: int = Field(default=100, ge=1, le=10_000, description="Rooms at once, the first included.")
+    name_length: int = Field(default=24, ge=16, le=32, description="Characters in a name or a room's name.")
+    message_length: int = Field(
+        default=400, ge=16, le=4096, description="Bytes in a message, as it is shown."
+    )
+    history: int = Field(
+        default=20,
+        ge=0,
+        le=200,
+        description="Messages that each room keeps, for those who come over a connection.",
+    )
+    rate: float = Field(
+        default=10.0, ge=0.1, le=1000, description="Messages and commands of a member per second."
+    )
+    burst: int = Field(default=20, ge=1, le=1000, description="Messages and commands that may come at once.")
+    silence: float = Field(
+        default=120.0,
+        ge=1,
+        le=86_400,
+        description="Seconds without a datagram after which a member over UDP is out.",
+    )
+
+    _hub: Hub | None = PrivateAttr(None)
+    _peers: Peers | None = PrivateAttr(None)
+
+    @property
+    def replies(self) -> Replies:
+        """The outer bound; what an address gets that has not proved itself is up to `datagrams`."""
+        return replace(REPLIES, kept_for=self.silence)
+
+    def stream_factory(self, protocol: str, context: Context) -> IProtocolFactory:  # noqa: ARG002
+        """Lines, whatever the listener."""
+        hub = self._shared_hub(context)
+        return Factory.forProtocol(lambda: ChatLines(hub))
+
+    def datagram_protocol(self, protocol: str, context: Context) -> DatagramProtocol:  # noqa: ARG002
+        """One member for each address."""
+        if self._peers is None:
+            hub = self._shared_hub(context)
+            self._peers = Peers(hub, context.clock, self.max_members // 2, self.silence)
+        return ChatDatagrams(self._peers)
+
+    @override
+    def drain(self) -> None:
+        if self._hub is not None:
+            self._hub.close("the server is closing")
+
+    def _shared_hub(self, context: Context) -> Hub:
+        """The one hub of all listeners."""
+        if self._hub is None:
+            rules = Rules(
+                room=self.room,
+                max_members=self.max_members,
+                max_rooms=self.max_rooms,
+                name_length=self.name_length,
+                message_length=self.message_length,
+                history=self.history,
+                rate=self.rate,
+                burst=self.burst,
+            )
+            self._hub = Hub(rules, context.clock.seconds, context.logger)
+        return self._hub

@@ -1,0 +1,245 @@
+"""The chat itself: who is in which room, and who is told what. Knows no transport and no wire format.
+
+A member is in exactly one room. Names are one namespace: ASCII letters, digits, `_`, `-` and `.`, compared
+without regard to case; the same goes for rooms. The first room always exists, every other one from the
+first member in it to the last. All members of a room get its events in the same order.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from twisted.logger import Logger
+
+from sockd.text import printable
+from sockd_plugins.chat.events import Ended, Entered, Event, Joined, Left, Renamed, Said, Told
+from sockd_plugins.chat.pace import Pace
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The bounds of a chat; `Chat` tells what each is for."""
+
+    room: str
+    max_members: int
+    max_rooms: int
+    name_length: int
+    message_length: int
+    history: int
+    rate: float
+    burst: int
+
+
+class Outlet(Protocol):
+    """Where a member's events go: all that the hub knows of a transport."""
+
+    def deliver(self, event: Event) -> None:
+        """Take an event, at once; the hub waits for nobody."""
+
+
+class Refused(Exception):
+    """What a member asked for is not possible. The text tells it why; no text: it has been told already."""
+
+
+@dataclass(slots=True, eq=False)
+class Room:
+    """Who is in a room, and what was said there last."""
+
+    name: str
+    recent: deque[Said]
+    members: dict[str, Member] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """Somebody in the chat; without a room once that is over."""
+
+    name: str
+    outlet: Outlet
+    pace: Pace
+    room: Room | None = None
+    told_to_wait: bool = False
+
+
+class Hub:
+    """The rooms of one chat.
+
+    Args:
+        rules: the bounds.
+        seconds: a monotonic clock.
+        log: told of members whose delivery failed.
+    """
+
+    def __init__(self, rules: Rules, seconds: Callable[[], float], log: Logger) -> None:
+        self._rules = rules
+        self._seconds = seconds
+        self._log = log
+        self._members: dict[str, Member] = {}
+        self._first_room = Room(rules.room, deque(maxlen=rules.history))
+        self._rooms = {_key(rules.room): self._first_room}
+        self._outgoing: deque[tuple[tuple[Member, ...], Event]] = deque()
+        self._delivering = False
+        self._closed = ""
+
+    def enter(self, name: str, outlet: Outlet) -> Member:
+        """A new member in the first room, or `Refused`."""
+        if self._closed:
+            raise Refused(self._closed)
+        if len(self._members) >= self._rules.max_members:
+            raise Refused(f"the chat is full: {self._rules.max_members} members")
+        self._check_free(name, None)
+        pace = Pace(self._rules.rate, self._rules.burst, self._seconds)
+        member = self._members[_key(name)] = Member(name, outlet, pace)
+        self._arrive(member, self._first_room)
+        return member
+
+    def has(self, name: str) -> bool:
+        """Whether a member bears the name."""
+        return _key(name) in self._members
+
+    def join(self, member: Member, name: str) -> None:
+        """Go from the present room into another, which begins to exist if need be."""
+        present = self._turn(member)
+        room = self._rooms.get(_key(name)) or self._new_room(name)
+        if room is present:
+            raise Refused(f"you are in {room.name} already")
+        self._depart(member, present, "")
+        self._arrive(member, room)
+
+    def say(self, member: Member, text: str) -> Said:
+        """Speak to the others in the room; the speaker's own adapter may show the result, or not."""
+        room = self._turn(member)
+        said = Said(room.name, member.name, self._checked(text))
+        room.recent.append(said)
+        self._post((other for other in room.members.values() if other is not member), said)
+        return said
+
+    def tell(self, member: Member, name: str, text: str) -> Told:
+        """Speak to one member, wherever it is."""
+        self._turn(member)
+        text = self._checked(text)
+        target = self._members.get(_key(name))
+        if target is None:
+            raise Refused("nobody here has that name")
+        told = Told(member.name, target.name, text)
+        self._post((target,), told)
+        return told
+
+    def rename(self, member: Member, name: str) -> None:
+        """Take another free name, or write the present one differently."""
+        room = self._turn(member)
+        self._check_free(name, member)
+        renamed = Renamed(room.name, member.name, name)
+        for names in (self._members, room.members):
+            del names[_key(member.name)]
+            names[_key(name)] = member
+        member.name = name
+        self._post(room.members.values(), renamed)
+
+    def company(self, member: Member) -> tuple[str, tuple[str, ...]]:
+        """The member's room and the names of all in it."""
+        room = self._turn(member)
+        return room.name, tuple(each.name for each in room.members.values())
+
+    def leave(self, member: Member, reason: str) -> None:
+        """Out of the chat; the name is free at once. Nothing happens to who has left before."""
+        if member.room is not None:
+            del self._members[_key(member.name)]
+            self._depart(member, member.room, reason)
+
+    def close(self, reason: str) -> None:
+        """The end of the chat, for all members; nobody enters any more."""
+        self._closed = reason
+        members = tuple(self._members.values())
+        self._members.clear()
+        self._rooms.clear()
+        for member in members:
+            member.room = None
+        for member in members:
+            self._hand(member, Ended(reason))
+
+    def _turn(self, member: Member) -> Room:
+        """Where the member is; each call counts against the rate at which it may do things."""
+        if member.room is None:
+            raise Refused("you are not in the chat any more")
+        if not member.pace.allows_one():
+            if member.told_to_wait:
+                raise Refused
+            member.told_to_wait = True
+            raise Refused(f"too fast: what goes beyond {self._rules.rate:g} a second is dropped")
+        member.told_to_wait = False
+        return member.room
+
+    def _checked(self, text: str) -> str:
+        text = printable(text)
+        if not text or text.isspace():
+            raise Refused("there is no text to send")
+        if (length := len(text.encode())) > self._rules.message_length:
+            raise Refused(f"too long: at most {self._rules.message_length} bytes, not {length}")
+        return text
+
+    def _check_free(self, name: str, bearer: Member | None) -> None:
+        self._check_name(name)
+        if self._members.get(_key(name), bearer) is not bearer:
+            raise Refused(f"the name {name} is taken")
+
+    def _check_name(self, name: str) -> None:
+        if len(name) > self._rules.name_length or not _NAME.fullmatch(name):
+            raise Refused(f"a name is 1 to {self._rules.name_length} of A-Z a-z 0-9 _ . -")
+
+    def _new_room(self, name: str) -> Room:
+        self._check_name(name)
+        if len(self._rooms) >= self._rules.max_rooms:
+            raise Refused(f"there are {self._rules.max_rooms} rooms already")
+        return Room(name, deque(maxlen=self._rules.history))
+
+    def _arrive(self, member: Member, room: Room) -> None:
+        others = tuple(room.members.values())
+        self._rooms[_key(room.name)] = room
+        room.members[_key(member.name)] = member
+        member.room = room
+        names = tuple(other.name for other in others)
+        self._post(others, Joined(room.name, member.name))
+        self._post((member,), Entered(room.name, member.name, names, tuple(room.recent)))
+
+    def _depart(self, member: Member, room: Room, reason: str) -> None:
+        del room.members[_key(member.name)]
+        member.room = None
+        if not room.members and room is not self._first_room:
+            del self._rooms[_key(room.name)]
+        self._post(room.members.values(), Left(room.name, member.name, reason))
+
+    def _post(self, members: Iterable[Member], event: Event) -> None:
+        """Deliver to all of them. What deliveries bring about in turn is delivered after it."""
+        self._outgoing.append((tuple(members), event))
+        if self._delivering:
+            return
+        self._delivering = True
+        try:
+            while self._outgoing:
+                members, event = self._outgoing.popleft()
+                for member in members:
+                    if member.room is not None and not self._hand(member, event):
+                        self.leave(member, "failed")
+                        self._hand(member, Ended("what you were to be told could not be delivered"))
+        finally:
+            self._delivering = False
+
+    def _hand(self, member: Member, event: Event) -> bool:
+        try:
+            member.outlet.deliver(event)
+        except Exception:  # whatever one member's adapter raises, the others are still to be told
+            self._log.failure("member_failed", member=member.name)
+            return False
+        return True
+
+
+def _key(name: str) -> str:
+    """What two spellings of one name have in common; names are ASCII."""
+    return name.lower()

@@ -1,0 +1,165 @@
+r"""Chat over TCP and UNIX sockets, one line a message: for `nc`, `telnet`, `socat` and people.
+
+    server  * welcome; your name?
+    client  ann
+    server  * you are ann in lobby, with bob
+    server  <bob> anybody there?            what was said before she came
+    client  hello                           bob reads: <ann> hello; she does not read it again
+    server  <bob> hi ann
+    client  /msg bob psst                   bob reads: [ann -> you] psst
+    client  /nick anna                      all read: * ann is now anna
+    client  /join garden                    the lobby reads: * anna left lobby
+    client  /who                            she reads: * in garden: anna
+    client  /quit                           closes, as ending the connection does
+
+Lines end with LF or CR LF; the server's with LF. Text is UTF-8; what is not, and every control character,
+is shown to the others written out: `\xff`, `\x1b`. What cannot be done is answered with one line:
+
+    * the name ann is taken                 and the name is asked again; after `NAME_TRIES` it closes
+    * too long: at most 400 bytes, not 512  as shown to the others
+    * too fast: what goes beyond 10 a second is dropped
+    * unknown command: /help lists them all
+    * a line has at most 8192 bytes         closes
+
+Blank lines are ignored, and so is an unfinished one when the connection ends. A member who does not read
+is not waited for: up to `MAX_WAITING` messages or `MAX_WAITING_BYTES` wait, then it is out of the chat and
+its connection is closed. A name is free again as soon as its connection is.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from twisted.internet.interfaces import IConsumer, IPushProducer, ITransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from typing_extensions import override
+from zope.interface import implementer
+
+from sockd.framing import FrameTooLong, Lines
+from sockd.text import decoded
+from sockd_plugins.chat.events import Ended, Event
+from sockd_plugins.chat.hub import Hub, Member, Refused
+from sockd_plugins.chat.plain import act, notice, rendered
+
+LINE_LENGTH = 8192
+"""Bytes: more than the longest message and its command, so that somewhat too long a message is told so."""
+
+MAX_WAITING = 256
+"""Messages for a member that does not read, besides what the kernel and the transport hold: some 100 KiB."""
+
+MAX_WAITING_BYTES = 65_536
+
+NAME_TRIES = 5
+
+
+@implementer(IPushProducer)
+class ChatLines(Protocol):
+    """One member, or somebody who has not said a name yet."""
+
+    transport: ITransport
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._lines = Lines(LINE_LENGTH)
+        self._member: Member | None = None
+        self._tries_left = NAME_TRIES
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._paused = False
+        self._closing = False
+
+    @override
+    def connectionMade(self) -> None:
+        IConsumer(self.transport).registerProducer(self, True)
+        self._write("* welcome; your name?")
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        if self._closing:
+            return
+        try:
+            for line in self._lines.feed(data):
+                self._received(decoded(line))
+                if self._closing:
+                    return
+        except FrameTooLong as error:
+            self._close(f"* a line has at most {error.limit} bytes")
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._closing = True
+        if self._member is not None:
+            self._hub.leave(self._member, "disconnected")
+
+    def deliver(self, event: Event) -> None:
+        """Show the member what happened."""
+        if isinstance(event, Ended):
+            self._close(*rendered(event))
+        else:
+            self._write(*rendered(event))
+
+    def pauseProducing(self) -> None:
+        """The peer does not read."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """The peer reads again."""
+        self._paused = False
+        while self._waiting and not self._paused:
+            data = self._waiting.popleft()
+            self._waiting_bytes -= len(data)
+            self.transport.write(data)
+
+    def stopProducing(self) -> None:
+        """The connection is gone, which `connectionLost` tells as well."""
+
+    def _received(self, line: str) -> None:
+        if self._member is None:
+            self._introduce(line.removeprefix("/nick ").strip())
+            return
+        if answer := act(self._hub, self._member, line):
+            self._write(answer)
+        if self._member.room is None:
+            self._close()
+
+    def _introduce(self, name: str) -> None:
+        if name == "/quit":
+            self._close()
+        if not name or self._closing:
+            return
+        try:
+            self._member = self._hub.enter(name, self)
+        except Refused as refused:
+            self._tries_left -= 1
+            if self._tries_left:
+                self._write(notice(refused), "* your name?")
+            else:
+                self._close(notice(refused), "* that was the last try")
+
+    def _write(self, *lines: str) -> None:
+        if self._closing:
+            return
+        data = _encoded(lines)
+        if not self._paused:
+            self.transport.write(data)
+            return
+        self._waiting.append(data)
+        self._waiting_bytes += len(data)
+        if len(self._waiting) > MAX_WAITING or self._waiting_bytes > MAX_WAITING_BYTES:
+            if self._member is not None:
+                self._hub.leave(self._member, "too slow")
+            self._close("* too slow: more was said than you have read")
+
+    def _close(self, *last_words: str) -> None:
+        if self._closing:
+            return
+        self._closing = True
+        self._waiting.clear()
+        IConsumer(self.transport).unregisterProducer()
+        self.transport.write(_encoded(last_words))
+        self.transport.loseConnection()
+
+
+def _encoded(lines: tuple[str, ...]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()

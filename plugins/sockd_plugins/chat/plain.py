@@ -1,0 +1,79 @@
+"""Chat as plain text: the slash commands and the lines that TCP and datagram members have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sockd_plugins.chat.events import Ended, Entered, Event, Joined, Left, Renamed, Said, Told
+from sockd_plugins.chat.hub import Hub, Member, Refused
+
+HELP = "* /join ROOM, /nick NAME, /who, /msg NAME TEXT, /help, /quit; anything else is said to the room"
+
+SHOWN_NAMES = 50
+"""Of a crowd; a line of more than that nobody reads."""
+
+
+def act(hub: Hub, member: Member, line: str) -> str:
+    """Do what the member wrote, and say what it is to be answered, if anything."""
+    if not line or line.isspace():
+        return ""
+    try:
+        return _act(hub, member, line)
+    except Refused as refused:
+        return notice(refused)
+
+
+def notice(text: object) -> str:
+    """A line from the server itself. No name has a `*`, so nobody can imitate it."""
+    return f"* {text}" if str(text) else ""
+
+
+def rendered(event: Event) -> list[str]:
+    """The lines that tell a member of the event."""
+    match event:
+        case Said(_, name, text):
+            return [f"<{name}> {text}"]
+        case Told(name, _, text):
+            return [f"[{name} -> you] {text}"]
+        case Entered(room, name, others, recent):
+            company = f"with {_listed(others)}" if others else "alone"
+            return [f"* you are {name} in {room}, {company}", *(f"<{it.name}> {it.text}" for it in recent)]
+        case Joined(room, name):
+            return [f"* {name} joined {room}"]
+        case Left(room, name, reason):
+            return [f"* {name} left {room}" + (f" ({reason})" if reason else "")]
+        case Renamed(_, name, new_name):
+            return [f"* {name} is now {new_name}"]
+        case Ended(reason):
+            return [f"* {reason}"]
+
+
+def _act(hub: Hub, member: Member, line: str) -> str:
+    if not line.startswith("/"):
+        hub.say(member, line)
+        return ""
+    command, _, argument = line.partition(" ")
+    argument = argument.strip()
+    match command.lower():
+        case "/join":
+            hub.join(member, argument)
+        case "/nick":
+            hub.rename(member, argument)
+        case "/msg":
+            name, _, text = argument.partition(" ")
+            hub.tell(member, name, text)
+        case "/who":
+            room, names = hub.company(member)
+            return f"* in {room}: {_listed(names)}"
+        case "/help":
+            return HELP
+        case "/quit":
+            hub.leave(member, "quit")
+        case _:
+            raise Refused("unknown command: /help lists them all")
+    return ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - SHOWN_NAMES
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")

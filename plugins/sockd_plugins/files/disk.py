@@ -1,0 +1,55 @@
+"""Keeps the waiting for the disk off the reactor's thread."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from threading import Thread
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred, execute
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
+
+from sockd_plugins.files.upload import Store, Upload
+
+_THREADS = 4  # a connection waits for one piece of work at a time; more threads only make one disk seek
+
+T = TypeVar("T")
+
+
+class Disk:
+    """A store, and threads that wait for it.
+
+    Where the clock belongs to no reactor, as in a test, the work is done at once instead.
+    """
+
+    def __init__(self, store: Store, clock: IReactorTime) -> None:
+        self._store = store
+        self._reactor = IReactorFromThreads(clock, None)
+        self._pool = ThreadPool(0, _THREADS, "files")
+        # A disk that never answers must not keep the process from its end.
+        self._pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
+        self._pool.start()
+
+    def run(self, work: Callable[..., T], *args: object) -> Deferred[T]:
+        """Do blocking work elsewhere."""
+        if self._reactor is None:
+            return execute(work, *args)
+        return deferToThreadPool(self._reactor, self._pool, work, *args)
+
+    @asynccontextmanager
+    async def upload(self, name: str, size: int | None = None) -> AsyncIterator[Upload]:
+        """A file to receive; what was not committed is gone at the end."""
+        upload = await self.run(Upload, self._store, name, size)
+        try:
+            yield upload
+        finally:
+            await self.run(upload.close)
+
+    def stop(self) -> None:
+        """End the threads, which must be idle, and let go of the folder."""
+        self._pool.stop()
+        self._store.close()

@@ -1,0 +1,67 @@
+"""The one way by which a name from a peer becomes the name of a file."""
+
+from __future__ import annotations
+
+import os.path
+import re
+import unicodedata
+from collections.abc import Iterator
+
+MAX_BYTES = 200
+"""In UTF-8: file systems take 255, and a number in front of the extension needs its room."""
+
+MAX_COPIES = 999
+"""Files of one name: finding a free number costs a system call for each one that is taken."""
+
+_BIDI = re.compile(
+    "[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)  # they make `fdp.exe` look like `exe.pdf`
+_INVISIBLE = {
+    "Cc": "a control character",
+    "Cs": "half a surrogate pair",
+    "Zl": "a line end",
+    "Zp": "a line end",
+}
+_WINDOWS_DEVICE = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³])\s*(\.|$)", re.IGNORECASE)
+
+
+def safe_name(raw: str) -> str:
+    """The name in Unicode's composed form, if it is one that means the same file on every system.
+
+    Raises:
+        ValueError: the name is refused; the text tells why. Nothing is repaired: a peer that means a
+            path, or hides a character, means something else than what would be stored.
+    """
+    name = unicodedata.normalize("NFC", raw)
+    if fault := _fault(name):
+        raise ValueError(f"expected a plain file name, found {fault}: {raw!r}")
+    return name
+
+
+def _fault(name: str) -> str | None:
+    for char in name:
+        if char in "/\\":
+            return "a path"
+        if found := _INVISIBLE.get(unicodedata.category(char)):
+            return found
+    if _BIDI.search(name):
+        return "a control of the writing direction"
+    if not name:
+        return "an empty one"
+    if len(name.encode()) > MAX_BYTES:
+        return f"more than {MAX_BYTES} bytes"
+    if name[0] in ".-" or name[0].isspace():
+        return "a dot, a dash or a space in front"
+    if name[-1] == "." or name[-1].isspace():
+        return "a dot or a space at the end"
+    if _WINDOWS_DEVICE.match(name):
+        return "the name of a device"
+    return None
+
+
+def candidates(name: str) -> Iterator[str]:
+    """The names to try for a file, in turn: `a.txt`, `a (2).txt`, `a (3).txt` …"""
+    yield name
+    stem, extension = os.path.splitext(name)
+    for number in range(2, MAX_COPIES + 1):
+        yield f"{stem} ({number}){extension}"

@@ -1,0 +1,52 @@
+"""Protocol `raw`: a connection is a file.
+
+    nc -N HOST PORT < FILE          socat -u FILE:FILE TCP:HOST:PORT
+
+The peer sends bytes and ends its side, by a half-close or a close. Everything up to there is one file. The
+server names it after the time in UTC and four random bytes: `20261120T101500Z-9f86d081.bin`.
+
+A peer that only half-closed gets one line, and then the connection is closed:
+
+    ok NAME SIZE sha256=HEX         the file is on the disk
+    error CODE TEXT                 nothing is kept
+
+CODE is one of
+
+    bad-request    nothing was sent
+    too-large      more bytes than the service's max_size
+    disk-full      the disk is full, or would have less free than the service's reserve
+    io             the disk failed
+
+After an error the server reads on for up to 10 seconds, and keeps nothing of it, so that the peer can read
+the line.
+
+A connection that is reset or times out leaves nothing behind. A sender that crashes, though, closes its
+connection in good order, and the part that it sent is stored as a file like any other: nothing in this
+protocol tells the two apart. Who needs to know uses `upload`.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+from sockd_plugins.files.disk import Disk
+from sockd_plugins.files.peer import BATCH, Peer
+from sockd_plugins.files.upload import Refused
+
+
+async def receive_raw(peer: Peer, disk: Disk) -> None:
+    """One file."""
+    data = await peer.read(BATCH)
+    if not data:
+        raise Refused("bad-request", "nothing was sent")
+    async with disk.upload(_name()) as upload:
+        while data:
+            await disk.run(upload.write, data)
+            data = await peer.read(BATCH)
+        stored = await disk.run(upload.commit)
+    peer.acknowledge(stored)
+
+
+def _name() -> str:
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(4)}.bin"

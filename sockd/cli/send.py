@@ -1,0 +1,226 @@
+"""`sockd send`: files to a service of the plugin `files`, over its protocol `upload`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import select
+import shutil
+import socket
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from io import BufferedIOBase
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from sockd.cli.address import Address, AddressType, reason
+from sockd.text import decoded, printable
+
+_STDIN = 0
+_CONNECT_TIMEOUT = 10.0
+_ANSWER_TIMEOUT = 300.0  # seconds; a large file's last flush to a slow disk comes before the answer
+_BATCH = 1 << 17  # bytes to read, hash and send at a time; they stay in the processor's cache
+_MAX_ANSWER = 4096  # bytes; a server that is what it should be needs less than a third
+
+
+class NotSentError(Exception):
+    """A file is not on the server; the text tells why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the server has stored."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("address", type=AddressType())
+@click.option("--name", help="What the file is to be called there. Standard input has no name of its own.")
+def send(files: tuple[str, ...], address: Address, name: str | None) -> None:
+    """Send files to the service at ADDRESS; '-' is standard input."""
+    if not address.stream:
+        raise click.UsageError(f"files go over tcp or unix, not over {address.kind}")
+    if name is not None and len(files) > 1:
+        raise click.UsageError("--name is for one file")
+    if name is None and "-" in files:
+        raise click.UsageError("standard input needs a --name")
+    service = Service(address)
+    sent = [_send(service, file, name or Path(file).name) for file in files]
+    service.close()
+    sys.exit(0 if all(sent) else 1)
+
+
+class Service:
+    """The other end, over one connection for as long as that takes files."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._socket: socket.socket | None = None
+
+    def put(self, name: str, source: BufferedIOBase, size: int, advance: Callable[[int], object]) -> Receipt:
+        """Send one file.
+
+        Args:
+            name: what it is to be called.
+            source: what it is read from.
+            size: how many bytes to read.
+            advance: told how many more bytes are sent.
+        """
+        try:
+            self._socket = self._socket or self._connect()
+            return put(self._socket, name, source, size, advance)
+        except BaseException:
+            self.close()  # after an error the server takes nothing more
+            raise
+
+    def close(self) -> None:
+        """End the connection, if there is one."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _connect(self) -> socket.socket:
+        connection = self.address.connect(_CONNECT_TIMEOUT)
+        connection.settimeout(_ANSWER_TIMEOUT)
+        return connection
+
+
+def put(
+    connection: socket.socket, name: str, source: BufferedIOBase, size: int, advance: Callable[[int], object]
+) -> Receipt:
+    """Send one file over a connection; see `Service.put`."""
+    with connection.makefile("rb") as answers:
+        connection.sendall(_announced(name, size))
+        if _answer(answers) != "go":
+            raise NotSentError("the server speaks another protocol")
+        try:
+            digest = _transmit(connection, source, size, advance)
+        except ConnectionError:
+            digest = ""  # the server has closed; its last answer may tell why
+        receipt = _receipt(_answer(answers))
+    if (receipt.size, receipt.sha256) != (size, digest):
+        raise NotSentError(f"the server has stored something else: {receipt.size} bytes, {receipt.sha256}")
+    return receipt
+
+
+def _announced(name: str, size: int) -> bytes:
+    try:
+        line = f"put {size} sha256 {name}".encode()
+    except UnicodeEncodeError:
+        line = b"\n"
+    if b"\n" in line:
+        raise NotSentError("its name is not a line of UTF-8; give it another one with --name")
+    return line + b"\n"
+
+
+def _transmit(
+    connection: socket.socket, source: BufferedIOBase, size: int, advance: Callable[[int], object]
+) -> str:
+    """Send the data and the digest behind it: the file is read only once."""
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(min(size, _BATCH)))
+    left = size
+    while left:
+        batch = buffer[: source.readinto(buffer[:left])]
+        if not batch:
+            raise NotSentError("the file became shorter while it was sent")
+        if select.select([connection], [], [], 0)[0]:
+            return ""  # an answer before the end can only be an error
+        digest.update(batch)
+        connection.sendall(batch)
+        advance(len(batch))
+        left -= len(batch)
+    connection.sendall(f"sha256={digest.hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def _answer(answers: BinaryIO) -> str:
+    """The next line of the server, unless that is an error."""
+    line = b""
+    with suppress(ConnectionError):
+        line = answers.readline(_MAX_ANSWER)
+    if not line.endswith(b"\n"):
+        raise NotSentError("the server closed the connection without an answer")
+    text = decoded(line[:-1])
+    if text.startswith("error "):
+        code, _, why = text.removeprefix("error ").partition(" ")
+        raise NotSentError(f"refused ({code}): {why}")
+    return text
+
+
+def _receipt(answer: str) -> Receipt:
+    try:
+        ok, rest = answer.split(" ", 1)
+        name, size, digest = rest.rsplit(" ", 2)
+        if ok != "ok" or not digest.startswith("sha256="):
+            raise ValueError
+        return Receipt(name, int(size), digest.removeprefix("sha256="))
+    except ValueError:
+        raise NotSentError(f"expected 'ok NAME SIZE sha256=HEX', found '{answer}'") from None
+
+
+def _send(service: Service, file: str, name: str) -> bool:
+    """Send one file and tell about it; whether it is there."""
+    try:
+        with _opened(file) as (source, size), _progress(file, size) as advance:
+            receipt = service.put(name, source, size, advance)
+    except (NotSentError, OSError) as error:
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        click.echo(printable(f"cannot send {file} to {service.address}: {why}"), err=True)
+        return False
+    renamed = "" if receipt.name == name else f" as {receipt.name}"
+    click.echo(printable(f"sent {file}{renamed} ({_human(size)}, sha256 {receipt.sha256})"))
+    return True
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[tuple[BufferedIOBase, int]]:
+    """What to read, and how long it is; a pipe tells that only once it is copied."""
+    with open(_STDIN if file == "-" else file, "rb", closefd=file != "-") as source:
+        status = os.fstat(source.fileno())
+        if stat.S_ISREG(status.st_mode):
+            yield source, status.st_size - source.tell()
+            return
+        with tempfile.TemporaryFile() as copy:
+            shutil.copyfileobj(source, copy)
+            size = copy.tell()
+            copy.seek(0)
+            yield copy, size
+
+
+@contextmanager
+def _progress(file: str, size: int) -> Iterator[Callable[[int], object]]:
+    """A bar on the terminal, if there is one."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(printable(file), total=size)
+        yield lambda count: progress.advance(task, count)
+
+
+def _human(size: float) -> str:
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            break
+        size /= 1024
+    return f"{size:.{0 if unit == 'bytes' else 1}f} {unit}"

@@ -1,0 +1,85 @@
+"""Listeners that cannot be opened as they are, found before anything is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sockd.config.diagnose import nearest
+from sockd.config.document import Document, Faults, sentence, where
+from sockd.config.model import Listener
+from sockd.config.positions import KeyPath
+from sockd.endpoint import InetEndpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A listener and where it is written."""
+
+    listener: Listener
+    document: Document
+    path: KeyPath
+
+
+def tell_conflicts(listeners: Iterable[Placed], faults: Faults) -> None:
+    """Tell each listener whose port or path an earlier one has."""
+    earlier: list[Placed] = []
+    for placed in listeners:
+        for other in earlier:
+            if _overlap(placed.listener, other.listener):
+                _tell(placed, other, faults)
+                break
+        earlier.append(placed)
+
+
+def tell_misfits(listeners: Iterable[Placed], protocols: Sequence[str] | None, faults: Faults) -> None:
+    """Tell what the listeners ask for that their endpoints, or the protocols of their plugin, do not have."""
+    for placed in listeners:
+        listener, document = placed.listener, placed.document
+        for option, kind in listener.socket.misfits(listener.endpoint):
+            path = (*placed.path, "socket", option)
+            what = f"only {kind} has this option, found {listener.endpoint}"
+            faults.add_key(document, path, sentence(path, what))
+        if listener.socket.backlog and listener.endpoint.backlog:
+            path = (*placed.path, "socket", "backlog")
+            faults.add_key(document, path, sentence(path, "given twice, as the endpoint has backlog= too"))
+        if protocols is not None and listener.protocol not in (None, *protocols):
+            path = (*placed.path, "protocol")
+            expected, found = f"one of: {', '.join(protocols)}", f"'{listener.protocol}'"
+            faults.add(
+                document,
+                path,
+                sentence(path, f"expected {expected}, found {found}"),
+                expected=expected,
+                found=found,
+                nearest=nearest(listener.protocol or "", protocols),
+            )
+
+
+def _tell(placed: Placed, other: Placed, faults: Faults) -> None:
+    owner = " ".join(part for part in where(other.path) if part)
+    place = other.document.place(other.path)
+    mine, its = str(placed.listener.endpoint), str(other.listener.endpoint)
+    what = f"{mine} is taken by" if mine == its else f"{mine} overlaps {its} of"
+    what = f"{what} {owner} ({place})"
+    faults.add(placed.document, placed.path, sentence(placed.path, what))
+
+
+def _overlap(one: Listener, other: Listener) -> bool:
+    a, b = one.endpoint, other.endpoint
+    if not isinstance(a, InetEndpoint) or not isinstance(b, InetEndpoint):
+        # A path is one name in the file system, whatever kind of socket it is.
+        return not isinstance(a, InetEndpoint) and not isinstance(b, InetEndpoint) and a.path == b.path
+    if a.port != b.port or not a.port or a.stream != b.stream:
+        return False
+    if a.ipv6 == b.ipv6:
+        return a.interface == b.interface or _every(a) or _every(b)
+    return _takes_ipv4(one, a) or _takes_ipv4(other, b)
+
+
+def _every(endpoint: InetEndpoint) -> bool:
+    return endpoint.interface in ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
+
+
+def _takes_ipv4(listener: Listener, endpoint: InetEndpoint) -> bool:
+    return endpoint.ipv6 and _every(endpoint) and not listener.socket.v6_only

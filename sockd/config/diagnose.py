@@ -1,0 +1,208 @@
+"""What pydantic says about a table, as faults at their places and in an operator's words."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from sockd.config.document import Document, Faults, Secret, sentence, where
+from sockd.config.model import ABSENT
+from sockd.config.positions import KeyPath
+from sockd.errors import ValueFault
+
+_EXPECTED = {
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "string_type": "a string",
+    "path_type": "a path",
+    "list_type": "an array",
+    "tuple_type": "an array",
+    "set_type": "an array",
+    "frozen_set_type": "an array",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "model_attributes_type": "a table",
+    "dataclass_type": "a table",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "too_short": "{min_length} or more entries",
+    "too_long": "{max_length} or fewer entries",
+    "string_too_short": "{min_length} or more characters",
+    "string_too_long": "{max_length} or fewer characters",
+    "string_pattern_mismatch": "text that matches {pattern}",
+    "literal_error": "{expected}",
+    "enum": "{expected}",
+}
+"""By pydantic's name for what is wrong; what is not here is said in pydantic's own words."""
+
+_MAX_SHOWN = 40
+"""Characters of a value that a message repeats; the line itself stands below it."""
+
+
+def diagnose(
+    errors: Sequence[ErrorDetails], model: type[BaseModel], document: Document, table: KeyPath, faults: Faults
+) -> None:
+    """Tell the faults that `model` found in `table`."""
+    by_path: dict[KeyPath, list[ErrorDetails]] = {}
+    for error in errors:
+        path = (*table, *steps_in(document.get(table), error["loc"]))
+        # A key that is not there has no place; that of its table is found for it.
+        path = (*path, error["loc"][-1]) if error["type"] == "missing" else path
+        by_path.setdefault(path, []).append(error)
+    for path, several in by_path.items():
+        loc = several[0]["loc"]
+        match several[0]["type"]:
+            case "extra_forbidden":
+                unknown_key(document, path, known_keys(model, loc[:-1]), faults)
+            case "missing":
+                faults.add(document, path, _about_key("missing", path), expected=str(loc[-1]))
+            # What has faults inside of it is of the right kind, at least for one member of a union.
+            case _ if not any(other[: len(path)] == path != other for other in by_path):
+                _wrong_value(document, path, several, faults)
+
+
+def steps_in(value: Any, loc: Iterable[str | int]) -> KeyPath:
+    """The steps of pydantic's location that exist in the value; others name members of a union."""
+    path: KeyPath = ()
+    for step in loc:
+        known = isinstance(value, dict) and step in value
+        if known or (isinstance(value, list) and isinstance(step, int) and step < len(value)):
+            value = value[step]
+            path = (*path, step)
+    return path
+
+
+def known_keys(model: type[BaseModel], loc: Iterable[str | int]) -> list[str]:
+    """The keys that the table at a location takes, in the order in which they are declared."""
+    models = [model]
+    for step in loc:
+        fields = [field for each in models for key, field in _fields(each) if key == step]
+        models = [inner for field in fields for inner in _models_in(field.annotation)] or models
+    return list(dict.fromkeys(key for each in models for key, _ in _fields(each)))
+
+
+def _fields(model: type[BaseModel]) -> Iterable[tuple[str, Any]]:
+    return [
+        (field.validation_alias if isinstance(field.validation_alias, str) else name, field)
+        for name, field in model.model_fields.items()
+    ]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models that a type is made of: that of `tuple[Listener, ...]` is Listener."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
+
+
+def unknown_key(document: Document, path: KeyPath, known: Sequence[str], faults: Faults) -> None:
+    """Tell that a table has no key like that at the end of `path`, and which it has."""
+    key = str(path[-1])
+    table = next((step for step in reversed(path[:-1]) if isinstance(step, str)), "")
+    absent = ABSENT.get((table, key)) if "options" not in path else None
+    if absent:
+        faults.add_key(document, path, sentence(path, f"{absent} is not available in this version"))
+        return
+    faults.add_key(
+        document,
+        path,
+        _about_key("unknown", path),
+        expected=f"one of: {', '.join(known)}" if known else "no keys",
+        found=key,
+        nearest=nearest(key, known),
+    )
+
+
+def _about_key(fault: str, path: KeyPath) -> str:
+    owner, inner = where(path[:-1])
+    place = f" in {inner}" if inner else ""
+    return f"{owner}: {fault} key '{path[-1]}'{place}".removeprefix(": ")
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was probably meant."""
+    return next(iter(get_close_matches(word.lower(), list(known), n=1)), None)
+
+
+def _wrong_value(document: Document, path: KeyPath, errors: Sequence[ErrorDetails], faults: Faults) -> None:
+    """Tell one fault about a value, whatever number of alternatives it does not fit."""
+    value = document.get(path)
+    hidden = isinstance(value, Secret)
+    cause = errors[0].get("ctx", {}).get("error")
+    if isinstance(cause, Exception) and not isinstance(cause, ValueFault):
+        text = " ".join(str(cause).split()) or type(cause).__name__
+        faults.add(document, path, sentence(path, text.replace(value, "…") if hidden and value else text))
+        return
+    fault = cause if isinstance(cause, ValueFault) else _value_fault(document, path, errors)
+    found = _shown(document, path) if hidden else fault.found
+    faults.mark(
+        document,
+        path,
+        document.part(path, fault.offset, fault.length),
+        sentence(path, f"expected {fault.expected}, found {found}"),
+        expected=fault.expected,
+        found=found,
+        nearest=None if hidden else fault.nearest,
+    )
+
+
+def _value_fault(document: Document, path: KeyPath, errors: Sequence[ErrorDetails]) -> ValueFault:
+    """What pydantic's errors about one value say together."""
+    kind, context = errors[0]["type"], errors[0].get("ctx", {})
+    value = document.get(path)
+    if "actual_length" in context:
+        found = str(context["actual_length"])
+    elif kind.startswith("string_too_") and isinstance(value, str):
+        found = str(len(value))
+    else:
+        found = _shown(document, path, with_type=kind.endswith(("_type", "_parsing")))
+    choices = re.findall(r"'([^']*)'", str(context.get("expected", "")))
+    expected = " or ".join(dict.fromkeys(_phrase(error) for error in errors))
+    return ValueFault(expected, found, nearest=nearest(str(value), choices))
+
+
+def _phrase(error: ErrorDetails) -> str:
+    """What pydantic expected, as it continues `expected …`."""
+    template = _EXPECTED.get(error["type"])
+    if template is not None:
+        return template.format(**error.get("ctx", {}))
+    message = error["msg"].removeprefix("Input should be ")
+    return message[:1].lower() + message[1:]
+
+
+def _shown(document: Document, path: KeyPath, *, with_type: bool = False) -> str:
+    """A value as a message shows it; one from outside the text by its place only."""
+    match document.get(path):
+        case bool() as value:
+            return str(value).lower()
+        case Secret():
+            span = document.span(path)
+            return f"something else in {_short(document.text[span.start : span.end])}"
+        case str() as value:
+            return f'a string "{_short(value)}"' if with_type else f"'{_short(value)}'"
+        case list():
+            return "an array"
+        case dict():
+            return "a table"
+        case datetime.date() | datetime.time() as value:
+            return f"the date or time {value}"
+        case value:
+            return str(value)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"

@@ -1,0 +1,90 @@
+"""How a fault is shown: to people with the line and a caret below it, to machines as a plain dict."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+import unicodedata
+from collections.abc import Iterable
+from typing import Any
+
+from sockd.errors import Fault
+
+_WIDTH = 100
+"""Columns of a shown line; a terminal with the line number before it has them or wraps."""
+
+_LEAD = 60
+"""Columns before the caret that are shown of a line that is too long."""
+
+
+def report(faults: Iterable[Fault]) -> str:
+    """All faults, with a blank line between them."""
+    return "\n\n".join(render(fault) for fault in faults)
+
+
+def render(fault: Fault) -> str:
+    """One fault as a person reads it: place and message, the line, a caret, what is known there."""
+    place = printable(fault.file) + (f":{fault.line}:{fault.column}" if fault.line else "")
+    lines = [": ".join(part for part in (place, printable(fault.message)) if part)]
+    hint = f"did you mean '{printable(fault.nearest)}'?" if fault.nearest else ""
+    if fault.line:
+        source, indent, width = _excerpt(fault)
+        number = str(fault.line)
+        lines.append(f"  {number} | {source}".rstrip())
+        lines.append(f"  {' ' * len(number)} | {' ' * indent}{'^' * width} {hint}".rstrip())
+    elif hint:
+        lines.append(f"  {hint}")
+    expected = printable(fault.expected)
+    if expected and expected not in lines[0]:
+        lines += textwrap.wrap(f"expected {expected}", _WIDTH, initial_indent="  ", subsequent_indent="    ")
+    return "\n".join(lines)
+
+
+def as_dict(fault: Fault) -> dict[str, Any]:
+    """The fault for JSON."""
+    return dataclasses.asdict(fault)
+
+
+def printable(text: str) -> str:
+    """The text with what a terminal would obey, or nobody would see, written as an escape."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def _excerpt(fault: Fault) -> tuple[str, int, int]:
+    """The line as it is shown, and how many columns stand before the caret and under it."""
+    cells = ["    " if character == "\t" else printable(character) for character in fault.source]
+    start, end = fault.column - 1, fault.column - 1 + fault.length
+    before, marked, after = cells[:start], cells[start:end], cells[end:]
+    if _columns(cells) > _WIDTH:
+        if _columns(before) > _LEAD:
+            before = ["…", *_fitting(before[::-1], _LEAD)[::-1]]
+        seen = _fitting(marked, _WIDTH - _columns(before)) or marked[:1]
+        marked, after = seen, marked[len(seen) :] + after
+        room = _WIDTH - _columns(before) - _columns(marked)
+        if _columns(after) > room:
+            after = [*_fitting(after, room), "…"]
+    return "".join([*before, *marked, *after]), _columns(before), max(1, _columns(marked))
+
+
+def _fitting(cells: list[str], columns: int) -> list[str]:
+    """As many cells as fit."""
+    used = 0
+    for count, cell in enumerate(cells):
+        used += _columns([cell])
+        if used > columns:
+            return cells[:count]
+    return cells
+
+
+def _columns(cells: Iterable[str]) -> int:
+    """How many columns of a terminal a text takes."""
+    return sum(_character_columns(character) for cell in cells for character in cell)
+
+
+def _character_columns(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me"):
+        return 0  # it is put onto the character before it
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

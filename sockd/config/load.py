@@ -1,0 +1,160 @@
+"""From the text of a configuration to its values: read, include, validate, assemble."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from sockd.config.conflicts import Placed, tell_conflicts, tell_misfits
+from sockd.config.diagnose import unknown_key
+from sockd.config.document import Document, Faults, read, sentence
+from sockd.config.model import Config, Daemon, Limits, Listener, Log, Options, ServiceConfig, ServiceTable
+from sockd.config.outside import expand
+from sockd.config.positions import KeyPath
+from sockd.config.validate import validate
+from sockd.errors import ConfigError, PluginError
+
+FindPlugin = Callable[[str], type[BaseModel]]
+"""Gives the class of the plugin that a name stands for, or raises PluginError."""
+
+TABLES: Mapping[str, type[BaseModel]] = {"daemon": Daemon, "log": Log, "limits": Limits}
+"""What a file may hold beside services."""
+
+_WILDCARD = re.compile(r"[*?[]")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_A_NAME = "a service name of up to 64 letters, digits, '_', '-' or '.', the first of them no '-' or '.'"
+
+
+def load(
+    path: Path, find_plugin: FindPlugin | None = None, environ: Mapping[str, str] = os.environ
+) -> Config:
+    """Read and check a configuration file with all that it includes.
+
+    Args:
+        path: the file.
+        find_plugin: gives a plugin's class; without it the options of plugins are not checked.
+        environ: what `${NAME}` is taken from.
+
+    Raises:
+        ConfigError: with every fault of every file.
+    """
+    return load_document(read(path), find_plugin, environ)
+
+
+def load_document(
+    document: Document, find_plugin: FindPlugin | None = None, environ: Mapping[str, str] = os.environ
+) -> Config:
+    """Check a configuration that stands elsewhere than in a file; otherwise the same as `load`."""
+    faults = Faults()
+    main = expand(document, environ, faults)
+    for key in main.data:
+        if key not in (*TABLES, "service"):
+            unknown_key(main, (key,), (*TABLES, "service"), faults)
+    daemon = validate(Daemon, main, ("daemon",), faults)
+    log = validate(Log, main, ("log",), faults)
+    limits = validate(Limits, main, ("limits",), faults)
+
+    included = _included(main, daemon, faults)
+    sources = [main, *(expand(document, environ, faults) for document in included)]
+    services = _services(sources, limits, find_plugin, faults)
+    if faults or daemon is None or log is None or limits is None:
+        raise faults.error()
+    return Config(daemon, log, limits, services)
+
+
+def _included(main: Document, daemon: Daemon | None, faults: Faults) -> Iterator[Document]:
+    """Read what `include` names; what of it can be read even if other keys of [daemon] are faulty."""
+    seen = {Path(main.name).resolve()}
+    patterns = daemon.include if daemon else main.get(("daemon", "include"))
+    for index, pattern in enumerate(patterns if isinstance(patterns, (list, tuple)) else ()):
+        if not isinstance(pattern, str):
+            continue
+        path = ("daemon", "include", index)
+        names = [] if "\0" in pattern else sorted(glob.glob(pattern, root_dir=main.folder))
+        if not names and not _WILDCARD.search(pattern):
+            faults.add(main, path, sentence(path, "there is no such file"))
+        for name in names:
+            file = main.folder / name
+            if file.resolve() in seen:
+                continue
+            seen.add(file.resolve())
+            try:
+                document = read(file, str(Path(main.name).parent / name))
+            except ConfigError as error:
+                faults.extend(error.faults)
+                continue
+            for key in document.data.keys() - {"service"}:
+                faults.add_key(document, (key,), f"an included file holds only services, found '{key}'")
+            yield document
+
+
+def _services(
+    sources: Sequence[Document], limits: Limits | None, find_plugin: FindPlugin | None, faults: Faults
+) -> dict[str, ServiceConfig]:
+    """Every service that is without fault, and the faults of the others and between them."""
+    services: dict[str, ServiceConfig] = {}
+    listeners: list[Placed] = []
+    defined: dict[str, str] = {}
+    for source in sources:
+        for name in _names(source, faults):
+            path = ("service", name)
+            if name in defined:
+                what = f"this service is already defined at {defined[name]}"
+                faults.add_key(source, path, sentence(path, what))
+                continue
+            defined[name] = source.place(path)
+            table = validate(ServiceTable, source, path, faults)
+            placed = list(_listeners(source, path, table))
+            listeners += placed
+            plugin = table.plugin if table else source.get((*path, "plugin"))
+            model = _model(source, path, plugin, find_plugin, faults)
+            options = validate(model, source, (*path, "options"), faults) if model else None
+            tell_misfits(placed, getattr(model, "protocols", None), faults)
+            if table and limits and options is not None:
+                own = table.limits.under(limits)
+                services[name] = ServiceConfig(name, table.plugin, table.listen, own, options)
+    tell_conflicts(listeners, faults)
+    return services
+
+
+def _names(source: Document, faults: Faults) -> Iterator[str]:
+    """The names of the services that a document defines."""
+    table = source.data.get("service", {})
+    if not isinstance(table, dict):
+        faults.add_key(source, ("service",), "service: expected tables such as [service.echo]")
+        return
+    for name in table:
+        if not _NAME.fullmatch(name):
+            faults.add_key(source, ("service", name), f"expected {_A_NAME}, found '{name}'")
+        yield name
+
+
+def _listeners(source: Document, path: KeyPath, table: ServiceTable | None) -> Iterator[Placed]:
+    """The listeners of a service; those that are in order even if others are not."""
+    written = table.listen if table else source.get((*path, "listen"))
+    for index, item in enumerate(written if isinstance(written, (list, tuple)) else ()):
+        try:
+            listener = Listener.model_validate(item, context={"folder": source.folder})
+        except ValidationError:
+            continue
+        yield Placed(listener, source, (*path, "listen", index))
+
+
+def _model(
+    source: Document, path: KeyPath, plugin: object, find_plugin: FindPlugin | None, faults: Faults
+) -> type[BaseModel] | None:
+    """The class that the options of a service are for."""
+    if find_plugin is None:
+        return Options
+    if isinstance(plugin, str):
+        try:
+            return find_plugin(plugin)
+        except PluginError as error:
+            at = (*path, "plugin")
+            faults.add(source, at, sentence(path, " ".join(str(error).split())), found=plugin)
+    return None

@@ -1,0 +1,85 @@
+"""A table of a document against its model: types as strict as TOML's, every fault in one run."""
+
+from __future__ import annotations
+
+import json
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from sockd.config.diagnose import diagnose, steps_in
+from sockd.config.document import Document, Faults, Secret, sentence
+from sockd.config.outside import is_secret_file, read_secret
+from sockd.config.positions import KeyPath
+
+M = TypeVar("M", bound=BaseModel)
+
+_SCALAR_TYPES = {"bool_type", "int_type", "float_type", "string_type"}
+
+
+def validate(model: type[M], document: Document, table: KeyPath, faults: Faults) -> M | None:
+    """The table as an instance of its model, a missing one as an empty one; None if there are faults."""
+    try:
+        value, errors = _attempt(model, document, table)
+        while found := [path for error in errors if (path := _secret_path(document, table, error))]:
+            for path in found:
+                document = _with_secret(document, path, faults)
+            value, errors = _attempt(model, document, table)
+        loose = _loose_types(model, document, table)
+    except Exception as error:  # the validators of a plugin are its author's code and raise anything
+        message = f"the plugin cannot check its options: {type(error).__name__}: {error}"
+        faults.add(document, table, sentence(table, " ".join(message.split())))
+        return None
+    diagnose(errors, model, document, table, faults)
+    diagnose(loose, model, document, table, faults)
+    return None if errors or loose else value
+
+
+def _attempt(model: type[M], document: Document, table: KeyPath) -> tuple[M | None, list[ErrorDetails]]:
+    """Validate as pydantic likes it best, where arrays do for tuples and strings for paths."""
+    try:
+        return model.model_validate(_data(document, table), context={"folder": document.folder}), []
+    except ValidationError as error:
+        return None, error.errors(include_url=False)
+
+
+def _loose_types(model: type[BaseModel], document: Document, table: KeyPath) -> list[ErrorDetails]:
+    """The values that were only accepted because pydantic takes "yes" for true and "5" for 5.
+
+    Its strict mode tells; by way of JSON, as there an array is a tuple. Text without a type is let through.
+    """
+    data = _data(document, table)
+    text = json.dumps(data, default=str)
+    try:
+        model.model_validate_json(text, strict=True, context={"folder": document.folder})
+    except ValidationError as error:
+        return [
+            wrong
+            for wrong in error.errors(include_url=False)
+            if wrong["type"] in _SCALAR_TYPES
+            and wrong["loc"][-1:] != ("[key]",)  # keys are always text
+            and type(document.get((*table, *steps_in(data, wrong["loc"])))) in (bool, int, float, str)
+        ]
+    return []
+
+
+def _data(document: Document, table: KeyPath) -> object:
+    data = document.get(table)
+    return {} if data is None else data
+
+
+def _secret_path(document: Document, table: KeyPath, error: ErrorDetails) -> KeyPath | None:
+    """Where `{ file = "…" }` stands for a value that is not a table."""
+    path = (*table, *steps_in(_data(document, table), error["loc"]))
+    not_taken = error["type"].endswith(("_type", "literal_error", "enum"))
+    return path if not_taken and is_secret_file(document.get(path)) else None
+
+
+def _with_secret(document: Document, path: KeyPath, faults: Faults) -> Document:
+    try:
+        secret = read_secret(document.folder / document.get(path)["file"])
+    except ValueError as error:
+        faults.add(document, path, sentence(path, str(error)))
+        secret = Secret()
+    return document.with_value(path, secret)

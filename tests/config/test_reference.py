@@ -1,0 +1,77 @@
+"""config/reference.toml tells of every key."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli
+from pydantic import BaseModel
+
+from sockd.config import Config, Daemon, Limits, Listener, Log, SocketOptions, load
+from sockd.config.model import ServiceTable
+
+REFERENCE = Path(__file__).parents[2] / "config" / "reference.toml"
+
+_COMMENTED = re.compile(r"^# (?=[a-z_]+ = )", re.MULTILINE)
+"""A key that has no default, with an example."""
+
+
+def everything(tmp_path: Path) -> Path:
+    """The reference with every key in force."""
+    path = tmp_path / "sockd.toml"
+    path.write_text(_COMMENTED.sub("", REFERENCE.read_text()))
+    return path
+
+
+def table(data: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    service = data["service"]["example"]
+    tables: dict[type[BaseModel], Any] = {
+        Daemon: data["daemon"],
+        Log: data["log"],
+        Limits: data["limits"],
+        ServiceTable: service,
+        Listener: service["listen"][0],
+        SocketOptions: service["listen"][0]["socket"],
+    }
+    found: dict[str, Any] = tables[model]
+    return found
+
+
+MODELS: list[type[BaseModel]] = [Daemon, Log, Limits, ServiceTable, Listener, SocketOptions]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_key_is_there_in_the_order_of_the_model(tmp_path: Path, model: type[BaseModel]) -> None:
+    data = tomli.loads(everything(tmp_path).read_text())
+    assert list(table(data, model)) == list(model.model_fields)
+
+
+def test_the_values_given_are_the_defaults(tmp_path: Path) -> None:
+    (tmp_path / "sockd.toml").write_text("")
+    reference, empty = load(REFERENCE), load(tmp_path / "sockd.toml")
+    assert reference.daemon.state_dir == REFERENCE.parent / empty.daemon.state_dir.relative_to(tmp_path)
+    assert reference.daemon.model_copy(update={"state_dir": empty.daemon.state_dir}) == empty.daemon
+    assert (reference.log, reference.limits) == (empty.log, empty.limits)
+    service = reference.services["example"]
+    assert (service.limits, service.listen[0].socket) == (empty.limits, SocketOptions())
+
+
+def test_a_default_is_not_commented_out(tmp_path: Path) -> None:
+    given, all_keys = tomli.loads(REFERENCE.read_text()), tomli.loads(everything(tmp_path).read_text())
+    for model in MODELS:
+        without = set(table(all_keys, model)) - set(table(given, model))
+        assert {key for key, field in model.model_fields.items() if field.default is None} == without
+
+
+def test_the_examples_are_valid(tmp_path: Path) -> None:
+    assert isinstance(load(everything(tmp_path)), Config)
+
+
+def test_every_key_has_a_comment_above_it() -> None:
+    paragraphs = [part.splitlines() for part in REFERENCE.read_text().strip().split("\n\n")]
+    ends = [lines[-1] for lines in paragraphs]
+    assert sum(not line.startswith("# ") or " = " in line for line in ends) >= len(MODELS)
+    assert [lines for lines in paragraphs if not re.match("\n?# (?![a-z_]+ = )", "\n".join(lines))] == []

@@ -1,0 +1,116 @@
+"""Durations and sizes as they are written."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from sockd.config.written import MAX_DURATION, MAX_SIZE, read_duration, read_size
+from sockd.errors import ValueFault
+
+UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("250ms", 0.25),
+        ("30s", 30),
+        ("10m", 600),
+        ("2h", 7200),
+        ("1d", 86400),
+        ("1m30s", 90),
+        ("1.5s", 1.5),
+        ("0s", 0),
+    ],
+)
+def test_a_duration_is_read_as_seconds(text: str, seconds: float) -> None:
+    assert read_duration(text) == seconds
+
+
+@given(st.lists(st.integers(0, 99), min_size=5, max_size=5).filter(any))
+def test_units_add_up(counts: list[int]) -> None:
+    parts = [(count, unit) for count, unit in zip(counts, UNITS, strict=True) if count]
+    text = "".join(f"{count}{unit}" for count, unit in parts)
+    assert read_duration(text) == pytest.approx(sum(count * UNITS[unit] for count, unit in parts))
+
+
+@pytest.mark.parametrize(
+    ("text", "marked", "nearest"),
+    [
+        ("30", "30", "30s"),
+        ("30sec", "30sec", "30s"),
+        ("5 min", "5 min", "5m"),
+        ("1m30S", "30S", "30s"),
+        ("2 hours", "2 hours", "2h"),
+        ("10msec", "10msec", "10ms"),
+        ("1y", "1y", None),
+        ("30s1m", "1m", None),
+        ("1ms1ms", "1ms", None),
+        ("1h-5m", "1h-", None),
+        ("soon", "soon", None),
+        ("-5s", "-5s", None),
+        ("", "", None),
+        ("1m.5s", ".5s", None),
+        ("367d", "367d", None),
+    ],
+)
+def test_what_is_no_duration_is_marked_with_what_was_meant(
+    text: str, marked: str, nearest: str | None
+) -> None:
+    with pytest.raises(ValueFault) as caught:
+        read_duration(text)
+    fault = caught.value
+    end = fault.offset + fault.length if fault.length else len(text)
+    assert (text[fault.offset : end], fault.nearest) == (marked, nearest)
+
+
+@pytest.mark.parametrize(
+    ("written", "size"),
+    [
+        ("512B", 512),
+        ("64KiB", 65536),
+        ("1MiB", 2**20),
+        ("1GiB", 2**30),
+        ("10MB", 10**7),
+        ("2KB", 2000),
+        ("7", 7),
+        (9, 9),
+    ],
+)
+def test_a_size_is_read_as_bytes(written: str | int, size: int) -> None:
+    assert read_size(written) == size
+
+
+@pytest.mark.parametrize(
+    ("written", "nearest"),
+    [
+        ("64kib", "64KiB"),
+        ("64k", "64KiB"),
+        ("1 mb", "1MB"),
+        ("3 bytes", "3B"),
+        ("5X", None),
+        ("-1", None),
+        (-1, None),
+    ],
+)
+def test_what_is_no_size_says_what_was_meant(written: str | int, nearest: str | None) -> None:
+    with pytest.raises(ValueFault) as caught:
+        read_size(written)
+    assert caught.value.nearest == nearest
+
+
+@given(st.text(alphabet="0123456789.dhmsKiBMG -", max_size=20) | st.text(max_size=20))
+@example("9" * 5000)
+@example("9" * 5000 + "s")
+@example("\u0661s")
+def test_any_text_is_a_bounded_value_or_a_fault_within_it(text: str) -> None:
+    for read, bound in ((read_duration, MAX_DURATION), (read_size, MAX_SIZE)):
+        start = end = value = 0.0
+        try:
+            value = read(text)
+        except ValueFault as fault:
+            start, end = fault.offset, fault.offset + fault.length
+        assert 0 <= value <= bound
+        assert 0 <= start <= end <= len(text)

@@ -1,0 +1,370 @@
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from twisted.internet.task import Clock
+from twisted.logger import Logger, capturedLogs
+
+from sockd_plugins.chat.events import Ended, Entered, Event, Joined, Left, Renamed, Said, Told
+from sockd_plugins.chat.hub import Hub, Member, Refused, Rules
+
+
+def rules(
+    max_members: int = 10, max_rooms: int = 3, history: int = 3, rate: float = 10, burst: int = 100
+) -> Rules:
+    return Rules(
+        room="lobby",
+        max_members=max_members,
+        max_rooms=max_rooms,
+        name_length=16,
+        message_length=40,
+        history=history,
+        rate=rate,
+        burst=burst,
+    )
+
+
+class Ear:
+    """What a member has been told."""
+
+    def __init__(self) -> None:
+        self.heard: list[Event] = []
+
+    def deliver(self, event: Event) -> None:
+        self.heard.append(event)
+
+    def take(self) -> list[Event]:
+        heard, self.heard = self.heard, []
+        return heard
+
+
+class Broken(Ear):
+    """An outlet that fails as soon as somebody speaks."""
+
+    def deliver(self, event: Event) -> None:
+        super().deliver(event)
+        if isinstance(event, Said):
+            raise RuntimeError("broken")
+
+
+def a_hub(limits: Rules | None = None, clock: Clock | None = None) -> Hub:
+    return Hub(limits or rules(), (clock or Clock()).seconds, Logger("test"))
+
+
+def a_pair(hub: Hub) -> tuple[Member, Ear, Member, Ear]:
+    """Ann and Bob in the lobby, with nothing to hear."""
+    ann_hears, bob_hears = Ear(), Ear()
+    ann, bob = hub.enter("ann", ann_hears), hub.enter("bob", bob_hears)
+    ann_hears.take()
+    bob_hears.take()
+    return ann, ann_hears, bob, bob_hears
+
+
+def refusal(action: Callable[[], object]) -> str:
+    with pytest.raises(Refused) as refused:
+        action()
+    return str(refused.value)
+
+
+def test_a_newcomer_learns_where_it_is_and_the_others_learn_of_it() -> None:
+    hub, ann, bob = a_hub(), Ear(), Ear()
+    hub.enter("ann", ann)
+    hub.enter("Bob", bob)
+    assert ann.heard == [Entered("lobby", "ann", (), ()), Joined("lobby", "Bob")]
+    assert bob.heard == [Entered("lobby", "Bob", ("ann",), ())]
+
+
+def test_a_message_reaches_everybody_in_the_room_but_its_speaker() -> None:
+    hub = a_hub()
+    ann, ann_hears, bob, bob_hears = a_pair(hub)
+    hub.join(bob, "garden")
+    carl_hears = Ear()
+    hub.enter("carl", carl_hears)
+    for ear in (ann_hears, bob_hears, carl_hears):
+        ear.take()
+    said = hub.say(ann, "hello")
+    assert (ann_hears.heard, bob_hears.heard, carl_hears.heard) == ([], [], [said])
+    assert said == Said("lobby", "ann", "hello")
+
+
+def test_a_private_message_reaches_one_member_in_whatever_room() -> None:
+    hub = a_hub()
+    ann, ann_hears, bob, bob_hears = a_pair(hub)
+    hub.join(bob, "garden")
+    ann_hears.take()
+    bob_hears.take()
+    hub.tell(ann, "BOB", "psst")
+    assert (ann_hears.heard, bob_hears.heard) == ([], [Told("ann", "bob", "psst")])
+    assert refusal(lambda: hub.tell(ann, "carl", "psst")) == "nobody here has that name"
+
+
+def test_who_changes_the_room_is_left_by_one_and_joined_by_the_other() -> None:
+    hub = a_hub()
+    ann, ann_hears, bob, bob_hears = a_pair(hub)
+    hub.join(ann, "garden")
+    hub.join(bob, "Garden")
+    assert ann_hears.heard == [Entered("garden", "ann", (), ()), Joined("garden", "bob")]
+    assert bob_hears.heard == [Left("lobby", "ann", ""), Entered("garden", "bob", ("ann",), ())]
+    assert refusal(lambda: hub.join(bob, "GARDEN")) == "you are in garden already"
+
+
+@pytest.mark.parametrize("name", ["ann", "ANN", "aNn"])
+def test_a_name_cannot_be_taken_in_another_case(name: str) -> None:
+    hub = a_hub()
+    _, _, bob, _ = a_pair(hub)
+    assert refusal(lambda: hub.enter(name, Ear())) == f"the name {name} is taken"
+    assert refusal(lambda: hub.rename(bob, name)) == f"the name {name} is taken"
+    assert bob.name == "bob"
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", "a b", "ann\n", "\u212aen", "ańn", "a" * 17, "*", "<ann>", "a\x1b"]
+)
+def test_a_name_is_short_and_plain(name: str) -> None:
+    hub = a_hub()
+    ann, _, _, _ = a_pair(hub)
+    for action in (
+        lambda: hub.enter(name, Ear()),
+        lambda: hub.rename(ann, name),
+        lambda: hub.join(ann, name),
+    ):
+        assert refusal(action) == "a name is 1 to 16 of A-Z a-z 0-9 _ . -"
+
+
+def test_a_member_may_write_its_name_differently_and_the_room_learns_it() -> None:
+    hub = a_hub()
+    ann, ann_hears, _, bob_hears = a_pair(hub)
+    hub.rename(ann, "Ann")
+    hub.rename(ann, "carl")
+    expected = [Renamed("lobby", "ann", "Ann"), Renamed("lobby", "Ann", "carl")]
+    assert ann_hears.heard == bob_hears.heard == expected
+    assert hub.has("CARL")
+    assert not hub.has("ann")
+
+
+def test_a_name_is_free_at_once_when_its_member_leaves_and_leaving_twice_does_no_harm() -> None:
+    hub = a_hub()
+    ann, _, _, bob_hears = a_pair(hub)
+    hub.leave(ann, "disconnected")
+    other = hub.enter("ann", Ear())
+    hub.leave(ann, "disconnected")
+    assert other.room is not None
+    assert bob_hears.heard == [Left("lobby", "ann", "disconnected"), Joined("lobby", "ann")]
+    assert refusal(lambda: hub.say(ann, "hello")) == "you are not in the chat any more"
+
+
+def test_a_newcomer_gets_the_last_messages_and_no_more() -> None:
+    hub = a_hub()
+    ann, _, bob, _ = a_pair(hub)
+    for text in ("one", "two", "three", "four"):
+        hub.say(ann, text)
+    hub.leave(ann, "")
+    hub.leave(bob, "")
+    ear = Ear()
+    hub.enter("carl", ear)
+    recent = tuple(Said("lobby", "ann", text) for text in ("two", "three", "four"))
+    assert ear.heard == [Entered("lobby", "carl", (), recent)]
+
+
+def test_a_room_other_than_the_first_is_forgotten_with_its_last_member() -> None:
+    hub = a_hub()
+    ann, _, bob, bob_hears = a_pair(hub)
+    hub.join(ann, "garden")
+    hub.say(ann, "a secret")
+    hub.join(ann, "lobby")
+    bob_hears.take()
+    hub.join(bob, "garden")
+    assert bob_hears.heard == [Entered("garden", "bob", (), ())]
+
+
+def test_there_are_no_more_rooms_and_members_than_the_rules_say() -> None:
+    hub = a_hub(rules(max_members=3, max_rooms=2))
+    ann, _, bob, _ = a_pair(hub)
+    hub.enter("carl", Ear())
+    assert refusal(lambda: hub.enter("dora", Ear())) == "the chat is full: 3 members"
+    hub.join(ann, "garden")
+    assert refusal(lambda: hub.join(bob, "cellar")) == "there are 2 rooms already"
+    assert bob.room is not None
+    assert bob.room.name == "lobby"
+
+
+def test_text_is_told_in_printable_form_and_bounded_in_that_form() -> None:
+    hub = a_hub()
+    ann, _, _, bob_hears = a_pair(hub)
+    hub.say(ann, "\x1b[31mred\u202e")
+    assert bob_hears.take() == [Said("lobby", "ann", r"\x1b[31mred\u202e")]
+    hub.say(ann, "x" * 40)
+    assert refusal(lambda: hub.say(ann, "x" * 41)) == "too long: at most 40 bytes, not 41"
+    assert refusal(lambda: hub.tell(ann, "bob", "\0" * 11)) == "too long: at most 40 bytes, not 44"
+    assert refusal(lambda: hub.say(ann, "  ")) == "there is no text to send"
+
+
+def test_who_is_too_fast_is_told_once_and_may_go_on_a_little_later() -> None:
+    clock = Clock()
+    hub = a_hub(rules(rate=2, burst=3), clock)
+    ann, _, _, bob_hears = a_pair(hub)
+    for _ in range(3):
+        hub.say(ann, "spam")
+    assert refusal(lambda: hub.say(ann, "spam")) == "too fast: what goes beyond 2 a second is dropped"
+    assert refusal(lambda: hub.rename(ann, "anna")) == ""
+    assert refusal(lambda: hub.join(ann, "garden")) == ""
+    clock.advance(0.5)
+    hub.say(ann, "sorry")
+    assert refusal(lambda: hub.say(ann, "spam")) == "too fast: what goes beyond 2 a second is dropped"
+    assert [event.text for event in bob_hears.heard if isinstance(event, Said)] == [*["spam"] * 3, "sorry"]
+
+
+def test_a_long_silence_does_not_save_up_more_than_the_burst() -> None:
+    clock = Clock()
+    hub = a_hub(rules(rate=2, burst=3), clock)
+    ann, _, _, _ = a_pair(hub)
+    clock.advance(3600)
+    for _ in range(3):
+        hub.say(ann, "spam")
+    assert refusal(lambda: hub.say(ann, "spam")).startswith("too fast")
+
+
+def test_a_member_whose_delivery_fails_is_out_and_nobody_else_misses_anything() -> None:
+    hub = a_hub()
+    broken_hears = Broken()
+    hub.enter("broken", broken_hears)
+    ann, ann_hears, _, bob_hears = a_pair(hub)
+    with capturedLogs() as failures:
+        said = hub.say(ann, "hello")
+    assert bob_hears.heard == [said, Left("lobby", "broken", "failed")]
+    assert ann_hears.heard == [Left("lobby", "broken", "failed")]
+    assert isinstance(broken_hears.heard[-1], Ended)
+    assert not hub.has("broken")
+    assert [(event["member"], event["log_failure"].type) for event in failures] == [("broken", RuntimeError)]
+
+
+def test_what_a_delivery_brings_about_is_told_to_all_in_the_same_order() -> None:
+    hub = a_hub()
+    ann, ann_hears, _, _ = a_pair(hub)
+
+    class Slow(Ear):
+        def deliver(self, event: Event) -> None:
+            super().deliver(event)
+            if isinstance(event, Said):
+                hub.leave(slow, "too slow")
+
+    slow_hears = Slow()
+    slow = hub.enter("slow", slow_hears)
+    last_hears = Ear()
+    hub.enter("last", last_hears)
+    ann_hears.take()
+    last_hears.take()
+    said = hub.say(ann, "hello")
+    assert last_hears.heard == [said, Left("lobby", "slow", "too slow")]
+    assert ann_hears.heard == [Left("lobby", "slow", "too slow")]
+    assert slow_hears.heard[-1] == said
+
+
+def test_many_who_fail_at_once_are_out_without_a_deep_stack() -> None:
+    hub = a_hub(rules(max_members=1000))
+    ear = Ear()
+    ann = hub.enter("ann", ear)
+    for number in range(500):
+        hub.enter(f"x{number}", Broken())
+    ear.take()
+    hub.say(ann, "hello")
+    assert ear.heard == [Left("lobby", f"x{number}", "failed") for number in range(500)]
+    assert hub.company(ann) == ("lobby", ("ann",))
+
+
+def test_the_end_is_told_to_all_and_nobody_enters_after_it() -> None:
+    hub = a_hub()
+    ann, ann_hears, _, bob_hears = a_pair(hub)
+    hub.close("the server is closing")
+    hub.leave(ann, "disconnected")
+    assert ann_hears.heard == bob_hears.heard == [Ended("the server is closing")]
+    assert refusal(lambda: hub.enter("carl", Ear())) == "the server is closing"
+
+
+NAMES = st.sampled_from(["ann", "Ann", "bob", "BOB", "carl", "dora", "e", "", "no way", "\u212a"])
+ROOMS = st.sampled_from(["lobby", "Lobby", "garden", "cellar", "attic", "", "#x"])
+
+
+class ChatMachine(RuleBasedStateMachine):
+    """Whatever members do and whosever delivery fails, the hub's promises hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.limits = rules(max_members=4, max_rooms=3, history=2, rate=1, burst=4)
+        self.clock = Clock()
+        self.hub = a_hub(self.limits, self.clock)
+        self.members: list[Member] = []
+
+    def act(self, action: Callable[[], object]) -> None:
+        with suppress(Refused):
+            action()
+
+    def one(self, number: int) -> Member:
+        return self.members[number % len(self.members)]
+
+    @rule(name=NAMES, outlet=st.sampled_from([Ear, Broken]))
+    def enter(self, name: str, outlet: Callable[[], Ear]) -> None:
+        self.act(lambda: self.members.append(self.hub.enter(name, outlet())))
+
+    @precondition(lambda self: self.members)
+    @rule(number=st.integers(0, 9), room=ROOMS)
+    def join(self, number: int, room: str) -> None:
+        self.act(lambda: self.hub.join(self.one(number), room))
+
+    @precondition(lambda self: self.members)
+    @rule(number=st.integers(0, 9), name=NAMES)
+    def rename(self, number: int, name: str) -> None:
+        self.act(lambda: self.hub.rename(self.one(number), name))
+
+    @precondition(lambda self: self.members)
+    @rule(number=st.integers(0, 9), text=st.text(max_size=60))
+    def say(self, number: int, text: str) -> None:
+        self.act(lambda: self.hub.say(self.one(number), text))
+
+    @precondition(lambda self: self.members)
+    @rule(number=st.integers(0, 9), name=NAMES, text=st.text(max_size=60))
+    def tell(self, number: int, name: str, text: str) -> None:
+        self.act(lambda: self.hub.tell(self.one(number), name, text))
+
+    @precondition(lambda self: self.members)
+    @rule(number=st.integers(0, 9))
+    def leave(self, number: int) -> None:
+        self.hub.leave(self.one(number), "gone")
+
+    @rule(seconds=st.floats(0, 10))
+    def wait(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    @invariant()
+    def names_are_unique_and_found(self) -> None:
+        present = [member for member in self.members if member.room is not None]
+        assert len({member.name.lower() for member in present}) == len(present)
+        assert all(self.hub.has(member.name) for member in present)
+        assert len(self.hub._members) == len(present) <= self.limits.max_members
+
+    @invariant()
+    def a_member_is_in_exactly_one_room(self) -> None:
+        places = [(member, room) for room in self.hub._rooms.values() for member in room.members.values()]
+        assert len(places) == len(self.hub._members)
+        assert all(member.room is room for member, room in places)
+        assert {member.name.lower(): member for member, _ in places} == self.hub._members
+
+    @invariant()
+    def empty_rooms_vanish_and_the_first_stays(self) -> None:
+        assert "lobby" in self.hub._rooms
+        assert all(room.members for key, room in self.hub._rooms.items() if key != "lobby")
+        assert len(self.hub._rooms) <= self.limits.max_rooms
+
+    @invariant()
+    def what_was_said_is_bounded(self) -> None:
+        for room in self.hub._rooms.values():
+            assert len(room.recent) <= self.limits.history
+            assert all(len(said.text.encode()) <= self.limits.message_length for said in room.recent)
+        assert not self.hub._outgoing
+
+
+TestChatMachine = ChatMachine.TestCase
+TestChatMachine.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)

@@ -1,0 +1,318 @@
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.logger import Logger
+
+from sockd_plugins.chat.hub import Hub, Rules
+from sockd_plugins.chat.lines import LINE_LENGTH, MAX_WAITING, MAX_WAITING_BYTES, NAME_TRIES, ChatLines
+
+
+class Person:
+    """Somebody with a terminal."""
+
+    def __init__(self, hub: Hub, name: str = "", transport: type[Any] = StringTransport) -> None:
+        self.protocol = ChatLines(hub)
+        self.transport = transport()
+        connect(self.protocol, self.transport)
+        if name:
+            self.types(name)
+            self.reads()
+
+    def types(self, *lines: str) -> None:
+        for line in lines:
+            self.protocol.dataReceived(line.encode() + b"\n")
+
+    def reads(self) -> list[str]:
+        text: str = self.transport.value().decode()
+        self.transport.clear()
+        assert text.endswith("\n") or not text
+        return text.split("\n")[:-1]
+
+    def hangs_up(self) -> None:
+        self.protocol.connectionLost()
+
+
+def connect(protocol: Any, transport: Any) -> None:
+    protocol.makeConnection(transport)
+
+
+class Narrow(StringTransport):
+    """Takes one write, and then no more before its producer is resumed."""
+
+    def write(self, data: bytes) -> None:
+        self.io.write(data)
+        assert self.producer is not None
+        self.producer.pauseProducing()
+
+
+def a_hub(history: int = 20, rate: float = 1e6, burst: int = 1000) -> Hub:
+    rules = Rules(
+        room="lobby",
+        max_members=100,
+        max_rooms=10,
+        name_length=24,
+        message_length=400,
+        history=history,
+        rate=rate,
+        burst=burst,
+    )
+    return Hub(rules, Clock().seconds, Logger("test"))
+
+
+@pytest.fixture
+def hub() -> Hub:
+    return a_hub()
+
+
+def a_pair(hub: Hub) -> tuple[Person, Person]:
+    ann, bob = Person(hub, "ann"), Person(hub, "bob")
+    ann.reads()
+    return ann, bob
+
+
+def test_the_first_line_is_the_name_and_the_room_is_shown(hub: Hub) -> None:
+    bob = Person(hub, "bob")
+    bob.types("anybody there?")
+    ann = Person(hub)
+    assert ann.reads() == ["* welcome; your name?"]
+    ann.types("ann")
+    assert ann.reads() == ["* you are ann in lobby, with bob", "<bob> anybody there?"]
+    assert bob.reads() == ["* ann joined lobby"]
+
+
+def test_the_first_one_is_alone(hub: Hub) -> None:
+    ann = Person(hub)
+    ann.types("/nick ann")
+    assert ann.reads()[1:] == ["* you are ann in lobby, alone"]
+
+
+def test_a_line_is_said_to_the_others_and_not_repeated_to_its_speaker(hub: Hub) -> None:
+    ann, bob = a_pair(hub)
+    ann.types("hello", "", "   ", "żółć")
+    assert (ann.reads(), bob.reads()) == ([], ["<ann> hello", "<ann> żółć"])
+
+
+def test_the_commands_do_what_help_says(hub: Hub) -> None:
+    ann, bob = a_pair(hub)
+    ann.types("/help")
+    (help_line,) = ann.reads()
+    assert all(command in help_line for command in ("/join", "/nick", "/who", "/msg", "/help", "/quit"))
+    ann.types("/msg bob  psst")
+    assert bob.reads() == ["[ann -> you]  psst"]
+    ann.types("/NICK anna")
+    assert (ann.reads(), bob.reads()) == (["* ann is now anna"], ["* ann is now anna"])
+    ann.types("/join garden", "/who")
+    assert ann.reads() == ["* you are anna in garden, alone", "* in garden: anna"]
+    assert bob.reads() == ["* anna left lobby"]
+    ann.types("/quit", "not said")
+    assert ann.transport.disconnecting
+    assert not hub.has("anna")
+    assert ann.reads() == []
+
+
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        ("/dance", "* unknown command: /help lists them all"),
+        ("/", "* unknown command: /help lists them all"),
+        ("/etc/passwd \x1b", "* unknown command: /help lists them all"),
+        ("/msg carl hi", "* nobody here has that name"),
+        ("/msg bob", "* there is no text to send"),
+        ("/msg", "* there is no text to send"),
+        ("/nick BOB", "* the name BOB is taken"),
+        ("/nick", "* a name is 1 to 24 of A-Z a-z 0-9 _ . -"),
+        ("/join a b", "* a name is 1 to 24 of A-Z a-z 0-9 _ . -"),
+        ("/join Lobby", "* you are in lobby already"),
+        ("x" * 401, "* too long: at most 400 bytes, not 401"),
+    ],
+)
+def test_what_cannot_be_done_is_answered_with_one_line(hub: Hub, line: str, answer: str) -> None:
+    ann, bob = a_pair(hub)
+    ann.types(line)
+    assert (ann.reads(), bob.reads()) == ([answer], [])
+    assert not ann.transport.disconnecting
+
+
+def test_a_name_that_is_no_good_is_asked_again_and_at_last_closes(hub: Hub) -> None:
+    Person(hub, "ann")
+    eve = Person(hub)
+    eve.reads()
+    eve.types("ANN")
+    assert eve.reads() == ["* the name ANN is taken", "* your name?"]
+    for _ in range(NAME_TRIES - 2):
+        eve.types("ann\x1b[2J")
+        assert eve.reads() == ["* a name is 1 to 24 of A-Z a-z 0-9 _ . -", "* your name?"]
+    eve.types("Ann")
+    assert eve.reads() == ["* the name Ann is taken", "* that was the last try"]
+    assert eve.transport.disconnecting
+    eve.types("eve")
+    assert not hub.has("eve")
+
+
+def test_a_blank_line_is_no_try_at_a_name(hub: Hub) -> None:
+    ann = Person(hub)
+    ann.reads()
+    ann.types(*[" "] * 100, "ann")
+    assert ann.reads() == ["* you are ann in lobby, alone"]
+
+
+def test_who_does_not_want_to_say_a_name_may_quit(hub: Hub) -> None:
+    eve = Person(hub)
+    eve.types("/quit")
+    assert eve.transport.disconnecting
+
+
+def test_a_name_is_free_as_soon_as_its_connection_is_gone(hub: Hub) -> None:
+    ann, bob = a_pair(hub)
+    ann.hangs_up()
+    assert bob.reads() == ["* ann left lobby (disconnected)"]
+    Person(hub, "ann")
+    assert hub.has("ann")
+
+
+def test_a_connection_that_never_said_a_name_goes_without_a_word(hub: Hub) -> None:
+    bob = Person(hub, "bob")
+    Person(hub).hangs_up()
+    assert bob.reads() == []
+
+
+def test_what_a_terminal_would_obey_is_written_out_for_the_others(hub: Hub) -> None:
+    ann, bob = a_pair(hub)
+    ann.protocol.dataReceived(b"\x1b[2J\x07\xff\xc2\x9b\r\n")
+    ann.types("a\u202eb\u2028* bob left lobby\rc")
+    assert bob.reads() == [r"<ann> \x1b[2J\x07\xff\x9b", r"<ann> a\u202eb\u2028* bob left lobby\x0dc"]
+
+
+def test_a_giant_line_ends_the_connection_with_one_line(hub: Hub) -> None:
+    ann, bob = a_pair(hub)
+    ann.types("before")
+    for _ in range(100):
+        ann.protocol.dataReceived(b"x" * 1000)
+    assert ann.reads() == [f"* a line has at most {LINE_LENGTH} bytes"]
+    assert ann.transport.disconnecting
+    ann.hangs_up()
+    assert bob.reads() == ["<ann> before", "* ann left lobby (disconnected)"]
+
+
+@given(st.lists(st.text(max_size=9) | st.sampled_from(["/who", "/nick carl", "/join den", "/quit"])))
+def test_lines_mean_the_same_whole_and_byte_by_byte(lines: list[str]) -> None:
+    data = "".join(f"{line}\r\n" for line in lines).encode()
+    seen = []
+    for size in (1, 1_000_000):
+        ann, bob = a_pair(a_hub())
+        for start in range(0, len(data), size):
+            ann.protocol.dataReceived(data[start : start + size])
+        seen.append((ann.reads(), bob.reads(), ann.transport.disconnecting))
+    assert seen[0] == seen[1]
+
+
+def test_too_fast_is_said_once(hub: Hub) -> None:
+    hub = a_hub(rate=10, burst=3)
+    ann, bob = a_pair(hub)
+    ann.types(*["spam"] * 100)
+    assert ann.reads() == ["* too fast: what goes beyond 10 a second is dropped"]
+    assert bob.reads() == ["<ann> spam"] * 3
+
+
+def test_a_member_that_reads_again_in_time_has_missed_nothing(hub: Hub) -> None:
+    ann, bob = a_pair(hub)
+    bob.transport.producer.pauseProducing()
+    ann.types(*map(str, range(MAX_WAITING)))
+    assert bob.reads() == []
+    bob.transport.producer.resumeProducing()
+    assert bob.reads() == [f"<ann> {number}" for number in range(MAX_WAITING)]
+    ann.types("on it goes")
+    assert bob.reads() == ["<ann> on it goes"]
+
+
+def test_a_member_that_is_paused_again_gets_the_rest_later_and_in_order(hub: Hub) -> None:
+    bob = Person(hub, "bob", Narrow)
+    bob.transport.producer.resumeProducing()
+    ann = Person(hub, "ann")
+    ann.types("one", "two")
+    assert bob.reads() == ["* you are bob in lobby, alone"]
+    bob.transport.producer.resumeProducing()
+    ann.types("three")
+    assert bob.reads() == ["* ann joined lobby"]
+    for number in ("one", "two", "three"):
+        bob.transport.producer.resumeProducing()
+        assert bob.reads() == [f"<ann> {number}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"), [("x", MAX_WAITING), ("x" * 400, MAX_WAITING_BYTES // len("<ann> " + "x" * 400 + "\n"))]
+)
+def test_a_member_that_does_not_read_is_out_and_delays_nobody(hub: Hub, text: str, fits: int) -> None:
+    ann, bob = a_pair(hub)
+    carl = Person(hub, "carl")
+    bob.reads()
+    bob.transport.producer.pauseProducing()
+    ann.types(*[text] * fits)
+    assert len(carl.reads()) == fits
+    assert not bob.transport.disconnecting
+    ann.types(text, "still here?")
+    assert carl.reads() == [f"<ann> {text}", "* bob left lobby (too slow)", "<ann> still here?"]
+    assert bob.transport.disconnecting
+    assert bob.reads() == ["* too slow: more was said than you have read"]
+    assert not hub.has("bob")
+
+
+def test_a_newcomer_that_does_not_even_read_the_history_is_out() -> None:
+    hub = a_hub(history=200)
+    ann = Person(hub, "ann")
+    ann.types(*["x" * 400] * 200)
+    bob = Person(hub)
+    bob.reads()
+    bob.transport.producer.pauseProducing()
+    bob.types("bob", "not said")
+    assert bob.reads() == ["* too slow: more was said than you have read"]
+    assert bob.transport.disconnecting
+    ann.types("hello")
+    hub.close("the server is closing")
+    assert bob.reads() == []
+
+
+def test_a_newcomer_that_was_too_slow_gives_its_name_back() -> None:
+    hub = a_hub(history=200)
+    ann = Person(hub, "ann")
+    ann.types(*["x" * 400] * 200)
+    bob = Person(hub)
+    bob.transport.producer.pauseProducing()
+    bob.types("bob")
+    bob.hangs_up()
+    assert ann.reads() == ["* bob joined lobby", "* bob left lobby (disconnected)"]
+
+
+def test_a_closing_connection_leaves_no_producer_that_would_keep_it_open(hub: Hub) -> None:
+    ann, _ = a_pair(hub)
+    assert (ann.transport.producer, ann.transport.streaming) == (ann.protocol, True)
+    ann.types("/quit")
+    assert ann.transport.producer is None
+
+
+def test_a_crowd_is_listed_in_one_bounded_line() -> None:
+    hub = a_hub()
+    for number in range(99):
+        Person(hub, f"x{number}")
+    ann = Person(hub)
+    ann.reads()
+    ann.types("ann", "/who")
+    entered, listed = ann.reads()
+    assert entered.endswith("x48, x49 and 49 more")
+    assert listed.endswith("x48, x49 and 50 more")
+
+
+def test_the_end_of_the_chat_is_told_and_closes(hub: Hub) -> None:
+    ann, bob = a_pair(hub)
+    late = Person(hub)
+    late.reads()
+    hub.close("the server is closing")
+    late.types("late")
+    for person in (ann, bob):
+        assert person.reads() == ["* the server is closing"]
+        assert person.transport.disconnecting
+    assert late.reads() == ["* the server is closing", "* your name?"]

@@ -1,0 +1,591 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from sockd_plugins.files import Files
+from sockd_plugins.files.disk import Disk
+from sockd_plugins.files.peer import BATCH, Peer
+from sockd_plugins.files.put import receive_puts
+from sockd_plugins.files.raw import receive_raw
+from sockd_plugins.files.upload import PARTS, Store
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TimedOut
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IProtocol, IReactorFromThreads
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from typing_extensions import override
+from zope.interface import implementer
+
+from sockd.plugin import Context
+
+T = TypeVar("T")
+
+
+class Wire(StringTransport):
+    """The server's side of a connection in memory."""
+
+    half_closed = False
+    aborted = False
+
+    def loseWriteConnection(self) -> None:
+        self.half_closed = True
+
+    @override
+    def abortConnection(self) -> None:
+        self.aborted = True
+
+
+class Sender:
+    """Somebody who sends files."""
+
+    def __init__(self, peer: Peer, wire: Any = Wire) -> None:
+        self.peer = peer
+        self.wire = wire()
+        IProtocol(peer).makeConnection(self.wire)
+
+    def sends(self, *pieces: bytes) -> Sender:
+        for piece in pieces:
+            self.peer.dataReceived(piece)
+        return self
+
+    def half_closes(self) -> Sender:
+        self.peer.readConnectionLost()
+        return self
+
+    def is_cut_off(self) -> Sender:
+        self.peer.connectionLost(Failure(ConnectionLost()))
+        return self
+
+    def reads(self) -> list[str]:
+        lines: list[str] = self.wire.value().decode().splitlines()
+        self.wire.clear()
+        return lines
+
+
+def peer_of(plugin: Files, context: Context, protocol: str = "upload") -> Peer:
+    peer = plugin.stream_factory(protocol, context).buildProtocol(IPv4Address("TCP", "192.0.2.1", 40000))
+    assert isinstance(peer, Peer)
+    return peer
+
+
+class Service:
+    """The plugin, started, with its folder."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        self.folder = folder
+        self.senders: list[Sender] = []
+        self.clock = Clock()
+        self.context = Context("files", self.clock, Logger("sockd.files"), folder / "state")
+        self.plugin = Files(directory=folder, **options)
+        self.plugin.start(self.context)
+
+    def connects(self, protocol: str = "upload") -> Sender:
+        sender = Sender(peer_of(self.plugin, self.context, protocol))
+        self.senders.append(sender)
+        return sender
+
+    def stop(self) -> None:
+        for sender in self.senders:
+            if not sender.peer.ended.called:
+                sender.is_cut_off()
+        assert Deferred.fromCoroutine(self.plugin.stop()).called
+
+    def received(self) -> dict[str, bytes]:
+        return received(self.folder)
+
+    def parts(self) -> list[str]:
+        return os.listdir(self.folder / PARTS)
+
+
+def received(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != PARTS}
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def ok(name: str, data: bytes) -> str:
+    return f"ok {name} {len(data)} sha256={sha256(data)}"
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    service = Service(tmp_path / "in", reserve=0)
+    yield service
+    service.stop()
+    assert service.parts() == []
+
+
+# upload
+
+
+def test_a_file_is_announced_sent_and_confirmed(service: Service) -> None:
+    sender = service.connects().sends(b"put 5 - hello world.txt\n")
+    assert sender.reads() == ["go"]
+    assert service.received() == {}
+    sender.sends(b"hello")
+    assert sender.reads() == [ok("hello world.txt", b"hello")]
+    assert service.received() == {"hello world.txt": b"hello"}
+    assert not sender.wire.disconnecting
+
+
+def test_the_connection_closes_when_the_peer_ends_it(service: Service) -> None:
+    sender = service.connects().sends(b"put 2 - a\nhi").half_closes()
+    assert sender.reads() == ["go", ok("a", b"hi")]
+    assert sender.wire.disconnecting
+
+
+def test_a_peer_that_says_nothing_is_owed_nothing(service: Service) -> None:
+    sender = service.connects().half_closes()
+    assert sender.reads() == []
+    assert sender.wire.disconnecting
+
+
+@pytest.mark.parametrize(
+    ("announced", "after"),
+    [
+        (b"-", b""),
+        (b"sha256=" + sha256(b"hello").encode(), b""),
+        (b"sha256=" + sha256(b"hello").upper().encode(), b""),
+        (b"sha256", b"sha256=" + sha256(b"hello").encode() + b"\n"),
+        (b"sha256", b"sha256=" + sha256(b"hello").upper().encode() + b"\r\n"),
+    ],
+)
+def test_the_digest_may_come_before_or_after_the_data_or_not_at_all(
+    service: Service, announced: bytes, after: bytes
+) -> None:
+    sender = service.connects().sends(b"put 5 " + announced + b" a\r\nhello" + after)
+    assert sender.reads() == ["go", ok("a", b"hello")]
+
+
+MANY = b"".join(
+    [
+        b"put 3 - a\nput",
+        b"put 0 - empty\n",
+        b"put 6 sha256 a\nput 1\nsha256=" + sha256(b"put 1\n").encode() + b"\n",
+        "put 2 - \u00fcber uns.txt\r\n\r\n".encode(),
+    ]
+)
+MANY_ANSWERS = [
+    "go",
+    ok("a", b"put"),
+    "go",
+    ok("empty", b""),
+    "go",
+    ok("a (2)", b"put 1\n"),
+    "go",
+    ok("über uns.txt", b"\r\n"),
+]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@given(st.sets(st.integers(1, len(MANY) - 1)))
+def test_files_one_after_another_are_the_same_however_the_stream_is_cut(
+    tmp_path_factory: pytest.TempPathFactory, cuts: set[int]
+) -> None:
+    service = Service(tmp_path_factory.mktemp("in"), reserve=0)
+    sender = service.connects().sends(*(MANY[a:b] for a, b in pairwise([0, *sorted(cuts), len(MANY)])))
+    assert sender.reads() == MANY_ANSWERS
+    assert service.received() == {"a": b"put", "empty": b"", "a (2)": b"put 1\n", "über uns.txt": b"\r\n"}
+
+
+def test_byte_by_byte_is_fine(service: Service) -> None:
+    sender = service.connects().sends(*(bytes([byte]) for byte in MANY))
+    assert sender.reads() == MANY_ANSWERS
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (b"GET / HTTP/1.1\r\n", "bad-request"),
+        (b"\n", "bad-request"),
+        (b"put 1 - \n", "bad-name"),
+        (b"put 1 -\n", "bad-request"),
+        (b"put -1 - a\n", "bad-request"),
+        (b"put 1_0 - a\n", "bad-request"),
+        ("put \u0661 - a\n".encode(), "bad-request"),
+        (b"put " + b"9" * 19 + b" - a\n", "bad-request"),
+        (b"put 1 md5=00 a\n", "bad-request"),
+        (b"put 1 sha256=00 a\n", "bad-request"),
+        (b"put 1 - \xff\n", "bad-request"),
+        (b"\x16\x03\x01\x02\x00\x01\xfc\n", "bad-request"),
+        (b"x" * 1025, "bad-request"),
+        (b"put 1 - " + b"x" * 2000 + b"\n", "bad-request"),
+        (b"put 1 - ../a\n", "bad-name"),
+        (b"put 1 - a\x1b[2J\n", "bad-name"),
+        (b"put 1 - \xe2\x80\xaetxt.exe\n", "bad-name"),
+        (b"put 101 - a\n", "too-large"),
+        (b"put 2 sha256=" + b"0" * 64 + b" a\nhi", "digest-mismatch"),
+        (b"put 2 sha256 a\nhisha256=" + b"0" * 64 + b"\n", "digest-mismatch"),
+        (b"put 2 sha256 a\nhiput 2 - b\n", "bad-request"),
+        (b"put 2 sha256 a\nhi" + b"x" * 1025, "bad-request"),
+    ],
+)
+def test_an_error_is_one_line_with_a_code_and_leaves_nothing(tmp_path: Path, sent: bytes, code: str) -> None:
+    service = Service(tmp_path / "in", max_size=100, reserve=0)
+    service.connects().sends(b"put 3 - a\nold")
+    sender = service.connects().sends(sent)
+    error = sender.reads()[-1]
+    assert error.startswith(f"error {code} ")
+    assert error.isprintable()
+    assert service.received() == {"a": b"old"}
+    assert service.parts() == []
+
+
+@pytest.mark.parametrize(
+    "sent", [b"put", b"put 9 - a\n", b"put 9 - a\nhello", b"put 2 sha256 a\nhi", b"put 2 sha256 a\nhisha"]
+)
+def test_a_peer_that_ends_too_early_is_told_so(service: Service, sent: bytes) -> None:
+    sender = service.connects().sends(sent).half_closes()
+    assert sender.reads()[-1].startswith("error ")
+    assert sender.wire.disconnecting
+    assert service.received() == {}
+
+
+def test_the_files_before_an_error_are_kept_and_those_after_it_are_not_taken(service: Service) -> None:
+    sender = service.connects().sends(b"put 1 - a\n1put 1 - ../b\n2put 1 - c\n3")
+    go, stored, error = sender.reads()
+    assert (go, stored) == ("go", ok("a", b"1"))
+    assert error.startswith("error bad-name ")
+    assert service.received() == {"a": b"1"}
+
+
+def test_a_refused_peer_may_end_its_data_before_the_connection_is_closed(service: Service) -> None:
+    sender = service.connects().sends(b"put 99999999999999999 - a\n")
+    assert sender.reads()[0].startswith("error too-large ")
+    assert sender.wire.half_closed
+    for _ in range(100):
+        sender.sends(bytes(BATCH))
+    assert sender.wire.producerState == "producing"
+    assert not sender.wire.disconnecting
+    sender.half_closes()
+    assert sender.wire.disconnecting
+
+
+def test_a_refused_peer_that_never_ends_is_closed_after_ten_seconds(service: Service) -> None:
+    sender = service.connects().sends(b"nonsense\n")
+    service.clock.advance(9)
+    assert not sender.wire.disconnecting
+    service.clock.advance(1)
+    assert sender.wire.disconnecting
+
+
+def test_a_refused_peer_that_goes_away_leaves_no_timer(service: Service) -> None:
+    service.connects().sends(b"nonsense\n").is_cut_off()
+    assert service.clock.getDelayedCalls() == []
+
+
+WHOLE = b"put 30 sha256 a\n" + b"x" * 30 + b"sha256=" + sha256(b"x" * 30).encode() + b"\n"
+
+
+@pytest.mark.parametrize("length", range(len(WHOLE)))
+def test_a_connection_that_breaks_leaves_nothing_wherever_it_breaks(service: Service, length: int) -> None:
+    service.connects().sends(WHOLE[:length]).is_cut_off()
+    assert service.received() == {}
+    assert service.parts() == []
+
+
+def test_draining_closes_who_waits_and_lets_a_file_come_to_its_end(service: Service) -> None:
+    idle = service.connects().sends(b"put 1 - a\n1")
+    busy = service.connects().sends(b"put 2 sha256 b\n2")
+    service.plugin.drain()
+    assert idle.wire.disconnecting
+    assert not busy.wire.disconnecting
+    busy.sends(b"3", b"sha256=" + sha256(b"23").encode() + b"\n")
+    assert busy.wire.disconnecting
+    assert service.received() == {"a": b"1", "b": b"23"}
+
+
+# raw
+
+
+def test_a_raw_connection_is_a_file_with_a_name_of_the_servers(service: Service) -> None:
+    sender = service.connects("raw").sends(b"some", b" bytes")
+    assert service.received() == {}
+    sender.half_closes()
+    ((name, data),) = service.received().items()
+    assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{8}\.bin", name)
+    assert data == b"some bytes"
+    assert sender.reads() == [ok(name, data)]
+    assert sender.wire.disconnecting
+
+
+@pytest.mark.parametrize("reason", [ConnectionLost(), ConnectionDone()])
+def test_a_raw_connection_that_ends_without_the_peer_ending_it_leaves_nothing(
+    service: Service, reason: Exception
+) -> None:
+    service.connects("raw").sends(b"some").peer.connectionLost(Failure(reason))
+    assert service.received() == {}
+
+
+def test_a_raw_connection_that_is_reset_after_its_end_is_a_file(service: Service) -> None:
+    sender = service.connects("raw").sends(b"some").half_closes().is_cut_off()
+    assert list(service.received().values()) == [b"some"]
+    assert sender.wire.disconnecting
+
+
+def test_an_empty_raw_connection_is_no_file(service: Service) -> None:
+    sender = service.connects("raw").half_closes()
+    assert sender.reads() == ["error bad-request nothing was sent"]
+    assert service.received() == {}
+
+
+def test_a_raw_file_that_is_too_large_is_refused_while_it_comes(tmp_path: Path) -> None:
+    service = Service(tmp_path / "in", max_size=10, reserve=0)
+    sender = service.connects("raw").sends(b"0123456789")
+    assert sender.reads() == []
+    sender.sends(b"!")
+    assert sender.reads()[0].startswith("error too-large ")
+    assert sender.wire.half_closed
+    assert service.received() == {}
+
+
+# slow disks, and none at all
+
+
+class SlowDisk(Disk):
+    """Works when it is told to."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(Store.open(folder, 1 << 40, 0), Clock())
+        self._work: list[Callable[[], None]] = []
+
+    @override
+    def run(self, work: Callable[..., T], *args: object) -> Deferred[T]:
+        done: Deferred[T] = Deferred()
+
+        def turn() -> None:
+            try:
+                result = work(*args)
+            except BaseException:
+                done.errback(Failure())
+            else:
+                done.callback(result)
+
+        self._work.append(turn)
+        return done
+
+    def turns(self, most: int = 1_000_000) -> int:
+        """Do what is to be done; returns how much that was."""
+        count = 0
+        while self._work and count < most:
+            self._work.pop(0)()
+            count += 1
+        return count
+
+
+TALKS = {"upload": receive_puts, "raw": receive_raw}
+
+
+def connect(disk: Disk, protocol: str) -> Sender:
+    context = Context("files", Clock(), Logger("sockd.files"), Path("state"))
+    return Sender(Peer(partial(TALKS[protocol], disk=disk), context, set()))
+
+
+@pytest.mark.parametrize("protocol", ["upload", "raw"])
+def test_a_peer_that_is_faster_than_the_disk_is_paused_and_resumed(tmp_path: Path, protocol: str) -> None:
+    disk = SlowDisk(tmp_path)
+    sender = connect(disk, protocol)
+    data = os.urandom(10 * BATCH)
+    left = (b"put %d - a\n" % len(data) if protocol == "upload" else b"") + data
+    turns = 0
+    while left:
+        unpaused = 0
+        while left and sender.wire.producerState == "producing":
+            sender.sends(left[:65536])
+            left = left[65536:]
+            unpaused += 65536
+        assert unpaused <= BATCH + 65536
+        turns += disk.turns(1)
+    sender.half_closes()
+    turns += disk.turns()
+    assert list(received(tmp_path).values()) == [data]
+    assert turns < 20
+    disk.stop()
+
+
+@pytest.mark.parametrize("protocol", ["upload", "raw"])
+@pytest.mark.parametrize("after", range(4))
+def test_a_connection_that_breaks_while_the_disk_works_leaves_nothing(
+    tmp_path: Path, protocol: str, after: int
+) -> None:
+    disk = SlowDisk(tmp_path)
+    sender = connect(disk, protocol)
+    sender.sends(b"put 20 - a\n" if protocol == "upload" else b"some")
+    for piece in [b"0123", b"4567", b"89"]:
+        disk.turns(after // 2)
+        sender.sends(piece)
+        disk.turns(after % 2)
+    sender.is_cut_off()
+    disk.turns()
+    assert sender.peer.ended.called
+    assert received(tmp_path) == {}
+    assert os.listdir(tmp_path / PARTS) == []
+    disk.stop()
+
+
+def test_a_file_that_has_arrived_is_stored_although_its_sender_is_gone(tmp_path: Path) -> None:
+    disk = SlowDisk(tmp_path)
+    sender = connect(disk, "upload").sends(b"put 2 - a\nhi").is_cut_off()
+    disk.turns()
+    assert received(tmp_path) == {"a": b"hi"}
+    assert sender.reads() == []
+    disk.stop()
+
+
+def test_a_full_disk_is_told_and_the_peer_may_end_its_data(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    sender = service.connects().sends(b"put 1000 - a\n")
+    monkeypatch.setattr(os, "write", full)
+    sender.sends(b"x")
+    assert sender.reads() == ["go", "error disk-full no space left on device"]
+    sender.sends(b"x" * 999)
+    monkeypatch.undo()
+    assert service.received() == {}
+
+
+def test_a_fault_of_our_own_aborts_the_connection() -> None:
+    async def fails(peer: Peer) -> None:
+        await peer.read(1)
+        raise RuntimeError("a mistake")
+
+    sender = Sender(Peer(fails, Context("files", Clock(), Logger("sockd.files"), Path("state")), set()))
+    sender.sends(b"x")
+    assert sender.wire.aborted
+    assert sender.peer.ended.called
+
+
+# threads
+
+
+@implementer(IReactorFromThreads)
+class Loop(Clock):
+    """A reactor that does nothing but take results from threads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls: SimpleQueue[Callable[[], object]] = SimpleQueue()
+
+    def callFromThread(self, callable: Callable[..., Any], *args: object, **kwargs: object) -> None:  # noqa: A002
+        self._calls.put(partial(callable, *args, **kwargs))
+
+    def run_until(self, done: Deferred[Any]) -> None:
+        while not done.called:
+            self._calls.get(timeout=30)()
+
+
+def started(folder: Path) -> tuple[Files, Context, Loop]:
+    loop = Loop()
+    plugin = Files(directory=folder)
+    context = Context("files", loop, Logger("sockd.files"), folder / "state")
+    plugin.start(context)
+    return plugin, context, loop
+
+
+def disk_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if "files" in thread.name]
+
+
+def test_the_disk_is_waited_for_in_threads_which_end_with_the_service(tmp_path: Path) -> None:
+    plugin, context, loop = started(tmp_path)
+    data = os.urandom(5 * BATCH + 1)
+    senders: list[Sender] = []
+    for number in range(6):
+        peer = peer_of(plugin, context)
+        senders.append(Sender(peer).sends(b"put %d - %d\n" % (len(data), number), data).half_closes())
+    for sender in senders:
+        loop.run_until(sender.peer.ended)
+        assert sender.reads()[-1].startswith("ok ")
+    assert disk_threads()
+    stopped = Deferred.fromCoroutine(plugin.stop())
+    assert stopped.called
+    assert disk_threads() == []
+    assert received(tmp_path) == {str(number): data for number in range(6)}
+
+
+def test_stopping_waits_for_what_the_disk_is_busy_with(tmp_path: Path) -> None:
+    plugin, context, loop = started(tmp_path)
+    peer = peer_of(plugin, context)
+    Sender(peer).sends(b"put 2 - a\nh").is_cut_off()
+    stopped = Deferred.fromCoroutine(plugin.stop())
+    assert not stopped.called
+    loop.run_until(stopped)
+    assert os.listdir(tmp_path / PARTS) == []
+    assert disk_threads() == []
+
+
+def test_a_disk_that_never_answers_does_not_keep_the_service_from_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = threading.Event()
+    fsync = os.fsync
+
+    def stuck(file: int) -> None:
+        answer.wait(30)
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", stuck)
+    plugin, context, loop = started(tmp_path)
+    peer = peer_of(plugin, context)
+    sender = Sender(peer).sends(b"put 0 - a\n").is_cut_off()
+    failures: list[Failure] = []
+    Deferred.fromCoroutine(plugin.stop()).addErrback(failures.append)
+    assert failures == []
+    loop.advance(3)
+    assert failures[0].check(TimedOut)
+    assert all(thread.daemon for thread in disk_threads())
+    answer.set()
+    while disk_threads() and plugin._peers:
+        loop.run_until(sender.peer.ended)
+    plugin._disk.stop()
+
+
+# the plugin
+
+
+def test_sizes_are_written_as_numbers_or_with_a_unit(tmp_path: Path) -> None:
+    plugin = Files.model_validate({"directory": tmp_path, "max_size": "2GiB", "reserve": 1000})
+    assert (plugin.max_size, plugin.reserve) == (2 << 30, 1000)
+
+
+@pytest.mark.parametrize(
+    "options", [{"max_size": 0}, {"reserve": -1}, {"max_size": "much"}, {"directory": None}]
+)
+def test_options_out_of_bounds_are_refused(tmp_path: Path, options: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Files.model_validate({"directory": tmp_path, **options})
+
+
+def test_a_relative_folder_counts_from_the_configuration_file(tmp_path: Path) -> None:
+    plugin = Files.model_validate({"directory": "in"}, context={"folder": tmp_path})
+    assert plugin.directory == tmp_path / "in"
+
+
+def test_a_service_that_could_not_start_can_be_stopped(tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(b"")
+    plugin = Files(directory=tmp_path / "in")
+    with pytest.raises(FileExistsError):
+        plugin.start(Context("files", Clock(), Logger("sockd.files"), tmp_path))
+    assert Deferred.fromCoroutine(plugin.stop()).called

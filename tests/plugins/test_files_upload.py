@@ -1,0 +1,351 @@
+import errno
+import hashlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sockd_plugins.files.names import MAX_COPIES
+from sockd_plugins.files.upload import PARTS, Refused, Store, Stored, Upload
+
+GIB = 1 << 30
+DATA = os.urandom(100_000)
+DIGEST = hashlib.sha256(DATA).hexdigest()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def store(folder: Path) -> Iterator[Store]:
+    store = Store.open(folder, max_size=GIB, reserve=0)
+    yield store
+    store.close()
+
+
+def receive(
+    store: Store, name: str = "a.bin", data: bytes = DATA, size: int | None = None, sha256: str | None = None
+) -> Stored:
+    upload = Upload(store, name, size)
+    try:
+        upload.write(data[:1000])
+        upload.write(data[1000:])
+        return upload.commit(sha256)
+    finally:
+        upload.close()
+
+
+def received(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != PARTS}
+
+
+def parts(folder: Path) -> list[str]:
+    return os.listdir(folder / PARTS)
+
+
+def refusal(action: Callable[[], object]) -> str:
+    with pytest.raises(Refused) as caught:
+        action()
+    assert str(caught.value).isprintable()
+    return caught.value.code
+
+
+@pytest.mark.parametrize("size", [None, len(DATA)])
+@pytest.mark.parametrize("sha256", [None, DIGEST])
+def test_a_file_is_there_whole_with_its_digest_in_the_answer(
+    store: Store, folder: Path, size: int | None, sha256: str | None
+) -> None:
+    assert receive(store, size=size, sha256=sha256) == Stored("a.bin", len(DATA), DIGEST)
+    assert received(folder) == {"a.bin": DATA}
+    assert parts(folder) == []
+
+
+def test_an_empty_file_is_a_file(store: Store, folder: Path) -> None:
+    assert receive(store, data=b"", size=0).size == 0
+    assert received(folder) == {"a.bin": b""}
+
+
+def test_files_and_folders_are_for_their_owner_alone(store: Store, folder: Path) -> None:
+    receive(store)
+    assert (folder / "a.bin").stat().st_mode & 0o777 == 0o600
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (folder / PARTS).stat().st_mode & 0o777 == 0o700
+
+
+def test_nothing_is_under_the_name_before_the_commit(store: Store, folder: Path) -> None:
+    upload = Upload(store, "a.bin", len(DATA))
+    upload.write(DATA)
+    assert received(folder) == {}
+    upload.commit()
+    assert received(folder) == {"a.bin": DATA}
+    upload.close()
+
+
+def test_a_name_that_is_taken_gets_a_number_and_what_exists_is_kept(store: Store, folder: Path) -> None:
+    assert [receive(store, data=data).name for data in (b"1", b"2", b"3")] == [
+        "a.bin",
+        "a (2).bin",
+        "a (3).bin",
+    ]
+    assert received(folder) == {"a.bin": b"1", "a (2).bin": b"2", "a (3).bin": b"3"}
+
+
+@pytest.mark.parametrize("target", ["victim", "missing", "."])
+def test_a_symlink_under_the_name_is_kept_and_not_followed(store: Store, folder: Path, target: str) -> None:
+    victim = folder.parent / "victim"
+    victim.write_bytes(b"precious")
+    (folder / "a.bin").symlink_to(folder.parent / target)
+    assert receive(store).name == "a (2).bin"
+    assert (folder / "a.bin").readlink() == folder.parent / target
+    assert victim.read_bytes() == b"precious"
+    assert not (folder.parent / "missing").exists()
+    assert (folder / "a (2).bin").read_bytes() == DATA
+
+
+def test_a_thousand_files_of_one_name_are_enough(store: Store, folder: Path) -> None:
+    for _ in range(MAX_COPIES):
+        receive_name = receive(store, data=b"")
+    assert receive_name.name == f"a ({MAX_COPIES}).bin"
+    assert refusal(lambda: receive(store)) == "exists"
+    assert parts(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("upload", "code"),
+    [
+        ({"sha256": "0" * 64}, "digest-mismatch"),
+        ({"size": len(DATA) + 1}, "incomplete"),
+        ({"size": len(DATA) - 1}, "incomplete"),
+        ({"size": GIB + 1}, "too-large"),
+    ],
+)
+def test_what_is_not_as_announced_leaves_nothing(
+    store: Store, folder: Path, upload: dict[str, Any], code: str
+) -> None:
+    receive(store, data=b"old")
+    assert refusal(lambda: receive(store, **upload)) == code
+    assert received(folder) == {"a.bin": b"old"}
+    assert parts(folder) == []
+
+
+def test_a_file_without_a_size_is_stopped_at_the_largest_size(folder: Path) -> None:
+    store = Store.open(folder, max_size=len(DATA), reserve=0)
+    assert receive(store).size == len(DATA)
+    assert refusal(lambda: receive(store, data=DATA + b"!")) == "too-large"
+    assert list(received(folder)) == ["a.bin"]
+    store.close()
+
+
+@pytest.mark.parametrize("size", [None, len(DATA)])
+def test_the_reserve_of_the_disk_is_not_touched(folder: Path, size: int | None) -> None:
+    store = Store.open(folder, max_size=GIB, reserve=1 << 60)
+    assert refusal(lambda: receive(store, size=size)) == "disk-full"
+    assert received(folder) == {}
+    assert parts(folder) == []
+    store.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "disk"
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k,nr_inodes=20", "tmpfs", str(path)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"a file system cannot be mounted here: {error}")
+    yield path
+    subprocess.run(["umount", "-l", path], check=True)
+
+
+@pytest.mark.parametrize("size", [None, 4 * len(DATA)])
+def test_a_full_disk_refuses_one_file_and_keeps_the_others(small_disk: Path, size: int | None) -> None:
+    store = Store.open(small_disk, max_size=GIB, reserve=0)
+    receive(store, "old")
+    assert refusal(lambda: receive(store, "new", DATA * 4, size)) == "disk-full"
+    assert received(small_disk) == {"old": DATA}
+    assert parts(small_disk) == []
+    assert receive(store, "small", b"fits").size == 4
+    store.close()
+
+
+def test_a_disk_without_inodes_is_full(small_disk: Path) -> None:
+    store = Store.open(small_disk, max_size=GIB, reserve=0)
+    inodes = os.statvfs(small_disk).f_favail
+    for _ in range(inodes):
+        receive(store, data=b"")
+    assert refusal(lambda: receive(store, data=b"")) == "disk-full"
+    assert len(received(small_disk)) == inodes
+    assert parts(small_disk) == []
+    store.close()
+
+
+@pytest.mark.parametrize("size", [None, len(DATA)])
+def test_a_file_larger_than_the_process_may_write_is_too_large(
+    store: Store, folder: Path, size: int | None
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(DATA) // 2, hard))
+    try:
+        code = refusal(lambda: receive(store, size=size))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert code == "too-large"
+    assert received(folder) == {}
+    assert parts(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (errno.ENOSPC, "disk-full"),
+        (errno.EDQUOT, "disk-full"),
+        (errno.EFBIG, "too-large"),
+        (errno.EIO, "io"),
+        (errno.EROFS, "io"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("call", "nth"),
+    [
+        ("open", 1),
+        ("posix_fallocate", 1),
+        ("write", 1),
+        ("write", 2),
+        ("link", 1),
+        ("fsync", 1),
+        ("fsync", 2),
+    ],
+)
+def test_whatever_step_the_disk_fails_nothing_is_left(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch, call: str, nth: int, number: int, code: str
+) -> None:
+    works = getattr(os, call)
+    calls = 0
+
+    def fails(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == nth:
+            raise OSError(number, os.strerror(number), "/secret/path")
+        return works(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fails)
+        with pytest.raises(Refused, match=os.strerror(number).lower()) as caught:
+            receive(store, size=len(DATA))
+    assert caught.value.code == code
+    assert "secret" not in str(caught.value)
+    assert received(folder) == {}
+    assert parts(folder) == []
+    assert receive(store).name == "a.bin"
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS])
+def test_a_file_system_that_cannot_preallocate_is_good_enough(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def cannot(*_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "posix_fallocate", cannot)
+    receive(store, size=len(DATA))
+    assert received(folder) == {"a.bin": DATA}
+
+
+CRASH = """
+    import os, pathlib, signal, sys
+    from sockd_plugins.files.upload import Store, Upload
+
+    store = Store.open(pathlib.Path(sys.argv[1]), 1 << 30, 0)
+    real = os.fsync
+    left = int(sys.argv[2])
+    def step(*args):
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+    def fsync(fd):
+        step()
+        real(fd)
+    os.fsync = fsync
+    upload = Upload(store, "a.bin", 4)
+    step()
+    upload.write(b"da")
+    step()
+    upload.write(b"ta")
+    upload.commit()
+    step()
+"""
+
+
+@pytest.mark.parametrize(("step", "survives"), [(1, False), (2, False), (3, False), (4, True), (5, True)])
+def test_a_process_that_is_killed_leaves_a_part_or_a_whole_file_and_the_next_start_sweeps(
+    folder: Path, step: int, survives: bool
+) -> None:
+    script = [sys.executable, "-c", textwrap.dedent(CRASH), str(folder), str(step)]
+    assert subprocess.run(script, check=False).returncode == -signal.SIGKILL
+    assert received(folder) == ({"a.bin": b"data"} if survives else {})
+    Store.open(folder, GIB, 0).close()
+    assert received(folder) == ({"a.bin": b"data"} if survives else {})
+    assert parts(folder) == []
+
+
+def test_a_sweep_leaves_the_parts_that_are_being_written(store: Store, folder: Path) -> None:
+    upload = Upload(store, "a.bin")
+    upload.write(DATA)
+    (folder / PARTS / "dead").write_bytes(b"left by a crash")
+    Store.open(folder, GIB, 0).close()
+    assert len(parts(folder)) == 1
+    assert upload.commit().name == "a.bin"
+    upload.close()
+    assert received(folder) == {"a.bin": DATA}
+
+
+def test_a_part_that_a_sweep_removed_before_it_was_locked_is_replaced(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    lock = fcntl.flock
+    sweeps = iter([True, False])
+
+    def swept(file: int, how: int) -> None:
+        if next(sweeps):
+            for name in parts(folder):
+                (folder / PARTS / name).unlink()
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", swept)
+    receive(store)
+    assert received(folder) == {"a.bin": DATA}
+
+
+def test_a_folder_is_made_with_the_folders_around_it(tmp_path: Path) -> None:
+    Store.open(tmp_path / "a" / "b", GIB, 0).close()
+    assert (tmp_path / "a" / "b" / PARTS).is_dir()
+
+
+def test_a_file_where_the_folder_should_be_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(b"")
+    with pytest.raises(FileExistsError, match="in"):
+        Store.open(tmp_path / "in", GIB, 0)
+
+
+def test_a_symlink_where_the_parts_should_be_stops_the_start(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "precious").write_bytes(b"")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / PARTS).symlink_to(elsewhere)
+    with pytest.raises(OSError, match=PARTS):
+        Store.open(tmp_path / "in", GIB, 0)
+    assert (elsewhere / "precious").exists()
