@@ -49,6 +49,8 @@ _EXPECTED = {
 }
 """By pydantic's name for what is wrong; what is not here is said in pydantic's own words."""
 
+_SHOULD_BE = re.compile("Input (should be|is not) ")
+
 _MAX_SHOWN = 40
 """Characters of a value that a message repeats; the line itself stands below it."""
 
@@ -113,7 +115,7 @@ def unknown_key(document: Document, path: KeyPath, known: Sequence[str], faults:
     """Tell that a table has no key like that at the end of `path`, and which it has."""
     key = str(path[-1])
     table = next((step for step in reversed(path[:-1]) if isinstance(step, str)), "")
-    absent = ABSENT.get((table, key)) if "options" not in path else None
+    absent = ABSENT.get((table, key)) if path[2:3] != ("options",) else None
     if absent:
         faults.add_key(document, path, sentence(path, f"{absent} is not available in this version"))
         return
@@ -143,9 +145,9 @@ def _wrong_value(document: Document, path: KeyPath, errors: Sequence[ErrorDetail
     value = document.get(path)
     hidden = isinstance(value, Secret)
     cause = errors[0].get("ctx", {}).get("error")
-    if isinstance(cause, Exception) and not isinstance(cause, ValueFault):
-        text = " ".join(str(cause).split()) or type(cause).__name__
-        faults.add(document, path, sentence(path, text.replace(value, "…") if hidden and value else text))
+    own = _own_words(errors[0])
+    if own is not None:
+        faults.add(document, path, sentence(path, own.replace(value, "…") if hidden and value else own))
         return
     fault = cause if isinstance(cause, ValueFault) else _value_fault(document, path, errors)
     found = _shown(document, path) if hidden else fault.found
@@ -180,8 +182,18 @@ def _phrase(error: ErrorDetails) -> str:
     template = _EXPECTED.get(error["type"])
     if template is not None:
         return template.format(**error.get("ctx", {}))
-    message = error["msg"].removeprefix("Input should be ")
-    return message[:1].lower() + message[1:]
+    return _SHOULD_BE.sub("", error["msg"], count=1)
+
+
+def _own_words(error: ErrorDetails) -> str | None:
+    """The message of a validator that does not say what was expected, on one line."""
+    cause = error.get("ctx", {}).get("error")
+    if isinstance(cause, ValueFault):
+        return None
+    if cause is None and (error["type"] in _EXPECTED or _SHOULD_BE.match(error["msg"])):
+        return None
+    text = error["msg"] if cause is None else str(cause) or type(cause).__name__
+    return " ".join(text.split())
 
 
 def _shown(document: Document, path: KeyPath, *, with_type: bool = False) -> str:

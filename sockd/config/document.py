@@ -9,7 +9,7 @@ from typing import Any
 
 import tomli
 
-from sockd.config.faults import printable
+from sockd.config.faults import visible
 from sockd.config.positions import KeyPath, Span, find_spans, offset_in_string
 from sockd.errors import ConfigError, Fault, ValueFault
 
@@ -21,7 +21,7 @@ class Text(str):
 
 
 class Secret(str):
-    """A value from outside the text, from the environment or a file: without a type, and never shown."""
+    """A value from the environment or a file: without a type, and no message about it shows it."""
 
     __slots__ = ()
 
@@ -109,9 +109,9 @@ def read(path: Path, name: str = "") -> Document:
     try:
         text = content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
-        at = len(content[: error.start].decode("utf-8-sig").replace("\r\n", "\n"))
+        at = len(error.object[: error.start].decode().replace("\r\n", "\n"))
         text = content.decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
-        found = f"the byte 0x{content[error.start]:02x}"
+        found = f"the byte 0x{error.object[error.start]:02x}"
         raise ConfigError([locate(name, text, at, at + 1, f"expected UTF-8, found {found}")]) from error
     try:
         return Document(name, text, tomli.loads(text), find_spans(text), path.absolute().parent)
@@ -131,7 +131,7 @@ def locate(name: str, text: str, start: int, end: int, message: str, **words: An
     line_end = text.find("\n", start)
     line_end = len(text) if line_end < 0 else line_end
     return Fault(
-        message=printable(message),
+        message=visible(message),
         file=name,
         line=text.count("\n", 0, start) + 1,
         column=start - line_start + 1,

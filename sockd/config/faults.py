@@ -24,9 +24,9 @@ def report(faults: Iterable[Fault]) -> str:
 
 def render(fault: Fault) -> str:
     """One fault as a person reads it: place and message, the line, a caret, what is known there."""
-    place = printable(fault.file) + (f":{fault.line}:{fault.column}" if fault.line else "")
-    lines = [": ".join(part for part in (place, printable(fault.message)) if part)]
-    hint = f"did you mean '{printable(fault.nearest)}'?" if fault.nearest else ""
+    place = visible(fault.file) + (f":{fault.line}:{fault.column}" if fault.line else "")
+    lines = [": ".join(part for part in (place, visible(fault.message)) if part)]
+    hint = f"did you mean '{visible(fault.nearest)}'?" if fault.nearest else ""
     if fault.line:
         source, indent, width = _excerpt(fault)
         number = str(fault.line)
@@ -34,7 +34,7 @@ def render(fault: Fault) -> str:
         lines.append(f"  {' ' * len(number)} | {' ' * indent}{'^' * width} {hint}".rstrip())
     elif hint:
         lines.append(f"  {hint}")
-    expected = printable(fault.expected)
+    expected = visible(fault.expected)
     if expected and expected not in lines[0]:
         lines += textwrap.wrap(f"expected {expected}", _WIDTH, initial_indent="  ", subsequent_indent="    ")
     return "\n".join(lines)
@@ -45,7 +45,7 @@ def as_dict(fault: Fault) -> dict[str, Any]:
     return dataclasses.asdict(fault)
 
 
-def printable(text: str) -> str:
+def visible(text: str) -> str:
     """The text with what a terminal would obey, or nobody would see, written as an escape."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
@@ -55,7 +55,7 @@ def printable(text: str) -> str:
 
 def _excerpt(fault: Fault) -> tuple[str, int, int]:
     """The line as it is shown, and how many columns stand before the caret and under it."""
-    cells = ["    " if character == "\t" else printable(character) for character in fault.source]
+    cells = ["    " if character == "\t" else visible(character) for character in fault.source]
     start, end = fault.column - 1, fault.column - 1 + fault.length
     before, marked, after = cells[:start], cells[start:end], cells[end:]
     if _columns(cells) > _WIDTH:

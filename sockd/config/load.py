@@ -69,7 +69,7 @@ def load_document(
 
 def _included(main: Document, daemon: Daemon | None, faults: Faults) -> Iterator[Document]:
     """Read what `include` names; what of it can be read even if other keys of [daemon] are faulty."""
-    seen = {Path(main.name).resolve()}
+    seen = {os.path.realpath(main.name)}
     patterns = daemon.include if daemon else main.get(("daemon", "include"))
     for index, pattern in enumerate(patterns if isinstance(patterns, (list, tuple)) else ()):
         if not isinstance(pattern, str):
@@ -80,9 +80,10 @@ def _included(main: Document, daemon: Daemon | None, faults: Faults) -> Iterator
             faults.add(main, path, sentence(path, "there is no such file"))
         for name in names:
             file = main.folder / name
-            if file.resolve() in seen:
+            true_name = os.path.realpath(file)
+            if true_name in seen:
                 continue
-            seen.add(file.resolve())
+            seen.add(true_name)
             try:
                 document = read(file, str(Path(main.name).parent / name))
             except ConfigError as error:

@@ -35,7 +35,7 @@ def expand(document: Document, environ: Mapping[str, str], faults: Faults) -> Do
                 return [expanded(item, (*path, index)) for index, item in enumerate(value)]
             case str() if "${" in value:
                 return _filled(document, path, value, environ, faults)
-            case int() if value.bit_length() > 63:
+            case int() if not -(2**63) <= value < 2**63:
                 faults.add(document, path, sentence(path, "expected a number of at most 64 bits, found more"))
                 return 0
         return value
@@ -88,9 +88,8 @@ def read_secret(path: Path) -> Secret:
             content = file.read(MAX_SECRET + 1)
         text = content.decode()
     except (OSError, ValueError) as error:
-        reason = (
-            error.strerror.lower() if isinstance(error, OSError) and error.strerror else "it is not UTF-8"
-        )
+        known = isinstance(error, OSError) and error.strerror
+        reason = known.lower() if known else "it is not UTF-8"
         raise ValueError(f"cannot read {path}: {reason}") from error
     if len(content) > MAX_SECRET:
         raise ValueError(f"cannot read {path}: it is longer than {MAX_SECRET} bytes")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
+import enum
+import ipaddress
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import pytest
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from sockd.config import Config, load
 from sockd.errors import ConfigError, Fault, PluginError, ValueFault
@@ -31,8 +35,29 @@ def _even(number: int) -> int:
     return number
 
 
+def _short(text: str) -> str:
+    if len(text) > 3:
+        raise PydanticCustomError("long", "three characters are enough")
+    return text
+
+
+def _silent(number: int) -> int:
+    if number == 13:
+        raise ValueError
+    return number
+
+
+def _date(value: datetime.date) -> str:
+    return value.isoformat()  # no method of a string
+
+
 def _crash(number: int) -> int:
     return number // 0
+
+
+class Color(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
 
 
 class Room(BaseModel):
@@ -61,6 +86,11 @@ class Chat(BaseModel):
     tag: Annotated[str, AfterValidator(_no_blank)] = ""
     even: Annotated[int, AfterValidator(_even)] = 0
     crash: Annotated[int, AfterValidator(_crash)] | None = None
+    short: Annotated[str, AfterValidator(_short)] = ""
+    unlucky: Annotated[int, AfterValidator(_silent)] = 0
+    since: Annotated[str, BeforeValidator(_date)] = ""
+    color: Color = Color.RED
+    network: ipaddress.IPv4Network | None = None
     aliased: int = Field(default=0, alias="max-rooms")
 
     @model_validator(mode="before")

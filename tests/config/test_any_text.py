@@ -15,11 +15,11 @@ Attempt = Callable[[bytes], tuple[Fault, ...]]
 
 VALID = """\
 # A file with something of everything.
+log = { format = "json", level = 'warn' }
 [daemon]
 state_dir = "state"
 include = ["none/*.toml"]
 drain_timeout = "1m30s"
-log = { format = "json", level = 'warn' }
 [limits]
 max_connections = 10_000
 idle_timeout = "off" # never

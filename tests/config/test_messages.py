@@ -204,6 +204,10 @@ def test_a_fault_in_the_tables_of_sockd(faults: Faulty, text: str, message: str,
         ("tag = '''\na b'''", "tag: expected a word, found 'a b'", " "),
         ("even = 3", "even: odd numbers such as 3 are not allowed", "3"),
         ("folder = 5", "folder: expected a path, found 5", "5"),
+        ('short = "long"', "short: three characters are enough", '"long"'),
+        ("unlucky = 13", "unlucky: ValueError", "13"),
+        ('color = "bleu"', "color: expected 'red' or 'blue', found 'bleu'", '"bleu"'),
+        ('network = "10/8"', "network: expected a valid IPv4 network, found '10/8'", '"10/8"'),
     ],
 )
 def test_a_fault_in_the_options_of_a_plugin(faults: Faulty, option: str, message: str, part: str) -> None:
@@ -302,6 +306,10 @@ options = { history = -1, verbose = "yes", histroy = 5 }
     found = faults(text)
     assert [fault.line for fault in found] == [3, 4, 6, 8, 10, 11, 14, 14, 14, 15, 16, 16, 16]
     assert found == tuple(sorted(found, key=lambda fault: (fault.line, fault.column)))
+
+
+def test_an_option_may_be_a_date(options: Callable[[str], BaseModel]) -> None:
+    assert options("since = 2020-01-02").model_dump()["since"] == "2020-01-02"
 
 
 def test_a_plugin_class_that_takes_anything_has_no_faults(options: Callable[[str], BaseModel]) -> None:
