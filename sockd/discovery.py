@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pkgutil import resolve_name
 
@@ -37,9 +38,10 @@ def find(name: str) -> type[Plugin]:
     )
 
 
-def installed() -> Iterator[EntryPoint]:
+@cache
+def installed() -> Sequence[EntryPoint]:
     """Every entry point of the group, sorted by name; nothing is imported."""
-    return iter(sorted(entry_points(group=GROUP), key=lambda entry: entry.name))
+    return sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
 
 
 def _load(name: str, target: str) -> type[Plugin]:

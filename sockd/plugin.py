@@ -13,6 +13,19 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 from zope.interface import Attribute, Interface
 
+from sockd.config import Duration, Size
+
+__all__ = [
+    "ConfigPath",
+    "Context",
+    "Duration",
+    "IDatagramPlugin",
+    "IStreamPlugin",
+    "Plugin",
+    "Replies",
+    "Size",
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Context:

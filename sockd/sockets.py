@@ -91,6 +91,16 @@ def open_socket(endpoint: Endpoint, options: SocketOptions) -> BoundSocket:
         raise BindError(str(endpoint), reason) from error
 
 
+def obstacle(path: Path) -> str | None:
+    """Why no UNIX socket can be made at `path`, as far as can be seen without making one."""
+    if os.path.lexists(path) and not stat.S_ISSOCK(path.lstat().st_mode):
+        return "a file that is no socket is in the way"
+    folder = next(parent for parent in path.parents if parent.exists())
+    if not folder.is_dir():
+        return f"{folder} is no folder"
+    return None if os.access(folder, os.W_OK | os.X_OK) else f"{folder} cannot be written to"
+
+
 def _open_inet(endpoint: InetEndpoint, options: SocketOptions) -> BoundSocket:
     family = socket.AF_INET6 if endpoint.ipv6 else socket.AF_INET
     kind = socket.SOCK_STREAM if endpoint.stream else socket.SOCK_DGRAM

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from sockd.config.diagnose import nearest
@@ -32,10 +32,15 @@ def tell_conflicts(listeners: Iterable[Placed], faults: Faults) -> None:
         earlier.append(placed)
 
 
-def tell_misfits(listeners: Iterable[Placed], protocols: Sequence[str] | None, faults: Faults) -> None:
-    """Tell what the listeners ask for that their endpoints, or the protocols of their plugin, do not have."""
+def tell_misfits(listeners: Iterable[Placed], plugin: type | None, faults: Faults) -> None:
+    """Tell what the listeners ask for that their endpoints, or their plugin, do not have."""
+    protocols: Sequence[str] | None = getattr(plugin, "protocols", None)
     for placed in listeners:
         listener, document = placed.listener, placed.document
+        if served := _served_instead(plugin, listener):
+            taken = "connections" if listener.endpoint.stream else "datagrams"
+            what = f"the plugin serves only {served}, but {listener.endpoint} takes {taken}"
+            faults.add(document, placed.path, sentence(placed.path, what))
         for option, kind in listener.socket.misfits(listener.endpoint):
             path = (*placed.path, "socket", option)
             what = f"only {kind} has this option, found {listener.endpoint}"
@@ -54,6 +59,24 @@ def tell_misfits(listeners: Iterable[Placed], protocols: Sequence[str] | None, f
                 found=found,
                 nearest=nearest(listener.protocol or "", protocols),
             )
+
+
+def tell_examined(
+    listeners: Iterable[Placed], examine: Callable[[Listener], str | None], faults: Faults
+) -> None:
+    """Tell what somebody who may look at the machine says about each listener."""
+    for placed in listeners:
+        if reason := examine(placed.listener):
+            what = f"cannot listen on {placed.listener.endpoint}: {reason}"
+            faults.add(placed.document, placed.path, sentence(placed.path, what))
+
+
+def _served_instead(plugin: type | None, listener: Listener) -> str | None:
+    """What a plugin serves that does not serve this kind of endpoint; told by the methods of its contract."""
+    streams, datagrams = hasattr(plugin, "stream_factory"), hasattr(plugin, "datagram_protocol")
+    if listener.endpoint.stream:
+        return "datagrams" if datagrams and not streams else None
+    return "streams" if streams and not datagrams else None
 
 
 def _tell(placed: Placed, other: Placed, faults: Faults) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from sockd.config.conflicts import Placed, tell_conflicts, tell_misfits
+from sockd.config.conflicts import Placed, tell_conflicts, tell_examined, tell_misfits
 from sockd.config.diagnose import unknown_key
 from sockd.config.document import Document, Faults, read, sentence
 from sockd.config.model import Config, Daemon, Limits, Listener, Log, Options, ServiceConfig, ServiceTable
@@ -22,6 +22,9 @@ from sockd.errors import ConfigError, PluginError
 FindPlugin = Callable[[str], type[BaseModel]]
 """Gives the class of the plugin that a name stands for, or raises PluginError."""
 
+Examine = Callable[[Listener], str | None]
+"""Looks at the machine and says why a listener cannot be opened, or None."""
+
 TABLES: Mapping[str, type[BaseModel]] = {"daemon": Daemon, "log": Log, "limits": Limits}
 """What a file may hold beside services."""
 
@@ -31,7 +34,10 @@ _A_NAME = "a service name of up to 64 letters, digits, '_', '-' or '.', the firs
 
 
 def load(
-    path: Path, find_plugin: FindPlugin | None = None, environ: Mapping[str, str] = os.environ
+    path: Path,
+    find_plugin: FindPlugin | None = None,
+    environ: Mapping[str, str] = os.environ,
+    examine: Examine | None = None,
 ) -> Config:
     """Read and check a configuration file with all that it includes.
 
@@ -39,15 +45,19 @@ def load(
         path: the file.
         find_plugin: gives a plugin's class; without it the options of plugins are not checked.
         environ: what `${NAME}` is taken from.
+        examine: asked about each listener, for faults that only the machine knows of.
 
     Raises:
         ConfigError: with every fault of every file.
     """
-    return load_document(read(path), find_plugin, environ)
+    return load_document(read(path), find_plugin, environ, examine)
 
 
 def load_document(
-    document: Document, find_plugin: FindPlugin | None = None, environ: Mapping[str, str] = os.environ
+    document: Document,
+    find_plugin: FindPlugin | None = None,
+    environ: Mapping[str, str] = os.environ,
+    examine: Examine | None = None,
 ) -> Config:
     """Check a configuration that stands elsewhere than in a file; otherwise the same as `load`."""
     faults = Faults()
@@ -61,7 +71,7 @@ def load_document(
 
     included = _included(main, daemon, faults)
     sources = [main, *(expand(document, environ, faults) for document in included)]
-    services = _services(sources, limits, find_plugin, faults)
+    services = _services(sources, limits, find_plugin, examine, faults)
     if faults or daemon is None or log is None or limits is None:
         raise faults.error()
     return Config(daemon, log, limits, services)
@@ -95,7 +105,11 @@ def _included(main: Document, daemon: Daemon | None, faults: Faults) -> Iterator
 
 
 def _services(
-    sources: Sequence[Document], limits: Limits | None, find_plugin: FindPlugin | None, faults: Faults
+    sources: Sequence[Document],
+    limits: Limits | None,
+    find_plugin: FindPlugin | None,
+    examine: Examine | None,
+    faults: Faults,
 ) -> dict[str, ServiceConfig]:
     """Every service that is without fault, and the faults of the others and between them."""
     services: dict[str, ServiceConfig] = {}
@@ -115,11 +129,13 @@ def _services(
             plugin = table.plugin if table else source.get((*path, "plugin"))
             model = _model(source, path, plugin, find_plugin, faults)
             options = validate(model, source, (*path, "options"), faults) if model else None
-            tell_misfits(placed, getattr(model, "protocols", None), faults)
+            tell_misfits(placed, model, faults)
             if table and limits and options is not None:
                 own = table.limits.under(limits)
                 services[name] = ServiceConfig(name, table.plugin, table.listen, own, options)
     tell_conflicts(listeners, faults)
+    if examine is not None:
+        tell_examined(listeners, examine, faults)
     return services
 
 

@@ -47,7 +47,7 @@ def observer(stream: TextIO, log_format: str, level: str) -> ILogObserver:
         if _level(event) >= lowest:
             write(event)
 
-    return cast(ILogObserver, observe)
+    return cast("ILogObserver", observe)
 
 
 def open_file(path: Path) -> TextIO:

@@ -103,3 +103,9 @@ def test_the_faults_of_all_files_come_in_one_run(
     found = faults('daemon.include = ["?.toml", 5]\ndaemon.workers = "x"')
     places = [(Path(fault.file).name, fault.line) for fault in found]
     assert places == [("a.toml", 1), ("b.toml", 2), ("c.toml", 0), ("sockd.toml", 1), ("sockd.toml", 2)]
+
+
+def test_a_link_that_leads_nowhere_is_a_file_that_cannot_be_read(faults: Faulty, tmp_path: Path) -> None:
+    (tmp_path / "a.toml").symlink_to("a.toml")
+    [fault] = faults('daemon.include = ["a.toml"]')
+    assert fault.message == "cannot read the file: too many levels of symbolic links"

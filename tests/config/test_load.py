@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from sockd.config import Config, Document, KeyPath, Limits, Span, Text, load, load_document
+from sockd.config import Config, Document, KeyPath, Limits, Listener, Span, Text, load, load_document
 from sockd.endpoint import InetEndpoint, UnixEndpoint
 from sockd.errors import ConfigError, Fault
 
@@ -118,6 +118,11 @@ def test_a_valid_configuration_cannot_be_changed(config: Load) -> None:
         config("").limits = Limits()  # type: ignore[misc]
 
 
+def test_code_gives_values_as_they_are() -> None:
+    assert Limits(idle_timeout=5.0) == Limits.model_validate({"idle_timeout": "5s"})
+    assert Listener(endpoint=InetEndpoint("tcp", 0)) == Listener.model_validate("tcp:0")
+
+
 def test_two_readings_of_the_same_text_are_equal(config: Load) -> None:
     text = '[service.e]\nplugin = "chat"\nlisten = ["tcp:1"]\n[service.e.options]\nhistory = 3'
     assert config(text) == config(text)
@@ -143,6 +148,7 @@ def test_a_byte_order_mark_and_carriage_returns_do_not_matter(config: Load, faul
     [
         (b"[limits]\nx = \n", "not TOML: invalid value", (2, 5)),
         (b"[limits]\n# \xc3\xa9 \xff\n", "expected UTF-8, found the byte 0xff", (2, 5)),
+        (b"\xef\xbb\xbf[limits]\r\n#\xff\n", "expected UTF-8, found the byte 0xff", (2, 2)),
         (b"x = " + b"[" * 1000, "not TOML: ", (0, 0)),
         (b"x = " + b"9" * 5000, "not TOML: ", (0, 0)),
         (

@@ -191,6 +191,7 @@ def test_a_fault_in_the_tables_of_sockd(faults: Faulty, text: str, message: str,
             '"' + "x" * 60 + '"',
         ),
         ("greeting = 5", "greeting: expected a string, found 5", "5"),
+        ("greeting = { a = 1 }", "greeting: expected a string, found a table", "{ a = 1 }"),
         ("greeting = 07:32:00", "greeting: expected a string, found the date or time 07:32:00", "07:32:00"),
         ('mode = "opne"', "mode: expected 'open' or 'closed', found 'opne'", '"opne"'),
         ('words = ["a",\n  5]', "words[1]: expected a string, found 5", "5"),
@@ -283,6 +284,11 @@ def test_what_this_version_does_not_have_is_said_plainly(messages: Messages, tex
 def test_a_plugin_may_have_an_option_of_a_name_that_sockd_will_use(faults: Faulty) -> None:
     [fault] = faults(f"{CHAT}[service.c.options]\ntls = 5")
     assert fault.message == "service 'c': unknown key 'tls' in options"
+
+
+def test_a_service_may_be_called_like_a_table(messages: Messages) -> None:
+    text = '[service.options]\nplugin = "echo"\nlisten = [{ endpoint = "tcp:1", tls = 5 }]'
+    assert messages(text) == ["service 'options': listen[0].tls: TLS is not available in this version"]
 
 
 def test_every_fault_is_told_in_one_run_in_the_order_of_the_lines(faults: Faulty) -> None:

@@ -194,7 +194,7 @@ def test_check_finds_a_transport_that_the_plugin_does_not_serve(tmp_path: Path) 
     )
     done = sockd("check", cwd=tmp_path)
     assert done.returncode == 1
-    assert b"sockd.toml:3:21:" in done.stderr
+    assert b"sockd.toml:3:20:" in done.stderr
     assert b"datagrams" in done.stderr
 
 
@@ -220,7 +220,7 @@ def test_check_with_bind_tries_the_ports_and_leaves_nothing_behind(tmp_path: Pat
         assert sockd("check", cwd=tmp_path).returncode == 0
         done = sockd("check", "--bind", cwd=tmp_path)
     assert done.returncode == 1
-    assert b"sockd.toml:3:30:" in done.stderr
+    assert b"sockd.toml:3:29:" in done.stderr
     assert b"already in use" in done.stderr
     assert not (tmp_path / "echo.sock").exists()
     assert sockd("check", "--bind", cwd=tmp_path).returncode == 0

@@ -16,8 +16,8 @@ README = (Path(__file__).parent.parent.parent / "README.md").read_text()
 
 def block(language: str, containing: str) -> str:
     """The README's code block of a language in which a text occurs."""
-    blocks = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-    return next(text for text in blocks if containing in text)
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    return next(text for kind, text in blocks if kind == language and containing in text)
 
 
 def test_the_first_plugin_has_about_twenty_lines_and_works(tmp_path: Path) -> None:

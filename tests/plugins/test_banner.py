@@ -3,7 +3,6 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from sockd_plugins.banner import Banner
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -14,6 +13,7 @@ from twisted.python.failure import Failure
 
 from sockd.errors import PluginError, ValueFault
 from sockd.plugin import Context
+from sockd_plugins.banner import Banner
 
 PEER = ("192.0.2.1", 40_000)
 

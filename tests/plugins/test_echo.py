@@ -3,13 +3,13 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sockd_plugins.echo import Echo
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import Logger
 
 from sockd.plugin import Context
+from sockd_plugins.echo import Echo
 
 CONTEXT = Context("echo", Clock(), Logger(), Path("state"))
 PEER = ("192.0.2.1", 40_000)

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from sockd_plugins.factory import Factory
 from twisted.internet import protocol
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
@@ -15,6 +14,7 @@ from twisted.logger import Logger
 
 from sockd.errors import PluginError, ValueFault
 from sockd.plugin import Context
+from sockd_plugins.factory import Factory
 
 CONTEXT = Context("factory", Clock(), Logger(), Path("state"))
 PEER = ("192.0.2.1", 40_000)

@@ -15,12 +15,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from sockd_plugins.files import Files
-from sockd_plugins.files.disk import Disk
-from sockd_plugins.files.peer import BATCH, Peer
-from sockd_plugins.files.put import receive_puts
-from sockd_plugins.files.raw import receive_raw
-from sockd_plugins.files.upload import PARTS, Store
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
@@ -34,6 +28,12 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from sockd.plugin import Context
+from sockd_plugins.files import Files
+from sockd_plugins.files.disk import Disk
+from sockd_plugins.files.peer import BATCH, Peer
+from sockd_plugins.files.put import receive_puts
+from sockd_plugins.files.raw import receive_raw
+from sockd_plugins.files.upload import PARTS, Store
 
 T = TypeVar("T")
 
@@ -491,9 +491,12 @@ class Loop(Clock):
     def callFromThread(self, callable: Callable[..., Any], *args: object, **kwargs: object) -> None:  # noqa: A002
         self._calls.put(partial(callable, *args, **kwargs))
 
+    def turn(self) -> None:
+        self._calls.get(timeout=30)()
+
     def run_until(self, done: Deferred[Any]) -> None:
         while not done.called:
-            self._calls.get(timeout=30)()
+            self.turn()
 
 
 def started(folder: Path) -> tuple[Files, Context, Loop]:
@@ -549,7 +552,7 @@ def test_a_disk_that_never_answers_does_not_keep_the_service_from_its_end(
     monkeypatch.setattr(os, "fsync", stuck)
     plugin, context, loop = started(tmp_path)
     peer = peer_of(plugin, context)
-    sender = Sender(peer).sends(b"put 0 - a\n").is_cut_off()
+    Sender(peer).sends(b"put 0 - a\n").is_cut_off()
     failures: list[Failure] = []
     Deferred.fromCoroutine(plugin.stop()).addErrback(failures.append)
     assert failures == []
@@ -557,8 +560,8 @@ def test_a_disk_that_never_answers_does_not_keep_the_service_from_its_end(
     assert failures[0].check(TimedOut)
     assert all(thread.daemon for thread in disk_threads())
     answer.set()
-    while disk_threads() and plugin._peers:
-        loop.run_until(sender.peer.ended)
+    while plugin._peers:
+        loop.turn()
     plugin._disk.stop()
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sockd_plugins.files.names import MAX_BYTES, MAX_COPIES, candidates, safe_name
 
 FOLDER = Path("/srv/files")

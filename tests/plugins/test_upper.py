@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from sockd_plugins.upper import Upper
 from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.task import Clock
@@ -15,6 +14,7 @@ from twisted.logger import Logger
 
 from sockd.errors import ValueFault
 from sockd.plugin import Context
+from sockd_plugins.upper import Upper
 
 CONTEXT = Context("upper", Clock(), Logger(), Path("state"))
 PEER = ("192.0.2.1", 40_000)

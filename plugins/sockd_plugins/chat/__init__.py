@@ -19,7 +19,7 @@ from twisted.internet.protocol import DatagramProtocol, Factory
 from typing_extensions import override
 from zope.interface import implementer
 
-from sockd.plugin import Context, IDatagramPlugin, IStreamPlugin, Plugin, Replies
+from sockd.plugin import Context, Duration, IDatagramPlugin, IStreamPlugin, Plugin, Replies
 from sockd_plugins.chat.datagrams import REPLIES, ChatDatagrams, Peers
 from sockd_plugins.chat.hub import Hub, Rules
 from sockd_plugins.chat.lines import ChatLines
@@ -53,11 +53,12 @@ class Chat(Plugin):
         default=10.0, ge=0.1, le=1000, description="Messages and commands of a member per second."
     )
     burst: int = Field(default=20, ge=1, le=1000, description="Messages and commands that may come at once.")
-    silence: float = Field(
-        default=120.0,
+    silence: Duration = Field(
+        default="2m",
+        validate_default=True,
         ge=1,
         le=86_400,
-        description="Seconds without a datagram after which a member over UDP is out.",
+        description="How long a member over UDP may send nothing before it is out.",
     )
 
     _hub: Hub | None = PrivateAttr(None)

@@ -26,7 +26,7 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from sockd.errors import PluginError
-from sockd.plugin import Context, IDatagramPlugin, IStreamPlugin, Plugin, Replies
+from sockd.plugin import Context, Duration, IDatagramPlugin, IStreamPlugin, Plugin, Replies
 from sockd_plugins.desk.backlog import Backlog
 from sockd_plugins.desk.clients import ClientDatagrams, ClientLines
 from sockd_plugins.desk.dialogues import Dialogues
@@ -63,11 +63,12 @@ class Desk(Plugin):
     kept_total: int = Field(
         default=1000, ge=1, le=100_000, description="Messages of all clients that are kept for an operator."
     )
-    silence: float = Field(
-        default=600.0,
+    silence: Duration = Field(
+        default="10m",
+        validate_default=True,
         ge=1,
         le=86_400,
-        description="Seconds without a datagram after which a client over UDP is gone.",
+        description="How long a client over UDP may send nothing before it is gone.",
     )
 
     _dialogues: Dialogues | None = PrivateAttr(None)

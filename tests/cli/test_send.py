@@ -1,0 +1,347 @@
+import hashlib
+import os
+import pty
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from twisted.internet.interfaces import IProtocol
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.logger import Logger
+from typing_extensions import override
+
+from sockd.cli.send import NotSentError, put, send
+from sockd.plugin import Context
+from sockd_plugins.files import Files
+from sockd_plugins.files.upload import PARTS
+
+Talk = Callable[[socket.socket], None]
+Serve = Callable[[Talk], str]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Starts servers that talk to one connection after another; returns their addresses."""
+    listeners: list[socket.socket] = []
+    threads: list[threading.Thread] = []
+
+    def start(talk: Talk) -> str:
+        listener = socket.create_server(("127.0.0.1", 0))
+
+        def accept() -> None:
+            with suppress(OSError):  # the listener was shut down
+                while True:
+                    with listener.accept()[0] as connection:
+                        talk(connection)
+
+        listeners.append(listener)
+        threads.append(threading.Thread(target=accept))
+        threads[-1].start()
+        return f"tcp:127.0.0.1:{listener.getsockname()[1]}"
+
+    yield start
+    for listener in listeners:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+    for thread in threads:
+        thread.join()
+
+
+class SocketTransport(StringTransport):
+    """Writes to a socket."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._connection = connection
+
+    @override
+    def write(self, data: bytes) -> None:
+        self._connection.sendall(data)
+
+    def loseWriteConnection(self) -> None:
+        self._connection.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def files(serve: Serve, folder: Path) -> str:
+    """The address of the real service."""
+    plugin = Files.model_validate({"directory": folder, "max_size": 10 << 20, "reserve": 0})
+    context = Context("files", Clock(), Logger("sockd.files"), folder)
+    plugin.start(context)
+
+    def talk(connection: socket.socket) -> None:
+        peer = IProtocol(plugin.stream_factory("upload", context).buildProtocol(Any))
+        transport = SocketTransport(connection)
+        peer.makeConnection(transport)
+        while data := connection.recv(65536):
+            peer.dataReceived(data)
+        peer.readConnectionLost()  # type: ignore[attr-defined]
+
+    return serve(talk)
+
+
+def received(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != PARTS}
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(send, [str(argument) for argument in arguments])
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Path:
+    path = tmp_path / "report.pdf"
+    path.write_bytes(os.urandom(3_000_000))
+    return path
+
+
+def test_files_arrive_and_each_gets_a_line(files: str, folder: Path, report: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").write_bytes(b"")
+    result = run(report, tmp_path / "empty", files)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == (
+        f"sent {report} (2.9 MiB, sha256 {sha256(report.read_bytes())})\n"
+        f"sent {tmp_path}/empty (0 bytes, sha256 {sha256(b'')})\n"
+    )
+    assert received(folder) == {"report.pdf": report.read_bytes(), "empty": b""}
+
+
+def test_the_name_that_the_server_gave_is_told(files: str, folder: Path, report: Path) -> None:
+    assert f"sent {report} (2.9" in run(report, files).stdout
+    assert f"sent {report} as report (2).pdf (2.9" in run(report, files).stdout
+    assert len(received(folder)) == 2
+
+
+def test_a_file_can_be_sent_under_another_name(files: str, folder: Path, report: Path) -> None:
+    assert run(report, files, "--name", "für dich.pdf").exit_code == 0
+    assert list(received(folder)) == ["für dich.pdf"]
+
+
+@pytest.fixture
+def stdin() -> Iterator[Callable[[Path], None]]:
+    kept = os.dup(0)
+    opened: list[int] = []
+
+    def redirect(path: Path) -> None:
+        opened.append(os.open(path, os.O_RDONLY))
+        os.dup2(opened[-1], 0)
+
+    yield redirect
+    os.dup2(kept, 0)
+    for file in [kept, *opened]:
+        os.close(file)
+
+
+def test_standard_input_is_sent_from_where_it_stands(
+    files: str, folder: Path, report: Path, stdin: Callable[[Path], None]
+) -> None:
+    stdin(report)
+    os.read(0, 1000)
+    assert run("-", files, "--name", "rest").exit_code == 0
+    assert received(folder) == {"rest": report.read_bytes()[1000:]}
+
+
+def test_a_pipe_is_sent_although_it_has_no_size(files: str, folder: Path, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    writer = threading.Thread(target=fifo.write_bytes, args=(b"x" * 200_000,))
+    writer.start()
+    result = run(fifo, files)
+    writer.join()
+    assert result.exit_code == 0
+    assert received(folder) == {"fifo": b"x" * 200_000}
+
+
+def test_what_fails_gets_one_line_and_the_rest_is_sent(
+    files: str, folder: Path, report: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "...").write_bytes(b"")
+    (tmp_path / "huge").touch()
+    os.truncate(tmp_path / "huge", 11 << 20)
+    (tmp_path / "dir").mkdir()
+    bad = [tmp_path / name for name in ("missing", "dir", "...", "huge")]
+    result = run(*bad, report, files)
+    assert result.exit_code == 1
+    missing, directory, name, size = result.stderr.splitlines()
+    assert missing == f"cannot send {tmp_path}/missing to {files}: no such file or directory"
+    assert directory == f"cannot send {tmp_path}/dir to {files}: is a directory"
+    assert name.startswith(f"cannot send {tmp_path}/... to {files}: refused (bad-name): ")
+    assert size.startswith(f"cannot send {tmp_path}/huge to {files}: refused (too-large): ")
+    assert received(folder) == {"report.pdf": report.read_bytes()}
+    assert result.stdout.count("\n") == 1
+
+
+def test_a_service_that_is_not_there_is_one_line_for_each_file(report: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        address = f"tcp:127.0.0.1:{listener.getsockname()[1]}"
+    result = run(report, report, address)
+    assert result.exit_code == 1
+    assert result.stderr == f"cannot send {report} to {address}: connection refused\n" * 2
+
+
+def silent(_: socket.socket) -> None:
+    """Accepts, and closes."""
+
+
+def no_data(connection: socket.socket) -> None:
+    connection.recv(1000)
+    connection.sendall(b"go\n")
+
+
+def a_bit(connection: socket.socket) -> None:
+    connection.recv(1000)
+    connection.sendall(b"go\n")
+    connection.recv(1000)
+
+
+@pytest.mark.parametrize("talk", [silent, no_data, a_bit])
+def test_a_server_that_closes_in_the_middle_is_one_line(serve: Serve, report: Path, talk: Talk) -> None:
+    result = run(report, serve(talk))
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith(f"cannot send {report} to tcp:127.0.0.1:")
+
+
+def test_another_protocol_is_told_so(serve: Serve, report: Path) -> None:
+    result = run(report, serve(lambda connection: connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")))
+    assert result.exit_code == 1
+    assert result.stderr.endswith("the server speaks another protocol\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["tcp:7009"],
+        ["-", "tcp:7009"],
+        ["a", "udp:7009"],
+        ["a", "nonsense"],
+        ["a", "b", "tcp:7009", "--name", "c"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
+    assert run(*arguments).exit_code == 2
+
+
+# one file over one connection
+
+
+def exchange(
+    answers: bytes, data: bytes = b"hello", name: str = "a", size: int | None = None
+) -> tuple[str, bytes]:
+    """What a server gets that answers at once, and what came of it."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.sendall(answers)
+        with ours:
+            try:
+                outcome = put(ours, name, BytesIO(data), len(data) if size is None else size, len).name
+            except NotSentError as error:
+                outcome = f"not sent: {error}"
+        with suppress(ConnectionResetError):  # answers that nobody has read
+            return outcome, b"".join(iter(lambda: theirs.recv(65536), b""))
+        return outcome, b""
+
+
+HELLO = sha256(b"hello").encode()
+
+
+def test_the_digest_follows_the_data() -> None:
+    name, sent = exchange(b"go\nok a b (2) 5 sha256=" + HELLO + b"\n", name="a b")
+    assert name == "a b (2)"
+    assert sent == b"put 5 sha256 a b\nhellosha256=" + HELLO + b"\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"ok a 5 sha256=" + b"0" * 64,
+        b"ok a 4 sha256=" + HELLO,
+        b"ok a five sha256=" + HELLO,
+        b"ok a",
+        b"ok",
+        b"",
+        b"thanks",
+        b"x" * 10_000,
+        b"error",
+        b"error io",
+        b"error io the disk is \x1b[31mgone",
+    ],
+)
+def test_nothing_but_the_right_size_and_digest_is_a_success(answer: bytes) -> None:
+    outcome, _ = exchange(b"go\n" + answer + b"\n")
+    assert outcome.startswith("not sent: ")
+    assert outcome.isprintable()
+
+
+@pytest.mark.parametrize("name", ["a\nput 0 - b", "a\udcff"])
+def test_a_name_that_is_no_line_is_not_sent(name: str) -> None:
+    outcome, sent = exchange(b"", name=name)
+    assert outcome.startswith("not sent: its name ")
+    assert sent == b""
+
+
+def test_a_file_that_became_shorter_is_not_sent() -> None:
+    outcome, sent = exchange(b"go\n", data=b"hello", size=6)
+    assert outcome == "not sent: the file became shorter while it was sent"
+    assert sent == b"put 6 sha256 a\nhello"
+
+
+def test_an_error_ends_the_sending_early() -> None:
+    ours, theirs = socket.socketpair()
+    sent = 0
+
+    def advance(count: int) -> None:
+        nonlocal sent
+        sent += count
+        theirs.recv(1 << 20)
+        if sent == count:
+            theirs.sendall(b"error disk-full no space left on device\n")
+
+    with ours, theirs:
+        theirs.sendall(b"go\n")
+        with pytest.raises(NotSentError, match=r"refused \(disk-full\): no space left on device"):
+            put(ours, "a", BytesIO(bytes(10 << 20)), 10 << 20, advance)
+    assert sent < 1 << 20
+
+
+# the terminal
+
+
+SEND = "from sockd.cli.send import send; send()"
+
+
+def test_a_bar_is_shown_on_a_terminal_and_the_result_stays(files: str, report: Path) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", SEND, str(report), files]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, check=True, env=environment)
+    shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    os.close(theirs)
+    assert "MB" in shown
+    assert done.stdout.decode().startswith(f"sent {report} (2.9 MiB, ")
+
+
+def test_sending_needs_neither_twisted_nor_rich() -> None:
+    code = "import sys, sockd.cli.send; print({'twisted', 'rich', 'pydantic'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
