@@ -26,7 +26,7 @@ FRAMERS: dict[str, Make] = {
 
 framers = st.sampled_from(sorted(FRAMERS))  # parameters of pytest do not go together with @given here
 
-thorough = settings(max_examples=300, deadline=None)
+thorough = settings(max_examples=200, deadline=None)
 
 # Few different bytes, so that boundaries, and beginnings of them, are everywhere.
 noise = st.lists(st.sampled_from([b"\n", b"\r", b"\0", b"\1", b"\3", b"a", b"x", b"\r\n\r"]), max_size=40)
@@ -394,13 +394,10 @@ def test_one_message_that_is_never_taken_does_not_make_all_others_stay() -> None
 # What an author may get wrong.
 
 
-def test_an_empty_delimiter_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one byte"):
+def test_a_framer_without_a_boundary_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one byte, found none"):
         Delimited(b"")
-
-
-def test_a_size_below_one_byte_is_refused() -> None:
-    with pytest.raises(ValueError, match="found 0"):
+    with pytest.raises(ValueError, match="at least one byte, found 0"):
         FixedSize(0)
 
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IProtocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -77,21 +77,23 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def files(serve: Serve, folder: Path) -> str:
+def files(serve: Serve, folder: Path) -> Iterator[str]:
     """The address of the real service."""
     plugin = Files.model_validate({"directory": folder, "max_size": 10 << 20, "reserve": 0})
     context = Context("files", Clock(), Logger("sockd.files"), folder)
     plugin.start(context)
+    factory = plugin.stream_factory("upload", context)
 
     def talk(connection: socket.socket) -> None:
-        peer = IProtocol(plugin.stream_factory("upload", context).buildProtocol(Any))
+        peer = IProtocol(factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 40000)))
         transport = SocketTransport(connection)
         peer.makeConnection(transport)
         while data := connection.recv(65536):
             peer.dataReceived(data)
         peer.readConnectionLost()  # type: ignore[attr-defined]
 
-    return serve(talk)
+    yield serve(talk)
+    plugin._disk.stop()
 
 
 def received(folder: Path) -> dict[str, bytes]:
@@ -247,13 +249,14 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
 def exchange(
     answers: bytes, data: bytes = b"hello", name: str = "a", size: int | None = None
 ) -> tuple[str, bytes]:
-    """What a server gets that answers at once, and what came of it."""
+    """What came of sending to a server that answers at once, and what that server got."""
+    size = len(data) if size is None else size
     ours, theirs = socket.socketpair()
     with theirs:
         theirs.sendall(answers)
         with ours:
             try:
-                outcome = put(ours, name, BytesIO(data), len(data) if size is None else size, len).name
+                outcome = put(ours, name, BytesIO(data), size, lambda _: None).name
             except NotSentError as error:
                 outcome = f"not sent: {error}"
         with suppress(ConnectionResetError):  # answers that nobody has read
