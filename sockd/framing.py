@@ -31,6 +31,10 @@ MAX_LENGTH = 16_384
 """Bytes of a message where nothing else is said; Twisted's line receivers have the same."""
 
 
+_FEW = 32
+"""Places to look at before it is as cheap to look at every message; 64 KiB have 8 at the usual limit."""
+
+
 class FrameTooLong(ValueError):
     """A message has more than `limit` bytes."""
 
@@ -66,10 +70,10 @@ class Lines:
 
     def _cut(self, tail: bytearray, known: int) -> tuple[list[bytes], bool]:
         returns = tail.find(b"\r", max(0, known - 1)) >= 0
-        lines = _split(tail, known, b"\n")
+        lines, short = _split(tail, known, b"\n", self._max_length)
         if returns:
             lines = [line.removesuffix(b"\r") for line in lines]
-        return _limited(lines, tail, self._max_length, b"\r\n")
+        return _limited(lines, short, tail, b"\r\n", self._max_length)
 
 
 class Delimited:
@@ -103,8 +107,8 @@ class Delimited:
         return whole
 
     def _cut(self, tail: bytearray, known: int) -> tuple[list[bytes], bool]:
-        messages = _split(tail, known, self._delimiter)
-        return _limited(messages, tail, self._max_length, self._delimiter)
+        messages, short = _split(tail, known, self._delimiter, self._max_length)
+        return _limited(messages, short, tail, self._delimiter, self._max_length)
 
 
 class LengthPrefixed:
@@ -214,20 +218,29 @@ class _Inbox:
         return b""
 
 
-def _split(tail: bytearray, known: int, delimiter: bytes) -> list[bytes]:
+def _split(tail: bytearray, known: int, delimiter: bytes, limit: int) -> tuple[list[bytes], bool]:
+    """The messages that end in the tail, and whether none of them can be longer than `limit`."""
     # A delimiter that was cut begins in what is known; searching all of it again would cost squares.
     if tail.find(delimiter, max(0, known - len(delimiter) + 1)) < 0:
-        return []
-    messages = bytes(tail).split(delimiter)
+        return [], True
+    block = bytes(tail)
+    messages = block.split(delimiter)
     tail[:] = messages.pop()
-    return messages
+    return messages, _surely_short(block, delimiter, limit)
+
+
+def _surely_short(block: bytes, delimiter: bytes, limit: int) -> bool:
+    """A look at few places instead of every message: one over `limit` fills a stretch without delimiter."""
+    stretch = limit // 2 + 1
+    starts = range(0, len(block) - stretch, stretch)
+    return len(starts) <= _FEW and all(block.find(delimiter, at, at + stretch) >= 0 for at in starts)
 
 
 def _limited(
-    messages: list[bytes], tail: bytearray, limit: int, terminator: bytes
+    messages: list[bytes], short: bool, tail: bytearray, terminator: bytes, limit: int
 ) -> tuple[list[bytes], bool]:
     """The messages before the first that is too long, and whether there is one."""
-    if max(map(len, messages), default=0) > limit:
+    if not short and max(map(len, messages)) > limit:
         return list(takewhile(lambda message: len(message) <= limit, messages)), True
     # The last bytes of the tail may be the beginning of a terminator, and then are none of the message.
     excess = len(tail) - limit

@@ -178,7 +178,7 @@ def _send(service: Service, file: str, name: str) -> bool:
         why = reason(error) if isinstance(error, OSError) else str(error)
         click.echo(printable(f"cannot send {file} to {service.address}: {why}"), err=True)
         return False
-    renamed = "" if receipt.name == name else f" as {receipt.name}"
+    renamed = "" if receipt.name == Path(file).name else f" as {receipt.name}"
     click.echo(printable(f"sent {file}{renamed} ({_human(size)}, sha256 {receipt.sha256})"))
     return True
 

@@ -93,7 +93,8 @@ def _fields(event: LogEvent) -> Iterator[tuple[str, Any]]:
         yield "error", f"{type(failure.value).__name__}: {failure.getErrorMessage()}"
 
 
-def _service(event: LogEvent) -> str:
+def _source(event: LogEvent) -> str:
+    """The service that tells it, nothing for the daemon itself, or the module of somebody else's event."""
     namespace = str(event.get("log_namespace", ""))
     return namespace.removeprefix("sockd").removeprefix(".") if namespace.startswith("sockd") else namespace
 
@@ -107,9 +108,10 @@ def _json_line(event: LogEvent) -> str:
     record: dict[str, Any] = {
         "time": datetime.fromtimestamp(event["log_time"], UTC).isoformat(timespec="milliseconds"),
         "level": _level(event).name,
-        "service" if _ours(event) else "logger": _service(event),
-        "event" if _ours(event) else "message": _message(event),
     }
+    if source := _source(event):
+        record["service" if _ours(event) else "logger"] = source
+    record["event" if _ours(event) else "message"] = _message(event)
     record |= _fields(event)
     if traceback := _traceback(event):
         record["traceback"] = traceback
@@ -128,7 +130,7 @@ def _console(*, colored: bool) -> Callable[[LogEvent], str]:
         words = [
             paint(time, "2"),
             paint(f"{level:<5}", _COLORS[level]),
-            paint(f"{printable(_service(event)) or 'sockd':<8}", "1"),
+            paint(f"{printable(_source(event)) or 'sockd':<8}", "1"),
             printable(_message(event)),
             *fields,
         ]

@@ -256,6 +256,21 @@ def test_whatever_step_the_disk_fails_nothing_is_left(
     assert receive(store).name == "a.bin"
 
 
+def test_a_part_that_cannot_be_removed_is_swept_by_the_next_start(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", fails)
+        assert receive(store).name == "a.bin"
+    assert len(parts(folder)) == 1
+    Store.open(folder, GIB, 0).close()
+    assert parts(folder) == []
+    assert received(folder) == {"a.bin": DATA}
+
+
 @pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS])
 def test_a_file_system_that_cannot_preallocate_is_good_enough(
     store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int

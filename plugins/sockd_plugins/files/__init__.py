@@ -5,8 +5,8 @@ Two protocols for streams, TCP or UNIX, described in the modules that speak them
 - `upload` (the default, `put.py`): names, sizes, digests, file after file; `sockd send` speaks it.
 - `raw` (`raw.py`): a connection is a file; for `nc` and `socat`.
 
-What exists is never replaced; a name that is taken gets a number. At most 2 MiB of a connection are in
-memory, whatever the size of its file.
+What exists is never replaced; a name that is taken gets a number. About 2 MiB of a connection are in
+memory at most, whatever the size of its file.
 """
 
 from __future__ import annotations

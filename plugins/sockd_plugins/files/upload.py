@@ -73,7 +73,7 @@ class Store:
     @classmethod
     def open(cls, path: Path, max_size: int, reserve: int) -> Store:
         """Open the folder, make it if it is missing, and remove what a crash has left behind."""
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make(path)
         with ExitStack() as on_failure:
             folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
             on_failure.callback(os.close, folder)
@@ -160,10 +160,9 @@ class Upload:
 
     def close(self) -> None:
         """Remove the part. A file that was committed has its name, and stays."""
-        try:
-            with _disk_errors():
-                os.unlink(self._part, dir_fd=self._store.parts)
-        finally:
+        with suppress(OSError):  # what cannot be removed now, the next start sweeps
+            os.unlink(self._part, dir_fd=self._store.parts)
+        with suppress(OSError):  # what matters was synchronized before
             os.close(self._file)
 
     def _link(self) -> str:
@@ -179,6 +178,18 @@ class Upload:
                 )
                 return name
         raise Refused("exists", f"there are {MAX_COPIES} files of this name already")
+
+
+def _make(path: Path) -> None:
+    """Make a folder durable, so that what it holds can be."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in missing:
+        parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(parent)
+        finally:
+            os.close(parent)
 
 
 def _create_part(parts: int) -> tuple[str, int]:
