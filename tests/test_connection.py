@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import capturedLogs
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -141,8 +141,8 @@ class World:
         self.emptied += 1
 
     def factory(self, build: Callable[[Any], Any]) -> ConnectionFactory:
-        factory = Factory()
-        factory.buildProtocol = build  # type: ignore[method-assign]
+        factory: Any = Factory()
+        factory.buildProtocol = build
         return ConnectionFactory(factory, self.connections)
 
     def connect(self, protocol: Any) -> tuple[Connection, Transport]:
@@ -218,8 +218,8 @@ def test_an_exception_in_a_callback_aborts_that_connection_alone(
 
 def test_an_exception_in_connection_lost_still_gives_back_the_place(world: World) -> None:
     """Fault 28."""
-    protocol = Recorder()
-    protocol.connectionLost = lambda reason: 1 / 0  # type: ignore[method-assign,assignment,return-value]
+    protocol: Any = Recorder()
+    protocol.connectionLost = lambda reason: 1 / 0
     _, transport = world.connect(protocol)
     transport.lose(ConnectionDone())
     assert world.connections.admission.open == 0
@@ -414,8 +414,8 @@ def test_closing_waits_for_a_registered_producer(world: World) -> None:
 
 def test_a_producer_that_raises_ends_its_connection(world: World) -> None:
     connection, transport = world.connect(Recorder())
-    producer = Producer(connection)
-    producer.resumeProducing = lambda: 1 / 0  # type: ignore[method-assign,assignment,return-value]
+    producer: Any = Producer(connection)
+    producer.resumeProducing = lambda: 1 / 0
     connection.registerProducer(producer, True)
     connection.write(b"x" * (KERNEL + 1))
     transport.take()
@@ -512,10 +512,10 @@ def test_another_protocol_can_take_over_the_connection(world: World) -> None:
 
 
 def test_a_protocol_may_replace_its_own_data_received(world: World) -> None:
-    protocol = Recorder()
+    protocol: Any = Recorder()
     _, transport = world.connect(protocol)
     received: list[bytes] = []
-    protocol.dataReceived = received.append  # type: ignore[method-assign]
+    protocol.dataReceived = received.append
     transport.protocol.dataReceived(b"late")
     assert received == [b"late"]
 
@@ -527,6 +527,7 @@ def test_a_line_receiver_of_twisted_stops_at_lose_connection(world: World) -> No
 
         def lineReceived(self, line: bytes) -> None:
             self.lines.append(line)
+            assert self.transport is not None
             self.transport.loseConnection()
 
     protocol = Once()
@@ -566,25 +567,24 @@ def test_the_end_of_the_last_connection_is_told(world: World) -> None:
 
 def test_a_storm_of_one_kind_of_fault_is_written_once_and_counted(world: World) -> None:
     """Fault 29."""
-    seen: list[LogEvent] = []
-    globalLogPublisher.addObserver(seen.append)
-    try:
-        for _ in range(100):
-            protocol = Recorder()
-            protocol.dataReceived = lambda data: 1 / 0  # type: ignore[method-assign,assignment,return-value]
+
+    def storm(connections: int) -> None:
+        for _ in range(connections):
+            protocol: Any = Recorder()
+            protocol.dataReceived = lambda data: 1 / 0
             _, transport = world.connect(protocol)
             transport.protocol.dataReceived(b"x")
-        first_minute = len([event for event in seen if event.get("log_format") == "plugin fault"])
+
+    with capturedLogs() as events:
+        storm(100)
+        first_minute = [event for event in events if event["log_format"] == "plugin fault"]
         world.run(61)
-        protocol.dataReceived = lambda data: 1 / 0  # type: ignore[method-assign,assignment,return-value]
-        _, transport = world.connect(protocol)
-        transport.protocol.dataReceived(b"x")
-    finally:
-        globalLogPublisher.removeObserver(seen.append)
-    faults = [event for event in seen if event.get("log_format") == "plugin fault"]
-    assert first_minute == 1
+        storm(1)
+    faults = [event for event in events if event["log_format"] == "plugin fault"]
+    assert len(first_minute) == 1
     assert world.faults == 101
     assert len(faults) == 2
+    assert faults[1]["alike"] == 99
 
 
 def test_nothing_is_left_on_the_clock_when_all_connections_are_gone(world: World) -> None:

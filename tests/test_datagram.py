@@ -41,7 +41,7 @@ class Recorder(DatagramProtocol):
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         self.received.append((datagram, addr))
         for answer in self._answers:
-            self.transport.write(answer, addr)
+            self.transport.write(answer, addr)  # type: ignore[union-attr]  # it is set while serving
 
 
 class Bench:

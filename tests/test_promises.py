@@ -6,6 +6,7 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -143,8 +144,8 @@ def test_every_plugin_and_every_option_of_it_is_described(name: str) -> None:
     plugin = discovery.find(name)
     assert plugin.__doc__
     assert not [field for field, info in plugin.model_fields.items() if not info.description]
-    module = __import__(plugin.__module__, fromlist=["*"])
-    assert len(module.__doc__.splitlines()) > 3, "the head of the module describes the wire"
+    head = import_module(plugin.__module__).__doc__ or ""
+    assert len(head.splitlines()) > 3, "the head of the module describes the wire"
 
 
 def test_every_command_has_a_line_in_the_readme() -> None:

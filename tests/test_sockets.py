@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sockd.config import SocketOptions
-from sockd.endpoint import parse
+from sockd.endpoint import UnixEndpoint, parse
 from sockd.errors import BindError
 from sockd.sockets import BoundSocket, open_socket
 
@@ -249,7 +249,7 @@ def test_the_folder_of_a_unix_socket_is_made(tmp_path: Path) -> None:
 
 def test_a_path_too_long_for_the_kernel_is_one_clear_reason(tmp_path: Path) -> None:
     with pytest.raises(BindError, match="too long"):
-        open_socket(parse("unix:s").__class__("unix", tmp_path / ("x" * 120)), SocketOptions())
+        open_socket(UnixEndpoint("unix", tmp_path / ("x" * 120)), SocketOptions())
 
 
 def test_a_failed_opening_leaks_no_descriptor(tmp_path: Path) -> None:

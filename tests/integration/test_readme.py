@@ -16,7 +16,7 @@ README = (Path(__file__).parent.parent.parent / "README.md").read_text()
 
 def block(language: str, containing: str) -> str:
     """The README's code block of a language in which a text occurs."""
-    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    blocks: list[tuple[str, str]] = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
     return next(text for kind, text in blocks if kind == language and containing in text)
 
 

@@ -53,6 +53,11 @@ def exactly(client: socket.socket, size: int) -> bytes:
     return received
 
 
+def send_and_end(client: socket.socket, data: bytes) -> None:
+    client.sendall(data)
+    client.shutdown(socket.SHUT_WR)
+
+
 SERVICES: dict[str, Callable[[bytes], bytes]] = {
     "echo": lambda data: data,
     "upper": lambda data: data.decode().upper().encode(),
@@ -69,7 +74,7 @@ def test_everything_is_answered_before_a_half_closed_stream_ends(
 ) -> None:
     text = ("Große Straße, naïve café, λόγος " * 40_000).encode()
     with stream(daemon, service, kind) as client:
-        sender = threading.Thread(target=lambda: (client.sendall(text), client.shutdown(socket.SHUT_WR)))
+        sender = threading.Thread(target=send_and_end, args=(client, text))
         sender.start()
         answer = all_of(client)
         sender.join()

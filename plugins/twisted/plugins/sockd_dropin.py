@@ -1,4 +1,4 @@
-"""Gives `twistd` its `sockd` command. Names `sockd.tap`; imports nothing of sockd until the command is chosen."""
+"""Gives `twistd` its `sockd` command; imports nothing of sockd until the command is chosen."""
 
 from twisted.application.service import ServiceMaker
 
