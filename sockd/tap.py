@@ -98,7 +98,8 @@ def _daemon(config: Config, options: ServerOptions) -> Daemon:
         server.bind()
     except ExceptionGroup as group:
         _give_up(*(f"sockd: {error}" for error in group.exceptions))
-    return Daemon(server, reactor, observer, config.daemon.drain_timeout, foreground=options["nodaemon"])
+    stop_within = config.daemon.drain_timeout + PLUGIN_STOP_TIMEOUT * len(server.services) + HURRY
+    return Daemon(server, reactor, observer, stop_within, foreground=options["nodaemon"])
 
 
 class Daemon(service.Service):
@@ -108,8 +109,8 @@ class Daemon(service.Service):
         server: with its sockets open.
         reactor: the one that will run.
         observer: writes the log; None where twistd's own options say how.
-        drain_timeout: seconds that connections may take to finish.
-        foreground: whether there is still a terminal to complain to.
+        stop_within: seconds after a signal by which the process has ended, whatever happens.
+        foreground: whether twistd stays where it was started.
     """
 
     def __init__(
@@ -117,16 +118,18 @@ class Daemon(service.Service):
         server: Server,
         reactor: Any,
         observer: ILogObserver | None,
-        drain_timeout: float,
+        stop_within: float,
         *,
         foreground: bool,
     ) -> None:
         self._server = server
         self._reactor = reactor
         self._observer = observer
-        self._stop_within = drain_timeout + PLUGIN_STOP_TIMEOUT * len(server.services) + HURRY
-        self._told = False  # to stop, by a signal
+        self._stop_within = stop_within
         self._foreground = foreground
+        self._told_to_stop = False
+        # Until everything is open there is somebody to complain to, even after twistd has detached.
+        self._complaints = open(os.dup(2), "w")  # noqa: SIM115  # closed when the daemon is ready
 
     @override
     def setServiceParent(self, parent: Any) -> None:
@@ -140,41 +143,47 @@ class Daemon(service.Service):
         super().startService()
         failures: list[Failure] = []
         starting = Deferred.fromCoroutine(self._server.start()).addErrback(failures.append)
-        if failures:  # at once: twistd has not reported success yet
+        if failures:
             self._refuse(failures[0])
         self._reactor.callWhenRunning(self._when_running, starting, failures)
 
-    def _when_running(self, starting: Deferred[None], failures: list[Failure]) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-
-        def started(_: None) -> None:
-            if failures:
-                self._fail(failures[0])
-            elif self.running:
-                self._server.open()
-
-        starting.addCallback(started).addErrback(self._fail)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # as signal calls it
-        """Stop in order at the first signal, hurry at each that follows."""
-        again, self._told = self._told, True
-        _end_within(HURRY if again else self._stop_within)
-        self._reactor.callFromThread(self._server.hurry if again else self._reactor.stop)
-
     def _refuse(self, failure: Failure) -> NoReturn:
+        """End while twistd can still report that nothing was started."""
+        self._complain(failure)
         self._server.release()
         if self._foreground:
-            _give_up(f"sockd: {failure.getErrorMessage()}")
+            sys.exit(1)
         failure.raiseException()
+
+    def _when_running(self, starting: Deferred[None], failures: list[Failure]) -> None:
+        # The reactor has installed its own handlers, which would exit with the signal's code.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        starting.addCallback(lambda _: self._started(failures)).addErrback(self._fail)
+
+    def _started(self, failures: list[Failure]) -> None:
+        if failures:
+            self._fail(failures[0])
+        elif self.running:
+            self._server.open()
+            self._complaints.close()
 
     def _fail(self, failure: Failure) -> None:
         """End a daemon that runs but cannot serve."""
-        _complain(f"sockd: {failure.getErrorMessage()}")
+        self._complain(failure)
         # twistd itself would exit with 0; handlers run in reverse order, so this is the last thing of all.
         atexit.register(os._exit, 1)
         _end_within(self._stop_within)
         self._reactor.stop()
+
+    def _complain(self, failure: Failure) -> None:
+        print(f"sockd: {failure.getErrorMessage()}", file=self._complaints, flush=True)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # as signal calls it
+        """Stop in order at the first signal, hurry at each that follows."""
+        again, self._told_to_stop = self._told_to_stop, True
+        _end_within(HURRY if again else self._stop_within)
+        self._reactor.callFromThread(self._server.hurry if again else self._reactor.stop)
 
     @override
     def stopService(self) -> Deferred[None]:
@@ -208,9 +217,5 @@ def _raise_descriptor_limit() -> None:
 
 
 def _give_up(*complaints: str) -> NoReturn:
-    _complain(*complaints)
+    print("\n".join(complaints), file=sys.stderr)
     sys.exit(1)
-
-
-def _complain(*complaints: str) -> None:
-    print("\n".join(complaints), file=sys.__stderr__)  # sys.stderr becomes part of the log

@@ -413,6 +413,25 @@ def test_in_the_background_a_failed_start_is_told_before_it_detaches(tmp_path: P
     assert not (tmp_path / "twistd.pid").exists()
 
 
+def test_in_the_background_a_plugin_that_cannot_start_is_told_in_full(tmp_path: Path) -> None:
+    reason = "no tape in the drive, none in the cupboard, and none to be had before Monday morning"
+    plugin_file(tmp_path, f"{STRANGE}\n    def start(self, context):\n        raise OSError('{reason}')")
+    (tmp_path / "sockd.toml").write_text(echo("unix:run/echo.sock", plugin="strange:Strange"))
+    done = subprocess.run(
+        [BIN / "twistd", "sockd", "-c", "sockd.toml"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        timeout=PATIENCE,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert reason in done.stderr.splitlines()[0]
+    assert not (tmp_path / "run/echo.sock").exists()
+    assert not (tmp_path / "twistd.pid").exists()
+
+
 def test_a_missing_configuration_is_one_clear_line(tmp_path: Path) -> None:
     for command in (["twistd", "-n", "sockd", "-c", "none.toml"], ["sockd", "run", "-c", "none.toml"]):
         done = subprocess.run(
