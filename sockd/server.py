@@ -29,9 +29,9 @@ class Server:
     """
 
     def __init__(self, config: Config, reactor: Any) -> None:
-        self._config = config
         self._reactor = reactor
         self._events = ServerEvents()
+        self._patience = config.daemon.drain_timeout
         self._drained: Deferred[None] | None = None  # while the last connections are waited for
         deadlines = Deadlines(reactor)
         own_ports: set[int] = set()
@@ -94,7 +94,7 @@ class Server:
         """End in order: accept nothing more, tell the plugins, wait for the connections, cut the rest."""
         for service in self.services:
             await service.close()
-        self._events.stopping(self.connections, self._config.daemon.drain_timeout)
+        self._events.stopping(self.connections, self._patience)
         for service in self.services:
             service.drain(DRAIN_IDLE)
         await self._drain()
@@ -106,13 +106,14 @@ class Server:
         self._events.stopped(cut)
 
     def hurry(self) -> None:
-        """Wait for connections no longer."""
+        """Wait for connections no longer, nor begin to."""
+        self._patience = 0
         self._end_drain()
 
     async def _drain(self) -> None:
-        if self.connections:
+        if self.connections and self._patience:
             self._drained = Deferred()
-            timer = self._reactor.callLater(self._config.daemon.drain_timeout, self._end_drain)
+            timer = self._reactor.callLater(self._patience, self._end_drain)
             await self._drained
             if timer.active():
                 timer.cancel()

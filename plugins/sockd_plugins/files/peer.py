@@ -76,11 +76,11 @@ class Peer(Protocol):
                 return None
         return bytes(self._take(end + 1)).removesuffix(b"\n").removesuffix(b"\r")
 
-    async def read(self, limit: int) -> bytearray:
-        """What there is, up to `limit` bytes; nothing once the peer has ended its side."""
-        while not self._unread and await self._more():
+    async def read(self, size: int) -> bytearray:
+        """The next bytes: `size` of them, or fewer if the peer ended its side before."""
+        while len(self._unread) < size and await self._more():
             pass
-        return self._take(limit)
+        return self._take(size)
 
     def say(self, line: str) -> None:
         """Send a line, if anybody is there."""
