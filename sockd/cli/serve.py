@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 if TYPE_CHECKING:
-    from sockd.config.document import Document
+    from sockd.config import Document, KeyPath, Span
 
 
 @click.command(
@@ -31,59 +31,85 @@ def serve(plugin: str, settings: tuple[str, ...]) -> NoReturn:
     '{ endpoint = "tcp:7009", protocol = "raw" }'.
     """
     from sockd import discovery, tap
-    from sockd.config import load_document
-    from sockd.config.faults import render
+    from sockd.config import load_document, report
     from sockd.errors import ConfigError
 
     try:
         config = load_document(document(plugin, settings), discovery.find)
     except ConfigError as error:
-        click.echo("\n\n".join(render(fault) for fault in error.faults), err=True)
+        click.echo(report(error.faults), err=True)
         raise SystemExit(1) from None
     tap.run(config)
 
 
 def document(plugin: str, settings: Sequence[str]) -> Document:
     """The command line as a configuration, so that faults point into it."""
-    from sockd.config import Limits
-    from sockd.config.document import Document, Text
-    from sockd.config.positions import Span
+    from sockd.config import Document, Text
 
-    text = "sockd serve"
+    line = _Line("sockd serve")
     name = plugin.rpartition(":")[2].lower()
-    table: dict[str, Any] = {"plugin": Text(plugin), "listen": [], "limits": {}, "options": {}}
-    data: dict[str, Any] = {"service": {name: table}, "log": {}}
-    spans: dict[tuple[str | int, ...], Span] = {(): Span(0, len(text), 0, len(text))}
+    data: dict[str, Any] = {"service": {name: {"plugin": Text(plugin), "listen": []}}}
+    word = line.add(plugin)
+    line.mark(("service", name), word, word)
+    line.mark(("service", name, "plugin"), word, word)
+    for key, value in _pairs(settings):
+        key_word = line.add(f"--{key}")
+        value_word = line.add(value) if value is not None else key_word
+        table, field = _place(plugin, name, key.replace("-", "_"))
+        if field == "listen":
+            listeners = data["service"][name]["listen"]
+            line.mark((*table, field, len(listeners)), key_word, value_word)
+            listeners.append(_listener(value or ""))
+        else:
+            values = data
+            for step in table:
+                values = values.setdefault(step, {})
+            values[field] = True if value is None else Text(value)
+            line.mark((*table, field), key_word, value_word)
+    return Document("command line", line.text, data, line.spans, Path.cwd())
 
-    def add(word: str) -> tuple[int, int]:
-        """Append a word to the text; returns where it stands there, without quotes."""
-        nonlocal text
+
+class _Line:
+    """The command line as it is told in a fault, and the places of its words."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.spans: dict[KeyPath, Span] = {}
+
+    def add(self, word: str) -> tuple[int, int]:
+        """Append a word, in quotes if a shell needs them; returns where it begins and ends within."""
         quoted = shlex.quote(word)
-        start = len(text) + 1 + (quoted != word)
-        text += f" {quoted}"
+        start = len(self.text) + 1 + (quoted != word)
+        self.text += f" {quoted}"
         return start, start + len(word)
 
-    start, end = add(plugin)
-    service = ("service", name)
-    spans[service] = spans[(*service, "plugin")] = Span(start, end, start, end)
-    for key, value in _pairs(settings):
-        where = add(f"--{key}")
-        there = add(value) if value is not None else where
-        field = key.replace("-", "_")
-        path: tuple[str | int, ...]
-        if field == "listen":
-            path = (*service, "listen", len(table["listen"]))
-            table["listen"].append(_listener(value or ""))
-        elif field.startswith("log_"):
-            path = ("log", field.removeprefix("log_"))
-            data["log"][path[-1]] = Text(value)
-        else:
-            # A misspelt limit is told as a limit, with the right word.
-            part = "limits" if difflib.get_close_matches(field, Limits.model_fields, n=1) else "options"
-            path = (*service, part, field)
-            table[part][field] = True if value is None else Text(value)
-        spans[path] = Span(*where, *there)
-    return Document("command line", text, data, spans, Path.cwd())
+    def mark(self, path: KeyPath, key: tuple[int, int], value: tuple[int, int]) -> None:
+        """Note where the key and the value of `path` stand."""
+        from sockd.config import Span
+
+        self.spans[path] = Span(*key, *value)
+
+
+def _place(plugin: str, name: str, key: str) -> tuple[tuple[str, ...], str]:
+    """The table that a key belongs to, and its name there; a misspelt limit counts as a limit."""
+    from sockd.config import Limits
+
+    if key == "listen":
+        return ("service", name), key
+    if key.startswith("log_"):
+        return ("log",), key.removeprefix("log_")
+    limit = key not in _options(plugin) and difflib.get_close_matches(key, Limits.model_fields, n=1)
+    return ("service", name, "limits" if limit else "options"), key
+
+
+def _options(plugin: str) -> Container[str]:
+    from sockd import discovery
+    from sockd.errors import PluginError
+
+    try:
+        return discovery.find(plugin).model_fields
+    except PluginError:  # told with its place when the configuration is checked
+        return ()
 
 
 def _pairs(settings: Sequence[str]) -> list[tuple[str, str | None]]:
@@ -108,7 +134,7 @@ def _listener(value: str) -> Any:
     """An endpoint, or the inline table that a configuration file would have there."""
     import tomli
 
-    from sockd.config.document import Text
+    from sockd.config import Text
 
     if not value.startswith("{"):
         return Text(value)

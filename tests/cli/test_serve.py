@@ -60,6 +60,12 @@ def test_a_misspelt_limit_is_told_with_the_right_word() -> None:
     assert caught.value.faults[0].nearest == "max_connections"
 
 
+def test_an_option_of_the_plugin_is_one_even_if_it_looks_like_a_limit() -> None:
+    words = ["--listen=tcp:1", "--max-clients", "3"]
+    desk = load_document(document("desk", words), discovery.find).services["desk"]
+    assert desk.options.max_clients == 3  # type: ignore[attr-defined]  # the plugin's own field
+
+
 def test_without_an_endpoint_there_is_nothing_to_serve() -> None:
     with pytest.raises(ConfigError) as caught:
         load_document(document("echo", []), discovery.find)
