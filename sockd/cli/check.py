@@ -8,20 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sockd.cli.options import config_file
+
 if TYPE_CHECKING:
     from sockd.config import Config, Listener
 
 
 @click.command()
-@click.option(
-    "-c",
-    "--config",
-    "path",
-    type=click.Path(path_type=Path),
-    default="sockd.toml",
-    show_default=True,
-    help="The configuration file.",
-)
+@config_file
 @click.option("--bind", is_flag=True, help="Try every endpoint: open it, and close it again.")
 @click.option("--json", "as_json", is_flag=True, help="Print the faults as JSON on standard output.")
 def check(path: Path, bind: bool, as_json: bool) -> None:

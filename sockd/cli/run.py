@@ -7,17 +7,11 @@ from typing import NoReturn
 
 import click
 
+from sockd.cli.options import config_file
+
 
 @click.command()
-@click.option(
-    "-c",
-    "--config",
-    "path",
-    type=click.Path(path_type=Path),
-    default="sockd.toml",
-    show_default=True,
-    help="The configuration file.",
-)
+@config_file
 def run(path: Path) -> NoReturn:
     """Serve a configuration in the foreground, as `twistd -n sockd -c FILE` does.
 

@@ -28,7 +28,7 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from sockd.plugin import Context
-from sockd_plugins.files import Files
+from sockd_plugins.files import Files, put, raw
 from sockd_plugins.files.disk import Disk
 from sockd_plugins.files.peer import BATCH, Peer
 from sockd_plugins.files.put import receive_puts
@@ -296,6 +296,15 @@ def test_a_refused_peer_that_goes_away_leaves_no_timer(service: Service) -> None
 WHOLE = b"put 30 sha256 a\n" + b"x" * 30 + b"sha256=" + sha256(b"x" * 30).encode() + b"\n"
 
 
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> int:
+    size = 4
+    monkeypatch.setattr(put, "BATCH", size)
+    monkeypatch.setattr(raw, "BATCH", size)
+    return size
+
+
+@pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize("length", range(len(WHOLE)))
 def test_a_connection_that_breaks_leaves_nothing_wherever_it_breaks(service: Service, length: int) -> None:
     service.connects().sends(WHOLE[:length]).is_cut_off()
@@ -350,12 +359,12 @@ def test_an_empty_raw_connection_is_no_file(service: Service) -> None:
 
 def test_a_raw_file_that_is_too_large_is_refused_while_it_comes(tmp_path: Path) -> None:
     service = Service(tmp_path / "in", max_size=10, reserve=0)
-    sender = service.connects("raw").sends(b"0123456789")
-    assert sender.reads() == []
-    sender.sends(b"!")
+    fits = service.connects("raw").sends(b"0123456789").half_closes()
+    assert fits.reads()[0].startswith("ok ")
+    sender = service.connects("raw").sends(bytes(BATCH))
     assert sender.reads()[0].startswith("error too-large ")
     assert sender.wire.half_closed
-    assert service.received() == {}
+    assert list(service.received().values()) == [b"0123456789"]
 
 
 # slow disks, and none at all
@@ -422,18 +431,16 @@ def test_a_peer_that_is_faster_than_the_disk_is_paused_and_resumed(tmp_path: Pat
     disk.stop()
 
 
+@pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize("protocol", ["upload", "raw"])
-@pytest.mark.parametrize("after", range(4))
+@pytest.mark.parametrize("turns", range(7))
 def test_a_connection_that_breaks_while_the_disk_works_leaves_nothing(
-    tmp_path: Path, protocol: str, after: int
+    tmp_path: Path, protocol: str, turns: int
 ) -> None:
     disk = SlowDisk(tmp_path)
     sender = connect(disk, protocol)
-    sender.sends(b"put 20 - a\n" if protocol == "upload" else b"some")
-    for piece in [b"0123", b"4567", b"89"]:
-        disk.turns(after // 2)
-        sender.sends(piece)
-        disk.turns(after % 2)
+    sender.sends(b"put 20 - a\n" if protocol == "upload" else b"", b"0123456789abcdefghi")
+    assert disk.turns(turns) == min(turns, 5)
     sender.is_cut_off()
     disk.turns()
     assert sender.peer.ended.called
@@ -457,12 +464,12 @@ def test_a_full_disk_is_told_and_the_peer_may_end_its_data(
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
-    sender = service.connects().sends(b"put 1000 - a\n")
-    monkeypatch.setattr(os, "write", full)
-    sender.sends(b"x")
+    sender = service.connects().sends(b"put %d - a\n" % (2 * BATCH))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        sender.sends(bytes(BATCH))
     assert sender.reads() == ["go", "error disk-full no space left on device"]
-    sender.sends(b"x" * 999)
-    monkeypatch.undo()
+    assert not sender.sends(bytes(BATCH)).wire.disconnecting
     assert service.received() == {}
 
 
