@@ -14,22 +14,20 @@ if TYPE_CHECKING:
     from sockd.config import Document, KeyPath, Span
 
 
-@click.command(
-    context_settings={"ignore_unknown_options": True}, options_metavar="--listen ENDPOINT [--KEY VALUE]…"
-)
+@click.command(context_settings={"ignore_unknown_options": True}, options_metavar="")
 @click.argument("plugin")
-@click.argument("settings", nargs=-1, type=click.UNPROCESSED)
+@click.argument("settings", nargs=-1, type=click.UNPROCESSED, metavar="--listen ENDPOINT… [--KEY VALUE]…")
 def serve(plugin: str, settings: tuple[str, ...]) -> NoReturn:
-    r"""Serve PLUGIN (a name, or module:Class) at one or more endpoints, without a configuration file.
+    """Serve PLUGIN (a name, or module:Class) at one or more endpoints, without a configuration file.
 
     \b
         sockd serve upper --listen tcp:7008 --listen udp:7008
-        sockd serve time --listen udp:7013:interface=127.0.0.1 --zone Europe/Oslo --idle-timeout 30s
+        sockd serve time --listen udp:7013 --zone Europe/Oslo --log-level debug
 
     Every other --KEY is an option of the plugin, which `sockd plugins PLUGIN` lists, a limit (as in
     [limits]), or one of --log-level, --log-format, --log-file. --listen also takes a table, as in
     '{ endpoint = "tcp:7009", protocol = "raw" }'.
-    """
+    """  # noqa: D301  # click keeps the lines after a real backspace as they are
     from sockd import discovery, tap
     from sockd.config import load_document, report
     from sockd.errors import ConfigError
