@@ -219,8 +219,10 @@ def _progress(file: str, size: int) -> Iterator[Callable[[int], object]]:
 
 
 def _human(size: float) -> str:
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if size < 1024 or unit == "GiB":
-            break
+    if size < 1024:
+        return f"{size} bytes"
+    for unit in ("KiB", "MiB"):
         size /= 1024
-    return f"{size:.{0 if unit == 'bytes' else 1}f} {unit}"
+        if size < 1024:
+            return f"{size:.1f} {unit}"
+    return f"{size / 1024:.1f} GiB"

@@ -2,6 +2,7 @@ import hashlib
 import os
 import pty
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -214,7 +215,12 @@ def a_bit(connection: socket.socket) -> None:
     connection.recv(1000)
 
 
-@pytest.mark.parametrize("talk", [silent, no_data, a_bit])
+def reset(connection: socket.socket) -> None:
+    a_bit(connection)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@pytest.mark.parametrize("talk", [silent, no_data, a_bit, reset])
 def test_a_server_that_closes_in_the_middle_is_one_line(serve: Serve, report: Path, talk: Talk) -> None:
     result = run(report, serve(talk))
     assert result.exit_code == 1
@@ -283,6 +289,8 @@ def test_the_digest_follows_the_data() -> None:
         b"ok",
         b"",
         b"thanks",
+        b"yes a 5 sha256=" + HELLO,
+        b"ok a 5 md5=" + HELLO,
         b"x" * 10_000,
         b"error",
         b"error io",
@@ -324,6 +332,14 @@ def test_an_error_ends_the_sending_early() -> None:
         with pytest.raises(NotSentError, match=r"refused \(disk-full\): no space left on device"):
             put(ours, "a", BytesIO(bytes(10 << 20)), 10 << 20, advance)
     assert sent < 1 << 20
+
+
+def test_a_server_that_is_gone_before_the_digest_has_not_stored_the_file() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"go\n")
+        with pytest.raises(NotSentError, match="without an answer"):
+            put(ours, "a", BytesIO(b"hello"), 5, lambda _: theirs.close())
 
 
 # the terminal

@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import hashlib
 import os
 import resource
@@ -16,7 +17,7 @@ from sockd_plugins.files.names import candidates
 from sockd_plugins.files.upload import PARTS, Refused, Store, Stored, Upload
 
 GIB = 1 << 30
-DATA = os.urandom(100_000)
+DATA = bytes(range(250)) * 400
 DIGEST = hashlib.sha256(DATA).hexdigest()
 
 
@@ -335,8 +336,6 @@ def test_a_sweep_leaves_the_parts_that_are_being_written(store: Store, folder: P
 def test_a_part_that_a_sweep_removed_before_it_was_locked_is_replaced(
     store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import fcntl
-
     lock = fcntl.flock
     sweeps = iter([True, False])
 
@@ -349,6 +348,31 @@ def test_a_part_that_a_sweep_removed_before_it_was_locked_is_replaced(
     monkeypatch.setattr(fcntl, "flock", swept)
     receive(store)
     assert received(folder) == {"a.bin": DATA}
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.EWOULDBLOCK, None), (errno.ENOLCK, "io")])
+def test_a_part_that_a_sweep_holds_is_replaced_and_one_that_cannot_be_locked_is_an_error(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int, code: str | None
+) -> None:
+    lock = fcntl.flock
+    left = [OSError(number, os.strerror(number))]
+
+    def fails_once(file: int, how: int) -> None:
+        if left:
+            raise left.pop()
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", fails_once)
+    if code:
+        assert refusal(lambda: receive(store)) == code
+        assert parts(folder) == []
+    assert receive(store).name == "a.bin"
+
+
+def test_a_folder_that_cannot_be_written_stops_the_start(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(PermissionError, match="files cannot be created there"):
+        Store.open(small_disk, GIB, 0)
 
 
 def test_a_folder_is_made_with_the_folders_around_it(tmp_path: Path) -> None:

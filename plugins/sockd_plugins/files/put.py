@@ -48,9 +48,9 @@ from sockd_plugins.files.names import safe_name
 from sockd_plugins.files.peer import BATCH, Peer
 from sockd_plugins.files.upload import Refused
 
-_MAX_LINE = (
-    1024  # the longest line that can be right has less than 300 bytes; more of a wrong one is worth showing
-)
+_MAX_LINE = 1024
+"""Bytes. The longest line that can be right has less than 300; more of a wrong one is worth showing."""
+
 _PUT = re.compile(r"put (\d{1,18}) (-|sha256|sha256=[0-9A-Fa-f]{64}) (.*)", re.ASCII | re.DOTALL)
 _DIGEST = re.compile(rb"sha256=([0-9A-Fa-f]{64})")
 
