@@ -19,6 +19,10 @@ MAX_SIZE = 2**40
 """Bytes: 1024GiB. More than any buffer has."""
 
 
+_NUMBERS = ("int", "float", "nullable")
+"""Types of pydantic's core schemas that a field can bound."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)  # hashed by identity, as `Annotated` needs it
 class Written:
     """Tells pydantic how a value is read from what stands in the file.
@@ -38,6 +42,10 @@ class Written:
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
+        inner = handler(source)
+        if inner["type"] in _NUMBERS:
+            # Bounds of a field may come before this in its metadata; they are in the inner schema then.
+            return core_schema.with_info_before_validator_function(self._value, inner)
         return core_schema.with_info_plain_validator_function(self._value)
 
     def __get_pydantic_json_schema__(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any, get_args
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pydantic import Field, TypeAdapter, ValidationError
 
-from sockd.config.written import MAX_DURATION, MAX_SIZE, read_duration, read_size
+from sockd.config.written import MAX_DURATION, MAX_SIZE, Duration, read_duration, read_size
 from sockd.errors import ValueFault
 
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
@@ -114,3 +117,13 @@ def test_any_text_is_a_bounded_value_or_a_fault_within_it(text: str) -> None:
             start, end = fault.offset, fault.offset + fault.length
         assert 0 <= value <= bound
         assert 0 <= start <= end <= len(text)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_bound_holds_wherever_it_stands_in_the_fields_metadata(first: bool) -> None:
+    """pydantic puts the bounds of a field before or after what its type brings along."""
+    written, bound = get_args(Duration)[1], Field(ge=1)
+    kind: Any = Annotated[float, bound, written] if first else Annotated[float, written, bound]
+    with pytest.raises(ValidationError):
+        TypeAdapter(kind).validate_python("500ms")
+    assert TypeAdapter(kind).validate_python("2s") == 2

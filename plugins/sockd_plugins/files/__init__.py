@@ -15,14 +15,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import ClassVar
 
-from pydantic import ByteSize, Field, PrivateAttr
+from pydantic import Field, PrivateAttr
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IProtocolFactory, IReactorTime
 from twisted.internet.protocol import Factory
 from typing_extensions import override
 from zope.interface import implementer
 
-from sockd.plugin import ConfigPath, Context, IStreamPlugin, Plugin
+from sockd.plugin import ConfigPath, Context, IStreamPlugin, Plugin, Size
 from sockd_plugins.files.disk import Disk
 from sockd_plugins.files.peer import Peer
 from sockd_plugins.files.put import receive_puts
@@ -40,14 +40,12 @@ class Files(Plugin):
 
     protocols: ClassVar[tuple[str, ...]] = tuple(_TALKS)
 
-    directory: ConfigPath = Field(description="the folder for the files; it is made if it is missing")
-    max_size: ByteSize = Field(
-        default=ByteSize(16 << 30), ge=1, description="the largest file that is taken, in bytes or as '16GiB'"
+    directory: ConfigPath = Field(description="The folder for the files; it is made if it is missing.")
+    max_size: Size = Field(
+        default="16GiB", validate_default=True, ge=1, description="The largest file that is taken."
     )
-    reserve: ByteSize = Field(
-        default=ByteSize(64 << 20),
-        ge=0,
-        description="what must stay free on the disk, in bytes or as '64MiB'",
+    reserve: Size = Field(
+        default="64MiB", validate_default=True, description="What must stay free on the disk."
     )
 
     _disk: Disk = PrivateAttr()  # from the start on
