@@ -115,7 +115,7 @@ class Log(BaseModel):
         default="info", description="The least important events that are written."
     )
     file: FilePath | None = Field(
-        default=None, description="The file that events are appended to, in place of standard error."
+        default=None, description="The file that events are appended to, in place of standard output."
     )
 
 
