@@ -119,6 +119,7 @@ class DatagramPort:
         self._events = events
         self._reactor = reactor
         self._own_ports = own_ports
+        self._started = False
         self._unix = self.socket.family == socket.AF_UNIX
         self._buffer = memoryview(bytearray(BUFFER_SIZE))
         self._allowances = Allowances(reactor.seconds, replies.kept_for)
@@ -134,6 +135,7 @@ class DatagramPort:
             self._own_ports.add(self.socket.getsockname()[1])
         try:
             self._protocol.makeConnection(self)
+            self._started = True
         except BaseException:  # the port lives, whatever a plugin raises
             self._events.plugin_fault("startProtocol", Failure())
         self._reactor.addReader(self)
@@ -142,7 +144,8 @@ class DatagramPort:
         """Read no more; the socket itself belongs to whoever opened it."""
         self._reactor.removeReader(self)
         try:
-            self._protocol.doStop()
+            if self._started:
+                self._protocol.doStop()
         except BaseException:
             self._events.plugin_fault("stopProtocol", Failure())
         return None

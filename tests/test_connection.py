@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address
-from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
@@ -593,3 +593,78 @@ def test_nothing_is_left_on_the_clock_when_all_connections_are_gone(world: World
         transport.lose(ConnectionDone())
     world.run(61)
     assert world.clock.getDelayedCalls() == []
+
+
+def test_a_producer_that_still_finds_a_taker_is_not_cut_while_closing(world: World) -> None:
+    connection, transport = world.connect(Recorder())
+    producer = Producer(connection)
+    connection.registerProducer(producer, True)
+    connection.loseConnection()
+    for _ in range(5):
+        world.run(4)
+        connection.write(b"x" * 100)
+        transport.taken, transport.dataBuffer = transport.dataBuffer, b""
+    assert not transport.lost
+    world.run(11)
+    assert transport.lost
+    assert producer.asked == ["stop"]
+
+
+def test_a_producer_that_comes_too_late_is_stopped(world: World) -> None:
+    connection, transport = world.connect(Recorder())
+    transport.lose(ConnectionDone())
+    producer = Producer(connection)
+    connection.registerProducer(producer, True)
+    assert producer.asked == ["stop"]
+
+
+def test_a_producer_registered_while_the_peer_is_slow_is_paused_at_once(world: World) -> None:
+    connection, _ = world.connect(Recorder())
+    connection.write(b"x" * (KERNEL + 1))
+    producer = Producer(connection)
+    connection.registerProducer(producer, True)
+    assert producer.asked == ["pause"]
+
+
+def test_a_producer_that_raises_when_it_is_stopped_harms_nobody(world: World) -> None:
+    connection, transport = world.connect(Recorder())
+    producer: Any = Producer(connection)
+    producer.stopProducing = lambda: 1 / 0
+    connection.registerProducer(producer, True)
+    transport.lose(ConnectionDone())
+    assert world.faults == 1
+    assert len(world.connections) == 0
+
+
+def test_starting_tls_writes_through_the_transports_new_way(world: World) -> None:
+    connection, transport = world.connect(Recorder())
+    encrypted: list[bytes] = []
+    any_transport: Any = transport
+    any_transport.startTLS = lambda context: setattr(any_transport, "write", encrypted.append)
+    connection.startTLS("a context")
+    connection.write(b"secret")
+    assert encrypted == [b"secret"]
+
+
+def test_the_plugin_may_abort_and_is_told_so(world: World) -> None:
+    protocol = Recorder()
+    connection, _ = world.connect(protocol)
+    connection.abortConnection()
+    assert protocol.happened == ["made", ConnectionAborted]
+    assert world.closed("aborted") == 1
+
+
+def test_a_connection_can_be_a_producer_for_another_consumer(world: World) -> None:
+    connection, transport = world.connect(Recorder())
+    connection.stopProducing()
+    transport.take()
+    assert transport.lost
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [(ConnectionLost(), "reset"), (ConnectionDone(), "peer closed")]
+)
+def test_each_end_has_its_reason(world: World, error: Exception, reason: str) -> None:
+    _, transport = world.connect(Recorder())
+    transport.lose(error)
+    assert world.closed(reason) == 1

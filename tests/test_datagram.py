@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import Clock
 
@@ -277,3 +278,60 @@ def test_an_allowance_does_not_grow_beyond_its_bound() -> None:
         allowances.grant("a", 10, 25)
     assert allowances.spend("a", 25)
     assert not allowances.spend("a", 1)
+
+
+@pytest.mark.parametrize("callback", ["startProtocol", "stopProtocol"])
+def test_an_exception_at_the_begin_or_end_does_not_keep_the_port_from_its_work(
+    bench: Bench, callback: str
+) -> None:
+    protocol: Any = Recorder(b"pong")
+    setattr(protocol, callback, lambda: 1 / 0)
+    port = bench.serve(protocol)
+    bench.client.send(b"ping")
+    port.doRead()
+    assert bench.client.recv(100) == b"pong"
+    port.stopListening()
+    assert sum(n for (event, _), n in bench.events.counts.items() if event == "plugin fault") == 1
+    assert port not in bench.reactor.readers
+
+
+def test_the_port_tells_its_address_as_twisted_does(bench: Bench, unix_bench: Bench) -> None:
+    host, number = bench.bound.socket.getsockname()
+    assert bench.serve(Recorder()).getHost() == IPv4Address("UDP", host, number)
+    unix = unix_bench.serve(Recorder())
+    assert unix.getHost() == UNIXAddress(unix_bench.bound.socket.getsockname())
+    assert unix.getHandle() is unix_bench.bound.socket
+
+
+def test_a_port_for_many_peers_cannot_be_connected_to_one(bench: Bench) -> None:
+    with pytest.raises(RuntimeError):
+        bench.serve(Recorder()).connect("127.0.0.1", 7)
+
+
+def test_replies_in_pieces_go_as_one_and_broadcasts_can_be_allowed(bench: Bench) -> None:
+    class Pieces(Recorder):
+        def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+            assert self.transport is not None
+            self.transport.writeSequence([b"a", b"b"], addr)  # type: ignore[attr-defined]  # not in IUDPTransport
+
+    port = bench.serve(Pieces())
+    port.setBroadcastAllowed(True)
+    assert port.getBroadcastAllowed()
+    bench.client.send(b"xx")
+    port.doRead()
+    assert bench.client.recv(100) == b"ab"
+
+
+def test_an_error_that_the_kernel_reports_while_reading_is_counted_and_the_port_lives(bench: Bench) -> None:
+    """What was sent before came back as undeliverable: IP_RECVERR makes the kernel say so (ip(7))."""
+    protocol = Recorder()
+    port = bench.serve(protocol)
+    bench.bound.socket.setsockopt(socket.IPPROTO_IP, 11, 1)  # IP_RECVERR
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
+        gone.bind(("127.0.0.1", 0))
+        nobody = gone.getsockname()
+    bench.bound.socket.sendto(b"x", nobody)
+    bench.client.send(b"alive")
+    port.doRead()
+    assert bench.dropped("ECONNREFUSED") == 1
+    assert [datagram for datagram, _ in protocol.received] == [b"alive"]
