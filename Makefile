@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test lint format lock clean
+.PHONY: run test lint format bench lock clean
 
 run: $(STAMP)
 	exec $(BIN)/twistd -n sockd -c config/sockd.toml
@@ -17,6 +17,10 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Compares with peers in one run; takes some minutes, ARGS=--quick less than one.
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

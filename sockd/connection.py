@@ -7,7 +7,7 @@ stops taking what it is sent. Everything else happens at the edges of a connecti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from twisted.internet import interfaces
@@ -21,7 +21,6 @@ from sockd.transport import seconds_quiet, tcp_socket, unsent_bytes
 
 @implementer(
     interfaces.IProtocol,
-    interfaces.IHalfCloseableProtocol,
     interfaces.ITCPTransport,
     interfaces.IConsumer,
     interfaces.IPushProducer,
@@ -85,12 +84,18 @@ class Connection:
         self.tick = 0
         self.id = connections.next_id()
 
+    def __conform__(self, interface: object) -> Connection | None:
+        """Whether something is left to do when the peer ends its side; else the transport closes at once."""
+        if interface is not interfaces.IHalfCloseableProtocol:
+            return None
+        wanted = interfaces.IHalfCloseableProtocol.providedBy(self.protocol)
+        left = wanted or self._producer is not None or unsent_bytes(self._transport)
+        return self if left else None
+
     def __getattr__(self, name: str) -> Any:
         if name in Connection.__slots__:  # not set yet: asking the transport would ask for it again
             raise AttributeError(name)
         return getattr(self._transport, name)
-
-    # The life of the connection, as the reactor tells it.
 
     def makeConnection(self, transport: Any) -> None:
         """The reactor's side is open; open the plugin's."""
@@ -120,20 +125,18 @@ class Connection:
     def readConnectionLost(self) -> None:
         """The peer has ended its side. Unless the plugin wants to go on, send what is left and close."""
         self._peer_ended = True
-        half_closeable = interfaces.IHalfCloseableProtocol(self.protocol, None)
-        if half_closeable is None:
+        if half_closeable := interfaces.IHalfCloseableProtocol(self.protocol, None):
+            self._reason = "peer closed"
+            try:
+                half_closeable.readConnectionLost()
+            except BaseException:
+                self._fault("readConnectionLost")
+        else:
             self.end("peer closed")
-            return
-        self._reason = "peer closed"
-        try:
-            half_closeable.readConnectionLost()
-        except BaseException:
-            self._fault("readConnectionLost")
 
     def writeConnectionLost(self) -> None:
         """Our side has ended, as the plugin wished."""
-        half_closeable = interfaces.IHalfCloseableProtocol(self.protocol, None)
-        if half_closeable is not None:
+        if half_closeable := interfaces.IHalfCloseableProtocol(self.protocol, None):
             try:
                 half_closeable.writeConnectionLost()
             except BaseException:
@@ -389,9 +392,8 @@ def _discard(_: bytes) -> None:
     """What is written to a connection that is gone."""
 
 
+_ENDS: Mapping[Any, str] = {ConnectionDone: "peer closed", ConnectionAborted: "aborted"}
+
+
 def _lost(reason: Failure) -> str:
-    if reason.check(ConnectionDone):
-        return "peer closed"
-    if reason.check(ConnectionAborted):
-        return "aborted"
-    return "reset"
+    return _ENDS.get(reason.type, "reset")

@@ -27,11 +27,13 @@ class StreamListener:
     protocol: str
     factory: IProtocolFactory
     connections: Connections
+    stock: bool
     port: IListeningPort | None = None
 
     def open(self, reactor: Any) -> None:
         """Begin to accept."""
-        self.port = adopt_stream_port(reactor, self.bound, ConnectionFactory(self.factory, self.connections))
+        factory = ConnectionFactory(self.factory, self.connections)
+        self.port = adopt_stream_port(reactor, self.bound, factory, stock=self.stock)
 
     async def close(self) -> None:
         """Accept no more; connections stay."""

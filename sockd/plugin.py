@@ -33,7 +33,7 @@ class Context:
 
     Attributes:
         service: the service's name, as in `[service.NAME]`.
-        clock: the reactor's clock, for `callLater` and `seconds`; its seconds are monotonic, not a date.
+        clock: the reactor's clock, for `callLater` and `seconds`; it never goes back, and so is no date.
         logger: writes events under the service's name.
         state_dir: a folder of the service's own, which exists only once the plugin makes it.
     """

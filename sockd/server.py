@@ -26,10 +26,12 @@ class Server:
     Args:
         config: what to serve; its options were validated with the plugins' classes.
         reactor: accepts, reads and keeps the time; its `seconds` should be monotonic.
+        fallback: why it is not the fast one, to be told when everything is open.
     """
 
-    def __init__(self, config: Config, reactor: Any) -> None:
+    def __init__(self, config: Config, reactor: Any, fallback: str = "") -> None:
         self._reactor = reactor
+        self._fallback = fallback
         self._events = ServerEvents()
         self._patience = config.daemon.drain_timeout
         self._drained: Deferred[None] | None = None  # while the last connections are waited for
@@ -87,6 +89,8 @@ class Server:
         """Serve peers."""
         for service in self.services:
             service.open()
+        if self._fallback:
+            self._events.reactor_fallback(self._fallback)
         listeners = sum(len(service.listeners) for service in self.services)
         self._events.ready(len(self.services), listeners, type(self._reactor).__name__)
 

@@ -85,7 +85,10 @@ class Service:
         )
         if not IProtocolFactory.providedBy(factory):
             raise self._contract("stream_factory", "a Twisted factory (IProtocolFactory)", factory)
-        return StreamListener(self._opened(listener), protocol, factory, self.connections)
+        options = listener.socket
+        # uvloop turns TCP_NODELAY on for every stream; what is written in the configuration counts.
+        stock = options.stock or not options.no_delay
+        return StreamListener(self._opened(listener), protocol, factory, self.connections, stock)
 
     def _datagrams(self, listener: ListenerConfig) -> DatagramListener:
         protocol = self._protocol(listener)

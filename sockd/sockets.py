@@ -226,13 +226,24 @@ class _UnixPort(unix.Port):
 
 
 def adopt_stream_port(
-    reactor: Any, bound: BoundSocket, factory: interfaces.IProtocolFactory
+    reactor: Any, bound: BoundSocket, factory: interfaces.IProtocolFactory, *, stock: bool
 ) -> interfaces.IListeningPort:
-    """Let the reactor accept connections from a copy of the socket's descriptor."""
+    """Let the reactor accept connections from a copy of the socket's descriptor.
+
+    Args:
+        reactor: the one that runs.
+        bound: a listening socket.
+        factory: builds the protocol of each connection.
+        stock: whether to serve on Twisted's own transports although the reactor has others.
+    """
+    descriptor, family = bound.socket.fileno(), bound.socket.family
     port: interfaces.IListeningPort
-    if isinstance(bound.endpoint, InetEndpoint):
-        port = reactor.adoptStreamPort(bound.socket.fileno(), bound.socket.family, factory)
-    else:
-        port = _UnixPort._fromListeningDescriptor(reactor, bound.socket.fileno(), factory)
+    if family == socket.AF_UNIX and (stock or not getattr(reactor, "leaves_adopted_paths", False)):
+        port = _UnixPort._fromListeningDescriptor(reactor, descriptor, factory)
         port.startListening()
+    elif stock:
+        port = tcp.Port._fromListeningDescriptor(reactor, descriptor, family, factory)
+        port.startListening()
+    else:
+        port = reactor.adoptStreamPort(descriptor, family, factory)
     return port

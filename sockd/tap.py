@@ -87,19 +87,34 @@ def loaded(path: Path) -> Config:
 
 
 def _daemon(config: Config, options: ServerOptions) -> Daemon:
+    fallback = _install_fast_reactor()
     from twisted.internet import reactor
 
-    # Deadlines must not follow steps of the wall clock; nothing has been scheduled yet.
-    reactor.seconds = time.monotonic  # type: ignore[method-assign]
+    # Deadlines must not follow steps of the wall clock; nothing has been scheduled yet. What is served may
+    # take the time of day from the reactor all the same, so it begins there.
+    begun = time.time() - time.monotonic()
+    reactor.seconds = lambda: begun + time.monotonic()  # type: ignore[method-assign]
     _raise_descriptor_limit()
     observer = None if options["syslog"] or options["logger"] else _log_observer(config, options)
-    server = Server(config, reactor)
+    server = Server(config, reactor, fallback)
     try:
         server.bind()
     except ExceptionGroup as group:
         _give_up(*(f"sockd: {error}" for error in group.exceptions))
     stop_within = config.daemon.drain_timeout + PLUGIN_STOP_TIMEOUT * len(server.services) + HURRY
     return Daemon(server, reactor, observer, stop_within, foreground=options["nodaemon"])
+
+
+def _install_fast_reactor() -> str:
+    """Install sockd's own reactor, unless one is there already; returns why it cannot be installed."""
+    if "twisted.internet.reactor" in sys.modules:  # --reactor, or another plugin of twistd
+        return ""
+    from sockd import uvreactor
+
+    reason = uvreactor.unavailable()
+    if not reason:
+        uvreactor.install()
+    return reason
 
 
 class Daemon(service.Service):

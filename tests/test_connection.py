@@ -435,6 +435,18 @@ def test_when_the_peer_ends_its_side_pending_output_is_sent_before_the_close(wor
     assert world.closed("peer closed") == 1
 
 
+def test_the_end_of_a_peer_is_waited_for_only_where_something_is_left_to_do(world: World) -> None:
+    """Elsewhere the transport closes at once, which saves each connection a turn of the reactor."""
+    connection, transport = world.connect(Recorder())
+    assert not IHalfCloseableProtocol(connection, None)
+    connection.write(b"left")
+    assert IHalfCloseableProtocol(connection, None)
+    transport.take()
+    assert not IHalfCloseableProtocol(connection, None)
+    half_closeable, _ = world.connect(HalfCloseable())
+    assert IHalfCloseableProtocol(half_closeable, None)
+
+
 @implementer(IHalfCloseableProtocol)
 class HalfCloseable(Recorder):
     def readConnectionLost(self) -> None:

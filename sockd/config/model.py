@@ -198,6 +198,10 @@ class SocketOptions(BaseModel):
     v6_only: bool = Field(
         default=True, description="IPv6: leave IPv4 to other listeners; false takes it as well."
     )
+    stock: bool = Field(
+        default=False,
+        description="Streams: serve on Twisted's own transports, for code that reaches into them.",
+    )
 
     def misfits(self, endpoint: Endpoint) -> Iterator[tuple[str, str]]:
         """The options given that `endpoint` does not have, each with what has them."""
@@ -221,6 +225,7 @@ _NEEDS = {
     "defer_accept": "a TCP endpoint",
     "backlog": "a stream endpoint",
     "v6_only": "an IPv6 endpoint",
+    "stock": "a stream endpoint",
 }
 
 

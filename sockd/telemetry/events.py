@@ -36,6 +36,10 @@ class ServerEvents:
         """Everything is open."""
         self._log.info("ready", services=services, listeners=listeners, reactor=reactor)
 
+    def reactor_fallback(self, reason: str) -> None:
+        """The fast reactor cannot be used here, Twisted's own serves."""
+        self._log.info("reactor fallback", reason=reason)
+
     def stopping(self, connections: int, drain_timeout: float) -> None:
         """Accepting has ended everywhere."""
         self._log.info("stopping", connections=connections, drain_timeout=drain_timeout)

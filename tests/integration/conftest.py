@@ -106,13 +106,13 @@ def site():
 """Twisted code as it exists, which knows nothing of sockd."""
 
 
-@pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """One daemon that serves everything, for the tests of a module that only talk to it."""
+@pytest.fixture(scope="module", params=["uv", "epoll"])
+def daemon(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """One daemon that serves everything, for the tests of a module that only talk to it; on each reactor."""
     folder = tmp_path_factory.mktemp("daemon")
     (folder / "sockd.toml").write_text(EVERYTHING)
     (folder / "website.py").write_text(WEBSITE)
-    command = (BIN / "twistd", "-n", "sockd", "-c", "sockd.toml")
+    command = (BIN / "twistd", f"--reactor={request.param}", "-n", "sockd", "-c", "sockd.toml")
     started = Daemon(*command, cwd=folder, env={"PYTHONPATH": str(folder)})
     try:
         started.ready()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from running import BIN, PATIENCE, Start
+from running import BIN, PATIENCE, Daemon, Start
 
 HOWS = pytest.mark.parametrize("how", ["twistd", "sockd"])
 
@@ -430,6 +430,59 @@ def test_in_the_background_a_plugin_that_cannot_start_is_told_in_full(tmp_path: 
     assert reason in done.stderr.splitlines()[0]
     assert not (tmp_path / "run/echo.sock").exists()
     assert not (tmp_path / "twistd.pid").exists()
+
+
+def test_the_fast_reactor_serves_where_nothing_else_was_asked_for(start: Start) -> None:
+    assert start(echo(), how="sockd").ready().wait_for("ready")["reactor"] == "UVReactor"
+    assert start(echo(), how="twistd").ready().wait_for("ready")["reactor"] == "UVReactor"
+
+
+def test_a_reactor_that_was_asked_for_wins(tmp_path: Path) -> None:
+    (tmp_path / "sockd.toml").write_text(echo())
+    command = (BIN / "twistd", "--reactor=epoll", "-n", "sockd")
+    daemon = Daemon(*command, cwd=tmp_path).ready()
+    assert daemon.wait_for("ready")["reactor"] == "EPollReactor"
+    assert daemon.stop() == 0
+
+
+def test_a_listener_may_ask_for_twisteds_own_transports(start: Start, tmp_path: Path) -> None:
+    plugin_file(
+        tmp_path,
+        "class Tell(Protocol):\n"
+        "    def connectionMade(self):\n"
+        "        module = type(self.transport._transport).__module__\n"
+        "        delay = not self.transport.getTcpNoDelay()\n"
+        "        self.transport.write(f'{module} {delay}'.encode())\n"
+        "        self.transport.loseConnection()\n"
+        "@implementer(IStreamPlugin)\nclass Strange(Plugin):\n"
+        "    def stream_factory(self, protocol, context):\n        return Factory.forProtocol(Tell)\n",
+    )
+    daemon = start(
+        '[service.tell]\nplugin = "strange:Strange"\nlisten = [\n'
+        '  "tcp:0:interface=127.0.0.1",\n'
+        '  { endpoint = "tcp:0:interface=127.0.0.1", socket = { stock = true } },\n'
+        '  { endpoint = "tcp:0:interface=127.0.0.1", socket = { no_delay = false } },\n'
+        "]\n",
+        env={"PYTHONPATH": str(tmp_path)},
+    ).ready()
+    told = []
+    for which in range(3):
+        with socket.create_connection(daemon.port("tell", which=which), PATIENCE) as client:
+            told.append(client.makefile().read())
+    assert told[0].startswith("sockd.uvreactor.")
+    assert told[1:] == ["twisted.internet.tcp False", "twisted.internet.tcp True"]
+
+
+def test_without_uvloop_twisteds_own_reactor_serves_and_one_line_says_why(
+    start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "uvloop.py").write_text("raise ImportError('no uvloop for this machine')")
+    daemon = start(echo(), env={"PYTHONPATH": str(tmp_path)}).ready()
+    assert daemon.wait_for("ready")["reactor"] == "EPollReactor"
+    assert daemon.wait_for("reactor fallback")["reason"] == "no uvloop for this machine"
+    with socket.create_connection(daemon.port("echo"), PATIENCE) as client:
+        client.sendall(b"slower")
+        assert client.recv(100) == b"slower"
 
 
 def test_a_missing_configuration_is_one_clear_line(tmp_path: Path) -> None:

@@ -1,0 +1,108 @@
+"""The measurements: every server in turn, in the same moments of one run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import Self
+
+from benchmarks.peers import HERE, Peer
+from benchmarks.processes import MeasureError, Server, free_port, on_core, serving
+from benchmarks.scenarios import Effort, Sample, Scenario
+
+
+class Bench:
+    """Where it is done: a core for the servers, one for the load, and a folder for what is made meanwhile.
+
+    Raises:
+        MeasureError: the load cannot be compiled.
+    """
+
+    def __init__(self, server_core: int, load_core: int, folder: Path) -> None:
+        self.server_core = server_core
+        self.load_core = load_core
+        self._folder = folder
+        self._load = f"{folder}/load"
+        _output(["gcc", "-O2", "-o", self._load, f"{HERE}/load.c"], load_core)
+
+    def prepare(self, peer: Peer) -> str:
+        """Compile what the peer needs; returns why it cannot be measured, or nothing."""
+        folder = self._own(peer)
+        folder.mkdir()
+        reason = peer.absent()
+        if not reason and peer.build:
+            try:
+                _output(peer.build(folder), self.load_core)
+            except MeasureError as error:
+                return str(error)
+        return reason
+
+    def serve(self, peer: Peer, protocol: str) -> AbstractContextManager[Server]:
+        """The peer as a running server."""
+        port, folder = free_port(protocol), self._own(peer)
+        command = peer.command(protocol, port, folder)
+        return serving(command, protocol, port, self.server_core, folder / f"{protocol}.log")
+
+    def load(self, server: Server, protocol: str, words: Sequence[object]) -> Sample:
+        """What the load program measures at a server."""
+        kind, *numbers = words
+        command = [self._load, kind, protocol, server.port, server.pid, *numbers]
+        return _sample(command, self.load_core)
+
+    def frame(self, peer: Peer, words: Sequence[object]) -> Sample:
+        """What a framer measures of itself."""
+        return _sample([*peer.command("lines", 0, self._own(peer)), *words], self.server_core)
+
+    def _own(self, peer: Peer) -> Path:
+        return self._folder / peer.key
+
+
+class Round:
+    """The servers of one round: each is started when it is first needed and lives to the end of the round."""
+
+    def __init__(self, bench: Bench, effort: Effort) -> None:
+        self._bench = bench
+        self._effort = effort
+        self._ends = ExitStack()
+        self._servers: dict[tuple[str, str], Server] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.close()
+
+    def measure(self, scenario: Scenario, peer: Peer) -> Sample:
+        """One measurement.
+
+        Raises:
+            MeasureError: the server did not start, or did not do what an echo does.
+        """
+        bench, protocol, words = self._bench, scenario.protocol, scenario.load(self._effort)
+        if protocol == "lines":
+            return bench.frame(peer, words)
+        if scenario.fresh:
+            with bench.serve(peer, protocol) as server:
+                return bench.load(server, protocol, words)
+        if (peer.key, protocol) not in self._servers:
+            self._servers[peer.key, protocol] = self._ends.enter_context(bench.serve(peer, protocol))
+        return bench.load(self._servers[peer.key, protocol], protocol, words)
+
+
+def _sample(words: Sequence[object], core: int) -> Sample:
+    return Sample(**json.loads(_output([str(word) for word in words], core)))
+
+
+def _output(words: Sequence[str], core: int) -> str:
+    with on_core(core):
+        try:
+            done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603  # our own
+        except OSError as error:
+            raise MeasureError(f"{words[0]}: {error.strerror}") from None
+    if done.returncode:
+        said = done.stderr.strip().rpartition("\n")[2]
+        raise MeasureError(f"{Path(words[0]).name} ended with {done.returncode}: {said}")
+    return done.stdout

@@ -1,0 +1,112 @@
+"""Servers as child processes on a core of their own, each ended by its own id."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+HOST = "127.0.0.1"
+
+START_TIMEOUT = 20.0
+"""Seconds that a server may take until it echoes."""
+
+STOP_TIMEOUT = 5.0
+"""Seconds that a server has after SIGTERM."""
+
+PROBE_TIMEOUT = 0.2
+"""Seconds until a server that did not echo is asked again."""
+
+
+class MeasureError(Exception):
+    """One measurement cannot be had; the others can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One that echoes."""
+
+    pid: int
+    port: int
+
+
+@contextmanager
+def on_core(core: int) -> Iterator[None]:
+    """What is started meanwhile stays on `core`, with every thread that it will have."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def serving(words: list[str], protocol: str, port: int, core: int, log: Path) -> Iterator[Server]:
+    """The server that a command starts, from its first echo on; afterwards it has ended."""
+    with log.open("w") as output, on_core(core):
+        process = subprocess.Popen(  # noqa: S603  # our own commands
+            words,
+            cwd=log.parent,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for the benchmark, which then ends them in order
+        )
+    try:
+        _wait_for_echo(process, protocol, port, log)
+        yield Server(process.pid, port)
+    finally:
+        _end(process)
+
+
+def free_port(protocol: str) -> int:
+    """A port that nobody has at the moment."""
+    with socket.socket(type=_kind(protocol)) as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _kind(protocol: str) -> socket.SocketKind:
+    return socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
+
+
+def _wait_for_echo(process: subprocess.Popen[bytes], protocol: str, port: int, log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise MeasureError(f"ended with {process.returncode}: {_last_line(log)}")
+        if _echoes(protocol, port):
+            return
+        time.sleep(0.02)
+    raise MeasureError(f"no echo within {START_TIMEOUT:g} s: {_last_line(log)}")
+
+
+def _echoes(protocol: str, port: int) -> bool:
+    with socket.socket(type=_kind(protocol)) as probe:
+        probe.settimeout(PROBE_TIMEOUT)
+        try:
+            probe.connect((HOST, port))
+            probe.send(b"?")
+            return probe.recv(1) == b"?"
+        except OSError:
+            return False
+
+
+def _last_line(log: Path) -> str:
+    return log.read_text(errors="replace").strip().rpartition("\n")[2][-200:] or "it said nothing"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,168 @@
+"""What is measured.
+
+TLS is not among it: sockd does not serve it yet. An echo over TLS and its handshakes would be two more
+scenarios of the protocol `tls`, and need a load that speaks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Protocol = Literal["tcp", "udp", "lines"]
+"""What a server is asked to speak; `lines` is no server but a framer in a process of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is done in one measurement."""
+
+    seconds: float
+    connects: int
+    bursts: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One measurement of one server, in seconds and bytes."""
+
+    count: int
+    seconds: float
+    server_cpu: float
+    load_cpu: float
+    p50: float
+    p99: float
+    grown: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One question to every server that speaks `protocol`.
+
+    Args:
+        key: its short name.
+        title: what it is.
+        short: the same as the heading of a column.
+        protocol: what the servers speak.
+        load: the words for the load program (`load.c`), without where the server is.
+        cost: what is compared, the less the better, in `unit`.
+        rate: what a user sees, in `rate_unit`.
+        floor: the key of the peer that nothing in user space can beat, if that means anything.
+        stock: the key of the peer that users of Twisted have today.
+        fresh: whether each server must not have served anything before.
+    """
+
+    key: str
+    title: str
+    short: str
+    protocol: Protocol
+    load: Callable[[Effort], tuple[object, ...]]
+    cost: Callable[[Sample], float]
+    unit: str
+    rate: Callable[[Sample], float] = lambda sample: sample.count / sample.seconds / 1000
+    rate_unit: str = "k/s"
+    floor: str = "c"
+    stock: str = "twisted-epoll"
+    fresh: bool = False
+
+
+def _cpu(sample: Sample) -> float:
+    return sample.server_cpu / sample.count * 1e6
+
+
+def _nanoseconds(sample: Sample) -> float:
+    return sample.server_cpu / sample.count * 1e9
+
+
+def _gigabytes(sample: Sample) -> float:
+    return sample.count * BULK / sample.seconds / 1e9
+
+
+BULK = 65_536
+CPU_PER_MESSAGE = "µs CPU/message"
+
+SCENARIOS = (
+    Scenario(
+        key="tcp-1k",
+        title="TCP echo, 50 connections, 1 KiB",
+        short="TCP 50 x 1 KiB, µs",
+        protocol="tcp",
+        load=lambda effort: ("echo", 1024, 50, effort.seconds),
+        cost=_cpu,
+        unit=CPU_PER_MESSAGE,
+    ),
+    Scenario(
+        key="tcp-64",
+        title="TCP echo, 500 connections, 64 B",
+        short="TCP 500 x 64 B, µs",
+        protocol="tcp",
+        load=lambda effort: ("echo", 64, 500, effort.seconds),
+        cost=_cpu,
+        unit=CPU_PER_MESSAGE,
+    ),
+    Scenario(
+        key="tcp-64k",
+        title="TCP echo, 50 connections, 64 KiB",
+        short="TCP 50 x 64 KiB, µs",
+        protocol="tcp",
+        load=lambda effort: ("echo", BULK, 50, effort.seconds),
+        cost=_cpu,
+        unit=CPU_PER_MESSAGE,
+        rate=_gigabytes,
+        rate_unit="GB/s",
+    ),
+    Scenario(
+        key="udp-256",
+        title="UDP echo, 50 sockets, 256 B",
+        short="UDP 50 x 256 B, µs",
+        protocol="udp",
+        load=lambda effort: ("echo", 256, 50, effort.seconds),
+        cost=_cpu,
+        unit=CPU_PER_MESSAGE,
+    ),
+    Scenario(
+        key="connect",
+        title="Connect, one message of 64 B, close; 50 at once",
+        short="connection, µs",
+        protocol="tcp",
+        load=lambda effort: ("connect", 64, 50, effort.connects),
+        cost=_cpu,
+        unit="µs CPU/connection",
+    ),
+    Scenario(
+        key="accept",
+        title="100 new connections while 100 are busy, until the last is served",
+        short="100 accepts, ms",
+        protocol="tcp",
+        load=lambda effort: ("accept", 1024, 100, 100, effort.bursts),
+        cost=lambda sample: sample.p50 * 1e3,
+        unit="ms",
+        rate=lambda sample: 100 / sample.p50 / 1000,
+    ),
+    Scenario(
+        key="idle",
+        title="Idle connections, each after one message of 64 B",
+        short="idle connection, kB",
+        protocol="tcp",
+        load=lambda effort: ("hold", 64, effort.held),
+        cost=lambda sample: sample.grown / sample.count / 1000,
+        unit="kB/connection",
+        floor="",
+        fresh=True,
+    ),
+    Scenario(
+        key="lines",
+        title="Lines of 64 B in reads of 64 KiB",
+        short="line, ns",
+        protocol="lines",
+        load=lambda effort: (64, effort.seconds),
+        cost=_nanoseconds,
+        unit="ns CPU/line",
+        rate=lambda sample: sample.count / sample.seconds / 1e6,
+        rate_unit="M/s",
+        floor="",
+        stock="line-only-receiver",
+    ),
+)

@@ -1,0 +1,57 @@
+"""`asyncio.Protocol`, the fastest that asyncio has.   asyncio_protocol.py tcp|udp PORT stdlib|uvloop"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import cast
+
+from typing_extensions import override
+
+
+class Echo(asyncio.Protocol):
+    """Streams."""
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(data)
+
+
+class EchoDatagrams(asyncio.DatagramProtocol):
+    """Datagrams."""
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.DatagramTransport", transport)
+
+    @override
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self.transport.sendto(data, addr)
+
+
+async def serve(protocol: str, port: int) -> None:
+    """Until a signal comes."""
+    loop = asyncio.get_running_loop()
+    if protocol == "udp":
+        await loop.create_datagram_endpoint(EchoDatagrams, ("127.0.0.1", port))
+    else:
+        await loop.create_server(Echo, "127.0.0.1", port, backlog=1024)
+    await asyncio.Event().wait()
+
+
+def main(protocol: str, port: int, loop: str) -> None:
+    """On the loop that is named."""
+    if loop == "uvloop":
+        import uvloop
+
+        uvloop.run(serve(protocol, port))
+    else:
+        asyncio.run(serve(protocol, port))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])

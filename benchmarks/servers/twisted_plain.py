@@ -1,0 +1,62 @@
+"""A plain Twisted `Protocol`, with nothing around it.   twisted_plain.py tcp|udp PORT REACTOR"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+from twisted.application.reactors import installReactor
+from twisted.internet.interfaces import ITCPTransport, IUDPTransport
+from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
+from typing_extensions import override
+
+
+class Echo(Protocol):
+    """Streams."""
+
+    transport: ITCPTransport
+
+    @override
+    def connectionMade(self) -> None:
+        self.transport.setTcpNoDelay(True)
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        self.transport.write(data)
+
+
+class EchoDatagrams(DatagramProtocol):
+    """Datagrams."""
+
+    transport: IUDPTransport
+
+    @override
+    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
+        self.transport.write(datagram, addr)
+
+
+def main(protocol: str, port: int, name: str) -> None:
+    """Serve until a signal comes."""
+    if name == "asyncio-uvloop":
+        import uvloop
+        from twisted.internet import asyncioreactor
+
+        loop = uvloop.new_event_loop()
+        asyncio.set_event_loop(loop)
+        asyncioreactor.install(loop)
+    else:
+        installReactor(name)
+    from twisted.internet import reactor as installed
+
+    reactor: Any = installed
+
+    if protocol == "udp":
+        reactor.listenUDP(port, EchoDatagrams(), interface="127.0.0.1")
+    else:
+        reactor.listenTCP(port, Factory.forProtocol(Echo), backlog=1024, interface="127.0.0.1")
+    reactor.run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])

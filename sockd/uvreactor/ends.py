@@ -1,0 +1,305 @@
+"""The two ends of a stream, accepted and connected, over TCP and over UNIX sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cached_property, partial
+from typing import Any
+
+from twisted.internet import address, error, tcp, unix
+from twisted.internet.interfaces import IAddress, IFileDescriptorReceiver
+from twisted.internet.protocol import Protocol
+from twisted.python import log
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from sockd.uvreactor.stream import Stream
+
+
+def hand_over(stream: Stream, sock: socket.socket) -> None:
+    """Let uvloop serve a connected socket; `stream.connection_made` is called in the next turn.
+
+    The loop's coroutine does everything at once but to wait for that call. It must not be dropped before,
+    for that would close the socket.
+    """
+    reactor = stream.reactor
+    opening = reactor.loop.connect_accepted_socket(lambda: stream, sock)
+    opened = opening.send(None)
+    opened._asyncio_future_blocking = False  # as a task would do, which is what it waits for
+    opened.add_done_callback(lambda _: _finish(opening))
+    reactor.native.add(stream)
+
+
+def _finish(opening: Any) -> None:
+    with suppress(StopIteration, RuntimeError):  # its result, or that the stream is closed already
+        opening.send(None)
+
+
+class Accepted(Stream, tcp.Server):
+    """An accepted stream, or one that was adopted.
+
+    Args:
+        reactor: the one that serves it.
+        sock: the connected socket, if it was handed over.
+        client: the peer's address, as `getPeer` of Twisted's own class needs it; likewise.
+        port: that accepted it, None if it was adopted.
+        build: makes a protocol for the peer, or None, upon which the stream is closed.
+    """
+
+    sessionno = 0
+    server: Any
+    client: Any
+
+    def __init__(
+        self,
+        reactor: Any,
+        sock: socket.socket | None,
+        client: Any,
+        port: Any,
+        build: Callable[[IAddress], Any],
+    ) -> None:  # nothing of what Twisted's own classes do here is needed
+        self.reactor = reactor
+        if sock is not None:
+            self.__dict__["socket"] = sock
+        self.client = client
+        self.server = port
+        self._build = build
+
+    @override
+    def _open(self) -> None:
+        port = self.server
+        try:
+            protocol = self._build(self.getPeer())
+        except BaseException:  # application code may raise anything
+            log.err()
+            protocol = None
+        del self._build
+        if protocol is None:
+            self._refuse()
+            return
+        if port is not None:
+            self.sessionno = port.sessionno
+            port.sessionno += 1
+        self.protocol = protocol
+        self.connected = 1
+        try:
+            self._connect_protocol()
+        except BaseException:  # the connection lives on, as with Twisted's own transports
+            log.err()
+
+    def _connect_protocol(self) -> None:
+        self.protocol.makeConnection(self)
+
+    def _refuse(self) -> None:
+        self.disconnected = 1
+        self.reactor.native.discard(self)
+        self.reactor.closing.add(self)
+        self._let_go()
+        self._uv.abort()
+
+    def fileno(self) -> int:
+        """The descriptor; -1 once it is closed."""
+        handle = getattr(self, "socket", None)
+        return -1 if handle is None else int(handle.fileno())
+
+    @property
+    def hostname(self) -> Any:  # type: ignore[override]  # worked out when it is asked for
+        """The peer's, without its port."""
+        return self.client[0]
+
+    @property
+    def logstr(self) -> str:  # type: ignore[override]
+        """What Twisted's log calls it."""
+        return f"{self._getLogPrefix(getattr(self, 'protocol', None))},{self.sessionno},{self._log_name()}"
+
+    def _log_name(self) -> Any:
+        return self.hostname
+
+    @property
+    def repstr(self) -> str:  # type: ignore[override]
+        """For `repr`."""
+        protocol = type(getattr(self, "protocol", None)).__name__
+        return f"<{protocol} #{self.sessionno} on {self._local_name()}>"
+
+    def _local_name(self) -> Any:
+        handle = getattr(self, "socket", None)
+        return None if handle is None else handle.getsockname()[1]
+
+
+class _Borrowed(socket.socket):
+    """A socket whose descriptor is uvloop's to close."""
+
+    @override
+    def close(self) -> None:
+        self.detach()
+
+
+class TCPServer(Accepted):
+    """An accepted TCP stream; if uvloop accepted it, its socket and its peer are yet to be asked for."""
+
+    @override
+    def _open(self) -> None:
+        if self.client is None:
+            peer = self._uv.get_extra_info("peername")
+            if peer is None:  # it is gone already
+                self._refuse()
+                return
+            self.client = self.server._name(peer)
+            self.reactor.native.add(self)
+        if len(self.client) != 2:
+            self._addressType = address.IPv6Address
+        Accepted._open(self)
+
+    @cached_property
+    def socket(self) -> socket.socket:  # type: ignore[override]
+        """For options and names. Reading, writing and closing are uvloop's."""
+        if self._uv is None or self.disconnected:
+            raise AttributeError("socket")
+        return self._borrow()
+
+    def _borrow(self) -> _Borrowed:
+        handle = self._uv.get_extra_info("socket")
+        return _Borrowed(handle.family, handle.type, handle.proto, handle.fileno())
+
+    @override
+    def _handle(self) -> Any:
+        return self.__dict__.get("socket") or self._borrow()
+
+
+class Connected(Stream, tcp.BaseClient):
+    """A stream that was connected from here; until it is, Twisted's own class does everything."""
+
+    connector: Any
+    _connecting = True
+
+    @override
+    def _connectDone(self) -> None:
+        self._connecting = False
+        hand_over(self, self.socket)
+
+    @override
+    def _open(self) -> None:
+        if not hasattr(self, "connector"):  # it was given up since
+            self.disconnected = 1
+            self.reactor.native.discard(self)
+            self._uv.abort()
+            return
+        try:
+            protocol = self.connector.buildProtocol(self.getPeer())
+        except BaseException:  # application code may raise anything
+            log.err()
+            self.failIfNotConnected(error.ConnectError(string=Failure()))
+            self._open()
+            return
+        self.connected = 1
+        self.logstr = f"{self._getLogPrefix(protocol)},client"
+        if protocol is None:
+            self.protocol = Protocol()
+            self.loseConnection()
+            return
+        self.protocol = protocol
+        try:
+            self._connect_protocol()
+        except BaseException:  # application code may raise anything
+            log.err()
+            self.connectionLost(Failure())
+
+    def _connect_protocol(self) -> None:
+        self.protocol.makeConnection(self)
+
+    @override
+    def connectionLost(self, reason: Failure) -> None:
+        if self.connected:
+            Stream.connectionLost(self, reason)
+            self.connector.connectionLost(reason)
+        elif not self.disconnected:
+            self.failIfNotConnected(error.ConnectError(string=reason))
+
+    @override
+    def startReading(self) -> None:
+        if self._connecting:
+            self.reactor.addReader(self)
+        else:
+            Stream.startReading(self)
+
+    @override
+    def stopReading(self) -> None:
+        if self._connecting:
+            self.reactor.removeReader(self)
+        else:
+            Stream.stopReading(self)
+
+    @override
+    def startWriting(self) -> None:
+        if self._connecting:
+            self.reactor.addWriter(self)
+
+    @override
+    def stopWriting(self) -> None:
+        if self._connecting:
+            self.reactor.removeWriter(self)
+
+
+class TCPClient(Connected, tcp.Client):
+    """A TCP stream connected from here."""
+
+
+class _PassesDescriptors(Stream):
+    """Can go over to Twisted's own transport, for uvloop passes no descriptors along with data."""
+
+    _stock: type[tcp.Connection]
+
+    def _go_over(self) -> None:
+        """Become a stock transport, in place: the protocol may hold it already."""
+        if self.getWriteBufferSize():
+            raise BlockingIOError("cannot pass descriptors before the peer has taken earlier output")
+        uv, self._uv = self._uv, None
+        stock = self._stock
+        sock: socket.socket = self.socket.dup()
+        uv.set_protocol(asyncio.BaseProtocol())
+        uv.abort()
+        reading = self.isReading()
+        self.reactor.native.discard(self)
+        self.__class__ = stock  # type: ignore[assignment]
+        self.__dict__.pop("data_received", None)
+        self._send = partial(stock.write, self)  # type: ignore[method-assign]
+        self.socket, self.fileno = sock, sock.fileno
+        self._sendmsgQueue: list[int] = []
+        self._tempDataBuffer: list[bytes] = []
+        self.__dict__["_tempDataLen"] = 0
+        if reading:
+            self.reactor.addReader(self)
+
+    def _connect_protocol(self) -> None:
+        if IFileDescriptorReceiver.providedBy(self.protocol):
+            self._go_over()
+        self.protocol.makeConnection(self)
+
+    def sendFileDescriptor(self, fileno: int) -> None:
+        """Pass a descriptor along with the data that is written next."""
+        self._go_over()
+        self.sendFileDescriptor(fileno)
+
+
+class UNIXServer(_PassesDescriptors, Accepted, unix.Server):
+    """An accepted UNIX stream."""
+
+    _stock = unix.Server
+
+    @override
+    def _local_name(self) -> Any:
+        handle = getattr(self, "socket", None)
+        return None if handle is None else handle.getsockname()
+
+    @override
+    def _log_name(self) -> Any:
+        return self._local_name() if self.server is None else self.hostname
+
+
+class UNIXClient(_PassesDescriptors, Connected, unix.Client):
+    """A UNIX stream connected from here."""
+
+    _stock = unix.Client

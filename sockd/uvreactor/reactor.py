@@ -1,0 +1,311 @@
+"""The reactor: uvloop's loop under Twisted's interfaces."""
+
+from __future__ import annotations
+
+import select
+import signal
+import socket
+import time
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
+from typing import Any
+
+import uvloop
+from twisted.internet import process
+from twisted.internet._signals import SignalHandling, _MultiSignalHandling
+from twisted.internet.asyncioreactor import AsyncioSelectorReactor
+from twisted.internet.base import DelayedCall, ReactorBase
+from twisted.internet.error import UnsupportedAddressFamily
+from twisted.internet.main import installReactor
+from twisted.internet.posixbase import _PollLikeMixin
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from sockd.uvreactor.descriptors import Descriptors
+from sockd.uvreactor.ports import (
+    TCPConnector,
+    TCPPort,
+    UNIXConnector,
+    UNIXPort,
+    adopt_connection,
+    adopt_port,
+)
+from sockd.uvreactor.stream import LOST
+from sockd.uvreactor.udp import MulticastPort, UDPPort
+
+log = Logger()
+
+EPOCH = time.time() - time.monotonic()
+"""When the monotonic clock was at 0. Programs take what `seconds` tells for the time of day."""
+
+TURNS_TO_CLOSE = 4
+"""Turns of the loop after the end: uvloop closes a stream one or two turns after it was told to."""
+
+
+class UVReactor(AsyncioSelectorReactor):
+    """Twisted's asyncio reactor on uvloop, with streams of uvloop's own.
+
+    Args:
+        eventloop: one of uvloop's; a new one by default.
+
+    Raises:
+        TypeError: the loop is another kind.
+    """
+
+    _POLL_DISCONNECTED = select.EPOLLHUP | select.EPOLLERR
+    _POLL_IN = select.EPOLLIN
+    _POLL_OUT = select.EPOLLOUT
+    _doReadOrWrite = _PollLikeMixin._doReadOrWrite
+
+    leaves_adopted_paths = True
+    """Whether `adoptStreamPort` changes and removes nothing in the file system."""
+
+    @staticmethod
+    def seconds() -> float:
+        """Since 1970, and never back: it knows nothing of corrections of the clock since the start."""
+        return EPOCH + time.monotonic()
+
+    def __init__(self, eventloop: AbstractEventLoop | None = None) -> None:
+        self.loop = uvloop.new_event_loop() if eventloop is None else eventloop
+        if not isinstance(self.loop, uvloop.Loop):
+            raise TypeError(f"the reactor runs on a loop of uvloop, not on {eventloop!r}")
+        self.loop.set_exception_handler(_log_exception)
+        self.native: set[Any] = set()
+        """Streams and ports that uvloop watches by itself."""
+        self.closing: set[Any] = set()
+        """Streams that have ended for their protocol, but whose descriptor is still open."""
+        self._descriptors = Descriptors(self)
+        self._soon: list[DelayedCall] = []
+        super().__init__(self.loop)
+        self.loop.add_reader(self._descriptors.fileno(), self._descriptors.serve)
+
+    # Descriptors.
+
+    @property
+    def _reads(self) -> dict[int, Any]:
+        """For `_doReadOrWrite`."""
+        return self._descriptors.reads
+
+    @override
+    def addReader(self, reader: Any) -> None:
+        if reader in self.native:
+            reader.startReading()
+        else:
+            self._descriptors.add_reader(reader)
+
+    @override
+    def addWriter(self, writer: Any) -> None:
+        if writer not in self.native:
+            self._descriptors.add_writer(writer)
+
+    @override
+    def removeReader(self, reader: Any) -> None:
+        if reader in self.native:
+            reader.stopReading()
+        else:
+            self._descriptors.remove_reader(reader)
+
+    @override
+    def removeWriter(self, writer: Any) -> None:
+        if writer not in self.native:
+            self._descriptors.remove_writer(writer)
+
+    @override
+    def getReaders(self) -> list[Any]:
+        native = [reader for reader in self.native if reader.isReading()]
+        return [*self._descriptors.readers(), *native]
+
+    @override
+    def getWriters(self) -> list[Any]:
+        return self._descriptors.writers()
+
+    @override
+    def removeAll(self) -> list[Any]:
+        removed = self._removeAll(self._descriptors.readers(), self._descriptors.writers())
+        native = [reader for reader in self.native if reader.isReading() or reader.getWriteBufferSize()]
+        for reader in native:
+            reader.stopReading()
+        self.native.difference_update(native)
+        return [*removed, *native]
+
+    @override
+    def disconnectAll(self) -> None:
+        super().disconnectAll()
+        for paused in list(self.native):
+            run_logged(paused.connectionLost, LOST)
+
+    # Streams.
+
+    @override
+    def listenTCP(self, port: Any, factory: Any, backlog: int = 50, interface: str = "") -> TCPPort:
+        opened = TCPPort(port, factory, backlog, interface, self)
+        opened.startListening()
+        return opened
+
+    @override
+    def connectTCP(
+        self, host: str, port: int, factory: Any, timeout: float = 30, bindAddress: Any = None
+    ) -> TCPConnector:
+        connector = TCPConnector(host, port, factory, timeout, bindAddress, self)
+        connector.connect()
+        return connector
+
+    @override
+    def listenUNIX(
+        self, address: Any, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: int = 0
+    ) -> UNIXPort:
+        opened = UNIXPort(address, factory, backlog, mode, self, wantPID)
+        opened.startListening()
+        return opened
+
+    @override
+    def connectUNIX(
+        self, address: Any, factory: Any, timeout: float = 30, checkPID: int = 0
+    ) -> UNIXConnector:
+        connector = UNIXConnector(address, factory, timeout, self, checkPID)
+        connector.connect()
+        return connector
+
+    @override
+    def adoptStreamPort(self, fileDescriptor: int, addressFamily: Any, factory: Any) -> TCPPort | UNIXPort:
+        if addressFamily not in self._supportedAddressFamilies:
+            raise UnsupportedAddressFamily(addressFamily)
+        return adopt_port(self, fileDescriptor, addressFamily, factory)
+
+    @override
+    def adoptStreamConnection(self, fileDescriptor: int, addressFamily: Any, factory: Any) -> Any:
+        if addressFamily not in self._supportedAddressFamilies:
+            raise UnsupportedAddressFamily(addressFamily)
+        return adopt_connection(self, fileDescriptor, addressFamily, factory)
+
+    # Datagrams.
+
+    @override
+    def listenUDP(self, port: int, protocol: Any, interface: str = "", maxPacketSize: int = 8192) -> UDPPort:
+        opened = UDPPort(port, protocol, interface, maxPacketSize, self)
+        opened.startListening()
+        return opened
+
+    @override
+    def listenMulticast(
+        self,
+        port: int,
+        protocol: Any,
+        interface: str = "",
+        maxPacketSize: int = 8192,
+        listenMultiple: bool = False,
+    ) -> MulticastPort:
+        opened = MulticastPort(port, protocol, interface, maxPacketSize, self, listenMultiple)
+        opened.startListening()
+        return opened
+
+    @override
+    def adoptDatagramPort(
+        self, fileDescriptor: int, addressFamily: Any, protocol: Any, maxPacketSize: int = 8192
+    ) -> UDPPort:
+        if addressFamily not in (socket.AF_INET, socket.AF_INET6):
+            raise UnsupportedAddressFamily(addressFamily)
+        opened: UDPPort = UDPPort._fromListeningDescriptor(
+            self, fileDescriptor, addressFamily, protocol, maxPacketSize
+        )
+        opened.startListening()
+        return opened
+
+    # Time.
+
+    @override
+    def callLater(self, delay: float, callable: Callable[..., Any], *args: Any, **kw: Any) -> DelayedCall:
+        if delay:
+            timed: DelayedCall = super().callLater(delay, callable, *args, **kw)
+            return timed
+        call = DelayedCall(self.seconds(), callable, args, kw, _forget, _forget, self.seconds)
+        if not self._soon:
+            self.loop.call_soon(self._run_soon)
+        self._soon.append(call)
+        return call
+
+    def _run_soon(self) -> None:
+        """What was to be called in 0 seconds; what that adds is called in the next turn."""
+        calls, self._soon = self._soon, []
+        for call in calls:
+            if call.cancelled:
+                continue
+            if call.delayed_time > 0:  # put off since
+                call.canceller, call.resetter = self._cancelCallLater, self._moveCallLaterSooner
+                self._newTimedCalls.append(call)
+                self._reschedule()
+                continue
+            call.called = 1
+            run_logged(call.func, *call.args, **call.kw)
+
+    @override
+    def getDelayedCalls(self) -> list[Any]:
+        return [*super().getDelayedCalls(), *(call for call in self._soon if not call.cancelled)]
+
+    # Its life.
+
+    @override
+    def _signalsFactory(self) -> SignalHandling:
+        return _MultiSignalHandling((ReactorBase._signalsFactory(self), _ChildSignal(self.loop)))
+
+    @override
+    def run(self, installSignalHandlers: bool = True) -> None:
+        super().run(installSignalHandlers)
+        for _ in range(TURNS_TO_CLOSE):
+            if self.closing:
+                self.loop.call_soon(self.loop.stop)
+                self.loop.run_forever()
+
+    @override
+    def stop(self) -> None:
+        ReactorBase.stop(self)
+        self.loop.call_soon_threadsafe(self._onTimer)  # which sees that it is to stop
+
+
+class _ChildSignal:
+    """Notices that processes end.
+
+    Twisted has the kernel write to a descriptor of its own for that; while uvloop runs it is uvloop's.
+    """
+
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def install(self) -> None:
+        """Reap from now on, beginning with those that have already ended."""
+        signal.signal(signal.SIGCHLD, self._reap_soon)
+        signal.siginterrupt(signal.SIGCHLD, False)
+        process.reapAllProcesses()
+
+    def uninstall(self) -> None:
+        """Reap no more."""
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+    def _reap_soon(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(process.reapAllProcesses)
+
+
+def run_logged(function: Callable[..., object], *args: Any, **kwargs: Any) -> None:
+    """Call it; what it raises is logged, as Twisted does with everything that it calls."""
+    try:
+        function(*args, **kwargs)
+    except BaseException:  # application code may raise anything
+        log.failure("while calling {function}", function=function)
+
+
+def _forget(_: DelayedCall) -> None:
+    """A call of the next turn has no place in the queue of the others."""
+
+
+def _log_exception(_: AbstractEventLoop, context: dict[str, Any]) -> None:
+    error = context.get("exception")
+    if error is None:
+        log.error("{message}", message=context["message"])
+    else:
+        log.failure("{message}", Failure(error), message=context["message"])
+
+
+def install(eventloop: AbstractEventLoop | None = None) -> None:
+    """Make it the global reactor, on `eventloop` or on a new loop."""
+    installReactor(UVReactor(eventloop))

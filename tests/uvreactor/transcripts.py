@@ -1,0 +1,701 @@
+"""Plays every scenario on one reactor and writes down what its protocols saw; see test_transcripts.
+
+python transcripts.py epoll|uv
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import ClientFactory, Protocol
+from zope.interface import implementer
+
+TIMEOUT = 5
+"""Seconds for one scenario."""
+
+A_MOMENT = 0.05
+"""Seconds in which the other end has surely done what it was to do, on the loopback."""
+
+BIG = b"0123456789abcdef" * 512 * 1024
+"""8 MiB: more than the kernel holds between two ends."""
+
+SCENARIOS: dict[str, tuple[type[Scene], Callable[[socket.socket], str]]] = {}
+
+
+class Scene(Protocol):
+    """Writes down what happens; a scenario overrides what it does."""
+
+    transport: Any
+
+    def __init__(self, note: Callable[[str], None], reactor: Any, ended: Callable[[], None]) -> None:
+        self.note = note
+        self.reactor = reactor
+        self.ended = ended
+
+    def made(self) -> None: ...
+
+    def data(self, data: bytes) -> None: ...
+
+    def lost(self) -> None: ...
+
+    def later(self, action: Callable[[], Any]) -> None:
+        self.reactor.callLater(A_MOMENT, action)
+
+    def connectionMade(self) -> None:
+        self.note("made")
+        self.made()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.note("data")
+        self.data(data)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.note(f"lost {reason.type.__name__}")
+        self.ended()
+        self.lost()
+
+
+@implementer(IHalfCloseableProtocol)
+class HalfScene(Scene):
+    """One that wants to hear of half-closed connections."""
+
+    def readConnectionLost(self) -> None:
+        self.note("read lost")
+        self.read_lost()
+
+    def writeConnectionLost(self) -> None:
+        self.note("write lost")
+        self.write_lost()
+
+    def read_lost(self) -> None: ...
+
+    def write_lost(self) -> None: ...
+
+
+def scenario(peer: Callable[[socket.socket], str]) -> Callable[[type[Scene]], type[Scene]]:
+    """Play the class against `peer`, which runs in a thread and says what it saw."""
+
+    def add(scene: type[Scene]) -> type[Scene]:
+        SCENARIOS[scene.__name__] = scene, peer
+        return scene
+
+    return add
+
+
+# Peers.
+
+
+def receive(sock: socket.socket) -> str:
+    """Everything that comes, and how it ends."""
+    size = 0
+    try:
+        while data := sock.recv(1 << 20):
+            size += len(data)
+    except OSError as error:
+        return type(error).__name__ if size < len(BIG) else f"{size} {type(error).__name__}"
+    return f"{size} end"
+
+
+def listens(sock: socket.socket) -> str:
+    return receive(sock)
+
+
+def says(sock: socket.socket) -> str:
+    sock.sendall(b"hello")
+    return receive(sock)
+
+
+def says_and_ends(sock: socket.socket) -> str:
+    sock.sendall(b"hello")
+    sock.shutdown(socket.SHUT_WR)
+    return receive(sock)
+
+
+def ends(sock: socket.socket) -> str:
+    sock.shutdown(socket.SHUT_WR)
+    return receive(sock)
+
+
+def says_and_leaves(sock: socket.socket) -> str:
+    sock.sendall(b"hello")
+    sock.close()
+    return "left"
+
+
+def says_and_resets(sock: socket.socket) -> str:
+    sock.sendall(b"hello")
+    time.sleep(A_MOMENT)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+    return "reset"
+
+
+def says_twice(sock: socket.socket) -> str:
+    sock.sendall(b"hello")
+    time.sleep(A_MOMENT)
+    try:
+        sock.sendall(b"again")
+    except OSError:
+        return "refused"
+    return receive(sock)
+
+
+def says_and_waits(sock: socket.socket) -> str:
+    sock.sendall(b"hello")
+    time.sleep(5 * A_MOMENT)
+    return receive(sock)
+
+
+def hears_the_end_and_answers(sock: socket.socket) -> str:
+    seen = receive(sock)
+    sock.sendall(b"answer")
+    sock.close()
+    return seen
+
+
+# Scenarios: the end.
+
+
+@scenario(says_and_leaves)
+class PeerLeaves(Scene):
+    pass
+
+
+@scenario(says_and_ends)
+class PeerEnds(Scene):
+    def data(self, data: bytes) -> None:
+        self.transport.write(data)
+
+
+@scenario(listens)
+class LoseAtOnce(Scene):
+    def made(self) -> None:
+        self.transport.loseConnection()
+
+
+@scenario(says)
+class WriteAndLose(Scene):
+    def data(self, data: bytes) -> None:
+        self.transport.write(data)
+        self.transport.writeSequence([b"a", b"b"])
+        self.transport.loseConnection()
+        self.transport.loseConnection()
+
+
+@scenario(listens)
+class WriteMuchAndLose(Scene):
+    def made(self) -> None:
+        self.transport.write(BIG)
+        self.transport.loseConnection()
+
+
+@scenario(listens)
+class AbortAtOnce(Scene):
+    def made(self) -> None:
+        self.transport.abortConnection()
+
+
+@scenario(says)
+class WriteAndAbort(Scene):
+    def data(self, data: bytes) -> None:
+        self.transport.write(BIG)
+        self.transport.abortConnection()
+        self.transport.abortConnection()
+        self.transport.write(b"x")
+
+
+@scenario(says)
+class AbortAndLose(Scene):
+    def data(self, data: bytes) -> None:
+        self.transport.abortConnection()
+        self.transport.loseConnection()
+
+
+@scenario(says)
+class LoseAndAbort(Scene):
+    def data(self, data: bytes) -> None:
+        self.transport.loseConnection()
+        self.transport.abortConnection()
+
+
+@scenario(says_twice)
+class LoseAndHearNoMore(Scene):
+    def data(self, data: bytes) -> None:
+        self.transport.write(BIG)
+        self.transport.loseConnection()
+
+
+@scenario(says_and_leaves)
+class EverythingAfterTheEnd(Scene):
+    def made(self) -> None:
+        self.cached = self.transport.write
+
+    def lost(self) -> None:
+        self.again()
+        self.later(self.again)
+
+    def again(self) -> None:
+        transport = self.transport
+        self.cached(b"x")
+        transport.write(b"x")
+        transport.writeSequence([b"x"])
+        transport.loseConnection()
+        transport.abortConnection()
+        transport.pauseProducing()
+        transport.resumeProducing()
+        transport.registerProducer(Producer(self), True)
+        self.note(f"{transport.connected} {transport.disconnected} {transport.producer}")
+
+
+@scenario(says)
+class NotBytes(Scene):
+    def data(self, data: bytes) -> None:
+        wrong: Any = "text"
+        for write in (self.transport.write, lambda text: self.transport.writeSequence([text])):
+            try:
+                write(wrong)
+            except TypeError as error:
+                self.note(str(error))
+        self.transport.loseConnection()
+
+
+@scenario(says_and_resets)
+class PeerResets(Scene):
+    pass
+
+
+@scenario(says_and_resets)
+class PeerResetsWhileWriting(Scene):
+    def data(self, data: bytes) -> None:
+        self.transport.write(BIG)
+
+
+@scenario(says_and_resets)
+class PeerResetsWhilePaused(Scene):
+    def data(self, data: bytes) -> None:
+        self.transport.pauseProducing()
+        self.reactor.callLater(4 * A_MOMENT, self.transport.resumeProducing)
+
+
+@scenario(says_twice)
+class LoseWithUnreadData(Scene):
+    def data(self, data: bytes) -> None:
+        self.transport.pauseProducing()
+        self.reactor.callLater(3 * A_MOMENT, self.transport.loseConnection)
+
+
+# Scenarios: what is raised.
+
+
+def raising(kind: type[BaseException], where: str) -> None:
+    class Raises(HalfScene if "_" in where else Scene):  # type: ignore[misc]
+        pass
+
+    def act(self: Any, *_: Any) -> None:
+        raise kind("raised by the scenario")
+
+    setattr(Raises, where, act)
+    if where == "write_lost":
+        Raises.made = lambda self: self.transport.loseWriteConnection()
+    Raises.__name__ = f"{kind.__name__} in {where}"
+    scenario({"read_lost": ends, "write_lost": listens, "lost": says_and_leaves}.get(where, says))(Raises)
+
+
+for kind in (ValueError, OSError, SystemExit):
+    for where in ("data", "lost", "read_lost", "write_lost"):
+        raising(kind, where)
+
+
+@scenario(says_and_leaves)
+class RaiseWhenMade(Scene):
+    def made(self) -> None:
+        raise OSError("raised by the scenario")
+
+
+# Scenarios: half-closed.
+
+
+@scenario(says_and_ends)
+class HearTheEndAndGoOn(HalfScene):
+    def read_lost(self) -> None:
+        self.transport.write(b"still here")
+        self.later(self.say_goodbye)
+
+    def say_goodbye(self) -> None:
+        self.transport.write(b"goodbye")
+        self.transport.loseConnection()
+
+
+@scenario(hears_the_end_and_answers)
+class EndAndHear(HalfScene):
+    def made(self) -> None:
+        self.transport.write(b"last")
+        self.transport.loseWriteConnection()
+        self.transport.write(b" words")
+        self.transport.loseWriteConnection()
+
+    def write_lost(self) -> None:
+        self.transport.write(b"too late")
+
+    def read_lost(self) -> None:
+        self.transport.loseConnection()
+
+
+@scenario(hears_the_end_and_answers)
+class EndAfterMuch(HalfScene):
+    def made(self) -> None:
+        self.transport.write(BIG)
+        self.transport.loseWriteConnection()
+
+    def read_lost(self) -> None:
+        self.transport.loseConnection()
+
+
+@scenario(hears_the_end_and_answers)
+class EndWithoutHearing(Scene):
+    def made(self) -> None:
+        self.transport.loseWriteConnection()
+
+
+@scenario(says)
+class EndAndLose(HalfScene):
+    def data(self, data: bytes) -> None:
+        self.transport.loseWriteConnection()
+
+    def write_lost(self) -> None:
+        self.transport.loseConnection()
+
+
+# Scenarios: reading.
+
+
+@scenario(says_twice)
+class PausedFromTheBeginning(Scene):
+    def made(self) -> None:
+        self.transport.pauseProducing()
+        self.reactor.callLater(3 * A_MOMENT, self.go_on)
+
+    def go_on(self) -> None:
+        self.note("go on")
+        self.got = 0
+        self.transport.resumeProducing()
+
+    def data(self, data: bytes) -> None:
+        self.got += len(data)
+        if self.got == 10:
+            self.transport.loseConnection()
+
+
+@scenario(says_and_leaves)
+class PausedOverTheEnd(Scene):
+    def made(self) -> None:
+        self.transport.pauseProducing()
+        self.reactor.callLater(3 * A_MOMENT, self.go_on)
+
+    def go_on(self) -> None:
+        self.note("go on")
+        self.transport.resumeProducing()
+
+
+@scenario(says_and_ends)
+class PausedAndAborted(Scene):
+    def made(self) -> None:
+        self.transport.pauseProducing()
+        self.later(self.transport.abortConnection)
+
+
+@scenario(says_twice)
+class PausedByData(Scene):
+    def data(self, data: bytes) -> None:
+        self.note(data.decode())
+        self.transport.pauseProducing()
+        if data == b"again":
+            self.transport.loseConnection()
+        else:
+            self.reactor.callLater(3 * A_MOMENT, self.transport.resumeProducing)
+
+
+@scenario(says_twice)
+class OtherProtocol(Scene):
+    def data(self, data: bytes) -> None:
+        transport = self.transport
+        transport.protocol = LoseAtOnce(self.note, self.reactor, self.ended)
+        transport.protocol.makeConnection(transport)
+
+
+@scenario(says_twice)
+class OtherDataReceived(Scene):
+    def data(self, data: bytes) -> None:
+        self.dataReceived = self.other  # type: ignore[method-assign]
+
+    def other(self, data: bytes) -> None:
+        self.note("other")
+        self.transport.loseConnection()
+
+
+# Scenarios: producers.
+
+
+class Producer:
+    """Writes down what it is asked for."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+
+    def pauseProducing(self) -> None:
+        self.scene.note("pause")
+
+    def resumeProducing(self) -> None:
+        self.scene.note("resume")
+
+    def stopProducing(self) -> None:
+        self.scene.note("stop")
+
+
+class Pulled(Producer):
+    """Writes when it is asked, five times."""
+
+    left = 5
+
+    def resumeProducing(self) -> None:
+        self.scene.note("resume")
+        self.left -= 1
+        if self.left >= 0:
+            self.scene.transport.write(b"x" * 1000)
+        else:
+            self.finish()
+
+    def finish(self) -> None:
+        transport = self.scene.transport
+        transport.unregisterProducer()
+        transport.loseConnection()
+
+
+@scenario(listens)
+class PullProducer(Scene):
+    def made(self) -> None:
+        transport = self.transport
+        transport.registerProducer(Pulled(self), False)
+
+
+@scenario(listens)
+class PullProducerAndLose(Scene):
+    def made(self) -> None:
+        transport = self.transport
+        transport.registerProducer(Pulled(self), False)
+        transport.loseConnection()
+
+
+@scenario(says_and_leaves)
+class PullProducerAndPeerLeaves(Scene):
+    def data(self, data: bytes) -> None:
+        transport = self.transport
+        transport.pauseProducing()
+        transport.registerProducer(Producer(self), False)
+        self.later(transport.resumeProducing)
+
+
+@scenario(listens)
+class PushProducerAndLose(Scene):
+    def made(self) -> None:
+        transport = self.transport
+        transport.registerProducer(Producer(self), True)
+        self.later(transport.loseConnection)
+
+
+@scenario(says_and_waits)
+class PushProducer(Scene):
+    def data(self, data: bytes) -> None:
+        transport = self.transport
+        producer = Producer(self)
+        producer.resumeProducing = self.finish  # type: ignore[method-assign]
+        transport.registerProducer(producer, True)
+        try:
+            transport.registerProducer(producer, True)
+        except RuntimeError:
+            self.note("twice")
+        transport.write(BIG)
+
+    def finish(self) -> None:
+        transport = self.transport
+        self.note("resume")
+        transport.write(b"the end")
+        transport.unregisterProducer()
+        transport.loseConnection()
+
+
+@scenario(says_and_waits)
+class PushProducerPausedAndLose(Scene):
+    def data(self, data: bytes) -> None:
+        transport = self.transport
+        producer = Producer(self)
+        producer.resumeProducing = self.finish  # type: ignore[method-assign]
+        transport.registerProducer(producer, True)
+        transport.write(BIG)
+        transport.loseConnection()
+
+    def finish(self) -> None:
+        transport = self.transport
+        self.note("resume")
+        transport.write(b"the end")
+        transport.unregisterProducer()
+
+
+@scenario(says_and_waits)
+class ProducerRaises(Scene):
+    def data(self, data: bytes) -> None:
+        transport = self.transport
+        producer = Producer(self)
+        producer.resumeProducing = self.fail  # type: ignore[method-assign]
+        transport.registerProducer(producer, True)
+        transport.write(BIG)
+
+    def fail(self) -> None:
+        raise OSError("raised by the scenario")
+
+
+@scenario(says_and_waits)
+class ProducerAborts(Scene):
+    def data(self, data: bytes) -> None:
+        transport = self.transport
+        transport.registerProducer(Producer(self), True)
+        transport.write(BIG)
+        self.later(transport.abortConnection)
+
+
+# The stage.
+
+
+def play(name: str) -> dict[str, Any]:
+    """All scenarios, each accepting and connecting, over TCP and UNIX sockets."""
+    from twisted.internet import reactor
+    from twisted.internet.defer import Deferred
+    from twisted.logger import ILogObserver, globalLogPublisher
+
+    stage: Any = reactor
+    transcripts: dict[str, list[str]] = {}
+    folder = tempfile.mkdtemp()
+
+    async def one(scene: type[Scene], peer: Callable[[socket.socket], str], family: str, role: str) -> Any:
+        seen: list[str] = []
+        done: Deferred[None] = Deferred()
+        states = {"thread": False, "ended": False}
+
+        def note(what: str) -> None:
+            if what != "data" or seen[-1:] != ["data"]:  # in how many pieces it comes nobody promises
+                seen.append(what)
+
+        def end(which: str) -> None:
+            states[which] = True
+            if all(states.values()):
+                stage.callLater(2 * A_MOMENT, finish)
+
+        def finish() -> None:
+            if not done.called:
+                done.callback(None)
+
+        def give_up() -> None:
+            seen.append("nothing more")
+            finish()
+
+        @implementer(ILogObserver)
+        def logged(event: Any) -> None:
+            failure = event.get("log_failure") or event.get("failure")
+            if failure is not None:
+                note(f"logged {failure.type.__name__}")
+
+        def run(connect: Callable[[], socket.socket]) -> None:
+            try:
+                with connect() as sock:
+                    sock.settimeout(TIMEOUT)
+                    result = peer(sock)
+            except OSError as error:
+                result = f"failed {type(error).__name__}"
+            stage.callFromThread(seen.append, f"peer {result}")
+            stage.callFromThread(end, "thread")
+
+        factory = ClientFactory()
+        factory.noisy = False
+        factory.buildProtocol = lambda _: scene(note, stage, lambda: end("ended"))  # type: ignore
+        factory.clientConnectionLost = lambda *_: note("connector lost")  # type: ignore
+        path = os.path.join(folder, str(len(transcripts)))
+        kind = socket.AF_INET if family == "tcp" else socket.AF_UNIX
+        globalLogPublisher.addObserver(logged)
+        other = socket.socket(kind)
+        port = None
+        if role == "server":
+            port = (
+                stage.listenTCP(0, factory, interface="127.0.0.1")
+                if family == "tcp"
+                else stage.listenUNIX(path, factory)
+            )
+            where = ("127.0.0.1", port.getHost().port) if family == "tcp" else path
+
+            def connect() -> socket.socket:
+                other.connect(where)
+                return other
+        else:
+            other.bind(("127.0.0.1", 0) if family == "tcp" else path)
+            other.listen()
+
+            def connect() -> socket.socket:
+                return other.accept()[0]
+
+            if family == "tcp":
+                stage.connectTCP("127.0.0.1", other.getsockname()[1], factory)
+            else:
+                stage.connectUNIX(path, factory)
+        thread = threading.Thread(target=run, args=[connect])
+        thread.start()
+        deadline = stage.callLater(TIMEOUT, give_up)
+        await done
+        if deadline.active():
+            deadline.cancel()
+        if port is not None:
+            await port.stopListening()
+        globalLogPublisher.removeObserver(logged)
+        other.close()
+        thread.join(TIMEOUT)
+        # The peer's thread and the reactor go their own ways: what it saw has no place in the order.
+        return [what for what in seen if not what.startswith("peer")] + sorted(
+            what for what in seen if what.startswith("peer")
+        )
+
+    async def everything() -> None:
+        wanted = sys.argv[2:] or SCENARIOS
+        for family in ("tcp", "unix"):
+            for role in ("server", "client"):
+                for title in wanted:
+                    scene, peer = SCENARIOS[title]
+                    transcripts[f"{title} {family} {role}"] = await one(scene, peer, family, role)
+
+    def begin() -> None:
+        Deferred.fromCoroutine(everything()).addErrback(lambda f: f.printTraceback()).addBoth(
+            lambda _: stage.stop()
+        )
+
+    stage.callWhenRunning(begin)
+    stage.run()
+    return transcripts
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "uv":
+        from sockd import uvreactor
+
+        uvreactor.install()
+    else:
+        from twisted.internet import epollreactor
+
+        epollreactor.install()
+    json.dump(play(sys.argv[1]), sys.stdout, indent=1)

@@ -1,0 +1,369 @@
+"""What uvloop stumbles over by itself, each tried on a reactor of its own; see test_traps.
+
+python traps.py NAME
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sockd import uvreactor
+
+uvreactor.install()
+
+from twisted.internet import reactor as _reactor  # noqa: E402  # the one that has just been installed
+from twisted.internet.protocol import DatagramProtocol, Factory, ProcessProtocol, Protocol  # noqa: E402
+from twisted.logger import ILogObserver, globalLogPublisher  # noqa: E402
+from zope.interface import implementer  # noqa: E402
+
+reactor: Any = _reactor
+LOOPBACK = "127.0.0.1"
+logged: list[str] = []
+
+
+@implementer(ILogObserver)
+def log_observer(event: Any) -> None:
+    logged.append(event.get("log_format") or "")
+
+
+globalLogPublisher.addObserver(log_observer)
+
+
+class Echo(Protocol):
+    transport: Any
+
+    def dataReceived(self, data: bytes) -> None:
+        self.transport.write(data)
+
+
+def listen(protocol: Callable[[], Protocol], backlog: int = 1024) -> tuple[str, int]:
+    factory = Factory()
+    factory.noisy = False
+    factory.buildProtocol = lambda _: protocol()  # type: ignore[method-assign,assignment]
+    return LOOPBACK, reactor.listenTCP(0, factory, backlog, LOOPBACK).getHost().port
+
+
+def in_thread(work: Callable[[], None]) -> None:
+    """Run it beside the reactor, which stops after it."""
+
+    def run() -> None:
+        try:
+            work()
+        finally:
+            reactor.callFromThread(reactor.stop)
+
+    reactor.callWhenRunning(threading.Thread(target=run).start)
+    reactor.run()
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def a_connected_datagram_port_outlives_a_refusal() -> None:
+    events: list[str] = []
+
+    class Caller(DatagramProtocol):
+        transport: Any
+
+        def startProtocol(self) -> None:
+            self.transport.connect(LOOPBACK, where)
+            self.transport.write(b"nobody is there")
+
+        def connectionRefused(self) -> None:
+            events.append("refused")
+            peer.bind((LOOPBACK, where))
+            peer.sendto(b"now there is", (LOOPBACK, self.transport.getHost().port))
+
+        def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+            events.append(datagram.decode())
+            reactor.stop()
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind((LOOPBACK, 0))
+        where = probe.getsockname()[1]
+    peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    reactor.listenUDP(0, Caller(), LOOPBACK)
+    reactor.callLater(5, reactor.stop)
+    reactor.run()
+    peer.close()
+    assert events == ["refused", "now there is"], events
+
+
+def connections_are_accepted_while_others_are_busy() -> None:
+    class Busy(Protocol):
+        transport: Any
+
+        def dataReceived(self, data: bytes) -> None:
+            until = time.perf_counter() + 50e-6
+            while time.perf_counter() < until:
+                pass
+            self.transport.write(data)
+
+    where = listen(Busy)
+    took: list[float] = []
+
+    def work() -> None:
+        busy = [socket.create_connection(where) for _ in range(100)]
+        stop = threading.Event()
+
+        def load() -> None:
+            while not stop.is_set():
+                for sock in busy:
+                    sock.send(b"x")
+                for sock in busy:
+                    sock.recv(1)
+
+        loading = threading.Thread(target=load)
+        loading.start()
+        time.sleep(0.1)
+        begun = time.monotonic()
+        new = [socket.create_connection(where) for _ in range(100)]
+        for sock in new:
+            sock.send(b"x")
+        for sock in new:
+            sock.recv(1)
+        took.append(time.monotonic() - begun)
+        stop.set()
+        loading.join()
+        for sock in busy + new:
+            sock.close()
+
+    in_thread(work)
+    # In one process with the clients; one accept for each turn took it 700 ms without them.
+    assert took[0] < 0.5, took
+
+
+def running_out_of_descriptors_is_logged_and_passes() -> None:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    where = listen(Echo)
+    turns: list[float] = []
+
+    def work() -> None:
+        clients = [socket.socket() for _ in range(60)]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors() + 20, most[1]))
+        for client in clients:
+            client.connect(where)
+            client.settimeout(5)
+        served = 0
+        for client in clients:
+            try:
+                client.send(b"x")
+                served += client.recv(1) == b"x"
+            except OSError:
+                pass
+        before = time.process_time()
+        time.sleep(0.2)
+        turns.append(time.process_time() - before)
+        for client in clients:
+            client.close()
+        time.sleep(0.2)
+        with socket.create_connection(where) as again:
+            again.send(b"x")
+            assert again.recv(1) == b"x"
+        assert 10 < served < 30, served
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, most[1]))
+    in_thread(work)
+    assert turns[0] < 0.1, turns
+    assert any("EMFILE" in line or "descriptors are used" in line for line in logged), logged
+
+
+def ended_processes_are_noticed() -> None:
+    left = 100
+
+    class Child(ProcessProtocol):
+        def processEnded(self, reason: Any) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                reactor.stop()
+
+    def spawn() -> None:
+        for _ in range(100):
+            reactor.spawnProcess(Child(), "/bin/true", ["true"])
+
+    reactor.callWhenRunning(spawn)
+    reactor.callLater(30, reactor.stop)
+    reactor.run()
+    assert left == 0, left
+
+
+def every_connection_is_told_once_when_the_reactor_stops() -> None:
+    lost: list[str] = []
+
+    class Held(Protocol):
+        transport: Any
+
+        def connectionMade(self) -> None:
+            held.append(self)
+
+        def connectionLost(self, reason: Any = None) -> None:
+            lost.append(reason.type.__name__)
+
+    held: list[Held] = []
+    where = listen(Held)
+    before = descriptors()
+    clients: list[socket.socket] = []
+
+    def work() -> None:
+        clients.extend(socket.create_connection(where) for _ in range(400))
+        while len(held) < 400:
+            time.sleep(0.01)
+
+    in_thread(work)
+    assert lost == ["ConnectionLost"] * 400, len(lost)
+    for client in clients:
+        assert client.recv(1) == b""
+        client.close()
+    assert descriptors() <= before, (before, descriptors())
+
+
+def connections_leave_nothing_behind() -> None:
+    class Aborts(Protocol):
+        transport: Any
+
+        def connectionMade(self) -> None:
+            if len(made) % 3 == 0:
+                self.transport.abortConnection()
+            made.append(None)
+
+        def dataReceived(self, data: bytes) -> None:
+            self.transport.write(data)
+            self.transport.loseConnection()
+
+    made: list[None] = []
+    where = listen(Aborts)
+    seen: list[tuple[int, int]] = []
+
+    def work() -> None:
+        for round_ in range(4):
+            for _ in range(1000):
+                with socket.create_connection(where) as client:
+                    try:
+                        client.send(b"x")
+                        client.recv(1)
+                    except OSError:
+                        pass
+            time.sleep(0.1)
+            seen.append((descriptors(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+            del round_
+
+    in_thread(work)
+    assert seen[0][0] == seen[-1][0], seen
+    assert seen[-1][1] - seen[1][1] < 2048, seen  # KiB; the first rounds fill caches
+    assert not reactor.native
+    assert not reactor.closing
+
+
+def calls_of_the_next_turn_can_be_cancelled_and_put_off() -> None:
+    called: list[str] = []
+
+    def begin() -> None:
+        reactor.callLater(0, called.append, "first")
+        reactor.callLater(0, called.append, "cancelled").cancel()
+        put_off = reactor.callLater(0, called.append, "put off")
+        put_off.delay(0.02)
+        assert put_off in reactor.getDelayedCalls()
+        reactor.callLater(0, called.append, "second")
+        reactor.callLater(0.01, called.append, "later")
+        reactor.callLater(0.05, reactor.stop)
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    assert called == ["first", "second", "later", "put off"], called
+
+
+def an_adopted_unix_socket_keeps_its_path_and_its_mode() -> None:
+    import tempfile
+
+    path = os.path.join(tempfile.mkdtemp(), "socket")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        os.chmod(path, 0o600)
+        listening.listen()
+        listening.setblocking(False)
+        port = reactor.adoptStreamPort(listening.fileno(), socket.AF_UNIX, Factory.forProtocol(Echo))
+
+        def work() -> None:
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(path)
+                client.send(b"x")
+                assert client.recv(1) == b"x"
+            reactor.callFromThread(port.stopListening)
+            time.sleep(0.1)
+            assert os.stat(path).st_mode & 0o777 == 0o600
+
+        in_thread(work)
+        assert os.path.exists(path)
+
+
+def the_shell_of_sockd_holds() -> None:
+    """Back-pressure, deadlines and half-close of `sockd.connection` on a real stream."""
+    from sockd.config import Limits
+    from sockd.connections import Connections
+    from sockd.deadlines import Deadlines
+    from sockd.limits import Admission
+    from sockd.listener import ConnectionFactory
+    from sockd.telemetry.events import ServiceEvents
+    from sockd.transport import tcp_socket, unsent_bytes
+
+    limits = Limits.model_validate({"max_connections": 10, "idle_timeout": "60s", "close_timeout": "1s"})
+    events = ServiceEvents("test", reactor.seconds)
+    connections = Connections(
+        limits,
+        Admission(limits.max_connections),
+        events,
+        Deadlines(reactor),
+        reactor.seconds,
+        lambda: None,
+    )
+    seen: list[Any] = []
+
+    class Greedy(Protocol):
+        transport: Any
+
+        def connectionMade(self) -> None:
+            assert tcp_socket(self.transport) is not None
+
+        def dataReceived(self, data: bytes) -> None:
+            if data == b"flood":
+                self.transport.write(b"x" * 16 * 1024 * 1024)  # more than the kernel takes
+                seen.append(unsent_bytes(self.transport) > limits.max_unread_output)
+                self.transport.write(b"x")
+            else:
+                self.transport.write(data)
+
+        def connectionLost(self, reason: Any = None) -> None:
+            seen.append(reason.type.__name__)
+            self.transport.write(b"too late")
+
+    factory = ConnectionFactory(Factory.forProtocol(Greedy), connections)
+    port = reactor.listenTCP(0, factory, 50, LOOPBACK)
+    where = LOOPBACK, port.getHost().port
+
+    def work() -> None:
+        with socket.create_connection(where) as client:
+            client.sendall(b"a" * 1_000_000)
+            client.shutdown(socket.SHUT_WR)
+            size = 0
+            while data := client.recv(1 << 16):
+                size += len(data)
+            assert size == 1_000_000, size
+        with socket.create_connection(where) as client:
+            client.sendall(b"flood")
+            time.sleep(0.3)
+
+    in_thread(work)
+    assert seen == ["ConnectionDone", True, "ConnectionAborted"], seen
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]]()
