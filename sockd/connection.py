@@ -109,7 +109,7 @@ class Connection:
         connections.events.opened(self._peer, self.id)
         try:
             self.protocol.makeConnection(self)
-        except BaseException:
+        except BaseException:  # a plugin may raise anything
             self._fault("connectionMade")
 
     def _received(self, data: bytes) -> None:
@@ -129,7 +129,7 @@ class Connection:
             self._reason = "peer closed"
             try:
                 half_closeable.readConnectionLost()
-            except BaseException:
+            except BaseException:  # a plugin may raise anything
                 self._fault("readConnectionLost")
         else:
             self.end("peer closed")
@@ -139,7 +139,7 @@ class Connection:
         if half_closeable := interfaces.IHalfCloseableProtocol(self.protocol, None):
             try:
                 half_closeable.writeConnectionLost()
-            except BaseException:
+            except BaseException:  # a plugin may raise anything
                 self._fault("writeConnectionLost")
 
     def connectionLost(self, reason: Failure) -> None:
@@ -150,7 +150,7 @@ class Connection:
         connections.deadlines.clear(self)
         try:
             self.protocol.connectionLost(reason)
-        except BaseException:
+        except BaseException:  # a plugin may raise anything
             connections.events.plugin_fault("connectionLost", Failure(), self._peer)
         finally:
             duration = connections.seconds() - self._started
@@ -375,7 +375,7 @@ class _Valve:
     def resumeProducing(self) -> None:
         try:
             self._connection._unchoke()
-        except BaseException:
+        except BaseException:  # a plugin may raise anything
             self._connection._fault("resumeProducing")
 
     def stopProducing(self) -> None:
@@ -384,7 +384,7 @@ class _Valve:
             self._connection._producer = None
             try:
                 producer.stopProducing()
-            except BaseException:
+            except BaseException:  # a plugin may raise anything
                 self._connection._fault("stopProducing")
 
 

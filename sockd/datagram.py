@@ -146,7 +146,7 @@ class DatagramPort:
         try:
             if self._started:
                 self._protocol.doStop()
-        except BaseException:
+        except BaseException:  # a plugin may raise anything
             self._events.plugin_fault("stopProtocol", Failure())
         return None
 

@@ -115,7 +115,7 @@ def _open_inet(endpoint: InetEndpoint, options: SocketOptions) -> BoundSocket:
             _set_tcp(sock, options)
         sock.bind((endpoint.interface, endpoint.port))
         _listen(sock, endpoint, options)
-    except BaseException:
+    except BaseException:  # whatever it was, nothing stays open
         sock.close()
         raise
     return BoundSocket(sock, endpoint)
@@ -165,7 +165,7 @@ def _open_unix(endpoint: UnixEndpoint, options: SocketOptions) -> BoundSocket:
         finally:
             os.umask(umask)
         _listen(sock, endpoint, options)
-    except BaseException:
+    except BaseException:  # whatever it was, nothing stays open
         sock.close()
         raise
     finally:

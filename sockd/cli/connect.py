@@ -71,13 +71,16 @@ def _exchange(
     sock: socket.socket, address: Address, show: Callable[[bytes], None], prompt: str, wait: float
 ) -> None:
     standard_input = sys.stdin.fileno()
-    lines = b""
-    watched = [sock, standard_input]
+    lines = unsent = b""
+    open_input, ended = True, not address.stream
+    sock.setblocking(False)
     print(prompt, end="", flush=True)
     while True:
-        timeout = wait if standard_input not in watched and not address.stream else None
-        ready, _, _ = select.select(watched, [], [], timeout)
-        if not ready:
+        # Input waits until the service has taken what came before: it may be waiting for us to read.
+        reading = [sock, standard_input] if open_input and not unsent else [sock]
+        timeout = None if open_input or address.stream else wait
+        ready, writable, _ = select.select(reading, [sock] if unsent else [], [], timeout)
+        if not ready and not writable:
             return
         if sock in ready:
             data = sock.recv(LARGEST_READ)
@@ -87,22 +90,23 @@ def _exchange(
                 print("\r\x1b[K", end="", flush=True)
             show(data)
             print(prompt, end="", flush=True)
+        if writable:
+            unsent = unsent[sock.send(unsent) :]
         if standard_input in ready:
             data = os.read(standard_input, LARGEST_READ)
+            open_input = bool(data)
             if address.stream:
-                sock.sendall(data)
+                unsent = data
             else:
                 *complete, lines = (lines + data).split(b"\n")
-                if not data and lines:
-                    complete = [lines]
-                for line in complete:
+                for line in complete if data or not lines else [lines]:
+                    select.select([], [sock], [])
                     sock.send(line)
             if data:
                 print(prompt, end="", flush=True)
-            else:
-                watched.remove(standard_input)
-                if address.stream:
-                    sock.shutdown(socket.SHUT_WR)
+        if not (open_input or unsent or ended):
+            sock.shutdown(socket.SHUT_WR)
+            ended = True
 
 
 def _on_terminal(data: bytes) -> None:

@@ -79,7 +79,7 @@ class Service:
         try:
             self._socket = self._socket or self._connect()
             return put(self._socket, name, source, size, advance)
-        except BaseException:
+        except BaseException:  # whatever it was, nothing stays open
             self.close()  # after an error the server takes nothing more
             raise
 

@@ -45,6 +45,13 @@ def test_connect_passes_large_input_through_unchanged(daemon: Daemon) -> None:
     assert sockd("connect", daemon.addresses("echo", "tcp")[0], text=data).stdout == data
 
 
+def test_connect_goes_on_reading_while_the_service_answers_with_more_than_it_is_sent(daemon: Daemon) -> None:
+    """U+0390 becomes three times as long: whoever only sent would wait for the service, and it for us."""
+    text = "\u0390" * 3_000_000
+    done = sockd("connect", daemon.addresses("upper", "tcp")[0], text=text.encode())
+    assert done.stdout.decode() == text.upper()
+
+
 def test_connect_on_a_terminal_has_a_prompt_and_shows_no_control_characters(daemon: Daemon) -> None:
     terminal, inside = pty.openpty()
     process = subprocess.Popen(
