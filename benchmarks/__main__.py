@@ -41,6 +41,12 @@ class Run:
 
     def measure(self, bench: Bench, effort: Effort, rounds: int, rows: report.Rows) -> None:
         """Everything, round by round."""
+        if bench.no_tls:
+            self._leave_out("TLS", bench.no_tls, [pair for pair in self._chosen if pair[0].protocol == "tls"])
+        for peer, protocol in dict.fromkeys((peer, scenario.protocol) for scenario, peer in self._chosen):
+            if reason := peer.refusal(protocol):
+                refused = [pair for pair in self._chosen if pair[1] is peer and pair[0].protocol == protocol]
+                self._leave_out(f"{peer.title}, {protocol}", reason, refused)
         for peer in dict.fromkeys(peer for _, peer in self._chosen):
             if reason := bench.prepare(peer):
                 self._leave_out(peer.title, reason, [pair for pair in self._chosen if pair[1] is peer])

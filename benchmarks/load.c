@@ -1,12 +1,14 @@
 /* The load: one thread, one epoll, one message in flight on each connection; times to the nanosecond.
  *
- *   load echo    tcp|udp PORT PID SIZE CONNECTIONS SECONDS   messages there and back, again and again
- *   load connect tcp     PORT PID SIZE TOGETHER TOTAL        connect, one message there and back, close
- *   load accept  tcp     PORT PID SIZE BUSY NEW BURSTS       NEW connections in a burst, while BUSY echo
- *   load hold    tcp     PORT PID SIZE CONNECTIONS           one message each, then all stay open
+ *   load echo    PROTOCOL PORT PID SIZE CONNECTIONS SECONDS   messages there and back, again and again
+ *   load connect PROTOCOL PORT PID SIZE TOGETHER TOTAL        connect, one message there and back, close
+ *   load accept  PROTOCOL PORT PID SIZE BUSY NEW BURSTS       NEW connections in a burst, while BUSY echo
+ *   load hold    PROTOCOL PORT PID SIZE CONNECTIONS           one message each, then all stay open
  *
- * PID is the server, at 127.0.0.1:PORT. Its processor time is read by the same clock and in the same
- * moments as everything else. The result is one line of JSON: seconds and bytes.
+ * PROTOCOL is tcp, tls or udp; udp only echoes, and tls is there if it was compiled with -DTLS. Each TLS
+ * connection shakes hands in full; the certificate is not looked at. PID is the server, at 127.0.0.1:PORT.
+ * Its processor time is read by the same clock and in the same moments as everything else. The result is
+ * one line of JSON: seconds and bytes.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -21,6 +23,11 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef TLS
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <signal.h>
+#endif
 
 #define PATIENCE 60                    /* seconds, after which the kernel ends this program */
 #define LARGEST (256 * 1024)           /* bytes of a message; whatever is in flight fits one read */
@@ -36,6 +43,7 @@ struct connection {
     int fd, steady;
     size_t unsent, unread;
     int64_t since;                     /* of its message; of its connect, if that is part of it */
+    void *tls;
 };
 
 static const char *protocol;
@@ -112,6 +120,67 @@ static long resident(const char *pid)
     return kilobytes * 1024;
 }
 
+/* Plain or encrypted. */
+
+#ifdef TLS
+static SSL_CTX *tls;
+
+static int use_tls(void)
+{
+    tls = SSL_CTX_new(TLS_client_method());
+    if (!tls) fail("TLS");
+    signal(SIGPIPE, SIG_IGN);          /* OpenSSL writes without MSG_NOSIGNAL */
+    SSL_CTX_set_mode(tls, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    return 1;
+}
+
+static void encrypt(struct connection *c)
+{
+    if (!tls) return;
+    c->tls = SSL_new(tls);
+    if (!c->tls || !SSL_set_fd(c->tls, c->fd)) fail("TLS");
+    SSL_set_connect_state(c->tls);
+}
+
+static void say_goodbye(struct connection *c)
+{
+    if (!c->tls) return;
+    SSL_shutdown(c->tls);
+    SSL_free(c->tls);
+    ERR_clear_error();                 /* what happened to this one must not be taken for the next one's fault */
+}
+
+static ssize_t tls_result(struct connection *c, int n)
+{
+    if (n > 0) return n;
+    int error = SSL_get_error(c->tls, n);
+    if (error == SSL_ERROR_ZERO_RETURN) return 0;
+    errno = error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE ? EAGAIN : EPROTO;
+    return -1;
+}
+
+static ssize_t put(struct connection *c, const char *data, size_t length)
+{
+    return c->tls ? tls_result(c, SSL_write(c->tls, data, length)) : send(c->fd, data, length, MSG_NOSIGNAL);
+}
+
+static ssize_t take(struct connection *c)
+{
+    return c->tls ? tls_result(c, SSL_read(c->tls, inbox, LARGEST)) : recv(c->fd, inbox, LARGEST, 0);
+}
+#else
+static int use_tls(void) { return 0; }
+static void encrypt(struct connection *c) { (void)c; }
+static void say_goodbye(struct connection *c) { (void)c; }
+
+static ssize_t put(struct connection *c, const char *data, size_t length)
+{
+    return send(c->fd, data, length, MSG_NOSIGNAL);
+}
+
+static ssize_t take(struct connection *c) { return recv(c->fd, inbox, LARGEST, 0); }
+#endif
+
 /* Connections and their messages. */
 
 static void connect_one(int steady)
@@ -123,12 +192,14 @@ static void connect_one(int steady)
     if (c->fd < 0) fail("socket");
     if (!udp) setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     if (connect(c->fd, (struct sockaddr *)&server, sizeof server) < 0 && errno != EINPROGRESS) fail("connect");
+    encrypt(c);
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = c};
     if (epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &event) < 0) fail("epoll_ctl");
 }
 
 static void disconnect(struct connection *c)
 {
+    say_goodbye(c);
     close(c->fd);
     free(c);
 }
@@ -136,7 +207,7 @@ static void disconnect(struct connection *c)
 static void send_rest(struct connection *c)
 {
     while (c->unsent) {
-        ssize_t n = send(c->fd, message + size - c->unsent, c->unsent, MSG_NOSIGNAL);
+        ssize_t n = put(c, message + size - c->unsent, c->unsent);
         if (n < 0 && errno == EAGAIN) return;
         if (n < 0) fail("send");
         c->unsent -= n;
@@ -145,14 +216,17 @@ static void send_rest(struct connection *c)
 
 static void receive(struct connection *c)
 {
-    ssize_t n = recv(c->fd, inbox, sizeof inbox, 0);
-    if (n < 0 && errno == EAGAIN) return;
-    if (n < 0) fail("recv");
-    if (n == 0 || (size_t)n > c->unread) {
-        fprintf(stderr, "expected %zu bytes, found %zd\n", c->unread, n);
-        exit(1);
-    }
-    if ((c->unread -= n) == 0) answered(c, now());
+    do {                               /* a read of TLS is one record, of which a message may have several */
+        ssize_t n = take(c);
+        if (n < 0 && errno == EAGAIN) return;
+        if (n < 0) fail("recv");
+        if (n == 0 || (size_t)n > c->unread) {
+            fprintf(stderr, "expected %zu bytes, found %zd\n", c->unread, n);
+            exit(1);
+        }
+        c->unread -= n;
+    } while (c->tls && c->unread);
+    if (!c->unread) answered(c, now());
 }
 
 static void again(struct connection *c, int64_t time)
@@ -287,6 +361,7 @@ int main(int argc, char **argv)
     epoll = epoll_create1(0);
     alarm(PATIENCE);
     if (size < 1 || size > LARGEST) return 2;
+    if (!strcmp(protocol, "tls") && !use_tls()) return 2;
     if (clock_getcpuclockid(atoi(pid), &server_clock)) fail("clock of the server");
 
     if (!strcmp(kind, "echo") && argc == 8) echo(atoi(argv[6]), atof(argv[7]));

@@ -9,13 +9,19 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Self
 
+from benchmarks.certificate import Identity
 from benchmarks.peers import HERE, Peer
 from benchmarks.processes import MeasureError, Server, free_port, on_core, serving
-from benchmarks.scenarios import Effort, Sample, Scenario
+from benchmarks.scenarios import Effort, Protocol, Sample, Scenario
+
+TLS_HEADER = "openssl/ssl.h"
 
 
 class Bench:
     """Where it is done: a core for the servers, one for the load, and a folder for what is made meanwhile.
+
+    Attributes:
+        no_tls: why nothing can be measured over TLS; empty if it can.
 
     Raises:
         MeasureError: the load cannot be compiled.
@@ -25,13 +31,19 @@ class Bench:
         self.server_core = server_core
         self.load_core = load_core
         self._folder = folder
+        self._identity = Identity()
         self._load = f"{folder}/load"
-        _output(["gcc", "-O2", "-o", self._load, f"{HERE}/load.c"], load_core)
+        self.no_tls = (
+            "" if self._found(TLS_HEADER) else f"there is no {TLS_HEADER} here for the load (libssl-dev)"
+        )
+        tls = [] if self.no_tls else ["-DTLS", "-lssl", "-lcrypto"]
+        _output(["gcc", "-O2", "-o", self._load, f"{HERE}/load.c", *tls], load_core)
 
     def prepare(self, peer: Peer) -> str:
         """Compile what the peer needs; returns why it cannot be measured, or nothing."""
         folder = self._own(peer)
         folder.mkdir()
+        self._identity.write(folder)
         reason = peer.absent()
         if not reason and peer.build:
             try:
@@ -40,7 +52,7 @@ class Bench:
                 return str(error)
         return reason
 
-    def serve(self, peer: Peer, protocol: str) -> AbstractContextManager[Server]:
+    def serve(self, peer: Peer, protocol: Protocol) -> AbstractContextManager[Server]:
         """The peer as a running server."""
         port, folder = free_port(protocol), self._own(peer)
         command = peer.command(protocol, port, folder)
@@ -55,6 +67,13 @@ class Bench:
     def frame(self, peer: Peer, words: Sequence[object]) -> Sample:
         """What a framer measures of itself."""
         return _sample([*peer.command("lines", 0, self._own(peer)), *words], self.server_core)
+
+    def _found(self, header: str) -> bool:
+        try:
+            _output(["gcc", "-E", "-include", header, "-x", "c", "/dev/null"], self.load_core)
+        except MeasureError:
+            return False
+        return True
 
     def _own(self, peer: Peer) -> Path:
         return self._folder / peer.key

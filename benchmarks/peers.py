@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from twisted.application.reactors import getReactorTypes
 
+from benchmarks import configuration
 from benchmarks.scenarios import Protocol
 
 HERE = Path(__file__).parent
@@ -19,10 +21,12 @@ SERVERS = HERE / "servers"
 BIN = Path(sys.executable).parent
 
 STREAMS: frozenset[Protocol] = frozenset({"tcp"})
-ALL: frozenset[Protocol] = frozenset({"tcp", "udp"})
+PLAIN: frozenset[Protocol] = frozenset({"tcp", "udp"})
+ALL: frozenset[Protocol] = PLAIN | {"tls"}
 LINES: frozenset[Protocol] = frozenset({"lines"})
 
 Words = list[str]
+Command = Callable[[Protocol, int, Path], Words]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +36,21 @@ class Peer:
     Args:
         key: its short name.
         title: what a reader calls it.
-        command: starts it, given the protocol, the port at 127.0.0.1 and a folder of its own.
+        command: starts it, given the protocol, the port at 127.0.0.1 and a folder of its own. It is started
+            there, and finds the certificate there (`certificate`) if it speaks TLS.
         absent: why it cannot be measured here; empty if it can.
         build: compiles what `command` finds in the folder, once in a run.
         protocols: what it speaks.
+        refusal: why it does not speak one of them here after all.
     """
 
     key: str
     title: str
-    command: Callable[[str, int, Path], Words]
+    command: Command
     absent: Callable[[], str] = lambda: ""
     build: Callable[[Path], Words] | None = None
-    protocols: frozenset[Protocol] = ALL
+    protocols: frozenset[Protocol] = PLAIN
+    refusal: Callable[[Protocol], str] = lambda _: ""
 
 
 def _no_program(name: str) -> str:
@@ -60,48 +67,53 @@ def _no_uv_reactor() -> str:
     return _no_module("sockd.uvreactor") or ("" if "uv" in known else "twistd knows no reactor named uv")
 
 
-def _sockd(protocol: str, port: int, _folder: Path) -> Words:
-    return [f"{BIN}/sockd", "serve", "echo", "--listen", f"{protocol}:{port}:interface=127.0.0.1"]
+def _sockd(key: str, title: str, *twistd: str, limits: Mapping[str, str] = MappingProxyType({})) -> Peer:
+    def command(protocol: Protocol, port: int, folder: Path) -> Words:
+        file = folder / f"{protocol}.toml"
+        file.write_text(configuration.text(protocol, port, limits))
+        return [f"{BIN}/twistd", *twistd, "--nodaemon", "--pidfile=", "sockd", "-c", str(file)]
+
+    absent = _no_uv_reactor if "--reactor=uv" in twistd else lambda: ""
+    return Peer(
+        key,
+        title,
+        command,
+        absent,
+        protocols=ALL,
+        refusal=lambda protocol: configuration.refusal(protocol, limits),
+    )
 
 
-def _sockd_on(reactor: str) -> Callable[[str, int, Path], Words]:
-    def command(protocol: str, port: int, folder: Path) -> Words:
-        file = folder / "sockd.toml"
-        endpoint = f"{protocol}:{port}:interface=127.0.0.1"
-        file.write_text(f'[service.echo]\nplugin = "echo"\nlisten = ["{endpoint}"]\n')
-        twistd = [f"{BIN}/twistd", f"--reactor={reactor}", "--nodaemon", "--pidfile="]
-        return [*twistd, "sockd", "-c", str(file)]
-
-    return command
-
-
-def _python(program: str, *words: str) -> Callable[[str, int, Path], Words]:
+def _python(program: str, *words: str) -> Command:
     return lambda protocol, port, _: [sys.executable, f"{SERVERS}/{program}", protocol, str(port), *words]
 
 
-def _framer(name: str) -> Callable[[str, int, Path], Words]:
+def _framer(name: str) -> Command:
     return lambda _protocol, _port, _folder: [sys.executable, f"{HERE}/lines.py", name]
 
 
 PEERS = (
-    Peer("sockd", "sockd, its default", _sockd),
-    Peer("sockd-uv", "sockd on uv", _sockd_on("uv"), _no_uv_reactor),
-    Peer("sockd-epoll", "sockd on epoll", _sockd_on("epoll")),
-    Peer("twisted-uv", "Twisted uv", _python("twisted_plain.py", "uv"), _no_uv_reactor),
-    Peer("twisted-epoll", "Twisted epoll", _python("twisted_plain.py", "epoll")),
-    Peer("twisted-asyncio", "Twisted asyncio", _python("twisted_plain.py", "asyncio")),
+    _sockd("sockd", "sockd, its default"),
+    _sockd("sockd-limits", "sockd, every limit on", limits=configuration.EVERY_LIMIT),
+    _sockd("sockd-uv", "sockd on uv", "--reactor=uv"),
+    _sockd("sockd-epoll", "sockd on epoll", "--reactor=epoll"),
+    Peer("twisted-uv", "Twisted uv", _python("twisted_plain.py", "uv"), _no_uv_reactor, protocols=ALL),
+    Peer("twisted-epoll", "Twisted epoll", _python("twisted_plain.py", "epoll"), protocols=ALL),
+    Peer("twisted-asyncio", "Twisted asyncio", _python("twisted_plain.py", "asyncio"), protocols=ALL),
     Peer(
         "twisted-asyncio-uvloop",
         "Twisted asyncio, uvloop",
         _python("twisted_plain.py", "asyncio-uvloop"),
         lambda: _no_module("uvloop"),
+        protocols=ALL,
     ),
-    Peer("asyncio", "asyncio Protocol", _python("asyncio_protocol.py", "stdlib")),
+    Peer("asyncio", "asyncio Protocol", _python("asyncio_protocol.py", "stdlib"), protocols=ALL),
     Peer(
         "uvloop",
         "uvloop Protocol",
         _python("asyncio_protocol.py", "uvloop"),
         lambda: _no_module("uvloop"),
+        protocols=ALL,
     ),
     Peer("streams", "asyncio streams", _python("asyncio_streams.py", "stdlib"), protocols=STREAMS),
     Peer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from benchmarks.report import Result, figure, times
+from benchmarks.report import Result, cell
 from benchmarks.scenarios import Scenario
 
 WIDTH, NAMES, BARS, ROW, TOP = 760, 230, 360, 26, 54
@@ -20,12 +20,16 @@ def svg(scenario: Scenario, found: Sequence[Result]) -> str:
     """The drawing."""
     longest = max((result.highest for result in found), default=0) or 1
     scale = BARS / longest
-    unit = f"{scenario.unit}, median and range; less is better"
+    unit = f"{scenario.unit}, median and range, less is better"
+    for result in found:
+        if result.peer.key == scenario.reference:
+            unit += f"; in brackets the ratio to {result.peer.title}"
     height = TOP + ROW * len(found) + 12
     rows = (_row(result, TOP + ROW * place, scale) for place, result in enumerate(found))
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
+            f'viewBox="0 0 {WIDTH} {height}" role="img">',
             f"<title>{escape(scenario.title)}</title><style>{STYLE}</style>",
             f'<rect width="{WIDTH}" height="{height}" rx="6" fill="#fff"/>',
             f'<text class="title" x="14" y="24">{escape(scenario.title)}</text>',
@@ -43,10 +47,11 @@ def _row(result: Result, top: int, scale: float) -> str:
         NAMES + max(0.0, value) * scale for value in (result.lowest, result.cost, result.highest)
     )
     middle = top + ROW / 2
-    label = figure(result.cost) + (f"  ({times(result.to_floor)})" if result.to_floor else "")
+    spread = f"M{low:.1f} {middle - 4}v8m0-4H{high:.1f}m0-4v8"
+    drawn = f'<path d="{spread}" fill="none" stroke="{RANGE}" stroke-width="1.5"/>' if high > low else ""
     return (
         f'<text x="{NAMES - 8}" y="{middle + 4}" text-anchor="end">{escape(result.peer.title)}</text>'
         f'<rect x="{NAMES}" y="{top + 4}" width="{end - NAMES:.1f}" height="{ROW - 8}" fill="{colour}"/>'
-        f'<path d="M{low:.1f} {middle}H{high:.1f}" stroke="{RANGE}" stroke-width="2"/>'
-        f'<text x="{max(end, high) + 8:.1f}" y="{middle + 4}">{escape(label)}</text>'
+        f"{drawn}"
+        f'<text x="{max(end, high) + 8:.1f}" y="{middle + 4}">{cell(result)}</text>'
     )

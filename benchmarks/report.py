@@ -11,13 +11,16 @@ from typing import TextIO
 from rich.table import Table
 
 from benchmarks.peers import Peer
-from benchmarks.scenarios import Sample, Scenario
+from benchmarks.scenarios import Protocol, Sample, Scenario
 
 LEGEND = (
     "The processor time of the server for each message, connection or line; the time until the last of 100 "
     "connections is served; the memory of an idle connection. In brackets the ratio to C, for idle "
-    "connections to Twisted on epoll, for lines to LineOnlyReceiver."
+    "connections and for TLS to Twisted on epoll, for lines to LineOnlyReceiver."
 )
+
+TABLES: tuple[tuple[Protocol, ...], ...] = (("tcp", "udp"), ("tls",), ("lines",))
+"""What stands side by side."""
 
 Samples = Mapping[str, Sequence[Sample]]
 """Of one scenario, by the key of the peer."""
@@ -33,6 +36,7 @@ class Result:
     highest: float
     to_floor: float | None
     to_stock: float | None
+    to_reference: float | None
     rate: float
     p50: float
     p99: float
@@ -52,6 +56,7 @@ def results(scenario: Scenario, peers: Iterable[Peer], samples: Samples) -> list
             highest=max(costs[peer.key]),
             to_floor=ratio(typical[peer.key], typical.get(scenario.floor)),
             to_stock=ratio(typical[peer.key], typical.get(scenario.stock)),
+            to_reference=ratio(typical[peer.key], typical.get(scenario.reference)),
             rate=median(map(scenario.rate, samples[peer.key])),
             p50=median(sample.p50 for sample in samples[peer.key]),
             p99=median(sample.p99 for sample in samples[peer.key]),
@@ -102,10 +107,12 @@ def terminal(scenario: Scenario, found: Sequence[Result]) -> Table:
 
 
 def markdown(all_results: Mapping[Scenario, Sequence[Result]], conditions: str) -> str:
-    """Every scenario in one table for servers and one for framers, and how to read them."""
-    servers = _grid([one for one in all_results if one.protocol != "lines"], all_results)
-    framers = _grid([one for one in all_results if one.protocol == "lines"], all_results)
-    return "\n\n".join(filter(None, [servers, framers, f"{LEGEND} {conditions}"])) + "\n"
+    """Every scenario in a table for plain servers, one for TLS and one for framers, and how to read them."""
+    grids = (
+        _grid([scenario for scenario in all_results if scenario.protocol in together], all_results)
+        for together in TABLES
+    )
+    return "\n\n".join(filter(None, [*grids, f"{LEGEND} {conditions}"])) + "\n"
 
 
 def _grid(scenarios: Sequence[Scenario], all_results: Mapping[Scenario, Sequence[Result]]) -> str:
@@ -114,7 +121,7 @@ def _grid(scenarios: Sequence[Scenario], all_results: Mapping[Scenario, Sequence
     for column, scenario in enumerate(scenarios):
         for result in all_results[scenario]:
             row = rows.setdefault(result.peer.title, ["-"] * len(scenarios))
-            row[column] = _cell(result)
+            row[column] = cell(result)
     if not rows:
         return ""
     lines = [
@@ -125,9 +132,9 @@ def _grid(scenarios: Sequence[Scenario], all_results: Mapping[Scenario, Sequence
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _cell(result: Result) -> str:
-    reference = result.to_floor or result.to_stock
-    return figure(result.cost) + (f" ({times(reference)})" if reference else "")
+def cell(result: Result) -> str:
+    """The cost, and how many times the reference it is."""
+    return figure(result.cost) + (f" ({times(result.to_reference)})" if result.to_reference else "")
 
 
 class Rows:

@@ -1,8 +1,4 @@
-"""What is measured.
-
-TLS is not among it: sockd does not serve it yet. An echo over TLS and its handshakes would be two more
-scenarios of the protocol `tls`, and need a load that speaks it.
-"""
+"""What is measured."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Protocol = Literal["tcp", "udp", "lines"]
+Protocol = Literal["tcp", "tls", "udp", "lines"]
 """What a server is asked to speak; `lines` is no server but a framer in a process of its own."""
 
 
@@ -67,6 +63,11 @@ class Scenario:
     stock: str = "twisted-epoll"
     fresh: bool = False
 
+    @property
+    def reference(self) -> str:
+        """The key of the peer that all others are compared with."""
+        return self.floor or self.stock
+
 
 def _cpu(sample: Sample) -> float:
     return sample.server_cpu / sample.count * 1e6
@@ -81,6 +82,10 @@ def _gigabytes(sample: Sample) -> float:
 
 
 BULK = 65_536
+
+TLS_SHARE = 5
+"""A TLS connection takes about ten times as long as a plain one."""
+
 CPU_PER_MESSAGE = "µs CPU/message"
 
 SCENARIOS = (
@@ -151,6 +156,40 @@ SCENARIOS = (
         unit="kB/connection",
         floor="",
         fresh=True,
+    ),
+    Scenario(
+        key="tls-64",
+        title="TLS echo, 50 connections, 64 B",
+        short="TLS 50 x 64 B, µs",
+        protocol="tls",
+        load=lambda effort: ("echo", 64, 50, effort.seconds),
+        cost=_cpu,
+        unit=CPU_PER_MESSAGE,
+        floor="",
+    ),
+    Scenario(
+        key="tls-64k",
+        title="TLS echo, 50 connections, 64 KiB",
+        short="TLS 50 x 64 KiB, µs",
+        protocol="tls",
+        load=lambda effort: ("echo", BULK, 50, effort.seconds),
+        cost=_cpu,
+        unit=CPU_PER_MESSAGE,
+        rate=_gigabytes,
+        rate_unit="GB/s",
+        floor="",
+    ),
+    Scenario(
+        key="tls-connect",
+        title="TLS handshake in full, one message of 64 B, close; 50 at once",
+        short="TLS connection, µs",
+        protocol="tls",
+        load=lambda effort: ("connect", 64, 50, effort.connects // TLS_SHARE),
+        cost=_cpu,
+        unit="µs CPU/connection",
+        rate=lambda sample: sample.count / sample.seconds,
+        rate_unit="1/s",
+        floor="",
     ),
     Scenario(
         key="lines",

@@ -38,6 +38,7 @@ class Connection:
         "_closing",
         "_connections",
         "_moved",
+        "_over_tcp",
         "_paused",
         "_peer",
         "_peer_ended",
@@ -69,10 +70,13 @@ class Connection:
         protocol: interfaces.IProtocol,
         connections: Connections,
         address: interfaces.IAddress | None = None,
+        *,
+        over_tcp: bool = False,
     ) -> None:
         self.protocol = protocol
         self._connections = connections
         self._peer = address
+        self._over_tcp = over_tcp  # then the kernel knows when data last moved
         self._reason = ""
         self._producer: Any = None  # the plugin's, if it has registered one
         self._choked = False  # the peer does not take what it is sent
@@ -111,6 +115,11 @@ class Connection:
             self.protocol.makeConnection(self)
         except BaseException:  # a plugin may raise anything
             self._fault("connectionMade")
+
+    @property
+    def direct_data_received(self) -> Callable[[bytes], None] | None:
+        """For sockd's reactor: what may stand for `dataReceived` to the end, if anything may."""
+        return self._received if self.dataReceived == self._received else None
 
     def _received(self, data: bytes) -> None:
         try:
@@ -320,9 +329,9 @@ class Connection:
 
     def _pass_through(self) -> None:
         """Nothing between transport and plugin but what it takes to know when data last moved."""
-        if tcp_socket(self._transport) is not None:
+        if self._over_tcp:
             self.dataReceived = self._received
-            self.write = self._transport.write
+            self.write = getattr(self._transport, "direct_write", self._transport.write)
         else:
             self.dataReceived = self._received_timed
             self.write = self._write_timed

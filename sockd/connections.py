@@ -23,10 +23,11 @@ class Connections:
         events: told about everything that happens.
         deadlines: where connections wait.
         seconds: a monotonic clock.
-        emptied: called whenever the last connection is gone.
+        emptied: called when the last connection is gone, once the end is near.
     """
 
     __slots__ = (
+        "_draining",
         "_emptied",
         "_ids",
         "_open",
@@ -56,6 +57,7 @@ class Connections:
         self._emptied = emptied
         self._open: set[Connection] = set()
         self._ids = 0
+        self._draining = False
 
     def __len__(self) -> int:
         return len(self._open)
@@ -76,11 +78,12 @@ class Connections:
         """It is gone; give back what it held."""
         self._open.discard(connection)
         self.admission.release()
-        if not self._open:
+        if self._draining and not self._open:
             self._emptied()
 
     def drain(self, idle_timeout: float) -> None:
         """The end is near: those that have been idle for so many seconds are closed from now on."""
+        self._draining = True
         self.idle_timeout = min(idle_timeout, self.idle_timeout or idle_timeout)
         for connection in list(self._open):
             connection.check_idle()

@@ -25,8 +25,11 @@ from sockd.telemetry.events import ServiceEvents
 BATCH = 64
 """Datagrams read in one turn of the reactor, of whatever size: a flood must not starve the others."""
 
+MAX_UDP = 65_535
+"""Bytes. No UDP datagram is longer."""
+
 BUFFER_SIZE = 256 * 1024
-"""Bytes. No UDP datagram is longer than 65,507; a UNIX one is bounded by the sender's buffer, 208 KiB."""
+"""Bytes. A UNIX datagram is bounded by the sender's buffer, 208 KiB."""
 
 FIRST_UNPRIVILEGED_PORT = 1024
 
@@ -114,14 +117,15 @@ class DatagramPort:
         reactor: Any,
     ) -> None:
         self.socket = bound.socket
+        self._send = bound.socket.sendto
         self._protocol = protocol
-        self._replies = replies
+        self._factor, self._floor, self._unasked = replies.factor, replies.floor, replies.unasked
         self._events = events
         self._reactor = reactor
         self._own_ports = own_ports
         self._started = False
         self._unix = self.socket.family == socket.AF_UNIX
-        self._buffer = memoryview(bytearray(BUFFER_SIZE))
+        self._buffer = memoryview(bytearray(BUFFER_SIZE if self._unix else 0))
         self._allowances = Allowances(reactor.seconds, replies.kept_for)
         self._most_owed = max(16 * replies.floor, BUFFER_SIZE)
         self._peer: Address = None  # of the datagram that is being delivered
@@ -156,33 +160,49 @@ class DatagramPort:
 
     def doRead(self) -> None:
         """Deliver what has arrived, a batch at most."""
-        receive, buffer = self.socket.recvfrom_into, self._buffer
+        if self._unix:
+            self._read_unix()
+            return
+        receive, deliver, own_ports = self.socket.recvfrom, self._deliver, self._own_ports
         for _ in range(BATCH):
             try:
-                size, address = receive(buffer, BUFFER_SIZE, socket.MSG_TRUNC)
+                # Into a new object of the longest size, which is then cut: cheaper than a copy from a buffer.
+                datagram, address = receive(MAX_UDP)
             except BlockingIOError:
                 return
             except OSError as error:  # the answer to something that was sent before; the port lives
                 self._events.dropped(None, _errno_name(error))
                 continue
+            port = address[1]
+            if port < FIRST_UNPRIVILEGED_PORT:
+                self._events.dropped(address, "privileged port")
+            elif port in own_ports:
+                self._events.dropped(address, "own port")
+            else:
+                # Without IPv6 flow and scope, which the host carries if it needs one.
+                deliver(datagram, address if len(address) == 2 else address[:2])
+
+    def _read_unix(self) -> None:
+        for _ in range(BATCH):
+            try:
+                size, address = self.socket.recvfrom_into(self._buffer, BUFFER_SIZE, socket.MSG_TRUNC)
+            except BlockingIOError:
+                return
+            except OSError as error:  # as above
+                self._events.dropped(None, _errno_name(error))
+                continue
             if size > BUFFER_SIZE:
                 self._events.dropped(address, "too large")
-                continue
-            if not self._unix:
-                port = address[1]
-                if port < FIRST_UNPRIVILEGED_PORT:
-                    self._events.dropped(address, "privileged port")
-                    continue
-                if port in self._own_ports:
-                    self._events.dropped(address, "own port")
-                    continue
-                address = address[:2]  # without IPv6 flow and scope, which the host carries if it needs one
-            self._deliver(bytes(buffer[:size]), address)
+            else:
+                self._deliver(bytes(self._buffer[:size]), address)
 
     def _deliver(self, datagram: bytes, address: Address) -> None:
-        replies = self._replies
-        allowance = max(replies.floor, int(len(datagram) * replies.factor))
-        if replies.unasked:
+        allowance = len(datagram)
+        if self._factor != 1:
+            allowance = int(allowance * self._factor)
+        if allowance < self._floor:
+            allowance = self._floor
+        if self._unasked:
             self._allowances.grant(address, allowance, self._most_owed)
         else:
             self._peer, self._allowance = address, allowance
@@ -190,7 +210,7 @@ class DatagramPort:
             self._protocol.datagramReceived(datagram, address)
         except BaseException:  # the port lives, whatever a plugin raises
             self._events.plugin_fault("datagramReceived", Failure(), address)
-        if self._allowance == allowance and allowance > 0:  # not answered yet, perhaps it will be later
+        if self._allowance == allowance and allowance:  # not answered yet, perhaps it will be later
             self._allowances.grant(address, allowance, self._most_owed)
         self._allowance = -1
 
@@ -207,7 +227,7 @@ class DatagramPort:
     def write(self, datagram: bytes, addr: Address = None) -> None:
         """Send a reply, if the guard allows it."""
         size = len(datagram)
-        if self._allowance >= 0 and addr == self._peer:
+        if self._allowance >= 0 and (addr is self._peer or addr == self._peer):
             if size > self._allowance:
                 self._events.dropped(addr, "reply too large")
                 return
@@ -215,13 +235,14 @@ class DatagramPort:
         elif not self._allowances.spend(addr, size):
             self._events.dropped(addr, "reply not owed")
             return
-        if addr is None:
-            self._events.dropped(addr, "no return address")
-            return
         try:
-            self.socket.sendto(datagram, addr)
+            self._send(datagram, addr)
         except OSError as error:  # a reply that cannot be sent is lost, as any datagram may be
             self._events.dropped(addr, _errno_name(error))
+        except TypeError:
+            if addr is not None:
+                raise
+            self._events.dropped(addr, "no return address")
 
     def writeSequence(self, seq: Iterable[bytes], addr: Address) -> None:
         """Send one reply made of pieces."""

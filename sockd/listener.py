@@ -14,6 +14,7 @@ from zope.interface import implementer
 from sockd.connection import Connection
 from sockd.connections import Connections
 from sockd.datagram import DatagramPort
+from sockd.endpoint import InetEndpoint
 from sockd.plugin import Replies
 from sockd.sockets import BoundSocket, adopt_stream_port
 from sockd.telemetry.events import ServiceEvents
@@ -32,7 +33,8 @@ class StreamListener:
 
     def open(self, reactor: Any) -> None:
         """Begin to accept."""
-        factory = ConnectionFactory(self.factory, self.connections)
+        over_tcp = isinstance(self.bound.endpoint, InetEndpoint)
+        factory = ConnectionFactory(self.factory, self.connections, over_tcp=over_tcp)
         self.port = adopt_stream_port(reactor, self.bound, factory, stock=self.stock)
 
     async def close(self) -> None:
@@ -73,8 +75,11 @@ class ConnectionFactory:
 
     noisy = False
 
-    def __init__(self, plugin_factory: IProtocolFactory, connections: Connections) -> None:
+    def __init__(
+        self, plugin_factory: IProtocolFactory, connections: Connections, *, over_tcp: bool = False
+    ) -> None:
         self._plugin_factory = plugin_factory
+        self._over_tcp = over_tcp
         self._connections = connections
 
     def doStart(self) -> None:
@@ -102,7 +107,7 @@ class ConnectionFactory:
         if protocol is None:
             connections.admission.release()
             return None
-        return Connection(protocol, connections, address)
+        return Connection(protocol, connections, address, over_tcp=self._over_tcp)
 
 
 async def _close(port: IListeningPort | None, bound: BoundSocket) -> None:

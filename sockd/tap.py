@@ -6,6 +6,7 @@ The one place that imports the reactor, and the one that changes the process: si
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import resource
 import signal
@@ -32,6 +33,10 @@ from sockd.telemetry import logs
 
 HURRY = 1
 """Seconds that the daemon has after a second signal, before the kernel ends it."""
+
+
+GC_YOUNG = 10_000
+"""New objects between two looks for garbage in cycles; connections that are over leave none behind."""
 
 
 class Options(usage.Options):
@@ -182,6 +187,7 @@ class Daemon(service.Service):
         elif self.running:
             self._server.open()
             self._complaints.close()
+            _settle_memory()
 
     def _fail(self, failure: Failure) -> None:
         """End a daemon that runs but cannot serve."""
@@ -223,6 +229,13 @@ def _log_observer(config: Config, options: ServerOptions) -> ILogObserver:
         except OSError as error:
             _give_up(f"sockd: cannot write the log {log_file}: {(error.strerror or str(error)).lower()}")
     return logs.observer(stream, config.log.format, config.log.level)
+
+
+def _settle_memory() -> None:
+    """Spare the garbage collector what stays to the end: a tenth of what a short connection costs."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_YOUNG, 20, 50)
 
 
 def _raise_descriptor_limit() -> None:

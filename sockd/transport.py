@@ -11,7 +11,10 @@ _LAST_DATA, _LAST_DATA_OFFSET, _TCP_INFO_SIZE = struct.Struct("=I4xI"), 44, 56
 
 
 def unsent_bytes(transport: Any) -> int:
-    """How much of what was written it still holds. There are no public names for it."""
+    """How much of what was written it still holds. Twisted's own have no public names for it."""
+    size = getattr(transport, "getWriteBufferSize", None)
+    if size is not None:
+        return int(size())
     held: int = getattr(transport, "_tempDataLen", 0)
     return held + len(getattr(transport, "dataBuffer", b"")) - getattr(transport, "offset", 0)
 

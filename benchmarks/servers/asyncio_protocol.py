@@ -1,8 +1,12 @@
-"""`asyncio.Protocol`, the fastest that asyncio has.   asyncio_protocol.py tcp|udp PORT stdlib|uvloop"""
+"""`asyncio.Protocol`, the fastest that asyncio has.   asyncio_protocol.py tcp|tls|udp PORT stdlib|uvloop
+
+For TLS it takes certificate.pem and key.pem of the folder that it is started in.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 import sys
 from typing import cast
 
@@ -33,13 +37,22 @@ class EchoDatagrams(asyncio.DatagramProtocol):
         self.transport.sendto(data, addr)
 
 
+def encryption(protocol: str) -> ssl.SSLContext | None:
+    """As the documentation of the ssl module has it."""
+    if protocol != "tls":
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain("certificate.pem", "key.pem")
+    return context
+
+
 async def serve(protocol: str, port: int) -> None:
     """Until a signal comes."""
     loop = asyncio.get_running_loop()
     if protocol == "udp":
         await loop.create_datagram_endpoint(EchoDatagrams, ("127.0.0.1", port))
     else:
-        await loop.create_server(Echo, "127.0.0.1", port, backlog=1024)
+        await loop.create_server(Echo, "127.0.0.1", port, backlog=1024, ssl=encryption(protocol))
     await asyncio.Event().wait()
 
 

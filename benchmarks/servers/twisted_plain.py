@@ -1,9 +1,13 @@
-"""A plain Twisted `Protocol`, with nothing around it.   twisted_plain.py tcp|udp PORT REACTOR"""
+"""A plain Twisted `Protocol`, with nothing around it.   twisted_plain.py tcp|tls|udp PORT REACTOR
+
+For TLS it takes certificate.pem and key.pem of the folder that it is started in.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from pathlib import Path
 from typing import Any
 
 from twisted.application.reactors import installReactor
@@ -53,6 +57,13 @@ def main(protocol: str, port: int, name: str) -> None:
 
     if protocol == "udp":
         reactor.listenUDP(port, EchoDatagrams(), interface="127.0.0.1")
+    elif protocol == "tls":
+        from twisted.internet.ssl import PrivateCertificate
+
+        pair = Path("key.pem").read_bytes() + Path("certificate.pem").read_bytes()
+        options = PrivateCertificate.loadPEM(pair).options()
+        factory = Factory.forProtocol(Echo)
+        reactor.listenSSL(port, factory, options, backlog=1024, interface="127.0.0.1")
     else:
         reactor.listenTCP(port, Factory.forProtocol(Echo), backlog=1024, interface="127.0.0.1")
     reactor.run()

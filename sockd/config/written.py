@@ -1,13 +1,14 @@
-"""How single values are written in the file: durations, sizes, endpoints. From text to value."""
+"""How single values are written in the file: durations, sizes, rates, paths. From text to value."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import PydanticCustomError, core_schema
 
 from sockd.errors import ValueFault
@@ -18,6 +19,8 @@ MAX_DURATION = 366 * 86400.0
 MAX_SIZE = 2**40
 """Bytes: 1024GiB. More than any buffer has."""
 
+MAX_COUNT = 10**9
+"""More of anything than one process sees in any of the units of time."""
 
 _NUMBERS = ("int", "float", "nullable")
 """Types of pydantic's core schemas that a field can bound."""
@@ -32,12 +35,14 @@ class Written:
         read: makes the value; raises ValueFault.
         schema: the JSON Schema of what may stand there.
         number: whether a whole number is fine too.
+        max_file: bytes that a file may have that stands for the value; without it, as for any other.
     """
 
     expected: str
     read: Callable[[Any], Any]
     schema: Mapping[str, Any]
     number: bool = False
+    max_file: int | None = None
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
@@ -58,8 +63,12 @@ class Written:
             return self.read(value)
         if info.context is None:
             return value  # not from a file: code gives the value itself
-        raise PydanticCustomError("written_type", f"Input should be {self.expected}")
+        context = {"max_file": self.max_file} if self.max_file else None
+        raise PydanticCustomError("written_type", f"Input should be {self.expected}", context)
 
+
+_A_COUNT_OR_OFF = 'a whole number, or "off"'
+_DIGITS = re.compile(r"[0-9]{1,15}")
 
 _SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _A_DURATION = 'a duration such as "30s"'
@@ -91,13 +100,18 @@ def read_duration(text: str) -> float:
     return seconds
 
 
-def _duration_or_off(text: str) -> float | None:
-    if text == "off":
-        return None
-    seconds = read_duration(text)
-    if not seconds:
-        raise ValueFault('a duration above 0, or "off"', repr(text))
-    return seconds
+def _or_off(what: str, read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Reads what `read` does but nothing, for which `off` is the word."""
+
+    def read_or_off(value: str | int) -> Any:
+        if value == "off":
+            return None
+        found = read(value)
+        if not found:
+            raise ValueFault(f'{what} above 0, or "off"', repr(value))
+        return found
+
+    return read_or_off
 
 
 _BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -122,6 +136,60 @@ def read_size(value: str | int) -> int:
     return size
 
 
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How often something may happen: `count` times in as many seconds."""
+
+    count: int
+    seconds: float
+
+
+_PER = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_A_RATE = 'a rate such as "100/s"'
+_RATE = re.compile(r"(?P<count>[0-9]{1,15})(?:/(?P<unit>.*))?", re.DOTALL)
+
+
+def read_rate(text: str) -> Rate:
+    """A rate from `100/s`, `60/m` or `5000/h`."""
+    found = _RATE.fullmatch(text)
+    if found is None:
+        raise ValueFault(_A_RATE, repr(text))
+    count, unit = found["count"], found["unit"]
+    if unit is None:
+        raise ValueFault(_A_RATE, repr(text), nearest=f"{count}/s")
+    if unit not in _PER:
+        raise ValueFault(
+            f"a unit ({', '.join(_PER)})",
+            repr(unit),
+            offset=found.start("unit") if unit else len(count),
+            nearest=_meant(f"{count}/", unit, _PER),
+        )
+    if not 1 <= int(count) <= MAX_COUNT:
+        raise ValueFault(f"a number from 1 to {MAX_COUNT}", repr(count), length=len(count))
+    return Rate(int(count), _PER[unit])
+
+
+def _read_count(value: str | int) -> int:
+    # A plain string has the type that it was written with; text from elsewhere has none.
+    if isinstance(value, str) and (type(value) is str or not _DIGITS.fullmatch(value)):
+        raise ValueFault(_A_COUNT_OR_OFF, f'a string "{value}"')
+    if not 0 <= int(value) <= MAX_COUNT:
+        raise ValueFault(f"from 1 to {MAX_COUNT}", str(value))
+    return int(value)
+
+
+def _read_path(text: str) -> Path:
+    if not text or "\0" in text:
+        raise ValueFault("a path", repr(text))
+    return Path(text)
+
+
+def folder_of(info: ValidationInfo) -> Path:
+    """The folder of the file that a value is written in."""
+    context: Mapping[str, Path] = info.context or {}
+    return context.get("folder", Path())
+
+
 def _meant(number: str, unit: str, units: Collection[str]) -> str | None:
     """What was probably meant by a number with a unit that is none: `30s` by `30 sec`."""
     word = unit.strip().lower()
@@ -130,6 +198,8 @@ def _meant(number: str, unit: str, units: Collection[str]) -> str | None:
 
 
 _DURATION_PATTERN = r"([0-9.]+(d|h|m|s|ms))+"
+
+_SIZE_PATTERN = f"[0-9]+({'|'.join(_BYTES)})?"
 
 Duration = Annotated[
     float,
@@ -141,11 +211,14 @@ Duration = Annotated[
 ]
 """Seconds, written `250ms`, `30s`, `10m`, `2h`, `1d` or together: `1m30s`."""
 
+SomeTime = Annotated[Duration, Field(gt=0)]
+"""A duration above 0."""
+
 DurationOrOff = Annotated[
     float | None,
     Written(
         expected=f'{_A_DURATION}, or "off"',
-        read=_duration_or_off,
+        read=_or_off("a duration", read_duration),
         schema={"type": "string", "pattern": f"^(off|{_DURATION_PATTERN})$"},
     ),
 ]
@@ -156,8 +229,47 @@ Size = Annotated[
     Written(
         expected=_A_SIZE,
         read=read_size,
-        schema={"type": ["integer", "string"], "minimum": 0, "pattern": f"^[0-9]+({'|'.join(_BYTES)})?$"},
+        schema={"type": ["integer", "string"], "minimum": 0, "pattern": f"^{_SIZE_PATTERN}$"},
         number=True,
     ),
 ]
 """Bytes, written `512B`, `64KiB`, `10MB` or as a bare number."""
+
+SizeOrOff = Annotated[
+    int | None,
+    Written(
+        expected=f'{_A_SIZE}, or "off"',
+        read=_or_off("a size", read_size),
+        schema={"type": ["integer", "string"], "minimum": 1, "pattern": f"^(off|{_SIZE_PATTERN})$"},
+        number=True,
+    ),
+]
+"""A size above 0, or None, written `off`: any."""
+
+RateOrOff = Annotated[
+    Rate | None,
+    Written(
+        expected=f'{_A_RATE}, or "off"',
+        read=_or_off("a rate", read_rate),
+        schema={"type": "string", "pattern": f"^(off|[0-9]+/({'|'.join(_PER)}))$"},
+    ),
+]
+"""A rate, or None, written `off`: any."""
+
+CountOrOff = Annotated[
+    int | None,
+    Written(
+        expected=_A_COUNT_OR_OFF,
+        read=_or_off("a whole number", _read_count),
+        schema={"type": ["integer", "string"], "minimum": 1, "pattern": "^off$"},
+        number=True,
+    ),
+]
+"""A number above 0, or None, written `off`: any."""
+
+FilePath = Annotated[
+    Path,
+    Written("a path", _read_path, {"type": "string", "minLength": 1}),
+    AfterValidator(lambda path, info: Path(folder_of(info), path)),
+]
+"""A path; a relative one counts from the folder of the file it is written in."""

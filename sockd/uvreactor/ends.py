@@ -18,6 +18,9 @@ from typing_extensions import override
 
 from sockd.uvreactor.stream import Stream
 
+TCP_INFO_SIZE = 232
+"""Bytes: up to what Linux 4.19 tells. An older kernel tells less."""
+
 
 def hand_over(stream: Stream, sock: socket.socket) -> None:
     """Let uvloop serve a connected socket; `stream.connection_made` is called in the next turn.
@@ -140,6 +143,8 @@ class _Borrowed(socket.socket):
 class TCPServer(Accepted):
     """An accepted TCP stream; if uvloop accepted it, its socket and its peer are yet to be asked for."""
 
+    _last_info = b""
+
     @override
     def _open(self) -> None:
         if self.client is None:
@@ -158,15 +163,30 @@ class TCPServer(Accepted):
         """For options and names. Reading, writing and closing are uvloop's."""
         if self._uv is None or self.disconnected:
             raise AttributeError("socket")
-        return self._borrow()
-
-    def _borrow(self) -> _Borrowed:
         handle = self._uv.get_extra_info("socket")
         return _Borrowed(handle.family, handle.type, handle.proto, handle.fileno())
 
+    def tcp_info(self) -> bytes:
+        """The kernel's `struct tcp_info` (linux/tcp.h): as it is, or as it was when the stream ended."""
+        return self._last_info if self._uv is None or self.disconnected else self._info()
+
+    def _info(self) -> bytes:
+        handle = self.__dict__.get("socket")
+        if handle is not None:
+            return bytes(handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE))
+        uvs = self._uv.get_extra_info("socket")
+        # Not by `socket`: making one costs more than what it is asked.
+        borrowed = socket.SocketType(uvs.family, socket.SOCK_STREAM, 0, uvs.fileno())
+        try:
+            return borrowed.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE)
+        finally:
+            borrowed.detach()
+
     @override
-    def _handle(self) -> Any:
-        return self.__dict__.get("socket") or self._borrow()
+    def _let_go(self) -> None:
+        with suppress(OSError):
+            self._last_info = self._info()
+        super()._let_go()
 
 
 class Connected(Stream, tcp.BaseClient):

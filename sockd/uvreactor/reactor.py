@@ -22,6 +22,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 
+from sockd.uvreactor.bare import LOST
 from sockd.uvreactor.descriptors import Descriptors
 from sockd.uvreactor.ports import (
     TCPConnector,
@@ -31,7 +32,6 @@ from sockd.uvreactor.ports import (
     adopt_connection,
     adopt_port,
 )
-from sockd.uvreactor.stream import LOST
 from sockd.uvreactor.udp import MulticastPort, UDPPort
 
 log = Logger()

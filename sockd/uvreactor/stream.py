@@ -7,142 +7,20 @@ protocols may rely on with Twisted's own transports: what is called, in what ord
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from socket import SHUT_RDWR, SO_LINGER, SOL_SOCKET
+from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
 
-from twisted.internet import error, tcp
 from twisted.internet._newtls import startTLS
 from twisted.python import log
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-HIGH_WATER = 64 * 1024
-"""Bytes not taken by the kernel upon which a streaming producer is paused, as Twisted's `bufferSize`."""
+from sockd.uvreactor.bare import ABORTED, DONE, LOST, BareStream
 
-DONE, LOST, ABORTED = (
-    Failure(kind()) for kind in (error.ConnectionDone, error.ConnectionLost, error.ConnectionAborted)
-)
 RESET = struct.pack("ii", 1, 0)
 """For SO_LINGER: what is unsent is dropped, and a RST tells the peer so."""
-
-
-class BareStream(tcp.Connection):
-    """What TLS sees of a stream once it has come between the stream and its protocol."""
-
-    reactor: Any
-    protocol: Any
-    producer: Any = None
-
-    _uv: Any = None  # uvloop's transport, from `connection_made` to `connection_lost`
-    _choked = False  # the peer does not take what it is sent
-    _asking = False  # a pull producer is asked for more in the next turn
-    _hearing = False  # uvloop tells about any unsent byte, for our sake and not for the producer's
-
-    def _send(self, _: bytes, /) -> None:
-        """Is uvloop's own `write` while there is somebody to write to."""
-
-    @override
-    def write(self, data: bytes) -> None:
-        if not isinstance(data, bytes):
-            raise TypeError("Data must be bytes")
-        self._send(data)
-
-    @override
-    def writeSequence(self, iovec: Iterable[bytes]) -> None:
-        try:
-            data = b"".join(iovec)
-        except TypeError:
-            raise TypeError("Data must be bytes") from None
-        self._send(data)
-
-    @override
-    def loseConnection(self) -> None:
-        if not self.connected or self.disconnecting:
-            return
-        if self._writeDisconnected:
-            self.connectionLost(DONE)
-            return
-        self.disconnecting = 1
-        if self.producer is None or (self.streamingProducer and not self.producerPaused):
-            self._uv.close()
-        else:
-            self._uv.pause_reading()
-
-    @override
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        if self.producer is not None:
-            raise RuntimeError(
-                f"Cannot register producer {producer}, "
-                f"because producer {self.producer} was never unregistered."
-            )
-        if self.disconnected:
-            producer.stopProducing()
-            return
-        self.producer, self.streamingProducer = producer, streaming
-        if not streaming:
-            self._send = self._send_and_ask  # type: ignore[method-assign]
-            producer.resumeProducing()
-            self._ask_soon()  # again, for something may have been written before it
-        elif self._choked:  # uvloop will not say it again
-            self.producerPaused = True
-            producer.pauseProducing()
-
-    @override
-    def unregisterProducer(self) -> None:
-        if self._send == self._send_and_ask:
-            self._send = self._uv.write  # type: ignore[method-assign]
-            self._uv.set_write_buffer_limits(HIGH_WATER, 0)
-        self.producer = None
-        self.producerPaused = False
-        if self.connected and self.disconnecting:
-            self._uv.close()
-
-    # A pull producer is asked for more once for each time that everything is sent.
-
-    def _send_and_ask(self, data: bytes, /) -> None:
-        self._uv.write(data)
-        self._ask_soon()
-
-    def _ask_soon(self) -> None:
-        if not self._asking:
-            self._asking = True
-            self.reactor.loop.call_soon(self._ask)
-
-    def _ask(self) -> None:
-        self._asking = False
-        if self.producer is None or self.streamingProducer or self.disconnected:
-            return
-        if self._uv.get_write_buffer_size():
-            self._hear_when_sent()
-        else:
-            self._resume_producer()
-
-    def _resume_producer(self) -> None:
-        self.producerPaused = False
-        try:
-            self.producer.resumeProducing()
-        except BaseException:  # application code may raise anything
-            self._fail()
-
-    def _hear_when_sent(self) -> None:
-        """Have `resume_writing` called when nothing is left, however little there is now."""
-        self._hearing = True
-        self._uv.set_write_buffer_limits(0, 0)
-        self._hearing = False
-
-    def _fail(self) -> None:
-        """Application code has raised, and what it raised is the reason for the end."""
-        log.err()
-        self._lose(Failure())
-
-    def _lose(self, reason: Failure) -> None:
-        """As `connectionLost`, for when uvloop has called: of what that raises it would not tell."""
-        try:
-            self.connectionLost(reason)
-        except BaseException:  # application code may raise anything
-            log.err()
 
 
 class Stream(BareStream):
@@ -154,6 +32,7 @@ class Stream(BareStream):
     _paused = False  # the protocol does not want to read
     _peer_ended = False
     _stash: list[bytes] | None = None  # what came in spite of `_paused`; None where nothing can
+    _filling = False  # it still can
 
     def _open(self) -> None:
         """Build the protocol and connect it."""
@@ -169,15 +48,28 @@ class Stream(BareStream):
             return
         self._send = uv.write  # type: ignore[method-assign]
         self._open()
-        if self._uv is not None and self._paused and not self.disconnected:
+        if self._uv is None or self.disconnected:
+            return
+        if self._paused:
             # uvloop reads as soon as this method returns, and cannot be stopped in this turn.
             self._stash = []
-            self.data_received = self._stash.append  # type: ignore[method-assign]
-            uv.set_protocol(self)
+            self._filling = True
+            self._receive_by(self._stash.append)
             self.reactor.loop.call_soon(self._pause_late)
+        elif direct := getattr(self.protocol, "direct_data_received", None):
+            self._receive_by(direct)
+
+    def _receive_by(self, receive: Callable[[bytes], None]) -> None:
+        """Let uvloop call this with what it reads; it looks only when it is told to."""
+        self.data_received = receive  # type: ignore[method-assign]
+        self._uv.set_protocol(self)
 
     def data_received(self, data: bytes, /) -> None:
-        """Hand it to whatever protocol there is now."""
+        """Hand it to whatever protocol there is now.
+
+        A protocol that never raises and hands its data on by itself spares this call by a method
+        `direct_data_received`, which is looked up once.
+        """
         try:
             self.protocol.dataReceived(data)
         except BaseException:  # application code may raise anything
@@ -252,14 +144,19 @@ class Stream(BareStream):
         """Stop the reading that uvloop began although the protocol had paused."""
         if self.disconnected:
             return
-        del self.data_received
-        self._uv.set_protocol(self)
+        self._filling = False
+        self._receive_late()
         self._uv.pause_reading()
         if not self._paused:  # any more
             self._deliver_stash()
 
+    def _receive_late(self) -> None:
+        """Look the protocol up for each read."""
+        if self.__dict__.pop("data_received", None) is not None:
+            self._uv.set_protocol(self)
+
     def _deliver_stash(self) -> None:
-        if self._stash is None or "data_received" in self.__dict__:  # delivered, or still filling
+        if self._stash is None or self._filling:
             return
         while self._stash:
             if self._paused or self.disconnecting or self._aborting or self.disconnected:
@@ -274,6 +171,11 @@ class Stream(BareStream):
             self._uv.resume_reading()
 
     # Writing.
+
+    @property
+    def direct_write(self) -> Callable[[bytes], None]:
+        """For whoever writes nothing but bytes, and not once the end was asked for: uvloop's own `write`."""
+        return self.write if self.TLS else self._send
 
     @override
     def write(self, data: bytes) -> None:
@@ -309,6 +211,7 @@ class Stream(BareStream):
 
     @override
     def startTLS(self, ctx: Any, normal: bool = True) -> None:
+        self._receive_late()
         startTLS(self, ctx, normal, BareStream)
 
     def getWriteBufferSize(self) -> int:
@@ -384,16 +287,10 @@ class Stream(BareStream):
             protocol.connectionLost(reason)
 
     def _let_go(self) -> None:
-        """The descriptor is uvloop's to close; end what shares it."""
-        handle = self._handle()
-        if not self._aborting:
-            with suppress(OSError):
-                handle.shutdown(SHUT_RDWR)
-        handle.detach()
-        self.__dict__.pop("socket", None)
-
-    def _handle(self) -> Any:
-        return self.socket
+        """The descriptor is uvloop's to close, as soon as this turn is over."""
+        handle = self.__dict__.pop("socket", None)
+        if handle is not None:
+            handle.detach()
 
 
 def _discard(_: bytes, /) -> None:

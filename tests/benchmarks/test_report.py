@@ -69,6 +69,22 @@ def test_markdown_has_a_row_for_each_server_and_a_gap_where_nothing_was_measured
     ]
 
 
+def test_tls_has_a_table_of_its_own_that_compares_with_twisted() -> None:
+    tls = BY_KEY["tls-64"]
+    grid = report.markdown({ECHO: found(c=[4.0]), tls: found(tls, uvloop=[5.0], twisted_epoll=[10.0])}, "")
+    assert grid.split("\n\n")[1].splitlines() == [
+        "| server | TLS 50 x 64 B, µs |",
+        "| --- | ---: |",
+        "| uvloop Protocol | 5.00 (0.50 x) |",
+        "| Twisted epoll | 10.0 (1.00 x) |",
+    ]
+
+
+def test_every_scenario_is_in_one_table() -> None:
+    places = [protocol for together in report.TABLES for protocol in together]
+    assert sorted(places) == sorted({scenario.protocol for scenario in SCENARIOS})
+
+
 def test_rows_hold_every_sample_as_it_was() -> None:
     file = io.StringIO()
     report.Rows(file).add(ECHO, PEERS[0], 2, sample(5))
@@ -83,3 +99,14 @@ def test_a_plot_is_valid_and_its_bars_are_as_long_as_the_costs() -> None:
     floor, own = (float(bar.attrib["width"]) for bar in bars)
     assert own == pytest.approx(2 * floor)
     assert max(floor, own) < plots.BARS
+
+
+def test_a_plot_says_what_its_ratios_compare_with() -> None:
+    with_c = plots.svg(ECHO, found(c=[4.0], sockd=[5.0]))
+    assert "in brackets the ratio to C epoll" in with_c
+    assert "5.00 (1.25 x)" in with_c
+    assert "brackets" not in plots.svg(ECHO, found(sockd=[5.0]))
+
+
+def test_a_plot_marks_the_range_where_the_rounds_differ() -> None:
+    assert plots.svg(ECHO, found(c=[4.0], sockd=[5.0, 8.0])).count("<path") == 1

@@ -20,11 +20,19 @@ uvreactor.install()
 
 from twisted.internet import reactor as _reactor  # noqa: E402  # the one that has just been installed
 from twisted.internet.protocol import DatagramProtocol, Factory, ProcessProtocol, Protocol  # noqa: E402
+from twisted.internet.task import deferLater  # noqa: E402
+from twisted.internet.threads import blockingCallFromThread  # noqa: E402
 from twisted.logger import ILogObserver, globalLogPublisher  # noqa: E402
 from zope.interface import implementer  # noqa: E402
 
 reactor: Any = _reactor
 LOOPBACK = "127.0.0.1"
+PATIENCE = 10
+"""Seconds for what takes milliseconds."""
+
+TURNS = 3
+"""After which what the reactor had begun is done: a connection is lost in one turn, closed in the next."""
+
 logged: list[str] = []
 
 
@@ -61,6 +69,12 @@ def in_thread(work: Callable[[], None]) -> None:
 
     reactor.callWhenRunning(threading.Thread(target=run).start)
     reactor.run()
+
+
+def turns() -> None:
+    """Let the reactor do what it has begun; called in a thread beside it."""
+    for _ in range(TURNS):
+        blockingCallFromThread(reactor, deferLater, reactor, 0)
 
 
 def descriptors() -> int:
@@ -112,7 +126,7 @@ def connections_are_accepted_while_others_are_busy() -> None:
 
     def work() -> None:
         busy = [socket.create_connection(where) for _ in range(100)]
-        stop = threading.Event()
+        warm, stop = threading.Event(), threading.Event()
 
         def load() -> None:
             while not stop.is_set():
@@ -120,10 +134,11 @@ def connections_are_accepted_while_others_are_busy() -> None:
                     sock.send(b"x")
                 for sock in busy:
                     sock.recv(1)
+                warm.set()
 
         loading = threading.Thread(target=load)
         loading.start()
-        time.sleep(0.1)
+        warm.wait(PATIENCE)
         begun = time.monotonic()
         new = [socket.create_connection(where) for _ in range(100)]
         for sock in new:
@@ -142,9 +157,20 @@ def connections_are_accepted_while_others_are_busy() -> None:
 
 
 def running_out_of_descriptors_is_logged_and_passes() -> None:
+    class Counted(Echo):
+        def connectionMade(self) -> None:
+            open_ones.add(self)
+
+        def connectionLost(self, reason: Any = None) -> None:
+            open_ones.remove(self)
+            if not open_ones:
+                all_lost.set()
+
     most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    where = listen(Echo)
-    turns: list[float] = []
+    open_ones: set[Protocol] = set()
+    all_lost = threading.Event()
+    where = listen(Counted)
+    spent: list[float] = []
 
     def work() -> None:
         clients = [socket.socket() for _ in range(60)]
@@ -160,11 +186,12 @@ def running_out_of_descriptors_is_logged_and_passes() -> None:
             except OSError:
                 pass
         before = time.process_time()
-        time.sleep(0.2)
-        turns.append(time.process_time() - before)
+        time.sleep(0.2)  # in which nothing is to happen: a reactor that spun would use all of it
+        spent.append(time.process_time() - before)
         for client in clients:
             client.close()
-        time.sleep(0.2)
+        assert all_lost.wait(PATIENCE)
+        turns()
         with socket.create_connection(where) as again:
             again.send(b"x")
             assert again.recv(1) == b"x"
@@ -172,7 +199,7 @@ def running_out_of_descriptors_is_logged_and_passes() -> None:
 
     resource.setrlimit(resource.RLIMIT_NOFILE, (100, most[1]))
     in_thread(work)
-    assert turns[0] < 0.1, turns
+    assert spent[0] < 0.1, spent
     assert any("EMFILE" in line or "descriptors are used" in line for line in logged), logged
 
 
@@ -204,19 +231,21 @@ def every_connection_is_told_once_when_the_reactor_stops() -> None:
 
         def connectionMade(self) -> None:
             held.append(self)
+            if len(held) == 400:
+                all_held.set()
 
         def connectionLost(self, reason: Any = None) -> None:
             lost.append(reason.type.__name__)
 
     held: list[Held] = []
+    all_held = threading.Event()
     where = listen(Held)
     before = descriptors()
     clients: list[socket.socket] = []
 
     def work() -> None:
         clients.extend(socket.create_connection(where) for _ in range(400))
-        while len(held) < 400:
-            time.sleep(0.01)
+        all_held.wait(PATIENCE)
 
     in_thread(work)
     assert lost == ["ConnectionLost"] * 400, len(lost)
@@ -239,12 +268,20 @@ def connections_leave_nothing_behind() -> None:
             self.transport.write(data)
             self.transport.loseConnection()
 
+        def connectionLost(self, reason: Any = None) -> None:
+            lost.append(None)
+            if len(lost) % 1000 == 0:
+                all_lost.set()
+
     made: list[None] = []
+    lost: list[None] = []
+    all_lost = threading.Event()
     where = listen(Aborts)
     seen: list[tuple[int, int]] = []
 
     def work() -> None:
-        for round_ in range(4):
+        for _ in range(4):
+            all_lost.clear()
             for _ in range(1000):
                 with socket.create_connection(where) as client:
                     try:
@@ -252,9 +289,9 @@ def connections_leave_nothing_behind() -> None:
                         client.recv(1)
                     except OSError:
                         pass
-            time.sleep(0.1)
+            assert all_lost.wait(PATIENCE)
+            turns()
             seen.append((descriptors(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
-            del round_
 
     in_thread(work)
     assert seen[0][0] == seen[-1][0], seen
@@ -297,8 +334,8 @@ def an_adopted_unix_socket_keeps_its_path_and_its_mode() -> None:
                 client.connect(path)
                 client.send(b"x")
                 assert client.recv(1) == b"x"
-            reactor.callFromThread(port.stopListening)
-            time.sleep(0.1)
+            blockingCallFromThread(reactor, port.stopListening)
+            turns()
             assert os.stat(path).st_mode & 0o777 == 0o600
 
         in_thread(work)
@@ -326,6 +363,7 @@ def the_shell_of_sockd_holds() -> None:
         lambda: None,
     )
     seen: list[Any] = []
+    lost = threading.Event()
 
     class Greedy(Protocol):
         transport: Any
@@ -344,6 +382,7 @@ def the_shell_of_sockd_holds() -> None:
         def connectionLost(self, reason: Any = None) -> None:
             seen.append(reason.type.__name__)
             self.transport.write(b"too late")
+            lost.set()
 
     factory = ConnectionFactory(Factory.forProtocol(Greedy), connections)
     port = reactor.listenTCP(0, factory, 50, LOOPBACK)
@@ -357,9 +396,11 @@ def the_shell_of_sockd_holds() -> None:
             while data := client.recv(1 << 16):
                 size += len(data)
             assert size == 1_000_000, size
+        assert lost.wait(PATIENCE)
+        lost.clear()
         with socket.create_connection(where) as client:
             client.sendall(b"flood")
-            time.sleep(0.3)
+            assert lost.wait(PATIENCE)
 
     in_thread(work)
     assert seen == ["ConnectionDone", True, "ConnectionAborted"], seen

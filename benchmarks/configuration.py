@@ -1,0 +1,61 @@
+"""What sockd is told: its echo service, plain or over TLS, as it comes or with every limit on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.certificate import CERTIFICATE, KEY
+from benchmarks.scenarios import Protocol
+from sockd import discovery
+from sockd.config import load
+from sockd.errors import ConfigError
+
+EVERY_LIMIT = {
+    "max_connections": "20_000",
+    "max_per_source": "20_000",
+    "allow": '["127.0.0.0/8", "10.0.0.0/8", "::1/128"]',
+    "deny": '["127.255.0.0/16", "192.0.2.0/24"]',
+    "connection_rate": '"1000000/s"',
+    "connection_rate_per_source": '"1000000/s"',
+    "datagram_rate": '"10000000/s"',
+    "datagram_rate_per_source": '"10000000/s"',
+    "penalty": '"60s"',
+    "first_message_timeout": '"30s"',
+    "idle_timeout": '"10m"',
+    "lifetime": '"1h"',
+    "max_unread_output": '"1MiB"',
+}
+"""Each limit that is looked at for a connection or a message, and that the load does not reach.
+
+`bytes_per_second` is not among them: it would be the figure that is measured.
+"""
+
+
+def listener(protocol: Protocol, port: int) -> str:
+    """One port, as it is written in `listen`."""
+    kind = "udp" if protocol == "udp" else "tcp"
+    endpoint = f'"{kind}:{port}:interface=127.0.0.1"'
+    if protocol != "tls":
+        return endpoint
+    return f'{{ endpoint = {endpoint}, tls = {{ certificate = "{CERTIFICATE}", key = "{KEY}" }} }}'
+
+
+def text(protocol: Protocol, port: int, limits: Mapping[str, str]) -> str:
+    """The whole file."""
+    lines = ["[service.echo]", 'plugin = "echo"', f"listen = [{listener(protocol, port)}]"]
+    lines += ["[service.echo.limits]", *(f"{key} = {value}" for key, value in limits.items())]
+    return "\n".join(lines) + "\n"
+
+
+def refusal(protocol: Protocol, limits: Mapping[str, str]) -> str:
+    """Why this version of sockd does not take such a configuration; empty if it does."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "sockd.toml")
+        file.write_text(text(protocol, 1, limits))
+        try:
+            load(file, discovery.find)
+        except ConfigError as error:
+            return error.faults[0].message
+    return ""

@@ -1,0 +1,135 @@
+"""The writing side of a stream, as TLS sees it once it has come between the stream and its protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from twisted.internet import error, tcp
+from twisted.python import log
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+HIGH_WATER = 64 * 1024
+"""Bytes not taken by the kernel upon which a streaming producer is paused, as Twisted's `bufferSize`."""
+
+DONE, LOST, ABORTED = (
+    Failure(kind()) for kind in (error.ConnectionDone, error.ConnectionLost, error.ConnectionAborted)
+)
+
+
+class BareStream(tcp.Connection):
+    """What TLS sees of a stream once it has come between the stream and its protocol."""
+
+    reactor: Any
+    protocol: Any
+    producer: Any = None
+
+    _uv: Any = None  # uvloop's transport, from `connection_made` to `connection_lost`
+    _choked = False  # the peer does not take what it is sent
+    _asking = False  # a pull producer is asked for more in the next turn
+    _hearing = False  # uvloop tells about any unsent byte, for our sake and not for the producer's
+
+    def _send(self, _: bytes, /) -> None:
+        """Is uvloop's own `write` while there is somebody to write to."""
+
+    @override
+    def write(self, data: bytes) -> None:
+        if not isinstance(data, bytes):
+            raise TypeError("Data must be bytes")
+        self._send(data)
+
+    @override
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        try:
+            data = b"".join(iovec)
+        except TypeError:
+            raise TypeError("Data must be bytes") from None
+        self._send(data)
+
+    @override
+    def loseConnection(self) -> None:
+        if not self.connected or self.disconnecting:
+            return
+        if self._writeDisconnected:
+            self.connectionLost(DONE)
+            return
+        self.disconnecting = 1
+        if self.producer is None or (self.streamingProducer and not self.producerPaused):
+            self._uv.close()
+        else:
+            self._uv.pause_reading()
+
+    @override
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        if self.producer is not None:
+            raise RuntimeError(
+                f"Cannot register producer {producer}, "
+                f"because producer {self.producer} was never unregistered."
+            )
+        if self.disconnected:
+            producer.stopProducing()
+            return
+        self.producer, self.streamingProducer = producer, streaming
+        if not streaming:
+            self._send = self._send_and_ask  # type: ignore[method-assign]
+            producer.resumeProducing()
+            self._ask_soon()  # again, for something may have been written before it
+        elif self._choked:  # uvloop will not say it again
+            self.producerPaused = True
+            producer.pauseProducing()
+
+    @override
+    def unregisterProducer(self) -> None:
+        if self._send == self._send_and_ask:
+            self._send = self._uv.write  # type: ignore[method-assign]
+            self._uv.set_write_buffer_limits(HIGH_WATER, 0)
+        self.producer = None
+        self.producerPaused = False
+        if self.connected and self.disconnecting:
+            self._uv.close()
+
+    # A pull producer is asked for more once for each time that everything is sent.
+
+    def _send_and_ask(self, data: bytes, /) -> None:
+        self._uv.write(data)
+        self._ask_soon()
+
+    def _ask_soon(self) -> None:
+        if not self._asking:
+            self._asking = True
+            self.reactor.loop.call_soon(self._ask)
+
+    def _ask(self) -> None:
+        self._asking = False
+        if self.producer is None or self.streamingProducer or self.disconnected:
+            return
+        if self._uv.get_write_buffer_size():
+            self._hear_when_sent()
+        else:
+            self._resume_producer()
+
+    def _resume_producer(self) -> None:
+        self.producerPaused = False
+        try:
+            self.producer.resumeProducing()
+        except BaseException:  # application code may raise anything
+            self._fail()
+
+    def _hear_when_sent(self) -> None:
+        """Have `resume_writing` called when nothing is left, however little there is now."""
+        self._hearing = True
+        self._uv.set_write_buffer_limits(0, 0)
+        self._hearing = False
+
+    def _fail(self) -> None:
+        """Application code has raised, and what it raised is the reason for the end."""
+        log.err()
+        self._lose(Failure())
+
+    def _lose(self, reason: Failure) -> None:
+        """As `connectionLost`, for when uvloop has called: of what that raises it would not tell."""
+        try:
+            self.connectionLost(reason)
+        except BaseException:  # application code may raise anything
+            log.err()
