@@ -18,9 +18,9 @@ from rich.console import Console
 from benchmarks import machine, plots, report
 from benchmarks.choice import Pair, pairs, turns
 from benchmarks.measure import Bench, Round
-from benchmarks.peers import HERE, PEERS
-from benchmarks.processes import MeasureError
-from benchmarks.scenarios import SCENARIOS, Effort, Sample
+from benchmarks.peers import HERE, PEERS, Peer
+from benchmarks.processes import MeasureError, StartError
+from benchmarks.scenarios import SCENARIOS, Effort, Protocol, Sample, Scenario
 
 FULL = Effort(seconds=1.0, connects=10_000, bursts=10, held=8000)
 QUICK = Effort(seconds=0.2, connects=2000, bursts=3, held=1000)
@@ -41,28 +41,43 @@ class Run:
 
     def measure(self, bench: Bench, effort: Effort, rounds: int, rows: report.Rows) -> None:
         """Everything, round by round."""
-        if bench.no_tls:
-            self._leave_out("TLS", bench.no_tls, [pair for pair in self._chosen if pair[0].protocol == "tls"])
-        for peer, protocol in dict.fromkeys((peer, scenario.protocol) for scenario, peer in self._chosen):
-            if reason := peer.refusal(protocol):
-                refused = [pair for pair in self._chosen if pair[1] is peer and pair[0].protocol == protocol]
-                self._leave_out(f"{peer.title}, {protocol}", reason, refused)
-        for peer in dict.fromkeys(peer for _, peer in self._chosen):
-            if reason := bench.prepare(peer):
-                self._leave_out(peer.title, reason, [pair for pair in self._chosen if pair[1] is peer])
+        self._prepare(bench)
         with self._console.status("") as status:
             for number in range(rounds):
                 self.rounds += 1
                 with Round(bench, effort) as servers:
                     for scenario, peer in turns(self._chosen, number):
-                        status.update(f"round {number + 1} of {rounds}: {scenario.title}: {peer.title}")
-                        try:
-                            sample = servers.measure(scenario, peer)
-                        except MeasureError as error:
-                            self._leave_out(f"{peer.title}, {scenario.key}", str(error), [(scenario, peer)])
+                        if (scenario, peer) not in self._chosen:  # any more
                             continue
-                        self.samples[scenario.key, peer.key].append(sample)
-                        rows.add(scenario, peer, number, sample)
+                        status.update(f"round {number + 1} of {rounds}: {scenario.title}: {peer.title}")
+                        if sample := self._sample(servers, scenario, peer):
+                            self.samples[scenario.key, peer.key].append(sample)
+                            rows.add(scenario, peer, number, sample)
+
+    def _prepare(self, bench: Bench) -> None:
+        """Leave out what is known beforehand not to work here."""
+        if bench.no_tls:
+            self._leave_out("TLS", bench.no_tls, [pair for pair in self._chosen if pair[0].protocol == "tls"])
+        for peer, protocol in dict.fromkeys((peer, scenario.protocol) for scenario, peer in self._chosen):
+            if reason := peer.refusal(protocol):
+                self._leave_out(f"{peer.title}, {protocol}", reason, self._all_of(peer, protocol))
+        for peer in dict.fromkeys(peer for _, peer in self._chosen):
+            if reason := bench.prepare(peer):
+                self._leave_out(peer.title, reason, [pair for pair in self._chosen if pair[1] is peer])
+
+    def _sample(self, servers: Round, scenario: Scenario, peer: Peer) -> Sample | None:
+        """One measurement, or nothing and what is in its way."""
+        try:
+            return servers.measure(scenario, peer)
+        except StartError as error:
+            gone = self._all_of(peer, scenario.protocol)
+            self._leave_out(f"{peer.title}, {scenario.protocol}", str(error), gone)
+        except MeasureError as error:
+            self._leave_out(f"{peer.title}, {scenario.key}", str(error), [(scenario, peer)])
+        return None
+
+    def _all_of(self, peer: Peer, protocol: Protocol) -> list[Pair]:
+        return [pair for pair in self._chosen if pair[1] is peer and pair[0].protocol == protocol]
 
     def _leave_out(self, what: str, reason: str, gone: Sequence[Pair]) -> None:
         self.missing[what] = reason

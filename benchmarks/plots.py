@@ -11,7 +11,7 @@ from benchmarks.scenarios import Scenario
 WIDTH, NAMES, BARS, ROW, TOP = 760, 230, 360, 26, 54
 """Pixels: of all, of the names, of the longest bar, of a row's height, of what is above the first row."""
 
-OWN, OTHER, RANGE = "#1f6feb", "#b7bdc8", "#57606a"
+OWN, OTHER, RANGE = "#4f94f7", "#b7bdc8", "#24292f"
 
 STYLE = "text{font:13px system-ui,sans-serif;fill:#24292f}.title{font-weight:600}.unit{fill:#57606a}"
 

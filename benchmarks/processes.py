@@ -33,6 +33,10 @@ class MeasureError(Exception):
     """One measurement cannot be had; the others can."""
 
 
+class StartError(MeasureError):
+    """A server does not come to serve, whatever it were asked then."""
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """One that echoes."""
@@ -87,11 +91,11 @@ def _wait_for_echo(process: subprocess.Popen[bytes], protocol: str, port: int, l
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise MeasureError(f"ended with {process.returncode}: {_last_line(log)}")
+            raise StartError(f"ended with {process.returncode}: {_last_line(log)}")
         if _echoes(protocol, port):
             return
         time.sleep(0.02)
-    raise MeasureError(f"no echo within {START_TIMEOUT:g} s: {_last_line(log)}")
+    raise StartError(f"no echo within {START_TIMEOUT:g} s: {_last_line(log)}")
 
 
 def _echoes(protocol: str, port: int) -> bool:

@@ -16,7 +16,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sockd.connections import Connections
-from sockd.transport import seconds_quiet, tcp_socket, unsent_bytes
+from sockd.meter import Meter
+from sockd.output import Output
+from sockd.pace import FEW, Rest, deliver_much
+from sockd.transport import bytes_moved, seconds_quiet, tcp_socket, unsent_bytes
 
 
 @implementer(
@@ -30,29 +33,35 @@ from sockd.transport import seconds_quiet, tcp_socket, unsent_bytes
 class Connection:
     """One accepted stream: the reactor's protocol and the plugin's transport.
 
-    What it does not know itself it asks the transport (`getPeer`, `getHost`, `setTcpNoDelay` …).
+    What it does not know itself it asks the transport (`getHost`, `setTcpNoDelay` …).
+
+    Args:
+        protocol: the plugin's.
+        connections: those of its service.
+        address: the peer's; where a proxy stands between, the true client's.
+        host: what it is counted for among the service's limits; None if for nobody in particular.
+        over_tcp: whether the kernel counts its bytes and knows when they last moved.
     """
 
     __slots__ = (
-        "_choked",
         "_closing",
-        "_connections",
-        "_moved",
+        "_meter",
+        "_output",
         "_over_tcp",
         "_paused",
         "_peer",
         "_peer_ended",
-        "_producer",
-        "_pulled",
         "_reason",
-        "_started",
-        "_transport",
-        "_unsent",
-        "_valve",
+        "connections",
         "dataReceived",
+        "held",
+        "host",
         "id",
         "protocol",
+        "rest",
+        "started",
         "tick",
+        "transport",
         "write",
     )
 
@@ -65,26 +74,31 @@ class Connection:
     write: Callable[[bytes], None]
     """For the plugin. The transport's own while the peer takes what it is sent."""
 
+    transport: Any
+    """The reactor's, or what encrypts on top of it."""
+
     def __init__(
         self,
         protocol: interfaces.IProtocol,
         connections: Connections,
         address: interfaces.IAddress | None = None,
         *,
+        host: str | None = None,
         over_tcp: bool = False,
     ) -> None:
         self.protocol = protocol
-        self._connections = connections
+        self.connections = connections
+        self.host = host
         self._peer = address
-        self._over_tcp = over_tcp  # then the kernel knows when data last moved
+        self._over_tcp = over_tcp
         self._reason = ""
-        self._producer: Any = None  # the plugin's, if it has registered one
-        self._choked = False  # the peer does not take what it is sent
+        self._output = Output(self)
+        self._meter: Meter | None = None  # where each byte is looked at
+        self.rest: Rest | None = None  # of a read that takes the plugin more than one turn
         self._paused = False  # the plugin does not want to read
         self._peer_ended = False  # its side, which is then not read any more
         self._closing = False
-        self._unsent = 0  # when it was last looked at, while closing
-        self._valve: _Valve | None = None
+        self.held = False  # it has moved more than it may
         self.tick = 0
         self.id = connections.next_id()
 
@@ -92,44 +106,51 @@ class Connection:
         """Whether something is left to do when the peer ends its side; else the transport closes at once."""
         if interface is not interfaces.IHalfCloseableProtocol:
             return None
-        wanted = interfaces.IHalfCloseableProtocol.providedBy(self.protocol)
-        left = wanted or self._producer is not None or unsent_bytes(self._transport)
+        left = (
+            unsent_bytes(self.transport)
+            or self._output.producer is not None
+            or interfaces.IHalfCloseableProtocol.providedBy(self.protocol)
+        )
         return self if left else None
 
     def __getattr__(self, name: str) -> Any:
         if name in Connection.__slots__:  # not set yet: asking the transport would ask for it again
             raise AttributeError(name)
-        return getattr(self._transport, name)
+        return getattr(self.transport, name)
+
+    # What the reactor calls.
 
     def makeConnection(self, transport: Any) -> None:
         """The reactor's side is open; open the plugin's."""
-        connections = self._connections
-        self._transport = transport
-        self._started = self._moved = connections.seconds()
-        self._add_valve()
+        connections, limits = self.connections, self.connections.limits
+        self.transport = transport
+        self.started = connections.seconds()
+        awaits_message = limits.first_message_timeout is not None
+        if awaits_message or not self._over_tcp or limits.bytes_per_second is not None:
+            self._meter = Meter(self, limits.bytes_per_second, awaits_message=awaits_message)
+        self._output.watch()
         connections.add(self)
-        if connections.idle_timeout is not None:
-            connections.deadlines.set(self, connections.idle_timeout)
+        self.check_deadlines()
         connections.events.opened(self._peer, self.id)
         try:
             self.protocol.makeConnection(self)
         except BaseException:  # a plugin may raise anything
-            self._fault("connectionMade")
+            self.fault("connectionMade")
 
     @property
     def direct_data_received(self) -> Callable[[bytes], None] | None:
         """For sockd's reactor: what may stand for `dataReceived` to the end, if anything may."""
-        return self._received if self.dataReceived == self._received else None
+        return self.deliver if self.dataReceived == self.deliver else None
 
-    def _received(self, data: bytes) -> None:
+    def deliver(self, data: bytes) -> None:
+        """Hand data to the plugin."""
         try:
-            self.protocol.dataReceived(data)
+            if len(data) > FEW:
+                deliver_much(self, data)
+            else:
+                self.protocol.dataReceived(data)
         except BaseException:  # a plugin may raise anything, and its neighbours live on
-            self._fault("dataReceived")
-
-    def _received_timed(self, data: bytes) -> None:
-        self._moved = self._connections.seconds()
-        self._received(data)
+            self.fault("dataReceived")
 
     def readConnectionLost(self) -> None:
         """The peer has ended its side. Unless the plugin wants to go on, send what is left and close."""
@@ -139,7 +160,7 @@ class Connection:
             try:
                 half_closeable.readConnectionLost()
             except BaseException:  # a plugin may raise anything
-                self._fault("readConnectionLost")
+                self.fault("readConnectionLost")
         else:
             self.end("peer closed")
 
@@ -149,23 +170,23 @@ class Connection:
             try:
                 half_closeable.writeConnectionLost()
             except BaseException:  # a plugin may raise anything
-                self._fault("writeConnectionLost")
+                self.fault("writeConnectionLost")
 
     def connectionLost(self, reason: Failure) -> None:
         """It is over; called once."""
-        connections = self._connections
-        self._closing = True
-        self.write = self.dataReceived = _discard
-        connections.deadlines.clear(self)
+        connections = self.connections
+        self._silence()
         try:
             self.protocol.connectionLost(reason)
         except BaseException:  # a plugin may raise anything
             connections.events.plugin_fault("connectionLost", Failure(), self._peer)
         finally:
-            duration = connections.seconds() - self._started
-            connections.events.closed(self._peer, self.id, self._reason or _lost(reason), duration)
+            duration = connections.seconds() - self.started
+            connections.events.closed(
+                self._peer, self.id, self._reason or _lost(reason), duration, *self.bytes_moved()
+            )
+            self._output.close()
             connections.remove(self)
-            self._valve = None
             del self.protocol  # the two refer to each other
 
     def logPrefix(self) -> str:
@@ -175,39 +196,42 @@ class Connection:
     # The ends that sockd itself brings about.
 
     def deadline_passed(self) -> None:
-        """Idle for too long, or closing without an end."""
+        """Something has taken too long, or may have."""
         if not self._closing:
-            self.check_idle()
-        elif self._is_taken():
-            self._connections.deadlines.set(self, self._connections.limits.close_timeout)
+            self.check_deadlines()
+        elif self._output.is_taken():
+            self.connections.deadlines.set(self, self.connections.limits.close_timeout)
         else:
             self.cut("close timeout")
 
-    def _is_taken(self) -> bool:
-        """Whether, since it was last asked, the peer of a closing connection took some of its output."""
-        before, self._unsent = self._unsent, unsent_bytes(self._transport)
-        refilled = self._producer is not None and self.quiet_for() < self._connections.limits.close_timeout
-        return self._unsent < before or refilled
-
-    def check_idle(self) -> None:
-        """Close it if it has been idle for too long, else wait until it might be."""
-        connections = self._connections
-        if self._closing or connections.idle_timeout is None:
+    def check_deadlines(self) -> None:
+        """End it if it has been open, silent or without a message for too long, else wait until it might."""
+        if self._closing:
             return
-        left = connections.idle_timeout - self.quiet_for()
-        if left <= 0:
-            self.end("idle")
-        else:
-            connections.deadlines.set(self, left)
+        awaits_message = self._meter is not None and self._meter.awaits_message
+        age = self.connections.seconds() - self.started
+        wait, reason = self.connections.soonest_end(age, self.quiet_for, awaits_message=awaits_message)
+        if wait <= 0:
+            self.end(reason)
+        elif reason:
+            self.connections.deadlines.set(self, wait)
 
     def quiet_for(self) -> float:
         """Seconds since a byte last moved in either direction."""
-        handle = tcp_socket(self._transport)
-        return seconds_quiet(handle) if handle else self._connections.seconds() - self._moved
+        if self._meter is not None:
+            return self.connections.seconds() - self._meter.moved
+        handle = tcp_socket(self.transport)
+        return seconds_quiet(handle) if handle else 0.0
 
-    def _fault(self, callback: str) -> None:
+    def bytes_moved(self) -> tuple[int, int]:
+        """How many were received and sent: as the kernel counts those of TCP, else as they passed here."""
+        if self._meter is not None and not self._over_tcp:
+            return self._meter.received, self._meter.sent
+        return bytes_moved(self.transport)
+
+    def fault(self, callback: str) -> None:
         """The plugin has raised: this connection ends, nothing else does."""
-        self._connections.events.plugin_fault(callback, Failure(), self._peer)
+        self.connections.events.plugin_fault(callback, Failure(), self._peer)
         self.cut("plugin fault")
 
     def end(self, reason: str) -> None:
@@ -218,10 +242,17 @@ class Connection:
     def cut(self, reason: str) -> None:
         """Abort it at once."""
         self._reason = reason
+        self._silence()
+        self.transport.abortConnection()
+
+    def _silence(self) -> None:
+        """From here on nothing passes."""
         self._closing = True
+        self.rest = None
         self.write = self.dataReceived = _discard
-        self._connections.deadlines.clear(self)
-        self._transport.abortConnection()
+        self.connections.deadlines.clear(self)
+        if self._meter is not None:
+            self.connections.deadlines.clear(self._meter)
 
     # The plugin's transport, where it is more than the reactor's.
 
@@ -230,22 +261,39 @@ class Connection:
         """Whether the plugin has asked for the end."""
         return self._closing
 
+    def getPeer(self) -> Any:
+        """The true client."""
+        return self._peer if self._peer is not None else self.transport.getPeer()
+
+    def first_message_received(self) -> None:
+        """For a protocol that reads on for long before it answers: the peer has made itself understood.
+
+        Where nobody says so, the first answer does. It ends the wait of `first_message_timeout`.
+        """
+        if self._meter is not None and self._meter.awaits_message:
+            self._meter.awaits_message = False
+            if self._over_tcp and not (self._meter.limits or self._closing or self._output.choked):
+                self._meter = None
+                self.pass_through()
+
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """Write all of it as one."""
         self.write(b"".join(data))
+
+    def write_on(self, data: bytes) -> None:
+        """To the transport, whatever stands in between."""
+        (self.transport if self._meter is None else self._meter).write(data)
 
     def loseConnection(self) -> None:
         """Close once everything is sent; abort when the peer takes nothing for `close_timeout`."""
         if self._closing:
             return
         self._closing = True
+        self.rest = None
         self._reason = self._reason or "closed"
-        self.write = self._write_bounded  # what the peer does not take now it may never take
-        self._unsent = unsent_bytes(self._transport)
-        self._connections.deadlines.set(self, self._connections.limits.close_timeout)
-        if self._producer is None:
-            self._remove_valve()
-        self._transport.loseConnection()
+        self._output.end()
+        self.connections.deadlines.set(self, self.connections.limits.close_timeout)
+        self.transport.loseConnection()
 
     def abortConnection(self) -> None:
         """Drop everything and reset."""
@@ -253,24 +301,23 @@ class Connection:
 
     def loseWriteConnection(self) -> None:
         """End our side once everything is sent; the peer may go on."""
-        if self._producer is None:
-            self._remove_valve()
-        self._transport.loseWriteConnection()
+        self._output.end()
+        self.transport.loseWriteConnection()
 
     def startTLS(self, *arguments: Any) -> None:
         """As the transport's; what is written from now on is encrypted."""
-        self._transport.startTLS(*arguments)
-        self._pass_through()
+        self.transport.startTLS(*arguments)
+        self.pass_through()
 
     def pauseProducing(self) -> None:
         """Stop reading from the peer."""
         self._paused = True
-        self._transport.pauseProducing()
+        self.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
         """Read again, unless the peer does not read either."""
         self._paused = False
-        self._read_on()
+        self.read_on()
 
     def stopProducing(self) -> None:
         """As `loseConnection`."""
@@ -278,123 +325,50 @@ class Connection:
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """Let `producer` be paused and resumed as the peer reads."""
-        if self._producer is not None:
-            raise RuntimeError(f"cannot register {producer!r}: {self._producer!r} was never unregistered")
-        if self._closing and self not in self._connections:
+        if self._closing and self not in self.connections:
             producer.stopProducing()
-            return
-        self._producer = producer
-        self._pulled = not streaming
-        if streaming:
-            if self._choked:
-                producer.pauseProducing()
         else:
-            # One that writes only when asked is asked by the transport itself.
-            self._remove_valve()
-            self._transport.registerProducer(producer, False)
+            self._output.register(producer, streaming=streaming)
 
     def unregisterProducer(self) -> None:
         """The producer has written its last."""
-        if self._producer is None:
+        self._output.unregister()
+
+    # Whether data passes.
+
+    def may_read(self) -> bool:
+        """Whether the plugin, the peer and the limits let it."""
+        return not (self._paused or self.held or self._output.choked or self._peer_ended or self._closing)
+
+    def read_on(self) -> None:
+        """Read from the peer, if nothing speaks against it: first what was read already."""
+        if not self.may_read():
             return
-        self._producer = None
-        if self._pulled:
-            self._transport.unregisterProducer()
-            if not self._closing:
-                self._add_valve()
-        elif self._closing:
-            self._remove_valve()
-
-    # What the peer does with its output.
-
-    def _add_valve(self) -> None:
-        """Hear from the transport when the peer leaves its output unread; until then nothing is counted."""
-        self._valve = _Valve(self)
-        self._transport.registerProducer(self._valve, True)
-        self._pass_through()
-
-    def _remove_valve(self) -> None:
-        """Count every write instead: a transport resumes a paused producer where it should end."""
-        if self._valve is not None:
-            self._valve = None
-            self._transport.unregisterProducer()
-            self.write = self._write_bounded
-            self._choked = False
-            self._read_on()
-
-    def _read_on(self) -> None:
-        """Read from the peer, if nothing speaks against it."""
-        if not (self._paused or self._choked or self._peer_ended or self._closing):
-            self._transport.resumeProducing()
-
-    def _pass_through(self) -> None:
-        """Nothing between transport and plugin but what it takes to know when data last moved."""
-        if self._over_tcp:
-            self.dataReceived = self._received
-            self.write = getattr(self._transport, "direct_write", self._transport.write)
+        if self.rest is None:
+            self.transport.resumeProducing()
         else:
-            self.dataReceived = self._received_timed
-            self.write = self._write_timed
+            self.rest.go_on()
 
-    def _write_timed(self, data: bytes) -> None:
-        self._moved = self._connections.seconds()
-        self._transport.write(data)
+    def hold(self) -> None:
+        """It has moved more than it may."""
+        self.held = True
+        self.transport.pauseProducing()
+        self._output.pause()
 
-    def _write_bounded(self, data: bytes) -> None:
-        self._moved = self._connections.seconds()
-        if unsent_bytes(self._transport) + len(data) > self._connections.limits.max_unread_output:
-            self.cut("unread output")
+    def let_go(self) -> None:
+        """It may move data again."""
+        self.held = False
+        self.read_on()
+        self._output.resume()
+
+    def pass_through(self) -> None:
+        """Nothing between transport and plugin, unless each byte is looked at."""
+        if self._meter is None:
+            self.dataReceived = self.deliver
+            self.write = getattr(self.transport, "direct_write", self.transport.write)
         else:
-            self._transport.write(data)
-
-    def _choke(self) -> None:
-        """The peer leaves output unread: read no more from it, and count what is still written."""
-        self._choked = True
-        self.write = self._write_bounded
-        self._transport.pauseProducing()
-        if self._producer is not None:
-            self._producer.pauseProducing()
-
-    def _unchoke(self) -> None:
-        """The peer has taken everything."""
-        self._choked = False
-        if self._closing:
-            return
-        self._pass_through()
-        self._read_on()
-        if self._producer is not None:
-            self._producer.resumeProducing()
-
-
-@implementer(interfaces.IPushProducer)
-class _Valve:
-    """What the transport pauses when the peer does not take its output.
-
-    The connection cannot be this itself: it has the same methods for the opposite direction.
-    """
-
-    __slots__ = ("_connection",)
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def pauseProducing(self) -> None:
-        self._connection._choke()
-
-    def resumeProducing(self) -> None:
-        try:
-            self._connection._unchoke()
-        except BaseException:  # a plugin may raise anything
-            self._connection._fault("resumeProducing")
-
-    def stopProducing(self) -> None:
-        producer = self._connection._producer
-        if producer is not None:
-            self._connection._producer = None
-            try:
-                producer.stopProducing()
-            except BaseException:  # a plugin may raise anything
-                self._connection._fault("stopProducing")
+            self.dataReceived = self._meter.receive
+            self.write = self._meter.write
 
 
 def _discard(_: bytes) -> None:

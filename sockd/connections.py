@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from math import inf
 from typing import TYPE_CHECKING
+
+from twisted.internet.interfaces import IReactorTime
 
 from sockd.config import Limits
 from sockd.deadlines import Deadlines
 from sockd.limits import Admission
+from sockd.output import Unread
+from sockd.pace import Pace
 from sockd.telemetry.events import ServiceEvents
+from sockd.waiting import WaitingRoom
 
 if TYPE_CHECKING:
     from sockd.connection import Connection
+    from sockd.entry import Entry
+    from sockd.refusal import Tarpit
 
 
 class Connections:
@@ -19,10 +27,11 @@ class Connections:
 
     Args:
         limits: the service's deadlines and buffers.
-        admission: who may still come in.
+        admission: who may come in.
         events: told about everything that happens.
         deadlines: where connections wait.
-        seconds: a monotonic clock.
+        clock: its seconds should be monotonic.
+        unread: the output that peers leave unread, of all services.
         emptied: called when the last connection is gone, once the end is near.
     """
 
@@ -32,11 +41,18 @@ class Connections:
         "_ids",
         "_open",
         "admission",
+        "clock",
         "deadlines",
+        "entries",
         "events",
+        "handshakes",
         "idle_timeout",
         "limits",
+        "pace",
+        "room",
         "seconds",
+        "tarpits",
+        "unread",
     )
 
     def __init__(
@@ -45,22 +61,33 @@ class Connections:
         admission: Admission,
         events: ServiceEvents,
         deadlines: Deadlines,
-        seconds: Callable[[], float],
+        clock: IReactorTime,
+        unread: Unread,
         emptied: Callable[[], None],
     ) -> None:
         self.limits = limits
         self.idle_timeout = limits.idle_timeout
         self.admission = admission
+        self.room: WaitingRoom | None = None  # where those wait who find it full, if they are to wait
+        self.entries: set[Entry] = set()  # on their way in
+        self.handshakes = 0  # of these, unfinished
+        self.tarpits: set[Tarpit] = set()
         self.events = events
         self.deadlines = deadlines
-        self.seconds = seconds
+        self.clock = clock
+        self.seconds = clock.seconds
+        self.unread = unread
+        self.pace = Pace()
         self._emptied = emptied
         self._open: set[Connection] = set()
         self._ids = 0
         self._draining = False
 
     def __len__(self) -> int:
-        return len(self._open)
+        return len(self._open) + len(self.entries)
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(self._open)
 
     def __contains__(self, connection: Connection) -> bool:
         return connection in self._open
@@ -75,22 +102,62 @@ class Connections:
         self._open.add(connection)
 
     def remove(self, connection: Connection) -> None:
-        """It is gone; give back what it held."""
+        """It is gone."""
         self._open.discard(connection)
-        self.admission.release()
-        if self._draining and not self._open:
+        self.leave(connection.host)
+
+    def leave(self, host: str | None) -> None:
+        """Give back the place that was held for `host`."""
+        self.admission.release(host)
+        if self.room is not None:
+            self.room.look()
+        if self._draining and not len(self):
             self._emptied()
+
+    def soonest_end(
+        self, age: float, quiet_for: Callable[[], float], *, awaits_message: bool
+    ) -> tuple[float, str]:
+        """When the first deadline of a connection is, and which; `(inf, "")` if it has none.
+
+        Args:
+            age: seconds since it was opened.
+            quiet_for: tells the seconds since data last moved; may cost a system call.
+            awaits_message: whether its first message is not complete yet.
+        """
+        limits, ends = self.limits, [(inf, "")]
+        if limits.lifetime is not None:
+            ends.append((limits.lifetime - age, "lifetime"))
+        if awaits_message and limits.first_message_timeout is not None:
+            ends.append((limits.first_message_timeout - age, "first message"))
+        if self.idle_timeout is not None:
+            quiet = quiet_for() if age >= self.idle_timeout else 0.0
+            ends.append((self.idle_timeout - quiet, "idle"))
+        return min(ends)
+
+    def change(self, limits: Limits) -> None:
+        """Other limits hold from now on, for those that are open too."""
+        self.limits = limits
+        if not self._draining:
+            self.idle_timeout = limits.idle_timeout
+        for connection in list(self._open):
+            connection.check_deadlines()
 
     def drain(self, idle_timeout: float) -> None:
         """The end is near: those that have been idle for so many seconds are closed from now on."""
         self._draining = True
+        if self.room is not None:
+            self.room.cut()
+        for tarpit in list(self.tarpits):
+            tarpit.cut()
         self.idle_timeout = min(idle_timeout, self.idle_timeout or idle_timeout)
         for connection in list(self._open):
-            connection.check_idle()
+            connection.check_deadlines()
 
     def cut(self, reason: str) -> int:
         """Abort what is open; returns how many."""
-        connections = list(self._open)
+        connections, entries = list(self._open), list(self.entries)
         for connection in connections:
             connection.cut(reason)
-        return len(connections)
+        for entry in entries:
+            entry.cut()
+        return len(connections) + len(entries)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -18,6 +19,8 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from sockd.limits import Admission
+from sockd.loops import Loops
 from sockd.plugin import Replies
 from sockd.sockets import BoundSocket
 from sockd.telemetry.events import ServiceEvents
@@ -36,6 +39,12 @@ FIRST_UNPRIVILEGED_PORT = 1024
 MAX_OWED = 65_536
 """Peers whose unused allowance is kept for a later reply. When it is full new ones get none, so that
 forged sources cannot push out those that are there."""
+
+SO_MEMINFO = 55
+"""Linux' number (asm-generic/socket.h), which Python has no name for."""
+
+_MEMINFO = struct.Struct("=9I")
+"""linux/sock_diag.h: SK_MEMINFO_DROPS is the ninth."""
 
 Address = Any
 """`(host, port)` over UDP; a path (str), an abstract name (bytes) or None over UNIX sockets."""
@@ -102,6 +111,7 @@ class DatagramPort:
         bound: the open socket, read from its own descriptor.
         protocol: the plugin's.
         replies: what may be sent back.
+        admission: who may send how much.
         own_ports: ports that this daemon receives datagrams on; shared by all, filled as they open.
         events: told about everything that happens.
         reactor: watches the socket.
@@ -112,6 +122,7 @@ class DatagramPort:
         bound: BoundSocket,
         protocol: DatagramProtocol,
         replies: Replies,
+        admission: Admission,
         own_ports: set[int],
         events: ServiceEvents,
         reactor: Any,
@@ -119,6 +130,9 @@ class DatagramPort:
         self.socket = bound.socket
         self._send = bound.socket.sendto
         self._protocol = protocol
+        self._admit = admission.admit_datagram
+        self._loops = Loops(reactor.seconds)
+        self._datagram = b""  # that is being delivered
         self._factor, self._floor, self._unasked = replies.factor, replies.floor, replies.unasked
         self._events = events
         self._reactor = reactor
@@ -163,7 +177,12 @@ class DatagramPort:
         if self._unix:
             self._read_unix()
             return
-        receive, deliver, own_ports = self.socket.recvfrom, self._deliver, self._own_ports
+        receive, admit, deliver, own_ports = (
+            self.socket.recvfrom,
+            self._admit,
+            self._deliver,
+            self._own_ports,
+        )
         for _ in range(BATCH):
             try:
                 # Into a new object of the longest size, which is then cut: cheaper than a copy from a buffer.
@@ -178,6 +197,8 @@ class DatagramPort:
                 self._events.dropped(address, "privileged port")
             elif port in own_ports:
                 self._events.dropped(address, "own port")
+            elif reason := admit(address[0]):
+                self._events.dropped(address, reason)
             else:
                 # Without IPv6 flow and scope, which the host carries if it needs one.
                 deliver(datagram, address if len(address) == 2 else address[:2])
@@ -193,6 +214,8 @@ class DatagramPort:
                 continue
             if size > BUFFER_SIZE:
                 self._events.dropped(address, "too large")
+            elif reason := self._admit(None):
+                self._events.dropped(address, reason)
             else:
                 self._deliver(bytes(self._buffer[:size]), address)
 
@@ -205,7 +228,7 @@ class DatagramPort:
         if self._unasked:
             self._allowances.grant(address, allowance, self._most_owed)
         else:
-            self._peer, self._allowance = address, allowance
+            self._peer, self._allowance, self._datagram = address, allowance, datagram
         try:
             self._protocol.datagramReceived(datagram, address)
         except BaseException:  # the port lives, whatever a plugin raises
@@ -231,6 +254,9 @@ class DatagramPort:
             if size > self._allowance:
                 self._events.dropped(addr, "reply too large")
                 return
+            if datagram == self._datagram and self._loops.is_one(addr, datagram):
+                self._events.dropped(addr, "loop")
+                return
             self._allowance -= size
         elif not self._allowances.spend(addr, size):
             self._events.dropped(addr, "reply not owed")
@@ -247,6 +273,12 @@ class DatagramPort:
     def writeSequence(self, seq: Iterable[bytes], addr: Address) -> None:
         """Send one reply made of pieces."""
         self.write(b"".join(seq), addr)
+
+    def kernel_drops(self) -> int:
+        """Datagrams that the kernel dropped since the socket was opened, for want of room."""
+        info = self.socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size)
+        drops: int = _MEMINFO.unpack(info)[8]
+        return drops
 
     def getHost(self) -> Any:
         """The port's own address."""

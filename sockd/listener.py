@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory
-from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.interfaces import IAddress, IListeningPort, IProtocol, IProtocolFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from sockd.config import Listener as ListenerConfig
+from sockd.config import ProxyProtocol
 from sockd.connection import Connection
 from sockd.connections import Connections
 from sockd.datagram import DatagramPort
 from sockd.endpoint import InetEndpoint
-from sockd.plugin import Replies
-from sockd.sockets import BoundSocket, adopt_stream_port
-from sockd.telemetry.events import ServiceEvents
+from sockd.entry import Entry
+from sockd.limits import AccessList
+from sockd.ports import adopt_stream_port
+from sockd.refusal import MOST_TARPITS, Goodbye, Tarpit
+from sockd.sockets import BoundSocket
+from sockd.tls.credentials import Credentials
+from sockd.waiting import TOTALS, Waiting
 
 
 @dataclass(slots=True)
@@ -25,17 +32,40 @@ class StreamListener:
     """Accepts connections on one socket."""
 
     bound: BoundSocket
+    config: ListenerConfig
     protocol: str
     factory: IProtocolFactory
     connections: Connections
-    stock: bool
-    port: IListeningPort | None = None
+    credentials: Credentials | None
+    accepted: Callable[[], None]
+    port: Any = None
+    _holds: set[str] = field(default_factory=set)
 
     def open(self, reactor: Any) -> None:
         """Begin to accept."""
-        over_tcp = isinstance(self.bound.endpoint, InetEndpoint)
-        factory = ConnectionFactory(self.factory, self.connections, over_tcp=over_tcp)
-        self.port = adopt_stream_port(reactor, self.bound, factory, stock=self.stock)
+        door = ConnectionFactory(
+            self.factory,
+            self.connections,
+            self.accepted,
+            credentials=self.credentials,
+            proxied=self.config.proxy_protocol,
+            over_tcp=isinstance(self.bound.endpoint, InetEndpoint),
+        )
+        options = self.config.socket
+        # uvloop turns TCP_NODELAY on for every stream; what is written in the configuration counts.
+        stock = options.stock or not options.no_delay
+        self.port = adopt_stream_port(reactor, self.bound, door, stock=stock)
+
+    def hold(self, why: str, held: bool) -> None:
+        """Accept no more, or again, as far as this reason goes; who comes meanwhile waits in the kernel."""
+        was_held = bool(self._holds)
+        (self._holds.add if held else self._holds.discard)(why)
+        if self.port is None or was_held == bool(self._holds):
+            return
+        if held:
+            self.port.stopReading()
+        else:
+            self.port.startReading()
 
     async def close(self) -> None:
         """Accept no more; connections stay."""
@@ -47,19 +77,18 @@ class DatagramListener:
     """Receives datagrams on one socket."""
 
     bound: BoundSocket
+    config: ListenerConfig
     protocol: str
-    datagram_protocol: DatagramProtocol
-    replies: Replies
-    own_ports: set[int]
-    events: ServiceEvents
+    build: Callable[[BoundSocket], DatagramPort]
     port: DatagramPort | None = None
 
-    def open(self, reactor: Any) -> None:
+    def open(self, reactor: Any) -> None:  # noqa: ARG002  # as StreamListener has it
         """Begin to receive."""
-        self.port = DatagramPort(
-            self.bound, self.datagram_protocol, self.replies, self.own_ports, self.events, reactor
-        )
+        self.port = self.build(self.bound)
         self.port.startListening()
+
+    def hold(self, why: str, held: bool) -> None:
+        """Nothing to do: datagrams take no place."""
 
     async def close(self) -> None:
         """Receive no more."""
@@ -76,11 +105,22 @@ class ConnectionFactory:
     noisy = False
 
     def __init__(
-        self, plugin_factory: IProtocolFactory, connections: Connections, *, over_tcp: bool = False
+        self,
+        plugin_factory: IProtocolFactory,
+        connections: Connections,
+        accepted: Callable[[], None] = lambda: None,
+        *,
+        credentials: Credentials | None = None,
+        proxied: ProxyProtocol | None = None,
+        over_tcp: bool = False,
     ) -> None:
+        self.connections = connections
+        self.credentials = credentials
         self._plugin_factory = plugin_factory
+        self._accepted = accepted
         self._over_tcp = over_tcp
-        self._connections = connections
+        self._header = proxied.mode if proxied is not None else ""
+        self._trusted = AccessList(proxied.trust, ()) if proxied is not None and over_tcp else None
 
     def doStart(self) -> None:
         """The listener opens."""
@@ -90,12 +130,36 @@ class ConnectionFactory:
         """The listener is closed."""
         self._plugin_factory.doStop()
 
-    def buildProtocol(self, address: IAddress) -> Connection | None:
-        """A connection for the peer, or None, upon which the reactor closes its socket."""
-        connections = self._connections
-        if reason := connections.admission.admit():
-            connections.events.refused(address, reason)
-            return None
+    def buildProtocol(self, address: IAddress) -> IProtocol | None:
+        """A connection for the peer, or its way there; None, upon which the reactor closes its socket."""
+        self._accepted()
+        host = getattr(address, "host", None)
+        header = self._header
+        if header:
+            if self._trusted is None or self._trusted.permits(host or ""):
+                host = None  # it is the proxy's; whom it speaks for is not known yet
+            elif header == "require":
+                self.connections.events.refused(address, "proxy not trusted")
+                return None
+            else:
+                header = ""
+        return self._admit(address, host, header)
+
+    def _admit(self, address: IAddress, host: str | None, header: str) -> IProtocol | None:
+        connections = self.connections
+        if reason := connections.admission.admit(host):
+            if reason in TOTALS and connections.room is not None:
+                return Waiting(connections.room, partial(self._admit, address, host, header))
+            return self.turn_away(address, reason)
+        if connections.room is not None:
+            connections.room.look()
+        if header or self.credentials is not None:
+            return Entry(self, address, host, header)
+        return self.build(address, host)
+
+    def build(self, address: IAddress, host: str | None) -> Connection | None:
+        """The connection of a peer that holds a place for `host`; None, and no place, if there is none."""
+        connections = self.connections
         try:
             protocol = self._plugin_factory.buildProtocol(address)
         except BaseException:  # the accept loop must go on, whatever a plugin raises
@@ -105,9 +169,25 @@ class ConnectionFactory:
             if protocol is None:
                 connections.events.refused(address, "plugin")
         if protocol is None:
-            connections.admission.release()
+            connections.leave(host)
             return None
-        return Connection(protocol, connections, address, over_tcp=self._over_tcp)
+        return Connection(protocol, connections, address, host=host, over_tcp=self._over_tcp)
+
+    def turn_away(self, address: IAddress, reason: str) -> IProtocol | None:
+        """What becomes of a peer that is over a limit; None: it is closed."""
+        connections = self.connections
+        connections.events.refused(address, reason)
+        limits = connections.limits
+        match limits.over_limit:
+            case _ if reason == "denied":
+                return None
+            case "reset":
+                return Goodbye(None)
+            case "banner" if self.credentials is None:
+                return Goodbye(limits.over_limit_banner.encode() + b"\r\n")
+            case "tarpit" if len(connections.tarpits) < MOST_TARPITS:
+                return Tarpit(connections)
+        return None
 
 
 async def _close(port: IListeningPort | None, bound: BoundSocket) -> None:

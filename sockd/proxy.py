@@ -122,7 +122,7 @@ def parse(data: bytes) -> Header | None:
 def render(source: Address | None, destination: Address | None, version: Literal[1, 2]) -> bytes:
     """The header of a connection from `source` to `destination`, which are of one family.
 
-    Without either it is that of the proxy's own connection; version 1 has none but that for UNIX addresses.
+    Without one of them it says nothing of the client; nor does version 1 of UNIX addresses, which it lacks.
     """
     if source is None or destination is None:
         return b"PROXY UNKNOWN\r\n" if version == 1 else _PREAMBLE.pack(_SIGNATURE, _LOCAL, 0, 0)
@@ -188,9 +188,7 @@ def _parse_binary(data: bytes) -> Header | None:
         raise HeaderFault("proxy header malformed")
     if known < length:
         return None
-    if (
-        layout is None
-    ):  # the specification tells only to skip what there is: where extensions begin is unknown
+    if layout is None:  # where extensions would begin is not known: all of it is skipped
         return Header(None, None, length, 2)
     _check_extensions(data[:length], _PREAMBLE.size + layout.size)
     if kind & 0x0F != _STREAM:

@@ -9,8 +9,10 @@ from twisted.internet.task import deferLater
 
 from sockd.config import Config
 from sockd.deadlines import Deadlines
+from sockd.descriptors import Descriptors
 from sockd.errors import BindError, PluginError
-from sockd.service import Service
+from sockd.output import Unread
+from sockd.service import Service, Shared
 from sockd.telemetry.events import ServerEvents
 
 DRAIN_IDLE = 5.0
@@ -32,17 +34,17 @@ class Server:
     def __init__(self, config: Config, reactor: Any, fallback: str = "") -> None:
         self._reactor = reactor
         self._fallback = fallback
-        self._events = ServerEvents()
+        self._events = ServerEvents(reactor.seconds)
         self._patience = config.daemon.drain_timeout
         self._drained: Deferred[None] | None = None  # while the last connections are waited for
-        deadlines = Deadlines(reactor)
-        own_ports: set[int] = set()
+        descriptors = Descriptors(reactor, self._hold, self._events.descriptors_short)
+        unread = Unread(config.daemon.max_unread_output)
+        shared = Shared(Deadlines(reactor), unread, descriptors.accepted)
         self.services = [
             Service(
                 service,
                 config.daemon.state_dir,
-                deadlines,
-                own_ports,
+                shared,
                 reactor,
                 self._emptied,
                 each_connection=config.log.level == "debug",
@@ -93,6 +95,10 @@ class Server:
             self._events.reactor_fallback(self._fallback)
         listeners = sum(len(service.listeners) for service in self.services)
         self._events.ready(len(self.services), listeners, type(self._reactor).__name__)
+
+    def _hold(self, held: bool) -> None:
+        for service in self.services:
+            service.hold("descriptors", held)
 
     async def stop(self) -> None:
         """End in order: accept nothing more, tell the plugins, wait for the connections, cut the rest."""

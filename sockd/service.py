@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from inspect import isawaitable
 from pathlib import Path
 from typing import Any, cast
@@ -12,16 +13,38 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import DatagramProtocol
 from twisted.python.failure import Failure
 
+from sockd.config import Limits, ServiceConfig, Tls
 from sockd.config import Listener as ListenerConfig
-from sockd.config import ServiceConfig
 from sockd.connections import Connections
+from sockd.datagram import DatagramPort
 from sockd.deadlines import Deadlines
 from sockd.errors import BindError, PluginError, raised_at
-from sockd.limits import Admission
+from sockd.limits import AccessList, Admission, Terms
 from sockd.listener import DatagramListener, Listener, StreamListener
+from sockd.output import Unread
 from sockd.plugin import Context, IDatagramPlugin, IStreamPlugin, Plugin, Replies
 from sockd.sockets import open_socket
 from sockd.telemetry.events import ServiceEvents
+from sockd.tls.credentials import Credentials, Settings
+from sockd.tls.pem import CredentialsFault
+from sockd.waiting import WaitingRoom
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the services of one process have in common.
+
+    Attributes:
+        deadlines: where their connections wait.
+        unread: the output that peers leave unread.
+        accepted: called for each new connection.
+        own_ports: ports on which the daemon receives datagrams.
+    """
+
+    deadlines: Deadlines
+    unread: Unread
+    accepted: Callable[[], None]
+    own_ports: set[int] = field(default_factory=set)
 
 
 class Service:
@@ -32,8 +55,7 @@ class Service:
     Args:
         config: its table.
         state_dir: the daemon's; the service has a folder of its own in it.
-        deadlines: where its connections wait.
-        own_ports: ports on which the daemon receives datagrams.
+        shared: what it has in common with the other services.
         reactor: accepts, reads and keeps the time.
         emptied: called when its last connection is gone.
         each_connection: whether every connection is written to the log.
@@ -43,8 +65,7 @@ class Service:
         self,
         config: ServiceConfig,
         state_dir: Path,
-        deadlines: Deadlines,
-        own_ports: set[int],
+        shared: Shared,
         reactor: Any,
         emptied: Callable[[], None],
         *,
@@ -57,15 +78,35 @@ class Service:
         self.listeners: list[Listener] = []
         self._context = Context(config.name, reactor, self.events.log, state_dir / config.name)
         self._reactor = reactor
-        self._own_ports = own_ports
+        self._shared = shared
+        self._admission = Admission(_terms(config.limits), reactor.seconds)
         self.connections = Connections(
             config.limits,
-            Admission(config.limits.max_connections),
+            self._admission,
             self.events,
-            deadlines,
-            reactor.seconds,
+            shared.deadlines,
+            reactor,
+            shared.unread,
             emptied,
         )
+        self._set_room(config.limits)
+
+    def _set_room(self, limits: Limits) -> None:
+        """Let connections wait for a place, if they are to."""
+        room = self.connections.room
+        if limits.over_limit == "queue" and room is None:
+            self.connections.room = WaitingRoom(
+                self._admission, self._reactor, lambda held: self.hold("full", held)
+            )
+        elif limits.over_limit != "queue" and room is not None:
+            room.cut()
+            self.connections.room = None
+            self.hold("full", False)
+
+    def hold(self, why: str, held: bool) -> None:
+        """Accept no more, or again, as far as this reason goes."""
+        for listener in self.listeners:
+            listener.hold(why, held)
 
     def bind(self) -> None:
         """Open every socket and build what serves it; no peer is answered yet.
@@ -85,10 +126,23 @@ class Service:
         )
         if not IProtocolFactory.providedBy(factory):
             raise self._contract("stream_factory", "a Twisted factory (IProtocolFactory)", factory)
-        options = listener.socket
-        # uvloop turns TCP_NODELAY on for every stream; what is written in the configuration counts.
-        stock = options.stock or not options.no_delay
-        return StreamListener(self._opened(listener), protocol, factory, self.connections, stock)
+        return StreamListener(
+            self._opened(listener),
+            listener,
+            protocol,
+            factory,
+            self.connections,
+            self._credentials(listener),
+            self._shared.accepted,
+        )
+
+    def _credentials(self, listener: ListenerConfig) -> Credentials | None:
+        if listener.tls is None:
+            return None
+        try:
+            return Credentials(_settings(listener.tls))
+        except CredentialsFault as fault:
+            raise BindError(str(listener.endpoint), "; ".join(str(problem) for problem in fault.problems), self.name) from fault
 
     def _datagrams(self, listener: ListenerConfig) -> DatagramListener:
         protocol = self._protocol(listener)
@@ -99,14 +153,16 @@ class Service:
         replies = self._built("replies", lambda: IDatagramPlugin(self.plugin).replies)
         if not isinstance(replies, Replies):
             raise self._contract("replies", "sockd.plugin.Replies", replies)
-        return DatagramListener(
-            self._opened(listener),
-            protocol,
-            datagram_protocol,
-            self._limited(replies),
-            self._own_ports,
-            self.events,
+        guard = partial(
+            DatagramPort,
+            protocol=datagram_protocol,
+            replies=self._limited(replies),
+            admission=self._admission,
+            own_ports=self._shared.own_ports,
+            events=self.events,
+            reactor=self._reactor,
         )
+        return DatagramListener(self._opened(listener), listener, protocol, guard)
 
     def _protocol(self, listener: ListenerConfig) -> str:
         return listener.protocol or self.plugin.protocols[0]
@@ -191,6 +247,36 @@ class Service:
             await _finished(self.plugin.stop())
         except Exception:  # the end comes, whatever a plugin raises
             self.events.plugin_fault("stop", Failure())
+
+
+def _settings(tls: Tls) -> Settings:
+    return Settings(
+        certificate=tls.certificate,
+        key=tls.key,
+        more=tuple((other.certificate, other.key) for other in tls.more),
+        client_ca=tls.client_ca,
+        client_certificate=tls.client_certificate or "required",
+        alpn=tls.alpn,
+        min_version=tls.min_version,
+        ciphers=tls.ciphers,
+    )
+
+
+def _terms(limits: Limits) -> Terms:
+    """What of the limits is a question of who comes in."""
+    access = AccessList(limits.allow, limits.deny) if limits.allow or limits.deny else None
+    return Terms(
+        limits.max_connections,
+        access,
+        limits.max_per_source,
+        limits.connection_rate,
+        limits.connection_rate_per_source,
+        limits.datagram_rate,
+        limits.datagram_rate_per_source,
+        limits.source_prefix_ipv4,
+        limits.source_prefix_ipv6,
+        limits.penalty,
+    )
 
 
 async def _finished(result: Awaitable[None] | None) -> None:

@@ -1,9 +1,4 @@
-"""Opens the sockets of endpoints, and gives them to a reactor. Knows no plugin.
-
-sockd opens every socket itself and lets the reactor adopt it: Twisted's own ports shut a listening
-socket down for every process that shares it, give UNIX sockets to the whole world, and unlink paths
-that are no longer theirs.
-"""
+"""Opens the sockets of endpoints. Knows no plugin and no reactor."""
 
 from __future__ import annotations
 
@@ -15,11 +10,6 @@ import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
-
-from twisted.internet import interfaces, tcp, unix
-from twisted.internet.protocol import Factory
-from typing_extensions import override
 
 from sockd.config import SocketOptions
 from sockd.endpoint import Endpoint, InetEndpoint, UnixEndpoint
@@ -204,46 +194,3 @@ def _inode(path: Path) -> tuple[int, int] | None:
 
 def _first_free_port() -> int:
     return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
-
-
-class _UnixPort(unix.Port):
-    """Twisted's UNIX port on a socket that is already open, without its chmod to 0666 and its unlink."""
-
-    @override
-    def startListening(self) -> None:
-        self.socket = cast("socket.socket", self._preexistingSocket)
-        self._preexistingSocket = None
-        self._shouldShutdown = False
-        cast("Factory", self.factory).doStart()
-        self.connected = True
-        self.fileno = self.socket.fileno  # type: ignore[method-assign]  # as Twisted's ports do
-        self.numberAccepts = 100  # as in Twisted's ports: how many to accept in the first turn
-        self.startReading()
-
-    @override
-    def connectionLost(self, reason: object) -> None:
-        tcp.Port.connectionLost(self, reason)
-
-
-def adopt_stream_port(
-    reactor: Any, bound: BoundSocket, factory: interfaces.IProtocolFactory, *, stock: bool
-) -> interfaces.IListeningPort:
-    """Let the reactor accept connections from a copy of the socket's descriptor.
-
-    Args:
-        reactor: the one that runs.
-        bound: a listening socket.
-        factory: builds the protocol of each connection.
-        stock: whether to serve on Twisted's own transports although the reactor has others.
-    """
-    descriptor, family = bound.socket.fileno(), bound.socket.family
-    port: interfaces.IListeningPort
-    if family == socket.AF_UNIX and (stock or not getattr(reactor, "leaves_adopted_paths", False)):
-        port = _UnixPort._fromListeningDescriptor(reactor, descriptor, factory)
-        port.startListening()
-    elif stock:
-        port = tcp.Port._fromListeningDescriptor(reactor, descriptor, family, factory)
-        port.startListening()
-    else:
-        port = reactor.adoptStreamPort(descriptor, family, factory)
-    return port

@@ -6,12 +6,24 @@ import socket
 import struct
 from typing import Any
 
-_LAST_DATA, _LAST_DATA_OFFSET, _TCP_INFO_SIZE = struct.Struct("=I4xI"), 44, 56
+_LAST_DATA, _LAST_DATA_OFFSET = struct.Struct("=I4xI"), 44
 """In Linux' struct tcp_info: milliseconds since data was last sent, and since it was last received."""
+
+_RECEIVED, _RECEIVED_OFFSET = struct.Struct("=Q"), 128
+_SENT, _SENT_OFFSET = struct.Struct("=QQ"), 200
+"""Bytes received; sent, and of these sent again. Linux 4.2 and 4.19 and later."""
+
+_PEER_ENDED = frozenset({8, 9})
+"""CLOSE_WAIT and LAST_ACK: the peer's FIN was counted as a byte received."""
+
+
+TCP_INFO_SIZE = 216
+"""Bytes of struct tcp_info that hold all of these."""
 
 
 def unsent_bytes(transport: Any) -> int:
     """How much of what was written it still holds. Twisted's own have no public names for it."""
+    transport = getattr(transport, "raw", transport)  # below TLS, which holds nothing
     size = getattr(transport, "getWriteBufferSize", None)
     if size is not None:
         return int(size())
@@ -28,6 +40,20 @@ def tcp_socket(transport: Any) -> socket.socket | None:
 
 def seconds_quiet(handle: socket.socket) -> float:
     """How long no byte has moved over a TCP socket in either direction, by the kernel's own clock."""
-    info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
+    info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA_OFFSET + _LAST_DATA.size)
     sent, received = _LAST_DATA.unpack_from(info, _LAST_DATA_OFFSET)
     return float(min(sent, received)) / 1000
+
+
+def bytes_moved(transport: Any) -> tuple[int, int]:
+    """How many bytes were received and sent over TCP, as the kernel counts them; zeros where it cannot tell.
+
+    Under TLS these are the encrypted ones. What was sent may not have arrived.
+    """
+    ask = getattr(getattr(transport, "raw", transport), "tcp_info", None)
+    info = ask() if ask is not None else b""
+    if len(info) < _SENT_OFFSET + _SENT.size:
+        return 0, 0
+    (received,) = _RECEIVED.unpack_from(info, _RECEIVED_OFFSET)
+    sent, again = _SENT.unpack_from(info, _SENT_OFFSET)
+    return received - (info[0] in _PEER_ENDED), sent - again

@@ -22,6 +22,7 @@ from sockd.connections import Connections
 from sockd.deadlines import Deadlines
 from sockd.limits import Admission
 from sockd.listener import ConnectionFactory
+from sockd.output import Unread
 from sockd.telemetry.events import ServiceEvents
 
 PEER = IPv4Address("TCP", "127.0.0.1", 40112)
@@ -133,7 +134,8 @@ class World:
             Admission(self.limits.max_connections),
             self.events,
             Deadlines(self.clock),
-            self.clock.seconds,
+            self.clock,
+            Unread(2**20),
             self._count,
         )
 
@@ -569,8 +571,12 @@ def test_draining_closes_the_idle_and_leaves_the_busy(world: World) -> None:
     assert busy.disconnecting
 
 
-def test_the_end_of_the_last_connection_is_told(world: World) -> None:
+def test_the_end_of_the_last_connection_is_told_once_the_end_is_near(world: World) -> None:
+    before = world.connect(Recorder())[1]
+    before.lose(ConnectionDone())
+    assert world.emptied == 0
     first, second = world.connect(Recorder())[1], world.connect(Recorder())[1]
+    world.connections.drain(60)
     first.lose(ConnectionDone())
     assert world.emptied == 0
     second.lose(ConnectionDone())

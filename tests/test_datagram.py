@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 from sockd.config import SocketOptions
 from sockd.datagram import BATCH, Allowances, DatagramPort
 from sockd.endpoint import parse
+from sockd.limits import Admission, Terms
 from sockd.plugin import Replies
 from sockd.sockets import BoundSocket, open_socket
 from sockd.telemetry.events import ServiceEvents
@@ -53,6 +54,7 @@ class Bench:
         self.reactor = Reactor()
         self.events = ServiceEvents("test", self.reactor.seconds)
         self.own_ports: set[int] = set()
+        self.terms = Terms(1)
         self.client = socket.socket(bound.socket.family, socket.SOCK_DGRAM)
         if bound.socket.family == socket.AF_UNIX:
             self.client.bind("")
@@ -63,7 +65,13 @@ class Bench:
 
     def serve(self, protocol: DatagramProtocol, replies: Replies | None = None) -> DatagramPort:
         port = DatagramPort(
-            self.bound, protocol, replies or Replies(), self.own_ports, self.events, self.reactor
+            self.bound,
+            protocol,
+            replies or Replies(),
+            Admission(self.terms, self.reactor.seconds),
+            self.own_ports,
+            self.events,
+            self.reactor,
         )
         port.startListening()
         return port

@@ -143,8 +143,9 @@ def test_the_operator_can_tighten_what_a_datagram_may_bring_about(tmp_path: Path
     )
     server = Server(load(tmp_path / "sockd.toml", discovery.find), reactor)
     server.bind()
-    replies: Any = server.services[0].listeners[0]
-    assert (replies.replies.factor, replies.replies.floor) == (0.5, 20)
+    listener: Any = server.services[0].listeners[0]
+    replies = listener.build.keywords["replies"]
+    assert (replies.factor, replies.floor) == (0.5, 20)
     server.release()
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import stat
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +14,7 @@ import click
 from sockd.cli.options import config_file
 
 if TYPE_CHECKING:
-    from sockd.config import Config, Listener
+    from sockd.config import Config, KeyPath, Listener
 
 
 @click.command()
@@ -24,12 +27,13 @@ def check(path: Path, bind: bool, as_json: bool) -> None:
     Exit code 0: nothing. 1: it has faults. 2: the command itself was wrong.
     """
     from sockd import discovery
-    from sockd.config import as_dict, load, report
+    from sockd.config import as_dict, descriptors_available, load, report
     from sockd.errors import ConfigError
 
     faults = []
     try:
-        config = load(path, discovery.find, examine=_opens if bind else _may_open)
+        examine = partial(_examine, why_not=_opens if bind else _may_open)
+        config = load(path, discovery.find, examine=examine, descriptors=descriptors_available())
     except ConfigError as error:
         faults = list(error.faults)
     if as_json:
@@ -39,6 +43,26 @@ def check(path: Path, bind: bool, as_json: bool) -> None:
     else:
         click.echo(f"{path}: {_summary(config)}")
     raise SystemExit(1 if faults else 0)
+
+
+def _examine(listener: Listener, why_not: Callable[[Listener], str | None]) -> Iterator[tuple[KeyPath, str]]:
+    """What is wrong with a listener that only the machine knows of."""
+    if reason := why_not(listener):
+        yield (), f"cannot listen on {listener.endpoint}: {reason}"
+    for key, file in listener.tls.files() if listener.tls else ():
+        if reason := _unreadable(file):
+            yield ("tls", *key), f"cannot read {file}: {reason}"
+
+
+def _unreadable(path: Path) -> str | None:
+    """Why a file cannot be read."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its other end
+            return "it is no file"
+        path.open("rb").close()
+    except OSError as error:
+        return str(error.strerror).lower()
+    return None
 
 
 def _may_open(listener: Listener) -> str | None:

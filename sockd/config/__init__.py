@@ -4,32 +4,45 @@
 with every fault at its line and column, and `render` shows a fault as a person reads it.
 """
 
+from sockd.config.budget import descriptors_available, descriptors_needed
+from sockd.config.conflicts import Examine
 from sockd.config.document import Document, Secret, Text
 from sockd.config.faults import as_dict, render, report
+from sockd.config.limits import Limits
+from sockd.config.listen import Listener, ProxyProtocol, SocketOptions, Tls
 from sockd.config.load import FindPlugin, load, load_document
-from sockd.config.model import Config, Daemon, Limits, Listener, Log, ServiceConfig, SocketOptions
+from sockd.config.model import Config, Daemon, Log, ServiceConfig
+from sockd.config.networks import IPNetwork, read_networks
 from sockd.config.positions import KeyPath, Span
-from sockd.config.written import Duration, Size
+from sockd.config.written import Duration, Rate, Size
 
 __all__ = [
     "Config",
     "Daemon",
     "Document",
     "Duration",
+    "Examine",
     "FindPlugin",
+    "IPNetwork",
     "KeyPath",
     "Limits",
     "Listener",
     "Log",
+    "ProxyProtocol",
+    "Rate",
     "Secret",
     "ServiceConfig",
     "Size",
     "SocketOptions",
     "Span",
     "Text",
+    "Tls",
     "as_dict",
+    "descriptors_available",
+    "descriptors_needed",
     "load",
     "load_document",
+    "read_networks",
     "render",
     "report",
 ]

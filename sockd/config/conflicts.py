@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 from sockd.config.diagnose import nearest
 from sockd.config.document import Document, Faults, sentence, where
-from sockd.config.model import Listener
+from sockd.config.listen import Listener
 from sockd.config.positions import KeyPath
 from sockd.endpoint import InetEndpoint
+
+Examine = Callable[[Listener], Iterable[tuple[KeyPath, str]]]
+"""Looks at the machine and says what is wrong with a listener: each by its key below the listener's table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +44,9 @@ def tell_misfits(listeners: Iterable[Placed], plugin: type | None, faults: Fault
             taken = "connections" if listener.endpoint.stream else "datagrams"
             what = f"the plugin serves only {served}, but {listener.endpoint} takes {taken}"
             faults.add(document, placed.path, sentence(placed.path, what))
-        for option, kind in listener.socket.misfits(listener.endpoint):
-            path = (*placed.path, "socket", option)
-            what = f"only {kind} has this option, found {listener.endpoint}"
+        for key, what in listener.misfits():
+            path = (*placed.path, *key)
             faults.add_key(document, path, sentence(path, what))
-        if listener.socket.backlog and listener.endpoint.backlog:
-            path = (*placed.path, "socket", "backlog")
-            faults.add_key(document, path, sentence(path, "given twice, as the endpoint has backlog= too"))
         if protocols is not None and listener.protocol not in (None, *protocols):
             path = (*placed.path, "protocol")
             expected, found = f"one of: {', '.join(protocols)}", f"'{listener.protocol}'"
@@ -61,14 +60,14 @@ def tell_misfits(listeners: Iterable[Placed], plugin: type | None, faults: Fault
             )
 
 
-def tell_examined(
-    listeners: Iterable[Placed], examine: Callable[[Listener], str | None], faults: Faults
-) -> None:
+def tell_examined(listeners: Iterable[Placed], examine: Examine, faults: Faults) -> None:
     """Tell what somebody who may look at the machine says about each listener."""
     for placed in listeners:
-        if reason := examine(placed.listener):
-            what = f"cannot listen on {placed.listener.endpoint}: {reason}"
-            faults.add(placed.document, placed.path, sentence(placed.path, what))
+        said: dict[KeyPath, list[str]] = {}
+        for key, what in examine(placed.listener):
+            said.setdefault((*placed.path, *key), []).append(what)
+        for path, several in said.items():
+            faults.add(placed.document, path, sentence(path, "; ".join(several)))
 
 
 def _served_instead(plugin: type | None, listener: Listener) -> str | None:

@@ -114,8 +114,7 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 def unknown_key(document: Document, path: KeyPath, known: Sequence[str], faults: Faults) -> None:
     """Tell that a table has no key like that at the end of `path`, and which it has."""
     key = str(path[-1])
-    table = next((step for step in reversed(path[:-1]) if isinstance(step, str)), "")
-    absent = ABSENT.get((table, key)) if path[2:3] != ("options",) else None
+    absent = ABSENT.get(key) if len(path) == 1 else None
     if absent:
         faults.add_key(document, path, sentence(path, f"{absent} is not available in this version"))
         return
@@ -150,7 +149,7 @@ def _wrong_value(document: Document, path: KeyPath, errors: Sequence[ErrorDetail
         faults.add(document, path, sentence(path, own.replace(value, "…") if hidden and value else own))
         return
     fault = cause if isinstance(cause, ValueFault) else _value_fault(document, path, errors)
-    found = _shown(document, path) if hidden else fault.found
+    found = _shown(document, path, offset=fault.offset) if hidden else fault.found
     faults.mark(
         document,
         path,
@@ -196,14 +195,15 @@ def _own_words(error: ErrorDetails) -> str | None:
     return " ".join(text.split())
 
 
-def _shown(document: Document, path: KeyPath, *, with_type: bool = False) -> str:
+def _shown(document: Document, path: KeyPath, *, with_type: bool = False, offset: int = 0) -> str:
     """A value as a message shows it; one from outside the text by its place only."""
     match document.get(path):
         case bool() as value:
             return str(value).lower()
-        case Secret():
+        case Secret() as value:
             span = document.span(path)
-            return f"something else in {_short(document.text[span.start : span.end])}"
+            line = f"line {value.count(chr(10), 0, offset) + 1} of " if "\n" in value else ""
+            return f"something else in {line}{_short(document.text[span.start : span.end])}"
         case str() as value:
             return f'a string "{_short(value)}"' if with_type else f"'{_short(value)}'"
         case list():

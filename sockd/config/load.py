@@ -10,10 +10,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from sockd.config.conflicts import Placed, tell_conflicts, tell_examined, tell_misfits
+from sockd.config.budget import tell_excess
+from sockd.config.conflicts import Examine, Placed, tell_conflicts, tell_examined, tell_misfits
 from sockd.config.diagnose import unknown_key
 from sockd.config.document import Document, Faults, read, sentence
-from sockd.config.model import Config, Daemon, Limits, Listener, Log, Options, ServiceConfig, ServiceTable
+from sockd.config.limits import Limits
+from sockd.config.listen import Listener
+from sockd.config.model import Config, Daemon, Log, Options, ServiceConfig, ServiceTable
 from sockd.config.outside import expand
 from sockd.config.positions import KeyPath
 from sockd.config.validate import validate
@@ -21,9 +24,6 @@ from sockd.errors import ConfigError, PluginError
 
 FindPlugin = Callable[[str], type[BaseModel]]
 """Gives the class of the plugin that a name stands for, or raises PluginError."""
-
-Examine = Callable[[Listener], str | None]
-"""Looks at the machine and says why a listener cannot be opened, or None."""
 
 TABLES: Mapping[str, type[BaseModel]] = {"daemon": Daemon, "log": Log, "limits": Limits}
 """What a file may hold beside services."""
@@ -38,6 +38,7 @@ def load(
     find_plugin: FindPlugin | None = None,
     environ: Mapping[str, str] = os.environ,
     examine: Examine | None = None,
+    descriptors: int | None = None,
 ) -> Config:
     """Read and check a configuration file with all that it includes.
 
@@ -46,11 +47,12 @@ def load(
         find_plugin: gives a plugin's class; without it the options of plugins are not checked.
         environ: what `${NAME}` is taken from.
         examine: asked about each listener, for faults that only the machine knows of.
+        descriptors: how many the process may have; without it, they are not counted.
 
     Raises:
         ConfigError: with every fault of every file.
     """
-    return load_document(read(path), find_plugin, environ, examine)
+    return load_document(read(path), find_plugin, environ, examine, descriptors)
 
 
 def load_document(
@@ -58,6 +60,7 @@ def load_document(
     find_plugin: FindPlugin | None = None,
     environ: Mapping[str, str] = os.environ,
     examine: Examine | None = None,
+    descriptors: int | None = None,
 ) -> Config:
     """Check a configuration that stands elsewhere than in a file; otherwise the same as `load`."""
     faults = Faults()
@@ -72,9 +75,14 @@ def load_document(
     included = _included(main, daemon, faults)
     sources = [main, *(expand(document, environ, faults) for document in included)]
     services = _services(sources, limits, find_plugin, examine, faults)
-    if faults or daemon is None or log is None or limits is None:
+    if daemon is None or log is None or limits is None:
         raise faults.error()
-    return Config(daemon, log, limits, services)
+    config = Config(daemon, log, limits, services)
+    if descriptors is not None:
+        tell_excess(config, sources, descriptors, faults)
+    if faults:
+        raise faults.error()
+    return config
 
 
 def _included(main: Document, daemon: Daemon | None, faults: Faults) -> Iterator[Document]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, GetPydanticSchema, WithJsonSchema
@@ -16,14 +16,14 @@ from sockd.errors import ValueFault
 IPNetwork = IPv4Network | IPv6Network
 
 MAX_NETWORKS_FILE = 8 * 2**20
-"""Bytes of a file of networks: the larger public block lists have half a million of them."""
+"""Bytes of a file of networks: half a million of them, as much as any block list."""
 
 _A_NETWORK = "a network such as 10.0.0.0/8 or 2001:db8::/32"
 _NETWORKS = "networks such as 10.0.0.0/8, or an array of them"
 
 _WORD = re.compile(r"#[^\n]*|(?P<network>[^\s,#]+)")
-# ip_network() would also take the mask of a network, and that of its hosts, which is easily mistaken for it.
-_FORM = re.compile(r"(?P<address>[0-9A-Fa-f:.]+)(?:/[0-9]{1,3})?")
+# The mask of a network would be taken too, and that of its hosts, which is easily mistaken for it.
+_FORM = re.compile(r"[0-9A-Fa-f:.]+(?:/[0-9]{1,3})?")
 
 
 def read_networks(text: str) -> tuple[IPNetwork, ...]:
@@ -38,34 +38,41 @@ def read_networks(text: str) -> tuple[IPNetwork, ...]:
 
 
 def _read_network(word: re.Match[str]) -> IPNetwork:
-    text = word[0]
-    form = _FORM.fullmatch(text)
+    text, around = word[0], None
+    if _FORM.fullmatch(text):
+        kind = IPv6Network if ":" in text else IPv4Network
+        try:
+            return _unmapped(kind(text))
+        except ValueError:
+            around = _network_around(text, kind)
+    raise ValueFault(
+        "a network that has no bits below its prefix" if around else _A_NETWORK,
+        repr(text),
+        offset=word.start(),
+        length=len(text),
+        nearest=around,
+    )
+
+
+def _network_around(text: str, kind: type[IPNetwork]) -> str | None:
+    """The network that an address with a prefix is in."""
     try:
-        network = ip_network(text, strict=False) if form else None
+        return str(kind(text, strict=False))
     except ValueError:
-        network = None
-    if form is None or network is None:
-        raise ValueFault(_A_NETWORK, repr(text), offset=word.start(), length=len(text))
-    if ip_address(form["address"]) != network.network_address:
-        raise ValueFault(
-            "a network that has no bits below its prefix",
-            repr(text),
-            offset=word.start(),
-            length=len(text),
-            nearest=str(network),
-        )
-    return _unmapped(network)
+        return None
 
 
 def _unmapped(network: IPNetwork) -> IPNetwork:
     """The network of IPv4 that one such as ::ffff:10.0.0.0/104 stands for."""
-    mapped = isinstance(network, IPv6Network) and network.prefixlen >= 96
-    address = network.network_address.ipv4_mapped if mapped else None
-    return IPv4Network((address, network.prefixlen - 96)) if address else network
+    if isinstance(network, IPv6Network) and network.prefixlen >= 96:
+        address = network.network_address.ipv4_mapped
+        if address is not None:
+            return IPv4Network((address, network.prefixlen - 96))
+    return network
 
 
 def _read_some(text: str) -> tuple[IPNetwork, ...]:
-    """As `read_networks`; where a text without any, as of an empty file, would mean that there is no limit."""
+    """The same where a text without any, as that of an empty file, would mean that all are fine."""
     networks = read_networks(text)
     if not networks:
         raise ValueError("there is no network in it, which would let everybody in")
@@ -85,18 +92,10 @@ def _listed(value: object) -> Iterable[object]:
 
 def _flat(parts: Iterable[Any]) -> tuple[IPNetwork, ...]:
     """The networks of every text; code gives networks themselves."""
-
-    def each() -> Iterator[IPNetwork]:
-        for part in parts:
-            if isinstance(part, tuple):
-                yield from part
-            else:
-                yield part
-
-    return tuple(each())
+    return tuple(network for part in parts for network in (part if isinstance(part, tuple) else (part,)))
 
 
-def _read_by(read: Any) -> GetPydanticSchema:
+def _read_by(read: Callable[[str], tuple[IPNetwork, ...]]) -> GetPydanticSchema:
     text = Written(_A_NETWORK, read, {"type": "string"}, max_file=MAX_NETWORKS_FILE)
     texts = Annotated[tuple[Annotated[Any, text], ...], BeforeValidator(_listed), AfterValidator(_flat)]
     return GetPydanticSchema(lambda _, handler: handler(texts))

@@ -77,20 +77,20 @@ def is_secret_file(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() == {"file"} and isinstance(value["file"], str)
 
 
-def read_secret(path: Path) -> Secret:
-    """The text of a file that stands for a value.
+def read_secret(path: Path, most: int = MAX_SECRET) -> Secret:
+    """The text of a file that stands for a value, of `most` bytes.
 
     Raises:
         ValueError: it cannot be read, or it is no text; says so with the path.
     """
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_SECRET + 1)
+            content = file.read(most + 1)
         text = content.decode()
     except (OSError, ValueError) as error:
         known = isinstance(error, OSError) and error.strerror
         reason = known.lower() if known else "it is not UTF-8"
         raise ValueError(f"cannot read {path}: {reason}") from error
-    if len(content) > MAX_SECRET:
-        raise ValueError(f"cannot read {path}: it is longer than {MAX_SECRET} bytes")
+    if len(content) > most:
+        raise ValueError(f"cannot read {path}: it is longer than {most} bytes")
     return Secret(text.removesuffix("\n").removesuffix("\r"))

@@ -10,8 +10,9 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_jso
 from pydantic_core import core_schema
 from typing_extensions import override
 
+from sockd.config.listen import ENDPOINT_SCHEMA, Listener
 from sockd.config.load import TABLES
-from sockd.config.model import ENDPOINT_SCHEMA, Listener, ServiceTable
+from sockd.config.model import ServiceTable
 
 _OUTSIDE = {
     "description": 'From elsewhere: "${NAME}" from the environment, { file = "path" } from a file.',

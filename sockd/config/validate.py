@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -10,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from sockd.config.diagnose import diagnose, steps_in
 from sockd.config.document import Document, Faults, Secret, sentence
-from sockd.config.outside import is_secret_file, read_secret
+from sockd.config.outside import MAX_SECRET, is_secret_file, read_secret
 from sockd.config.positions import KeyPath
 
 M = TypeVar("M", bound=BaseModel)
@@ -22,9 +23,9 @@ def validate(model: type[M], document: Document, table: KeyPath, faults: Faults)
     """The table as an instance of its model, a missing one as an empty one; None if there are faults."""
     try:
         value, errors = _attempt(model, document, table)
-        while found := [path for error in errors if (path := _secret_path(document, table, error))]:
-            for path in found:
-                document = _with_secret(document, path, faults)
+        while found := dict(_secret_files(document, table, errors)):
+            for path, most in found.items():
+                document = _with_secret(document, path, most, faults)
             value, errors = _attempt(model, document, table)
         loose = _loose_types(model, document, table)
     except Exception as error:  # the validators of a plugin are its author's code and raise anything
@@ -72,16 +73,20 @@ def _data(document: Document, table: KeyPath) -> object:
     return {} if data is None else data
 
 
-def _secret_path(document: Document, table: KeyPath, error: ErrorDetails) -> KeyPath | None:
-    """Where `{ file = "…" }` stands for a value that is not a table."""
-    path = (*table, *steps_in(_data(document, table), error["loc"]))
-    not_taken = error["type"].endswith(("_type", "literal_error", "enum"))
-    return path if not_taken and is_secret_file(document.get(path)) else None
+def _secret_files(
+    document: Document, table: KeyPath, errors: Iterable[ErrorDetails]
+) -> Iterator[tuple[KeyPath, int]]:
+    """Where `{ file = "…" }` stands for a value that is not a table, and how many bytes it may have."""
+    for error in errors:
+        path = (*table, *steps_in(_data(document, table), error["loc"]))
+        not_taken = error["type"].endswith(("_type", "literal_error", "enum"))
+        if not_taken and is_secret_file(document.get(path)):
+            yield path, error.get("ctx", {}).get("max_file", MAX_SECRET)
 
 
-def _with_secret(document: Document, path: KeyPath, faults: Faults) -> Document:
+def _with_secret(document: Document, path: KeyPath, most: int, faults: Faults) -> Document:
     try:
-        secret = read_secret(document.folder / document.get(path)["file"])
+        secret = read_secret(document.folder / document.get(path)["file"], most)
     except ValueError as error:
         faults.add(document, path, sentence(path, str(error)))
         secret = Secret()

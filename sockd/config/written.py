@@ -67,9 +67,6 @@ class Written:
         raise PydanticCustomError("written_type", f"Input should be {self.expected}", context)
 
 
-_A_COUNT_OR_OFF = 'a whole number, or "off"'
-_DIGITS = re.compile(r"[0-9]{1,15}")
-
 _SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _A_DURATION = 'a duration such as "30s"'
 # Fifteen digits are exact as a float; more are no duration.
@@ -169,13 +166,24 @@ def read_rate(text: str) -> Rate:
     return Rate(int(count), _PER[unit])
 
 
+_A_COUNT_OR_OFF = 'a whole number, or "off"'
+_DIGITS = re.compile(r"[0-9]{1,15}")
+
+
 def _read_count(value: str | int) -> int:
     # A plain string has the type that it was written with; text from elsewhere has none.
     if isinstance(value, str) and (type(value) is str or not _DIGITS.fullmatch(value)):
         raise ValueFault(_A_COUNT_OR_OFF, f'a string "{value}"')
     if not 0 <= int(value) <= MAX_COUNT:
-        raise ValueFault(f"from 1 to {MAX_COUNT}", str(value))
+        raise ValueFault(f"a number from 1 to {MAX_COUNT}", str(value))
     return int(value)
+
+
+def _meant(number: str, unit: str, units: Collection[str]) -> str | None:
+    """What was probably meant by a number with a unit that is none: `30s` by `30 sec`."""
+    word = unit.strip().lower()
+    fitting = [known for known in units if known.lower().startswith(word) or word.startswith(known.lower())]
+    return f"{number}{max(fitting, key=len)}" if word.isalpha() and fitting else None
 
 
 def _read_path(text: str) -> Path:
@@ -188,13 +196,6 @@ def folder_of(info: ValidationInfo) -> Path:
     """The folder of the file that a value is written in."""
     context: Mapping[str, Path] = info.context or {}
     return context.get("folder", Path())
-
-
-def _meant(number: str, unit: str, units: Collection[str]) -> str | None:
-    """What was probably meant by a number with a unit that is none: `30s` by `30 sec`."""
-    word = unit.strip().lower()
-    fitting = [known for known in units if known.lower().startswith(word) or word.startswith(known.lower())]
-    return f"{number}{max(fitting, key=len)}" if word.isalpha() and fitting else None
 
 
 _DURATION_PATTERN = r"([0-9.]+(d|h|m|s|ms))+"

@@ -19,6 +19,9 @@ from twisted.python.failure import Failure
 ALIKE_PERIOD = 60.0
 """Seconds in which events of one kind are written once and then counted, so that no peer can fill the log."""
 
+SHORT_PERIOD = 1.0
+"""Seconds between two complaints that file descriptors are short."""
+
 MAX_KINDS = 1000
 """How many kinds are told apart. A kind holds nothing that a peer chooses, so there are never so many."""
 
@@ -29,8 +32,10 @@ Peer = IAddress | tuple[str, int] | str | bytes | None
 class ServerEvents:
     """What happens to the daemon as a whole."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: Callable[[], float]) -> None:
         self._log = Logger(namespace="sockd")
+        self._seconds = seconds
+        self._short_at = -SHORT_PERIOD
 
     def ready(self, services: int, listeners: int, reactor: str) -> None:
         """Everything is open."""
@@ -48,6 +53,13 @@ class ServerEvents:
         """The last connection is gone; `cut` of them had to be aborted."""
         self._log.info("stopped", cut=cut)
 
+    def descriptors_short(self, limit: int) -> None:
+        """Accepting pauses, for nearly all file descriptors are used."""
+        now = self._seconds()
+        if now - self._short_at >= SHORT_PERIOD:
+            self._short_at = now
+            self._log.warn("file descriptors short", limit=limit)
+
 
 class ServiceEvents:
     """What happens to one service; counts everything by event and reason.
@@ -61,6 +73,7 @@ class ServiceEvents:
 
     def __init__(self, service: str, seconds: Callable[[], float], *, each_connection: bool = False) -> None:
         self.counts: Counter[tuple[str, str]] = Counter()
+        self.received = self.sent = 0  # bytes of the connections that are gone
         self.log = Logger(namespace=f"sockd.{service}")
         self._seconds = seconds
         self._each_connection = each_connection
@@ -76,12 +89,23 @@ class ServiceEvents:
         if self._each_connection:
             self.log.debug("connection opened", peer=peer_name(peer), id=connection)
 
-    def closed(self, peer: Peer, connection: int, reason: str, duration: float) -> None:
-        """A connection is gone, for this reason, after this many seconds."""
+    def closed(
+        self, peer: Peer, connection: int, reason: str, duration: float, received: int, sent: int
+    ) -> None:
+        """A connection is gone, for this reason, after this many seconds and bytes."""
         self.counts["closed", reason] += 1
+        self.received += received
+        self.sent += sent
         if self._each_connection:
-            name, seconds = peer_name(peer), round(duration, 3)
-            self.log.debug("connection closed", peer=name, id=connection, reason=reason, duration=seconds)
+            self.log.debug(
+                "connection closed",
+                peer=peer_name(peer),
+                id=connection,
+                reason=reason,
+                duration=round(duration, 3),
+                received=received,
+                sent=sent,
+            )
 
     def refused(self, peer: Peer, reason: str) -> None:
         """A connection was closed before the plugin saw it."""

@@ -8,55 +8,93 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, TextIO
 
-from twisted.logger import FileLogObserver, ILogObserver, LogEvent, LogLevel, formatEvent
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
-from zope.interface import provider
+from zope.interface import implementer
 
+from sockd.telemetry.sink import Sink, open_path
 from sockd.text import printable
-
-FILE_MODE = 0o640
-"""Of log files: peers' addresses are nobody else's business."""
 
 _LEVELS = {name: LogLevel.lookupByName(name) for name in ("debug", "info", "warn", "error")}
 _COLORS = {"debug": "2", "info": "32", "warn": "33", "error": "31", "critical": "31;1"}
 
 
-def observer(stream: TextIO, log_format: str, level: str) -> ILogObserver:
+@implementer(ILogObserver)
+class Log:
+    """Writes events of a level and above to a stream, one at a time and from any thread.
+
+    Args:
+        stream: where the lines go.
+        render: makes a line of an event.
+        level: `debug`, `info`, `warn` or `error`.
+    """
+
+    def __init__(self, stream: TextIO | Sink, render: Callable[[LogEvent], str], level: str) -> None:
+        self._stream = stream
+        self._render = render
+        self.set_level(level)
+
+    def __call__(self, event: LogEvent) -> None:
+        """Write one event, if its level is high enough."""
+        if _level(event) >= self._lowest:
+            self._stream.write(self._render(event))
+
+    @property
+    def dropped(self) -> int:
+        """How many lines have found no room."""
+        return self._stream.dropped if isinstance(self._stream, Sink) else 0
+
+    def set_level(self, level: str) -> None:
+        """Write events of this level and above from now on."""
+        self._lowest = _LEVELS[level]
+
+    def reopen(self) -> None:
+        """Open the log's file anew, because it has been renamed."""
+        if isinstance(self._stream, Sink):
+            self._stream.reopen()
+
+    def close(self) -> None:
+        """Write what waits, at the end of the process; it takes a second at most."""
+        if isinstance(self._stream, Sink):
+            self._stream.close()
+
+
+def observer(stream: TextIO | Sink, log_format: str, level: str) -> Log:
     """An observer that writes events of `level` and above to `stream`.
 
     Args:
-        stream: a text stream; each line is flushed.
+        stream: what `open_file` gives, or a text stream: a descriptor's is written by a sink of its own.
         log_format: `console`, `json`, or `auto`: console if the stream is a terminal.
         level: `debug`, `info`, `warn` or `error`.
     """
+    if isinstance(stream, TextIOWrapper):
+        stream = Sink(partial(os.dup, stream.fileno()))
     terminal = stream.isatty()
+    render: Callable[[LogEvent], str] = _json_line
     if log_format == "console" or (log_format == "auto" and terminal):
         render = _console(colored=terminal and "NO_COLOR" not in os.environ)
-    else:
-        render = _json_line
-    write = FileLogObserver(stream, render)
-    lowest = _LEVELS[level]
-
-    @provider(ILogObserver)
-    def observe(event: LogEvent) -> None:
-        if _level(event) >= lowest:
-            write(event)
-
-    return cast("ILogObserver", observe)
+    if isinstance(stream, Sink):
+        stream.announce = partial(_announced, render)
+    return Log(stream, render, level)
 
 
-def open_file(path: Path) -> TextIO:
-    """Open a log file for appending, with its permissions right from the first moment."""
+def open_file(path: Path) -> Sink:
+    """Open a log file for appending; what is wrong with the path is raised here."""
+    return Sink(partial(open_path, path))
 
-    def opener(name: str, flags: int) -> int:
-        return os.open(name, flags, FILE_MODE)
 
-    return open(path, "a", encoding="utf-8", errors="backslashreplace", opener=opener)
+def _announced(render: Callable[[LogEvent], str], event: str, fields: Mapping[str, object]) -> str:
+    """What the sink itself has to say, as a line of the log."""
+    own = {"log_time": time.time(), "log_level": LogLevel.warn, "log_namespace": "sockd"}
+    return render({"log_format": event, **own, **fields})
 
 
 def _level(event: LogEvent) -> Any:

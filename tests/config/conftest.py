@@ -83,6 +83,7 @@ class Chat(BaseModel):
     names: dict[str, str] = {}
     rooms: list[Room] = []
     topic: str | Room = ""
+    either: int | str = 0
     tag: Annotated[str, AfterValidator(_no_blank)] = ""
     even: Annotated[int, AfterValidator(_even)] = 0
     crash: Annotated[int, AfterValidator(_crash)] | None = None
@@ -124,6 +125,7 @@ ENVIRON = {
     "PLUGIN": "echo",
     "BYTES": "\udcff",
     "SLY": "hunter2 x",
+    "NETWORKS": "192.0.2.0/24",
 }
 
 
@@ -176,6 +178,8 @@ def marked(faults: Callable[[str], tuple[Fault, ...]]) -> Callable[[str], list[s
 def attempt(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bytes], tuple[Fault, ...]]:
     """The faults of a file of these bytes, if it has any."""
     path = tmp_path_factory.mktemp("any") / "sockd.toml"
+    # Hidden, so that an include of "*" does not take it for a configuration.
+    path.with_name(".networks").write_text("198.51.100.0/24 # one\n2001:db8::/32\n")
 
     def attempted(content: bytes) -> tuple[Fault, ...]:
         path.write_bytes(content)

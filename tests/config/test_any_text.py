@@ -25,6 +25,11 @@ max_connections = 10_000
 idle_timeout = "off" # never
 max_unread_output = "64KiB"
 max_amplification = 1.5
+max_per_source = 20
+connection_rate = "100/s"
+over_limit_banner = "caf\u00e9"
+allow = ["10.0.0.0/8", "::1, ${NETWORKS}", { file = ".networks" }]
+deny = { file = ".networks" }
 [service.echo]
 plugin = "echo"
 listen = ["tcp:${PORT}", "udp:7:interface=127.0.0.1", "unix:run/\\u0065cho.sock"]
@@ -35,6 +40,8 @@ limits = { max_connections = 5, reply_floor = 512 }
 endpoint = "tcp6:7020:interface=[::1]:backlog=5"
 protocol = "irc"
 socket.keepalive = true
+tls = { certificate = "c", client_ca = "a", alpn = ["irc"], more = [{ certificate = "d", key = "k" }] }
+proxy_protocol = { trust = "192.0.2.0/24", mode = "allow" }
 [[service.chat.listen]]
 endpoint = \"""
 tcp:\\

@@ -5,12 +5,24 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from sockd.config import Config, Document, KeyPath, Limits, Listener, Span, Text, load, load_document
+from sockd.config import (
+    Config,
+    Document,
+    KeyPath,
+    Limits,
+    Listener,
+    Rate,
+    Span,
+    Text,
+    load,
+    load_document,
+)
 from sockd.endpoint import InetEndpoint, UnixEndpoint
 from sockd.errors import ConfigError, Fault
 
@@ -35,14 +47,51 @@ def test_values_have_the_types_that_the_daemon_works_with(config: Load) -> None:
         close_timeout = "250ms"
         max_unread_output = "64KiB"
         reply_floor = 512
+        max_per_source = 20
+        connection_rate = "60/m"
+        bytes_per_second = "1MiB"
+        penalty = "1m"
+        over_limit_banner = "café"
         """
     ).limits
     assert (limits.idle_timeout, limits.close_timeout) == (90, 0.25)
     assert (limits.max_unread_output, limits.reply_floor) == (65536, 512)
+    assert (limits.max_per_source, limits.connection_rate) == (20, Rate(60, 60))
+    assert (limits.bytes_per_second, limits.penalty) == (2**20, 60)
+    assert limits.over_limit_banner == "café"
 
 
-def test_off_means_never(config: Load) -> None:
-    assert config('[limits]\nidle_timeout = "off"').limits.idle_timeout is None
+OFF = [
+    "max_per_source",
+    "connection_rate",
+    "connection_rate_per_source",
+    "datagram_rate",
+    "datagram_rate_per_source",
+    "bytes_per_second",
+    "penalty",
+    "first_message_timeout",
+    "lifetime",
+]
+
+
+@pytest.mark.parametrize("key", ["idle_timeout", *OFF])
+def test_off_means_never(config: Load, key: str) -> None:
+    assert getattr(config(f'[limits]\n{key} = "off"').limits, key) is None
+
+
+def test_what_would_get_in_the_way_of_a_service_is_off(config: Load) -> None:
+    limits = config("").limits
+    assert [getattr(limits, key) for key in OFF] == [None] * len(OFF)
+    assert (limits.allow, limits.deny, limits.over_limit) == ((), (), "refuse")
+
+
+def test_the_watchdog_can_be_off(config: Load) -> None:
+    assert config("").daemon.watchdog == 0.25
+    assert config('daemon.watchdog = "off"').daemon.watchdog is None
+
+
+def test_a_number_may_come_from_elsewhere(config: Load) -> None:
+    assert config('[limits]\nmax_per_source = "${COUNT}"').limits.max_per_source == 12
 
 
 def test_a_service_has_its_plugin_its_ports_and_its_options(config: Load) -> None:
@@ -75,11 +124,12 @@ def test_limits_that_a_service_does_not_give_are_the_common_ones(config: Load) -
         [service.a]
         plugin = "echo"
         listen = ["tcp:1"]
-        limits = { idle_timeout = "off", max_connections = 10_000 }
+        limits = { idle_timeout = "off", max_connections = 10_000, deny = [] }
         [limits]
         max_connections = 5
         idle_timeout = "1s"
         close_timeout = "2s"
+        deny = ["::1"]
         [service.b]
         plugin = "echo"
         listen = ["tcp:2"]
@@ -88,6 +138,7 @@ def test_limits_that_a_service_does_not_give_are_the_common_ones(config: Load) -
     a, b = services["a"].limits, services["b"].limits
     assert (a.max_connections, a.idle_timeout, a.close_timeout) == (10_000, None, 2)
     assert (b.max_connections, b.idle_timeout, b.close_timeout) == (5, 1, 2)
+    assert (a.deny, b.deny) == ((), (ip_network("::1"),))
 
 
 def test_services_keep_the_order_of_the_file(config: Load) -> None:

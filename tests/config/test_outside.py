@@ -122,6 +122,13 @@ def test_a_file_may_stand_for_any_value_that_is_no_table(
     )
 
 
+def test_a_file_may_stand_for_a_value_of_several_types(
+    options: Options, secret: Callable[[str], Path]
+) -> None:
+    secret("seven")
+    assert options('either = { file = "secret" }').model_dump()["either"] == "seven"
+
+
 def test_a_table_stays_a_table_where_one_is_taken(options: Options, secret: Callable[[str], Path]) -> None:
     secret("sesame")
     assert options('names = { file = "secret" }').model_dump()["names"] == {"file": "secret"}

@@ -10,13 +10,14 @@ import pytest
 import tomli
 from pydantic import BaseModel
 
-from sockd.config import Config, Daemon, Limits, Listener, Log, SocketOptions, load
+from sockd.config import Config, Daemon, Limits, Listener, Log, ProxyProtocol, SocketOptions, Tls, load
+from sockd.config.listen import CertificateFiles
 from sockd.config.model import ServiceTable
 
 REFERENCE = Path(__file__).parents[2] / "config" / "reference.toml"
 
-_COMMENTED = re.compile(r"^# (?=[a-z_]+ = )", re.MULTILINE)
-"""A key that has no default, with an example."""
+_COMMENTED = re.compile(r"^# (?=[a-z_]+ = |\[)", re.MULTILINE)
+"""A key or table that has no default, with an example."""
 
 
 def everything(tmp_path: Path) -> Path:
@@ -28,22 +29,27 @@ def everything(tmp_path: Path) -> Path:
 
 def table(data: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
     service = data["service"]["example"]
+    listener = service["listen"][0]
     tables: dict[type[BaseModel], Any] = {
         Daemon: data["daemon"],
         Log: data["log"],
         Limits: data["limits"],
         ServiceTable: service,
-        Listener: service["listen"][0],
-        SocketOptions: service["listen"][0]["socket"],
+        Listener: listener,
+        Tls: listener.get("tls", {}),
+        CertificateFiles: listener.get("tls", {}).get("more", [{}])[0],
+        ProxyProtocol: listener.get("proxy_protocol", {}),
+        SocketOptions: listener["socket"],
     }
     found: dict[str, Any] = tables[model]
     return found
 
 
-MODELS: list[type[BaseModel]] = [Daemon, Log, Limits, ServiceTable, Listener, SocketOptions]
+GIVEN: list[type[BaseModel]] = [Daemon, Log, Limits, ServiceTable, Listener, SocketOptions]
+COMMENTED: list[type[BaseModel]] = [Tls, CertificateFiles, ProxyProtocol]
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [*GIVEN, *COMMENTED])
 def test_every_key_is_there_in_the_order_of_the_model(tmp_path: Path, model: type[BaseModel]) -> None:
     data = tomli.loads(everything(tmp_path).read_text())
     assert list(table(data, model)) == list(model.model_fields)
@@ -61,9 +67,14 @@ def test_the_values_given_are_the_defaults(tmp_path: Path) -> None:
 
 def test_a_default_is_not_commented_out(tmp_path: Path) -> None:
     given, all_keys = tomli.loads(REFERENCE.read_text()), tomli.loads(everything(tmp_path).read_text())
-    for model in MODELS:
+    for model in GIVEN:
         without = set(table(all_keys, model)) - set(table(given, model))
         assert {key for key, field in model.model_fields.items() if field.default is None} == without
+
+
+def test_a_table_that_is_off_by_default_is_commented_out_as_a_whole() -> None:
+    given = tomli.loads(REFERENCE.read_text())
+    assert [table(given, model) for model in COMMENTED] == [{}, {}, {}]
 
 
 def test_the_examples_are_valid(tmp_path: Path) -> None:
@@ -73,5 +84,5 @@ def test_the_examples_are_valid(tmp_path: Path) -> None:
 def test_every_key_has_a_comment_above_it() -> None:
     paragraphs = [part.splitlines() for part in REFERENCE.read_text().strip().split("\n\n")]
     ends = [lines[-1] for lines in paragraphs]
-    assert sum(not line.startswith("# ") or " = " in line for line in ends) >= len(MODELS)
-    assert [lines for lines in paragraphs if not re.match("\n?# (?![a-z_]+ = )", "\n".join(lines))] == []
+    assert sum(not line.startswith("# ") or " = " in line for line in ends) >= len(GIVEN)
+    assert [lines for lines in paragraphs if not re.match("\n?# (?![a-z_]+ = |\\[)", "\n".join(lines))] == []

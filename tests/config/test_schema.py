@@ -68,6 +68,8 @@ def check(word: str, says: Any, value: Any, node: dict[str, Any]) -> bool:
             return not isinstance(value, str) or re.search(says, value) is not None
         case "minLength":
             return not isinstance(value, str) or len(value) >= says
+        case "maxLength":
+            return not isinstance(value, str) or len(value) <= says
         case "minItems":
             return not isinstance(value, list) or len(value) >= says
         case "minimum":
@@ -102,6 +104,11 @@ CHAT = 'service.c = { plugin = "chat", listen = ["tcp:1"], options = { title = "
         '[limits]\nidle_timeout = "off"\nclose_timeout = "1m30s"',
         '[limits]\nmax_unread_output = 5\nreply_floor = "2KiB"',
         '[limits]\nmax_connections = "${MAX}"\nidle_timeout = "${IDLE}s"',
+        '[limits]\nmax_per_source = "off"\nconnection_rate = "off"\nbytes_per_second = "off"',
+        '[limits]\nmax_per_source = 5\nconnection_rate = "60/m"\nbytes_per_second = "1MiB"',
+        '[limits]\nallow = ["10.0.0.0/8", { file = "n" }]\ndeny = { file = "n" }',
+        '[service.x]\nplugin = "x"\n[[service.x.listen]]\nendpoint = "tcp:1"\ntls.certificate = "c"\n'
+        'proxy_protocol.trust = ["::1"]',
         CHAT + "} }",
         CHAT + ', history = { file = "h" } } }',
         'service.x = { plugin = "another", listen = [{ endpoint = "udp:1" }], options.a = 1 }',
@@ -122,6 +129,14 @@ def test_a_valid_configuration_fits(text: str) -> None:
         '[limits]\nidle_timeout = "30"',
         '[limits]\nclose_timeout = "off"',
         '[limits]\nmax_unread_output = "64kib"',
+        "[limits]\nmax_per_source = 0",
+        '[limits]\nmax_per_source = "5"',
+        '[limits]\nconnection_rate = "60"',
+        "[limits]\nbytes_per_second = 0",
+        "[limits]\ndeny = 5",
+        '[limits]\nover_limit = "ban"',
+        '[service.x]\nplugin = "x"\nlisten = [{ endpoint = "tcp:1", tls = {} }]',
+        '[service.x]\nplugin = "x"\nlisten = [{ endpoint = "tcp:1", proxy_protocol = true }]',
         '[log]\nlevel = "warning"',
         '[service.x]\nplugin = "x"',
         '[service.x]\nlisten = ["tcp:1"]',
@@ -139,7 +154,8 @@ def test_a_faulty_configuration_does_not(text: str) -> None:
 
 
 def test_every_key_is_described() -> None:
-    for name in ("Daemon", "Log", "Limits", "ServiceTable", "Listener", "SocketOptions"):
+    tables = ("Daemon", "Log", "Limits", "ServiceTable", "Listener", "SocketOptions")
+    for name in (*tables, "Tls", "CertificateFiles", "ProxyProtocol"):
         definition = SCHEMA["$defs"][name]
         assert definition["description"]
         assert all(key["description"] for key in definition["properties"].values())
@@ -149,6 +165,7 @@ def test_every_key_is_described() -> None:
 def test_defaults_are_told_as_they_are_written() -> None:
     limits = SCHEMA["$defs"]["Limits"]["properties"]
     assert (limits["idle_timeout"]["default"], limits["max_unread_output"]["default"]) == ("10m", "1MiB")
+    assert (limits["penalty"]["default"], limits["deny"]["default"]) == ("off", [])
     assert "default" not in limits["reply_floor"]
 
 

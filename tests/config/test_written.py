@@ -1,4 +1,4 @@
-"""Durations and sizes as they are written."""
+"""Durations, sizes and rates as they are written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError
 
-from sockd.config.written import MAX_DURATION, MAX_SIZE, Duration, read_duration, read_size
+from sockd.config.written import (
+    MAX_COUNT,
+    MAX_DURATION,
+    MAX_SIZE,
+    Duration,
+    Rate,
+    read_duration,
+    read_rate,
+    read_size,
+)
 from sockd.errors import ValueFault
 
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
@@ -104,12 +113,55 @@ def test_what_is_no_size_says_what_was_meant(written: str | int, nearest: str | 
     assert caught.value.nearest == nearest
 
 
-@given(st.text(alphabet="0123456789.dhmsKiBMG -", max_size=20) | st.text(max_size=20))
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("100/s", Rate(100, 1)),
+        ("60/m", Rate(60, 60)),
+        ("5000/h", Rate(5000, 3600)),
+        ("1000000000/s", Rate(MAX_COUNT, 1)),
+    ],
+)
+def test_a_rate_is_a_count_in_a_time(text: str, rate: Rate) -> None:
+    assert read_rate(text) == rate
+
+
+@pytest.mark.parametrize(
+    ("text", "marked", "nearest"),
+    [
+        ("100", "100", "100/s"),
+        ("100/sec", "sec", "100/s"),
+        ("60/ min", " min", "60/m"),
+        ("5/Hour", "Hour", "5/h"),
+        ("5/d", "d", None),
+        ("5/", "/", None),
+        ("0/s", "0", None),
+        ("1000000001/s", "1000000001", None),
+        ("/s", "/s", None),
+        ("-1/s", "-1/s", None),
+        ("1.5/s", "1.5/s", None),
+        ("many", "many", None),
+        ("", "", None),
+    ],
+)
+def test_what_is_no_rate_is_marked_with_what_was_meant(text: str, marked: str, nearest: str | None) -> None:
+    with pytest.raises(ValueFault) as caught:
+        read_rate(text)
+    fault = caught.value
+    end = fault.offset + fault.length if fault.length else len(text)
+    assert (text[fault.offset : end], fault.nearest) == (marked, nearest)
+
+
+@given(st.text(alphabet="0123456789.dhmsKiBMG/ -", max_size=20) | st.text(max_size=20))
 @example("9" * 5000)
 @example("9" * 5000 + "s")
 @example("\u0661s")
 def test_any_text_is_a_bounded_value_or_a_fault_within_it(text: str) -> None:
-    for read, bound in ((read_duration, MAX_DURATION), (read_size, MAX_SIZE)):
+    for read, bound in (
+        (read_duration, MAX_DURATION),
+        (read_size, MAX_SIZE),
+        (lambda text: read_rate(text).count, MAX_COUNT),
+    ):
         start = end = value = 0.0
         try:
             value = read(text)

@@ -27,30 +27,14 @@ OTHER = "[service.echo]\nplugin = 'echo'\nlisten = ['tcp:7007', 'tcp:x']\n"
 """A file that can be included, with a fault of its own."""
 
 WORDS = [
-    *(word.encode() for word in ('"', "'", '"""', "'''", "[", "]", "[[", "]]", "{", "}", "=", ".", ",", "#")),
-    *(word.encode() for word in ("\n", "\r\n", "\r", "\0", "\\", "\\u00e9", "\\U0001F600", "\\:", "é", "😀")),
-    *(
-        word.encode()
-        for word in ("\u202e", "\u2028", "\x1b[31m", "\ufeff", "${PORT}", "${NONE}", "$${", "${")
-    ),
-    *(
-        word.encode()
-        for word in ("true", "0x7fffffffffffffffff", "1e999", "nan", "-1", "1979-05-27", "07:32:00")
-    ),
-    *(word.encode() for word in ("daemon", "service", "listen", "limits", "options", "plugin", "include")),
-    *(
-        word.encode()
-        for word in ("'other.toml'", "{ file = 'secret' }", "'udp:1'", "'unix:a'", "'10m'", "'64KiB'")
-    ),
-    *(b"\xff", b"\xc3", b"a." * 400, b"service.echo.options.", b"[service.echo]\n", b"\na = "),
-    *(
-        b"[" * 2000,
-        b"9" * 5000,
-        b"[\n1,\n2]\n",
-        b'"""\n1\n"""',
-        b'\n"\\u001b[31m" = 1\n',
-        b"\ndaemon = [\n1,\n2]\n",
-    ),
+    *"""\
+" ' [ ] [[ ]] { } = . , # \\ \\: \\u00e9 \\U0001F600 é 😀 ${PORT} ${NONE} $${ ${
+true 0x7fffffffffffffffff 1e999 nan -1 1979-05-27 07:32:00 '10m' '64KiB' 'udp:1' 'unix:a' 'other.toml'
+daemon service listen limits options plugin include service.echo.options.""".encode().split(),
+    *(b"\n", b"\r\n", b"\r", b"\0", b"\xff", b"\xc3", b"\x1b[31m", b"\xe2\x80\xae", b"\xef\xbb\xbf"),
+    *(b"{ file = 'secret' }", b"[service.echo]\n", b"\na = ", b'\n"\\u001b[31m" = 1\n'),
+    *(b"'" * 3, b'"""\n1\n"""', b"[\n1,\n2]\n", b"\ndaemon = [\n1,\n2]\n"),
+    *(b"[" * 2000, b"9" * 5000, b"a." * 400),
 ]
 ENVIRON = {"PORT": "7007", "TEXT": "one\ntwo", "BYTES": "\udcff"}
 PLUGINS = {name: discovery.find(name) for name in ("banner", "chat", "echo", "factory")}

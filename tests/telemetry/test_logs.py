@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from twisted.logger import Logger, LogPublisher
 from twisted.python import log as legacy
 
 from sockd.telemetry.logs import observer, open_file
+from sockd.telemetry.sink import Sink
 
 
 class Terminal(io.StringIO):
@@ -100,18 +102,66 @@ def test_whatever_a_peer_sends_an_event_is_one_line_without_control_characters(
     assert not [c for c in line if ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u2028\u2029\u202e\u2066"]
 
 
+def test_the_level_can_be_changed_while_it_runs() -> None:
+    stream = io.StringIO()
+    chosen = observer(stream, "json", "info")
+    log = Logger(namespace="sockd", observer=LogPublisher(chosen))
+    log.debug("a")
+    chosen.set_level("debug")
+    log.debug("b")
+    chosen.set_level("error")
+    log.warn("c")
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["b"]
+
+
 def test_a_log_file_is_not_for_everybody_whatever_the_umask(tmp_path: Path) -> None:
     """Fault 39."""
-    with open_file(tmp_path / "log") as stream:
-        stream.write("x")
-    assert stat.S_IMODE((tmp_path / "log").stat().st_mode) & 0o007 == 0
+    open_file(tmp_path / "log").close()
+    assert stat.S_IMODE((tmp_path / "log").stat().st_mode) == 0o640
 
 
-def test_a_full_disk_does_not_stop_the_service() -> None:
-    """Fault 53: the event is lost, the caller goes on."""
-    stream = open("/dev/full", "w")  # noqa: SIM115  # closing it fails too
-    log = Logger(namespace="sockd", observer=LogPublisher(observer(stream, "json", "info")))
+def test_events_are_in_the_file_when_the_log_is_closed(tmp_path: Path) -> None:
+    chosen = observer(open_file(tmp_path / "log"), "auto", "info")
+    Logger(namespace="sockd", observer=LogPublisher(chosen)).info("ready", services=3)
+    chosen.close()
+    assert json.loads((tmp_path / "log").read_text())["services"] == 3
+
+
+def test_a_renamed_file_is_opened_anew(tmp_path: Path) -> None:
+    chosen = observer(open_file(tmp_path / "log"), "json", "info")
+    (tmp_path / "log").rename(tmp_path / "old")
+    chosen.reopen()
+    Logger(namespace="sockd", observer=LogPublisher(chosen)).info("ready")
+    chosen.close()
+    assert json.loads((tmp_path / "log").read_text())["event"] == "ready"
+
+
+def test_a_full_disk_does_not_stop_the_service_and_the_loss_is_an_event_of_its_own(tmp_path: Path) -> None:
+    """Fault 53."""
+    paths = [Path("/dev/full"), tmp_path / "log"]
+    sink = Sink(lambda: os.open(paths.pop(0), os.O_WRONLY | os.O_CREAT), max_lines=10)
+    chosen = observer(sink, "json", "info")
+    log = Logger(namespace="sockd", observer=LogPublisher(chosen))
     for _ in range(10_000):
         log.info("said")
-    with pytest.raises(OSError, match="No space left"):
-        stream.close()
+    assert chosen.dropped > 0
+    chosen.reopen()
+    chosen.close()
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    lost = [line for line in lines if line["event"] == "log lines dropped"]
+    assert {line["level"] for line in lost} == {"warn"}
+    assert sum(line["count"] for line in lost) == chosen.dropped
+    assert len(lines) - len(lost) == 10_000 - chosen.dropped
+
+
+def test_a_stream_with_a_descriptor_is_written_without_waiting_for_it() -> None:
+    """Standard output, that is."""
+    reader, writer = os.pipe()
+    with open(writer, "w") as stream, open(reader) as read:
+        chosen = observer(stream, "json", "info")
+        log = Logger(namespace="sockd", observer=LogPublisher(chosen))
+        for _ in range(5_000):  # more than a pipe holds
+            log.info("said")
+        log.info("last")
+        assert any(json.loads(line)["event"] == "last" for line in read)
+        chosen.close()

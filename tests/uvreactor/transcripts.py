@@ -29,7 +29,22 @@ A_MOMENT = 0.05
 BIG = b"0123456789abcdef" * 512 * 1024
 """8 MiB: more than the kernel holds between two ends."""
 
-SCENARIOS: dict[str, tuple[type[Scene], Callable[[socket.socket], str]]] = {}
+TURNS = 3
+"""Turns of the reactor after which it has done all that was begun and needs nobody else."""
+
+PlayPeer = Callable[[socket.socket, "Cues"], str]
+
+SCENARIOS: dict[str, tuple[type[Scene], PlayPeer]] = {}
+
+
+class Cues:
+    """What a peer, in its thread, waits for before it goes on."""
+
+    def __init__(self) -> None:
+        self.heard = threading.Event()
+        """The scene has had data, and has done at once what it does about it."""
+        self.ended = threading.Event()
+        """The scene's connection is lost."""
 
 
 class Scene(Protocol):
@@ -37,10 +52,13 @@ class Scene(Protocol):
 
     transport: Any
 
-    def __init__(self, note: Callable[[str], None], reactor: Any, ended: Callable[[], None]) -> None:
+    def __init__(
+        self, note: Callable[[str], None], reactor: Any, ended: Callable[[], None], cues: Cues
+    ) -> None:
         self.note = note
         self.reactor = reactor
         self.ended = ended
+        self.cues = cues
 
     def made(self) -> None: ...
 
@@ -57,10 +75,18 @@ class Scene(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         self.note("data")
+        self._after_turns(TURNS)
         self.data(data)
+
+    def _after_turns(self, left: int) -> None:
+        if left:
+            self.reactor.callLater(0, self._after_turns, left - 1)
+        else:
+            self.cues.heard.set()
 
     def connectionLost(self, reason: Any = None) -> None:
         self.note(f"lost {reason.type.__name__}")
+        self.cues.ended.set()
         self.ended()
         self.lost()
 
@@ -82,7 +108,7 @@ class HalfScene(Scene):
     def write_lost(self) -> None: ...
 
 
-def scenario(peer: Callable[[socket.socket], str]) -> Callable[[type[Scene]], type[Scene]]:
+def scenario(peer: PlayPeer) -> Callable[[type[Scene]], type[Scene]]:
     """Play the class against `peer`, which runs in a thread and says what it saw."""
 
     def add(scene: type[Scene]) -> type[Scene]:
@@ -106,43 +132,54 @@ def receive(sock: socket.socket) -> str:
     return f"{size} end"
 
 
-def listens(sock: socket.socket) -> str:
+def listens(sock: socket.socket, cues: Cues) -> str:
     return receive(sock)
 
 
-def says(sock: socket.socket) -> str:
+def says(sock: socket.socket, cues: Cues) -> str:
     sock.sendall(b"hello")
     return receive(sock)
 
 
-def says_and_ends(sock: socket.socket) -> str:
+def says_and_ends(sock: socket.socket, cues: Cues) -> str:
     sock.sendall(b"hello")
     sock.shutdown(socket.SHUT_WR)
     return receive(sock)
 
 
-def ends(sock: socket.socket) -> str:
+def ends(sock: socket.socket, cues: Cues) -> str:
     sock.shutdown(socket.SHUT_WR)
     return receive(sock)
 
 
-def says_and_leaves(sock: socket.socket) -> str:
+def says_and_leaves(sock: socket.socket, cues: Cues) -> str:
     sock.sendall(b"hello")
     sock.close()
     return "left"
 
 
-def says_and_resets(sock: socket.socket) -> str:
-    sock.sendall(b"hello")
-    time.sleep(A_MOMENT)
+def resets(sock: socket.socket) -> str:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
     return "reset"
 
 
-def says_twice(sock: socket.socket) -> str:
+def says_and_resets(sock: socket.socket, cues: Cues) -> str:
     sock.sendall(b"hello")
-    time.sleep(A_MOMENT)
+    cues.heard.wait(TIMEOUT)
+    return resets(sock)
+
+
+def says_and_resets_when_full(sock: socket.socket, cues: Cues) -> str:
+    sock.sendall(b"hello")
+    cues.heard.wait(TIMEOUT)
+    time.sleep(A_MOMENT)  # until the kernel holds all that it takes for the peer, of which nobody tells
+    return resets(sock)
+
+
+def says_twice(sock: socket.socket, cues: Cues) -> str:
+    sock.sendall(b"hello")
+    cues.heard.wait(TIMEOUT)
     try:
         sock.sendall(b"again")
     except OSError:
@@ -150,13 +187,25 @@ def says_twice(sock: socket.socket) -> str:
     return receive(sock)
 
 
-def says_and_waits(sock: socket.socket) -> str:
+def says_twice_at_once(sock: socket.socket, cues: Cues) -> str:
     sock.sendall(b"hello")
-    time.sleep(5 * A_MOMENT)
+    sock.sendall(b"again")
     return receive(sock)
 
 
-def hears_the_end_and_answers(sock: socket.socket) -> str:
+def says_and_waits(sock: socket.socket, cues: Cues) -> str:
+    sock.sendall(b"hello")
+    cues.heard.wait(TIMEOUT)
+    return receive(sock)
+
+
+def says_and_waits_for_the_end(sock: socket.socket, cues: Cues) -> str:
+    sock.sendall(b"hello")
+    cues.ended.wait(TIMEOUT)
+    return receive(sock)
+
+
+def hears_the_end_and_answers(sock: socket.socket, cues: Cues) -> str:
     seen = receive(sock)
     sock.sendall(b"answer")
     sock.close()
@@ -274,7 +323,7 @@ class PeerResets(Scene):
     pass
 
 
-@scenario(says_and_resets)
+@scenario(says_and_resets_when_full)
 class PeerResetsWhileWriting(Scene):
     def data(self, data: bytes) -> None:
         self.transport.write(BIG)
@@ -379,7 +428,7 @@ class EndAndLose(HalfScene):
 # Scenarios: reading.
 
 
-@scenario(says_twice)
+@scenario(says_twice_at_once)
 class PausedFromTheBeginning(Scene):
     def made(self) -> None:
         self.transport.pauseProducing()
@@ -429,7 +478,7 @@ class PausedByData(Scene):
 class OtherProtocol(Scene):
     def data(self, data: bytes) -> None:
         transport = self.transport
-        transport.protocol = LoseAtOnce(self.note, self.reactor, self.ended)
+        transport.protocol = LoseAtOnce(self.note, self.reactor, self.ended, self.cues)
         transport.protocol.makeConnection(transport)
 
 
@@ -564,7 +613,7 @@ class ProducerRaises(Scene):
         raise OSError("raised by the scenario")
 
 
-@scenario(says_and_waits)
+@scenario(says_and_waits_for_the_end)
 class ProducerAborts(Scene):
     def data(self, data: bytes) -> None:
         transport = self.transport
@@ -586,8 +635,9 @@ def play(name: str) -> dict[str, Any]:
     transcripts: dict[str, list[str]] = {}
     folder = tempfile.mkdtemp()
 
-    async def one(scene: type[Scene], peer: Callable[[socket.socket], str], family: str, role: str) -> Any:
+    async def one(scene: type[Scene], peer: PlayPeer, family: str, role: str) -> Any:
         seen: list[str] = []
+        cues = Cues()
         done: Deferred[None] = Deferred()
         states = {"thread": False, "ended": False}
 
@@ -618,7 +668,7 @@ def play(name: str) -> dict[str, Any]:
             try:
                 with connect() as sock:
                     sock.settimeout(TIMEOUT)
-                    result = peer(sock)
+                    result = peer(sock, cues)
             except OSError as error:
                 result = f"failed {type(error).__name__}"
             stage.callFromThread(seen.append, f"peer {result}")
@@ -626,7 +676,7 @@ def play(name: str) -> dict[str, Any]:
 
         factory = ClientFactory()
         factory.noisy = False
-        factory.buildProtocol = lambda _: scene(note, stage, lambda: end("ended"))  # type: ignore
+        factory.buildProtocol = lambda _: scene(note, stage, lambda: end("ended"), cues)  # type: ignore
         factory.clientConnectionLost = lambda *_: note("connector lost")  # type: ignore
         path = os.path.join(folder, str(len(transcripts)))
         kind = socket.AF_INET if family == "tcp" else socket.AF_UNIX

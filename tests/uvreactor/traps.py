@@ -169,6 +169,8 @@ def running_out_of_descriptors_is_logged_and_passes() -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)
     open_ones: set[Protocol] = set()
     all_lost = threading.Event()
+    # A port looks out where most descriptors are connections of its own; here are their clients, too.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (30, most[1]))
     where = listen(Counted)
     spent: list[float] = []
 
@@ -343,25 +345,18 @@ def an_adopted_unix_socket_keeps_its_path_and_its_mode() -> None:
 
 
 def the_shell_of_sockd_holds() -> None:
-    """Back-pressure, deadlines and half-close of `sockd.connection` on a real stream."""
-    from sockd.config import Limits
-    from sockd.connections import Connections
-    from sockd.deadlines import Deadlines
-    from sockd.limits import Admission
-    from sockd.listener import ConnectionFactory
-    from sockd.telemetry.events import ServiceEvents
+    """Back-pressure and half-close of `sockd.connection` on a real stream."""
+    import tempfile
+    from pathlib import Path
+
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IProtocolFactory
+
+    from sockd.config import load
+    from sockd.plugin import Context, IStreamPlugin, Plugin
+    from sockd.server import Server
     from sockd.transport import tcp_socket, unsent_bytes
 
-    limits = Limits.model_validate({"max_connections": 10, "idle_timeout": "60s", "close_timeout": "1s"})
-    events = ServiceEvents("test", reactor.seconds)
-    connections = Connections(
-        limits,
-        Admission(limits.max_connections),
-        events,
-        Deadlines(reactor),
-        reactor.seconds,
-        lambda: None,
-    )
     seen: list[Any] = []
     lost = threading.Event()
 
@@ -374,7 +369,7 @@ def the_shell_of_sockd_holds() -> None:
         def dataReceived(self, data: bytes) -> None:
             if data == b"flood":
                 self.transport.write(b"x" * 16 * 1024 * 1024)  # more than the kernel takes
-                seen.append(unsent_bytes(self.transport) > limits.max_unread_output)
+                seen.append(unsent_bytes(self.transport) > 1024 * 1024)
                 self.transport.write(b"x")
             else:
                 self.transport.write(data)
@@ -384,9 +379,29 @@ def the_shell_of_sockd_holds() -> None:
             self.transport.write(b"too late")
             lost.set()
 
-    factory = ConnectionFactory(Factory.forProtocol(Greedy), connections)
-    port = reactor.listenTCP(0, factory, 50, LOOPBACK)
-    where = LOOPBACK, port.getHost().port
+    @implementer(IStreamPlugin)
+    class Careless(Plugin):
+        """Writes without a look at who reads."""
+
+        def stream_factory(self, protocol: str, context: Context) -> IProtocolFactory:
+            return Factory.forProtocol(Greedy)
+
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        where = probe.getsockname()
+    file = Path(tempfile.mkdtemp(), "sockd.toml")
+    endpoint = f"tcp:{where[1]}:interface={LOOPBACK}"
+    file.write_text(
+        f'[service.greedy]\nplugin = "greedy"\nlisten = ["{endpoint}"]\nlimits.max_unread_output = "1MiB"\n'
+    )
+    server = Server(load(file, lambda _: Careless), reactor)
+    server.bind()
+    reactor.callWhenRunning(
+        lambda: Deferred.fromCoroutine(server.start()).addCallback(lambda _: server.open())
+    )
+
+    def stop() -> Any:
+        return Deferred.fromCoroutine(server.stop())
 
     def work() -> None:
         with socket.create_connection(where) as client:
@@ -401,6 +416,7 @@ def the_shell_of_sockd_holds() -> None:
         with socket.create_connection(where) as client:
             client.sendall(b"flood")
             assert lost.wait(PATIENCE)
+        blockingCallFromThread(reactor, stop)
 
     in_thread(work)
     assert seen == ["ConnectionDone", True, "ConnectionAborted"], seen

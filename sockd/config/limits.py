@@ -1,0 +1,172 @@
+"""[limits]: what one service may use, and what happens to those who want more."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sockd.config.networks import Networks, SomeNetworks
+from sockd.config.written import (
+    CountOrOff,
+    Duration,
+    DurationOrOff,
+    RateOrOff,
+    Size,
+    SizeOrOff,
+    SomeTime,
+    Written,
+)
+from sockd.errors import ValueFault
+
+MAX_BANNER = 200
+"""Bytes. One short line, which fits into the empty buffer of a new connection."""
+
+
+def _read_line(text: str) -> str:
+    if not text:
+        raise ValueFault(_A_LINE, repr(text))
+    for offset, character in enumerate(text):
+        if not character.isprintable():
+            raise ValueFault(_A_LINE, ascii(character), offset=offset, length=1)
+    size = len(text.encode())
+    if size > MAX_BANNER:
+        raise ValueFault(_A_LINE, f"{size} bytes")
+    return text
+
+
+_A_LINE = f"one line of at most {MAX_BANNER} bytes"
+_Line = Annotated[
+    str, Written(_A_LINE, _read_line, {"type": "string", "minLength": 1, "maxLength": MAX_BANNER})
+]
+
+
+class Limits(BaseModel):
+    """What one service may use. [limits] is what every service starts from; a service's own keys win."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_connections: int = Field(
+        default=10_000,
+        ge=1,
+        description="Connections that a service has open at once, over all its listeners.",
+    )
+    max_per_source: CountOrOff = Field(
+        default="off",
+        validate_default=True,
+        description="Connections that one source has open at once.",
+    )
+    source_prefix_ipv4: int = Field(
+        default=32,
+        ge=1,
+        le=32,
+        description="Bits of an IPv4 address that tell one source from another.",
+    )
+    source_prefix_ipv6: int = Field(
+        default=64,
+        ge=1,
+        le=128,
+        description="Bits of an IPv6 address that tell one source from another; a customer has a whole /64.",
+    )
+    allow: SomeNetworks = Field(
+        default=(),
+        description="Networks that are served, and no others; without any, all are. "
+        "Where allow and deny both have an address, the longer prefix decides.",
+    )
+    deny: Networks = Field(
+        default=(),
+        description="Networks that are not served; of two equal prefixes this one counts.",
+    )
+    connection_rate: RateOrOff = Field(
+        default="off",
+        validate_default=True,
+        description="How fast new connections of all sources together may come.",
+    )
+    connection_rate_per_source: RateOrOff = Field(
+        default="off", validate_default=True, description="How fast new connections of one source may come."
+    )
+    datagram_rate: RateOrOff = Field(
+        default="off",
+        validate_default=True,
+        description="How fast datagrams of all sources together may come; what is more is dropped.",
+    )
+    datagram_rate_per_source: RateOrOff = Field(
+        default="off",
+        validate_default=True,
+        description="How fast datagrams of one source may come; what is more is dropped.",
+    )
+    bytes_per_second: SizeOrOff = Field(
+        default="off",
+        validate_default=True,
+        description="How much each connection may carry, both directions together.",
+    )
+    over_limit: Literal["refuse", "queue", "reset", "banner", "tarpit"] = Field(
+        default="refuse",
+        description="What becomes of a connection over a limit: refuse closes it, queue lets it wait to be "
+        "accepted, reset breaks it off, banner tells it a line, tarpit holds it without an answer.",
+    )
+    over_limit_banner: _Line = Field(
+        default="too many connections", description="The line that banner tells; CR LF is added."
+    )
+    tarpit_time: SomeTime = Field(
+        default="10s",
+        validate_default=True,
+        description="How long a connection is held in the tarpit.",
+    )
+    penalty: DurationOrOff = Field(
+        default="off",
+        validate_default=True,
+        description="How long a source is refused that keeps trying although it is over its limit.",
+    )
+    handshake_timeout: SomeTime = Field(
+        default="10s",
+        validate_default=True,
+        description="How long a TLS handshake may take, from the first byte on.",
+    )
+    max_handshakes: int = Field(
+        default=1000, ge=1, description="TLS handshakes that may be unfinished at once."
+    )
+    header_timeout: SomeTime = Field(
+        default="5s", validate_default=True, description="How long the header of the PROXY protocol may take."
+    )
+    first_message_timeout: DurationOrOff = Field(
+        default="off",
+        validate_default=True,
+        description="How long a new connection may be silent.",
+    )
+    idle_timeout: DurationOrOff = Field(
+        default="10m",
+        validate_default=True,
+        description='How long a connection may be silent both ways; "off" lets it be silent for ever.',
+    )
+    lifetime: DurationOrOff = Field(
+        default="off",
+        validate_default=True,
+        description="How long a connection may be open, whatever it does.",
+    )
+    close_timeout: Duration = Field(
+        default="5s",
+        validate_default=True,
+        description="How long a closing connection may go without its peer taking a byte.",
+    )
+    max_unread_output: Annotated[Size, Field(ge=1)] = Field(
+        default="1MiB",
+        validate_default=True,
+        description="Bytes that may wait for a peer that does not read them.",
+    )
+    max_amplification: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Bytes of reply for each byte of a datagram; without it, what the plugin says.",
+    )
+    reply_floor: Size | None = Field(
+        default=None,
+        description="Bytes that any datagram may be answered with; without it, what the plugin says.",
+    )
+
+    def under(self, common: Limits) -> Limits:
+        """These limits, with what they do not give taken from `common`; it does not count as given."""
+        given = self.model_fields_set
+        values = {key: getattr(self if key in given else common, key) for key in type(self).model_fields}
+        return Limits.model_construct(given, **values)

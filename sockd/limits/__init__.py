@@ -1,0 +1,8 @@
+"""Admission: who may come in, how many, how fast. Totals for a whole service, whatever its listeners."""
+
+from sockd.limits.admission import Admission
+from sockd.limits.buckets import Bucket
+from sockd.limits.networks import AccessList, Networks
+from sockd.limits.terms import Rate, Terms
+
+__all__ = ["AccessList", "Admission", "Bucket", "Networks", "Rate", "Terms"]

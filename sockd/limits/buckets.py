@@ -1,0 +1,65 @@
+"""Token buckets: so many at once, and as many again in every so many seconds."""
+
+from __future__ import annotations
+
+from sockd.limits.terms import Rate
+
+SLACK = 0.01
+"""Tokens. Rounding may amount to less than this; it must not cost a whole token."""
+
+
+class Tokens:
+    """A bucket's arithmetic. Its state is one number: the moment at which it is full again, at first 0.
+
+    This is the generic cell rate algorithm (ITU-T I.371): nothing runs between two questions, and asking
+    changes nothing. Moments are seconds of a monotonic clock.
+    """
+
+    __slots__ = ("_filling", "_furthest", "_slack", "_token")
+
+    def __init__(self, rate: Rate) -> None:
+        self._filling = rate.seconds  # of an empty bucket
+        self._token = rate.seconds / rate.count
+        self._slack = self._token * SLACK
+        self._furthest = self._filling - self._token + self._slack  # from full, with one token left
+
+    def after(self, full_at: float, now: float) -> float | None:
+        """The state after one token is taken; None if there is none."""
+        if full_at <= now:
+            return now + self._token
+        return full_at + self._token if full_at - now <= self._furthest else None
+
+    def spend(self, full_at: float, now: float, cost: float) -> float:
+        """The state after `cost` is taken, whether it is there or not."""
+        return max(full_at, now) + cost * self._token
+
+    def until(self, full_at: float, now: float, cost: float = 1) -> float:
+        """Seconds until `cost` can be taken; for more than a bucket holds, until it is full."""
+        wait = full_at - now + min(cost * self._token - self._filling, 0.0)
+        return wait if wait > self._slack else 0.0
+
+
+class Bucket:
+    """One bucket: all of a service's connections, or the bytes of one."""
+
+    __slots__ = ("_full_at", "_tokens")
+
+    def __init__(self, rate: Rate) -> None:
+        self._tokens = Tokens(rate)
+        self._full_at = 0.0
+
+    def take(self, now: float) -> bool:
+        """Take one token; False if there is none."""
+        full_at = self._tokens.after(self._full_at, now)
+        if full_at is None:
+            return False
+        self._full_at = full_at
+        return True
+
+    def spend(self, now: float, cost: float) -> None:
+        """Take `cost` whether it is there or not: bytes that have come cannot be sent back."""
+        self._full_at = self._tokens.spend(self._full_at, now, cost)
+
+    def until(self, now: float, cost: float = 1) -> float:
+        """Seconds until `cost` can be taken; for more than a bucket holds, until it is full."""
+        return self._tokens.until(self._full_at, now, cost)

@@ -1,0 +1,53 @@
+"""The terms of admission, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from sockd.limits.networks import AccessList
+
+
+class Rate(Protocol):
+    """`count` in `seconds`; as many may come at once."""
+
+    @property
+    def count(self) -> int:
+        """How many, at least 1."""
+
+    @property
+    def seconds(self) -> float:
+        """In which time, more than 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Who may come in, how many and how fast; what is None is not limited.
+
+    A source is a peer's network of the given prefix length; UNIX peers have none.
+
+    Attributes:
+        max_connections: open at once.
+        access: networks that are let in or kept out.
+        max_per_source: connections of one source that are open at once.
+        connection_rate: new connections of all peers.
+        connection_rate_per_source: new connections of one source.
+        datagram_rate: datagrams of all peers.
+        datagram_rate_per_source: datagrams of one source.
+        source_prefix_v4: bits of an IPv4 address that name its source.
+        source_prefix_v6: bits of an IPv6 address that do; one customer usually has a /64 or more.
+        penalty: seconds for which a source that keeps trying is refused.
+        penalty_after: refusals of a source's connections, within ten seconds, that are forgiven; at least 1.
+    """
+
+    max_connections: int
+    access: AccessList | None = None
+    max_per_source: int | None = None
+    connection_rate: Rate | None = None
+    connection_rate_per_source: Rate | None = None
+    datagram_rate: Rate | None = None
+    datagram_rate_per_source: Rate | None = None
+    source_prefix_v4: int = 32
+    source_prefix_v6: int = 64
+    penalty: float | None = None
+    penalty_after: int = 10

@@ -1,0 +1,198 @@
+"""The writing side of a connection: what is done when the peer leaves its output unread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet import interfaces
+from zope.interface import implementer
+
+from sockd.transport import unsent_bytes
+
+if TYPE_CHECKING:
+    from sockd.connection import Connection
+
+RELIEF = 0.9
+"""Of the bound on all unread output, what is left once connections had to be cut for it: not each single
+write after it shall look for the next one."""
+
+
+class Unread:
+    """The unread output of all connections of a process, bounded as a whole.
+
+    Args:
+        most: bytes.
+    """
+
+    __slots__ = ("_held", "_total", "most")
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._held: dict[Output, int] = {}
+        self._total = 0
+
+    def note(self, output: Output, size: int) -> None:
+        """So much waits for the peer of one connection."""
+        self._total += size - self._held.get(output, 0)
+        self._held[output] = size
+        if self._total > self.most:
+            self._relieve()
+
+    def forget(self, output: Output) -> None:
+        """Nothing waits for it any more."""
+        self._total -= self._held.pop(output, 0)
+
+    def _relieve(self) -> None:
+        """Cut those who leave most unread, if peers have not taken enough since it was noted."""
+        self._held = {output: output.unsent() for output in self._held}
+        self._total = sum(self._held.values())
+        if self._total <= self.most:
+            return
+        for output in sorted(self._held, key=self._held.__getitem__, reverse=True):
+            if self._total <= self.most * RELIEF:
+                break
+            self.forget(output)
+            output.cut("unread output of all")
+
+
+@implementer(interfaces.IPushProducer)
+class Output:
+    """To the transport the producer that it pauses when the peer does not take what it is sent.
+
+    Until then nothing is counted: the connection's `write` is the transport's own. The connection cannot be
+    this itself, for it has the same methods for the opposite direction.
+    """
+
+    __slots__ = ("_connection", "_unsent", "_watching", "choked", "producer", "pulled")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.producer: Any = None  # the plugin's, if it has registered one
+        self.pulled = False  # it writes only when it is asked
+        self.choked = False  # the peer does not take what it is sent
+        self._watching = False
+        self._unsent = 0  # when it was last looked at, while closing
+
+    def watch(self) -> None:
+        """Hear from the transport when the peer leaves its output unread."""
+        self._watching = True
+        self._connection.transport.registerProducer(self, True)
+        self._connection.pass_through()
+
+    def unwatch(self) -> None:
+        """Count every write instead: a transport resumes a paused producer where it should end."""
+        if self._watching:
+            self._watching = False
+            self._connection.transport.unregisterProducer()
+            self._connection.write = self.write_bounded
+            self.choked = False
+            self._connection.read_on()
+
+    def end(self) -> None:
+        """Nothing may follow: what the peer does not take now it may never take."""
+        self._connection.write = self.write_bounded
+        self._unsent = self.unsent()
+        if self.producer is None:
+            self.unwatch()
+
+    def is_taken(self) -> bool:
+        """Whether, since it was last asked or the end began, the peer took some of it."""
+        connection = self._connection
+        before, self._unsent = self._unsent, self.unsent()
+        refilled = (
+            self.producer is not None and connection.quiet_for() < connection.connections.limits.close_timeout
+        )
+        return self._unsent < before or refilled
+
+    def close(self) -> None:
+        """The connection is gone."""
+        self._watching = False
+        self._connection.connections.unread.forget(self)
+
+    def unsent(self) -> int:
+        """Bytes that wait for the peer."""
+        return unsent_bytes(self._connection.transport)
+
+    def cut(self, reason: str) -> None:
+        """Abort the connection."""
+        self._connection.cut(reason)
+
+    def write_bounded(self, data: bytes) -> None:
+        """For the plugin, while the peer is behind."""
+        connection = self._connection
+        unsent = self.unsent() + len(data)
+        if unsent > connection.connections.limits.max_unread_output:
+            connection.cut("unread output")
+        else:
+            connection.write_on(data)
+            connection.connections.unread.note(self, unsent)
+
+    # The plugin's producer.
+
+    def register(self, producer: Any, *, streaming: bool) -> None:
+        """Let `producer` be paused and resumed as the peer reads."""
+        if self.producer is not None:
+            raise RuntimeError(f"cannot register {producer!r}: {self.producer!r} was never unregistered")
+        self.producer, self.pulled = producer, not streaming
+        if self.pulled:
+            # It is asked by the transport itself.
+            self.unwatch()
+            self._connection.transport.registerProducer(producer, False)
+        elif self.choked or self._connection.held:
+            producer.pauseProducing()
+
+    def unregister(self) -> None:
+        """The producer has written its last."""
+        if self.producer is None:
+            return
+        self.producer = None
+        if self.pulled:
+            self._connection.transport.unregisterProducer()
+            if not self._connection.disconnecting:
+                self.watch()
+        elif self._connection.disconnecting:
+            self.unwatch()
+
+    def pause(self) -> None:
+        """Let the plugin write no more for now, if it can be told."""
+        if self.producer is not None and not self.pulled:
+            self.producer.pauseProducing()
+
+    def resume(self) -> None:
+        """Let it write again, if nothing speaks against it."""
+        if self.producer is not None and not (self.pulled or self.choked or self._connection.held):
+            self.producer.resumeProducing()
+
+    # What the transport calls.
+
+    def pauseProducing(self) -> None:
+        """The peer leaves output unread: read no more from it, and count what is still written."""
+        connection = self._connection
+        self.choked = True
+        connection.write = self.write_bounded
+        connection.connections.unread.note(self, self.unsent())
+        connection.transport.pauseProducing()
+        self.pause()
+
+    def resumeProducing(self) -> None:
+        """The peer has taken everything."""
+        connection = self._connection
+        self.choked = False
+        connection.connections.unread.forget(self)
+        if connection.disconnecting:
+            return
+        connection.pass_through()
+        connection.read_on()
+        try:
+            self.resume()
+        except BaseException:  # a plugin may raise anything
+            connection.fault("resumeProducing")
+
+    def stopProducing(self) -> None:
+        """The connection is gone."""
+        producer, self.producer = self.producer, None
+        if producer is not None:
+            try:
+                producer.stopProducing()
+            except BaseException:  # a plugin may raise anything
+                self._connection.fault("stopProducing")

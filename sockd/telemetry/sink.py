@@ -1,0 +1,260 @@
+"""Where log lines go: a descriptor that may be full, stuck or gone, behind which nobody has to wait.
+
+Lines wait in a bounded queue for a thread that writes many of them at once. What cannot be written is kept
+while there is room; what finds no room is dropped and counted, and when writing works again a line tells how
+many there were. Order is kept, and no line is torn but the last of a process that ends on a full disk.
+"""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import math
+import os
+import select
+import stat
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+FILE_MODE = 0o640
+"""Of log files: peers' addresses are nobody else's business."""
+
+MAX_LINES = 10_000
+"""That wait: some seconds of a busy daemon, as a disk may take for a flush."""
+
+MAX_BYTES = 4 * 1024 * 1024
+"""That wait, and as many may be with the thread: MAX_LINES of 400 bytes; only tracebacks have more."""
+
+GATHER = 0.02
+"""Seconds that the thread waits for more lines after the first; so it wakes 50 times a second at most."""
+
+RETRY = 0.25
+"""Seconds until what failed is tried again."""
+
+EXIT_TIMEOUT = 1.0
+"""Seconds that the end of the process waits for its last lines."""
+
+CHUNK = 64 * 1024
+"""Bytes of a write, so that a file that is reopened does not have to wait for megabytes."""
+
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+def open_path(path: Path) -> int:
+    """Open a log file for appending, with its permissions right from the first moment.
+
+    A symbolic link is refused: the daemon may be root, and the folder that of whom it serves as.
+    A FIFO needs a reader already.
+    """
+    try:
+        descriptor = os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, FILE_MODE)
+        os.fchmod(descriptor, FILE_MODE)  # whatever the umask
+    except FileExistsError:
+        try:
+            descriptor = os.open(path, _FLAGS)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise OSError(errno.ELOOP, "is a symbolic link", str(path)) from None
+            raise
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+class Sink:
+    """Takes lines from any thread, at once, and writes them to what `opener` opens.
+
+    Args:
+        opener: opens the destination and returns its descriptor; called again by `reopen`.
+        max_lines: how many may wait.
+        max_bytes: how long they may be together.
+
+    Attributes:
+        announce: makes a line of the sink's own out of an event's name and fields.
+        dropped: how many lines have been, since the start.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+
+    def __init__(
+        self, opener: Callable[[], int], *, max_lines: int = MAX_LINES, max_bytes: int = MAX_BYTES
+    ) -> None:
+        self.announce = _announced
+        self.dropped = 0
+        self._open = opener
+        self._descriptor = opener()
+        self._max_lines = max_lines
+        self._max_bytes = max_bytes
+        self._deadline = math.inf  # once closed: when trying ends
+        self._complained = False
+        self._begin()
+        # A daemon forks after its log is opened, and threads do not come along.
+        os.register_at_fork(after_in_child=partial(_begin_in_child, weakref.ref(self)))
+        atexit.register(self.close)
+
+    def _begin(self) -> None:
+        """Nothing waits and nobody writes; what waits at a fork is the parent's to write."""
+        self._lock = threading.RLock()  # garbage collection may write a line in the midst of anything
+        self._bell: SimpleQueue[None] = SimpleQueue()  # the one queue that takes this
+        self._thread: threading.Thread | None = None
+        self._asleep = False
+        self._stale = False
+        self._lines: list[str] = []
+        self._size = 0
+        self._lost = 0
+
+    def write(self, line: str) -> None:
+        """Have a line written, its newline included. Never waits, never fails."""
+        with self._lock:
+            full = len(self._lines) >= self._max_lines or self._size + len(line) > self._max_bytes
+            if full or self._closed():
+                self._lost += 1
+                self.dropped += 1
+            else:
+                self._lines.append(line)
+                self._size += len(line)
+        if full:
+            self._complain("it takes nothing more")
+        if self._asleep or self._thread is None:
+            self._ring()
+
+    def reopen(self) -> None:
+        """Open the destination anew, because its file was renamed; if that fails, the old one serves on."""
+        self._stale = True
+        self._ring()
+
+    def close(self, timeout: float = EXIT_TIMEOUT) -> None:
+        """Write what waits, for no longer than this many seconds, and take nothing more."""
+        if self._closed():
+            return
+        atexit.unregister(self.close)
+        self._deadline = time.monotonic() + timeout
+        self._ring()
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def isatty(self) -> bool:
+        """Whether a person reads it."""
+        return os.isatty(self._descriptor)
+
+    def _closed(self) -> bool:
+        return self._deadline < math.inf
+
+    def _ring(self) -> None:
+        """Wake the thread, or start it."""
+        with self._lock:
+            self._asleep = False
+            if begun := self._thread is None:
+                self._thread = thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._bell.put(None)
+        if begun:
+            try:
+                thread.start()
+            except RuntimeError:  # there may be no more threads; the next line tries again
+                self._thread = None
+
+    # The rest is done by the thread.
+
+    def _run(self) -> None:
+        while True:
+            if self._stale:
+                self._open_anew()
+            if text := self._take():
+                self._put(text.encode("utf-8", "backslashreplace"))
+            elif self._closed():
+                break
+            else:
+                self._bell.get()
+                self._rest(GATHER)
+        os.close(self._descriptor)
+
+    def _take(self) -> str:
+        """Everything that waits, and how much has found no room since the last time."""
+        with self._lock:
+            lines, self._lines, self._size = self._lines, [], 0
+            lost, self._lost = self._lost, 0
+            self._asleep = not lines and not lost
+        if lost:
+            lines.append(self.announce("log lines dropped", {"count": lost}))
+        return "".join(lines)
+
+    def _put(self, data: bytes) -> None:
+        """Write all of it, however long that takes."""
+        at = 0
+        while at < len(data):
+            if self._stale and self._open_anew():
+                at = data.rfind(b"\n", 0, at) + 1  # the new file begins with a whole line
+            try:
+                at += os.write(self._descriptor, data[at : self._end_of_write(data, at)])
+            except OSError as error:
+                if time.monotonic() >= self._deadline:
+                    self.dropped += data.count(b"\n", at)
+                    return
+                self._complain(_why(error))
+                self._wait_until_better(error)
+
+    def _end_of_write(self, data: bytes, at: int) -> int:
+        """Whole lines if possible; in a pipe few enough that no other process can write between them."""
+        size = select.PIPE_BUF if stat.S_ISFIFO(os.fstat(self._descriptor).st_mode) else CHUNK
+        if at + size >= len(data):
+            return len(data)
+        return data.rfind(b"\n", at, at + size) + 1 or data.find(b"\n", at + size) + 1 or len(data)
+
+    def _wait_until_better(self, error: OSError) -> None:
+        if isinstance(error, BlockingIOError):  # somebody who shares it has made it so
+            poll = select.poll()
+            poll.register(self._descriptor, select.POLLOUT)
+            poll.poll(RETRY * 1000)
+        else:
+            self._rest(RETRY)
+
+    def _rest(self, seconds: float) -> None:
+        """Pause, unless there is something to do other than writing."""
+        with suppress(Empty):
+            self._bell.get(timeout=seconds)
+
+    def _open_anew(self) -> bool:
+        self._stale = False
+        try:
+            descriptor = self._open()
+        except OSError as error:
+            with self._lock:
+                self._lines.append(self.announce("log not reopened", {"reason": _why(error)}))
+            return False
+        os.close(self._descriptor)
+        self._descriptor = descriptor
+        return True
+
+    def _complain(self, why: str) -> None:
+        """Once, where an operator may see it although the log is lost."""
+        if self._complained:
+            return
+        self._complained = True
+        text = f"sockd: the log cannot be written ({why}); lines are kept while there is room, then dropped\n"
+        # In a thread of its own: standard error may be as stuck as the log is.
+        with suppress(RuntimeError):
+            threading.Thread(target=_to_standard_error, args=(text,), daemon=True).start()
+
+
+def _begin_in_child(this: weakref.ref[Sink]) -> None:
+    if sink := this():
+        sink._begin()
+
+
+def _why(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def _announced(event: str, fields: Mapping[str, object]) -> str:
+    return " ".join([event, *(f"{key}={value}" for key, value in fields.items())]) + "\n"
+
+
+def _to_standard_error(text: str) -> None:
+    with suppress(OSError):
+        os.write(2, text.encode())

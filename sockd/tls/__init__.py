@@ -1,0 +1,1 @@
+"""TLS: from certificate files to encrypted streams."""

@@ -1,0 +1,111 @@
+"""TLS in memory: ciphertext in, plaintext out, and the other way round.
+
+Ciphertext is given to OpenSSL record by record, for two reasons. OpenSSL is then hardly ever asked for data
+that it does not have, and to say so takes it longer than to decrypt a short record. And its buffers, which
+never shrink, stay as small as a record.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, Literal
+
+from OpenSSL import SSL
+
+_RECORD = 16 * 1024
+"""Bytes of plaintext in a record at most (RFC 8446, 5.1)."""
+
+_ROOM = 4 * _RECORD
+"""Bytes that hold its ciphertext even for a peer that takes no more than 64 bytes in a record (RFC 8449)."""
+
+_HEADER = 5
+"""Bytes that a record begins with, the last two of which are the length of the rest."""
+
+
+class Session:
+    """Our end of TLS on one connection.
+
+    Args:
+        connection: OpenSSL's, in accept state and not yet used.
+        transport: takes ciphertext for the peer.
+    """
+
+    __slots__ = ("_connection", "_cut", "_missing", "_transport", "_write", "end", "established", "fault")
+
+    def __init__(self, connection: SSL.Connection, transport: Any) -> None:
+        self._connection = connection
+        self._transport = transport
+        self._write = transport.write
+        self._cut = b""  # the beginning of a record's header
+        self._missing = 0  # bytes of a record that OpenSSL has the beginning of
+        self.established = False
+        self.end: Literal["", "closed", "broken"] = ""  # of what the peer sends, and how it came
+        self.fault = ""  # in OpenSSL's words, which are never the peer's
+
+    def receive(self, data: bytes) -> bytes:
+        """Go on with the handshake, or decrypt the records that `data` completes."""
+        if self.end:
+            return b""
+        connection = self._connection
+        plaintext: list[bytes] = []
+        if self._cut:
+            data, self._cut = self._cut + data, b""
+        start, end, size = 0, self._missing, len(data)
+        try:
+            while start < size:
+                if start == end:  # where a record begins
+                    if size - start < _HEADER:
+                        self._cut = data[start:]
+                        break
+                    end += _HEADER + (data[start + 3] << 8 | data[start + 4])
+                connection.bio_write(data[start:end])
+                start = end
+                if not self.established:
+                    self._shake()
+                elif end <= size:
+                    try:
+                        plaintext.append(connection.recv(_RECORD))
+                    except SSL.WantReadError:  # it was about the session itself and may want an answer
+                        self.flush()
+        except SSL.ZeroReturnError:
+            self.end = "closed"
+        except SSL.Error as error:
+            self.end, self.fault = "broken", _words(error)
+        self._missing = max(0, end - size)
+        return plaintext[0] if len(plaintext) == 1 else b"".join(plaintext)
+
+    def _shake(self) -> None:
+        with suppress(SSL.WantReadError):
+            self._connection.do_handshake()
+            self.established = True
+        self.flush()
+
+    def send(self, data: bytes) -> None:
+        """Encrypt it and send it as one, whatever its size."""
+        connection = self._connection
+        if len(data) <= _RECORD:
+            connection.sendall(data)
+            self._write(connection.bio_read(_ROOM))
+        else:
+            whole, records = memoryview(data), []
+            for start in range(0, len(data), _RECORD):
+                connection.sendall(whole[start : start + _RECORD])
+                records.append(connection.bio_read(_ROOM))
+            self._transport.writeSequence(records)
+
+    def close(self) -> None:
+        """Tell the peer that nothing more will come."""
+        with suppress(SSL.Error):  # it withholds the rest of a message
+            self._connection.shutdown()
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what OpenSSL has to say by itself: its part of the handshake, an answer, an alert."""
+        with suppress(SSL.WantReadError):
+            while True:
+                self._write(self._connection.bio_read(_ROOM))
+
+
+def _words(error: SSL.Error) -> str:
+    queue = error.args[0] if error.args else None
+    return str(queue[-1][-1]) if isinstance(queue, list) and queue else ""

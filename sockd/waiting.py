@@ -1,0 +1,126 @@
+"""Where connections wait for a place in a full service: accepted ones here, the others in the kernel."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall, IProtocol, IReactorTime
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from sockd.limits import Admission
+
+TOTALS = frozenset({"max_connections", "connection_rate"})
+"""Reasons that pass by themselves, for which a peer may wait; the others are its own doing."""
+
+
+class WaitingRoom:
+    """Those of one service who were accepted when it was full; while there are any, nobody else is accepted.
+
+    They are never more than what a reactor accepts at once.
+
+    Args:
+        admission: gives the places.
+        clock: tells when a rate has room again.
+        hold: called with whether accepting has to pause.
+    """
+
+    __slots__ = ("_admission", "_clock", "_hold", "_holding", "_timer", "_waiting")
+
+    def __init__(self, admission: Admission, clock: IReactorTime, hold: Callable[[bool], None]) -> None:
+        self._admission = admission
+        self._clock = clock
+        self._hold = hold
+        self._holding = False
+        self._waiting: deque[Waiting] = deque()
+        self._timer: IDelayedCall | None = None
+
+    def join(self, waiting: Waiting) -> None:
+        """It waits."""
+        self._waiting.append(waiting)
+        self.look()
+
+    def leave(self, waiting: Waiting) -> None:
+        """It has waited long enough."""
+        if waiting in self._waiting:
+            self._waiting.remove(waiting)
+            self.look()
+
+    def look(self) -> None:
+        """A place may be free, or taken."""
+        while self._waiting and self._admission.room():
+            self._waiting.popleft().enter()
+        full = bool(self._waiting) or not self._admission.room()
+        if full and (wait := self._admission.wait()) and self._timer is None:
+            self._timer = self._clock.callLater(wait, self._look_again)
+        if full != self._holding:
+            self._holding = full
+            self._hold(full)
+
+    def _look_again(self) -> None:
+        self._timer = None
+        self.look()
+
+    def cut(self) -> None:
+        """The daemon ends."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._waiting:
+            self._waiting.popleft().cut()
+
+
+@implementer(IProtocol)
+class Waiting:
+    """One stream that waits; nothing is read of it.
+
+    Args:
+        room: where it waits.
+        build: judges it anew when there is a place.
+    """
+
+    factory: Factory | None = None
+
+    __slots__ = ("_build", "_room", "_transport")
+
+    def __init__(self, room: WaitingRoom, build: Callable[[], IProtocol | None]) -> None:
+        self._room = room
+        self._build = build
+        self._transport: Any = None
+
+    def makeConnection(self, transport: Any) -> None:
+        """The reactor's side is open."""
+        self._transport = transport
+        transport.pauseProducing()
+        self._room.join(self)
+
+    def connectionMade(self) -> None:
+        """Never called: `makeConnection` is."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Not while it waits."""
+
+    def enter(self) -> None:
+        """There is a place."""
+        protocol, transport = self._build(), self._transport
+        if protocol is None:
+            transport.loseConnection()
+        else:
+            transport.protocol = protocol
+            transport.resumeProducing()
+            protocol.makeConnection(transport)
+
+    def cut(self) -> None:
+        """The daemon ends."""
+        self._transport.abortConnection()
+
+    def connectionLost(self, reason: Failure) -> None:  # noqa: ARG002  # as IProtocol has it
+        """The peer has gone."""
+        self._room.leave(self)
+
+    def logPrefix(self) -> str:
+        """What Twisted's log calls it."""
+        return type(self).__name__

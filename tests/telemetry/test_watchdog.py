@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PATIENCE = 30.0
+"""Seconds until a test gives up."""
+
+PROGRAM = """
+import json, os, re, sys, threading, time
+from sockd.telemetry.watchdog import LIMIT, Watchdog
+
+if sys.argv[1] == "uv":
+    from sockd import uvreactor
+    uvreactor.install()
+else:
+    from twisted.internet import epollreactor
+    epollreactor.install()
+from twisted.internet import reactor
+
+
+def tell(**fields):
+    os.write(1, json.dumps({"at": time.monotonic(), **fields}).encode() + b"\\n")
+
+
+def report(block):
+    tell(kind="over" if block.over else "block", seconds=block.seconds, place=block.place, stack=block.stack)
+    if "report" in sys.argv:
+        raise ValueError
+
+
+def sleep(seconds):
+    tell(kind="begin")
+    time.sleep(seconds)  # line of sleep
+
+
+def backtrack(size):
+    tell(kind="begin")
+    re.match(r"(a|a)*b", "a" * size)  # line of backtrack
+
+
+def hold_elsewhere(size):
+    thread = threading.Thread(target=backtrack, args=(size,))
+    thread.start()
+
+
+def work(seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:  # line of work
+        pass
+
+
+def turns(count, seconds):
+    work(seconds)
+    if count > 1:
+        reactor.callLater(0, turns, count - 1, seconds)
+
+
+def finish():
+    tell(kind="end", delay=watchdog.delay(), again=watchdog.delay(), processor=time.process_time())
+    reactor.stop()
+
+
+watchdog = Watchdog(LIMIT, report, reactor)
+reactor.callWhenRunning(watchdog.start)
+reactor.callWhenRunning(tell, kind="ready")
+"""
+
+Start = Callable[[str], "subprocess.Popen[str]"]
+
+
+@pytest.fixture(params=["uv", "epoll"])
+def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
+    """Start a program that has a watchdog and does what is given, on each reactor."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start_one(script: str, *args: str) -> subprocess.Popen[str]:
+        (tmp_path / "plugin.py").write_text(f"{PROGRAM}{script}\nreactor.run()\n")
+        command = [sys.executable, str(tmp_path / "plugin.py"), request.param, *args]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start_one
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def told(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
+    """Everything that it tells until it ends, which it does by itself."""
+    text, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def of_kind(records: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [record for record in records if record["kind"] == kind]
+
+
+def line_of(function: str) -> str:
+    """The place of the line that is marked so."""
+    number = next(n for n, line in enumerate(PROGRAM.splitlines(), 1) if f"# line of {function}" in line)
+    return f"plugin.py:{number} in {function}"
+
+
+def test_a_sleeping_plugin_is_told_while_it_sleeps_and_once_more_afterwards(start: Start) -> None:
+    """Fault 30."""
+    records = told(start("reactor.callLater(0.5, sleep, 1.5); reactor.callLater(2.5, finish)"))
+    kinds = [record["kind"] for record in records]
+    assert kinds == ["ready", "begin", "block", "over", "end"]
+    _, begin, block, over, end = records
+    assert block["at"] - begin["at"] < 1  # 0.3 on a machine that has time
+    assert 0.2 < block["seconds"] < 1
+    assert block["place"] == over["place"] == line_of("sleep")
+    assert "plugin.py" in block["stack"].split(" < ")[0]
+    assert "base.py" in block["stack"] or "reactor.py" in block["stack"]
+    assert over["seconds"] == pytest.approx(1.5, abs=0.5)
+    assert over["stack"] == ""
+    assert 1 < end["delay"][1] < 2.5
+    assert end["again"][1] == 0
+
+
+def test_what_holds_the_interpreter_is_told_with_its_place_once_that_is_possible(start: Start) -> None:
+    """Fault 30: a catastrophic regular expression."""
+    records = told(start("reactor.callLater(0.5, backtrack, 24); reactor.callLater(0.6, finish)"))
+    (block,) = of_kind(records, "block")
+    assert block["place"] == line_of("backtrack")
+    assert "re/__init__.py" in block["stack"]
+
+
+def test_a_busy_loop_is_told_like_a_sleep(start: Start) -> None:
+    records = told(start("reactor.callLater(0.2, work, 0.8); reactor.callLater(1.2, finish)"))
+    (block,) = of_kind(records, "block")
+    assert block["place"].startswith("plugin.py:")
+    assert block["place"].endswith(" in work")
+    assert len(of_kind(records, "over")) == 1
+
+
+def test_a_reactor_that_works_hard_but_goes_round_is_left_alone(start: Start) -> None:
+    records = told(start("reactor.callLater(0, turns, 60, 0.02); reactor.callLater(1.5, finish)"))
+    assert [record["kind"] for record in records] == ["ready", "end"]
+    assert 0 < records[-1]["delay"][1] < 0.2
+
+
+def test_an_idle_reactor_is_left_alone_and_costs_next_to_nothing(start: Start) -> None:
+    records = told(
+        start(
+            "reactor.callLater(0.5, lambda: tell(kind='idle', processor=time.process_time()))\n"
+            "reactor.callLater(2.5, finish)"
+        )
+    )
+    assert [record["kind"] for record in records] == ["ready", "idle", "end"]
+    assert records[-1]["processor"] - records[1]["processor"] < 0.05
+
+
+def test_many_blocks_make_one_stack_a_second(start: Start) -> None:
+    records = told(
+        start("for _ in range(4): reactor.callLater(0.1, sleep, 0.4)\nreactor.callLater(2.5, finish)")
+    )
+    blocks = of_kind(records, "block")
+    stacks = [block["at"] for block in blocks if block["stack"]]
+    assert stacks
+    assert all(later - earlier > 0.9 for earlier, later in pairwise(stacks))
+
+
+def test_a_stopped_process_is_no_block(start: Start) -> None:
+    process = start(
+        "reactor.callLater(3, finish)\ndef often():\n    reactor.callLater(0.005, often)\noften()"
+    )
+    assert process.stdout is not None
+    ready = process.stdout.readline()
+    for _ in range(3):
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+        time.sleep(0.6)  # nothing else makes a process stand still for long enough
+        process.send_signal(signal.SIGCONT)
+    assert json.loads(ready)["kind"] == "ready"
+    records = told(process)
+    assert [record["kind"] for record in records] == ["end"]
+
+
+def test_a_report_that_fails_does_not_end_the_watch(start: Start) -> None:
+    script = (
+        "sys.argv.append('report'); reactor.callLater(0.1, sleep, 0.5)\nreactor.callLater(1, sleep, 0.5)\n"
+    )
+    records = told(start(script + "reactor.callLater(2, finish)"))
+    assert len(of_kind(records, "block")) == 2
+
+
+def test_a_thread_that_holds_the_interpreter_shows_in_the_delay(start: Start) -> None:
+    records = told(start("reactor.callLater(0.2, hold_elsewhere, 24); reactor.callLater(0.5, finish)"))
+    assert of_kind(records, "end")[0]["delay"][1] > 0.2
