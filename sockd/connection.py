@@ -202,7 +202,7 @@ class Connection:
         elif self._output.is_taken():
             self.connections.deadlines.set(self, self.connections.limits.close_timeout)
         else:
-            self.cut("close timeout")
+            self.cut("close timeout" if unsent_bytes(self.transport) else self._reason)
 
     def check_deadlines(self) -> None:
         """End it if it has been open, silent or without a message for too long, else wait until it might."""

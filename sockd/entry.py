@@ -124,7 +124,7 @@ class Entry:
         """Give way to the connection; `build` has let go of the place of one that is not wanted."""
         self._leave()
         if connection is None:
-            transport.loseConnection()
+            transport.abortConnection()
             return
         transport.protocol = connection
         connection.makeConnection(transport)

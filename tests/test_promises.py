@@ -19,8 +19,20 @@ LONGEST = 400
 FLOORS = [
     {"errors", "text", "endpoint", "config"},
     {"plugin", "framing"},
-    {"sockets", "transport", "limits", "deadlines", "discovery", "telemetry"},
-    {"connection", "connections", "datagram"},
+    {"sockets", "transport", "limits", "deadlines", "descriptors", "discovery", "proxy", "telemetry", "tls"},
+    {
+        "connection",
+        "connections",
+        "datagram",
+        "entry",
+        "loops",
+        "meter",
+        "output",
+        "pace",
+        "ports",
+        "refusal",
+        "waiting",
+    },
     {"listener", "service", "server"},
     {"tap", "cli"},
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 CAPACITY = 65_536
-"""Keys of one table: more than honest peers need at once; about 12 MB of memory when forged ones fill it."""
+"""Keys of one table: more than honest peers need at once; 8 MB of memory when forged ones fill it."""
 
 SWEPT = 2
 """Keys looked at for each that is added: more than one, so that the table empties faster than it fills."""

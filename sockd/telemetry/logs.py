@@ -39,6 +39,7 @@ class Log:
 
     def __init__(self, stream: TextIO | Sink, render: Callable[[LogEvent], str], level: str) -> None:
         self._stream = stream
+        self._sink = stream if isinstance(stream, Sink) else None
         self._render = render
         self.set_level(level)
 
@@ -50,7 +51,7 @@ class Log:
     @property
     def dropped(self) -> int:
         """How many lines have found no room."""
-        return self._stream.dropped if isinstance(self._stream, Sink) else 0
+        return self._sink.dropped if self._sink else 0
 
     def set_level(self, level: str) -> None:
         """Write events of this level and above from now on."""
@@ -58,20 +59,20 @@ class Log:
 
     def reopen(self) -> None:
         """Open the log's file anew, because it has been renamed."""
-        if isinstance(self._stream, Sink):
-            self._stream.reopen()
+        if self._sink:
+            self._sink.reopen()
 
     def close(self) -> None:
         """Write what waits, at the end of the process; it takes a second at most."""
-        if isinstance(self._stream, Sink):
-            self._stream.close()
+        if self._sink:
+            self._sink.close()
 
 
 def observer(stream: TextIO | Sink, log_format: str, level: str) -> Log:
     """An observer that writes events of `level` and above to `stream`.
 
     Args:
-        stream: what `open_file` gives, or a text stream: a descriptor's is written by a sink of its own.
+        stream: what `open_file` gives, or a text stream; one with a descriptor gets a sink of its own.
         log_format: `console`, `json`, or `auto`: console if the stream is a terminal.
         level: `debug`, `info`, `warn` or `error`.
     """

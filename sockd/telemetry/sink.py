@@ -44,6 +44,7 @@ CHUNK = 64 * 1024
 """Bytes of a write, so that a file that is reopened does not have to wait for megabytes."""
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NOFOLLOW | os.O_NONBLOCK
+# O_NONBLOCK: a FIFO that nobody reads is an error and no wait.
 
 
 def open_path(path: Path) -> int:
@@ -152,12 +153,13 @@ class Sink:
             self._asleep = False
             if begun := self._thread is None:
                 self._thread = thread = threading.Thread(target=self._run, name="log", daemon=True)
-        self._bell.put(None)
         if begun:
             try:
                 thread.start()
             except RuntimeError:  # there may be no more threads; the next line tries again
                 self._thread = None
+        elif self._bell.empty():
+            self._bell.put(None)
 
     # The rest is done by the thread.
 
@@ -172,7 +174,7 @@ class Sink:
             else:
                 self._bell.get()
                 self._rest(GATHER)
-        os.close(self._descriptor)
+        _close(self._descriptor)
 
     def _take(self) -> str:
         """Everything that waits, and how much has found no room since the last time."""
@@ -227,7 +229,7 @@ class Sink:
             with self._lock:
                 self._lines.append(self.announce("log not reopened", {"reason": _why(error)}))
             return False
-        os.close(self._descriptor)
+        _close(self._descriptor)
         self._descriptor = descriptor
         return True
 
@@ -245,6 +247,11 @@ class Sink:
 def _begin_in_child(this: weakref.ref[Sink]) -> None:
     if sink := this():
         sink._begin()
+
+
+def _close(descriptor: int) -> None:
+    with suppress(OSError):  # what could not be written has been told
+        os.close(descriptor)
 
 
 def _why(error: OSError) -> str:

@@ -96,6 +96,7 @@ class Watchdog:
         self._alive = 0.0  # when the reactor was last known to go round
         self._asked = 0.0
         self._answered = 0.0
+        self._measured = 0.0  # the answer that is in the delay
         self._pending = False  # asked and not answered
         self._begun: float | None = None  # the block that has been reported
         self._place = ""
@@ -113,7 +114,8 @@ class Watchdog:
     def stop(self) -> None:
         """End; nothing is reported any more."""
         self._ended.set()
-        self._thread.join(self._limit)
+        if self._thread.is_alive():
+            self._thread.join(self._limit)
 
     def delay(self) -> Delay:
         """How late the reactor was; the worst is forgotten then."""
@@ -148,13 +150,15 @@ class Watchdog:
                 if self._begun is not None:
                     self._begun += late
             else:  # something held the interpreter
-                self._measured(late)
+                self._delay = _later(self._delay, late)
         self._worked = worked
 
     def _look(self, frame: FrameType, now: float) -> None:
         waiting = frame.f_code.co_qualname in WAITING
-        if not self._pending:
+        if self._answered > self._measured:
+            self._measured = self._answered
             self._alive = max(self._alive, self._answered)
+            self._delay = _later(self._delay, max(0.0, self._answered - self._asked))
         if waiting:
             self._alive = now
         if self._begun is not None:
@@ -178,15 +182,15 @@ class Watchdog:
     def _answer(self) -> None:
         """Called by the reactor."""
         self._answered = time.monotonic()
-        self._measured(max(0.0, self._answered - self._asked))
         self._pending = False
-
-    def _measured(self, delay: float) -> None:
-        self._delay = Delay(delay, max(delay, self._delay.worst))
 
     def _tell(self, block: Block) -> None:
         with suppress(Exception):  # whatever becomes of a report, the watch goes on
             self._report(block)
+
+
+def _later(delay: Delay, seconds: float) -> Delay:
+    return Delay(seconds, max(seconds, delay.worst))
 
 
 def _frames(frame: FrameType | None) -> Iterator[FrameType]:

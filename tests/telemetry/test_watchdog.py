@@ -175,11 +175,11 @@ def test_many_blocks_make_one_stack_a_second(start: Start) -> None:
 
 def test_a_stopped_process_is_no_block(start: Start) -> None:
     process = start(
-        "reactor.callLater(3, finish)\ndef often():\n    reactor.callLater(0.005, often)\noften()"
+        "reactor.callLater(2, finish)\ndef often():\n    reactor.callLater(0.005, often)\noften()"
     )
     assert process.stdout is not None
     ready = process.stdout.readline()
-    for _ in range(3):
+    for _ in range(2):
         process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, process.pid, os.WSTOPPED)
         time.sleep(0.6)  # nothing else makes a process stand still for long enough
@@ -198,5 +198,9 @@ def test_a_report_that_fails_does_not_end_the_watch(start: Start) -> None:
 
 
 def test_a_thread_that_holds_the_interpreter_shows_in_the_delay(start: Start) -> None:
-    records = told(start("reactor.callLater(0.2, hold_elsewhere, 24); reactor.callLater(0.5, finish)"))
+    records = told(
+        start(
+            "reactor.callLater(0.2, hold_elsewhere, 24); reactor.callLater(0.3, reactor.callLater, 0.5, finish)"
+        )
+    )
     assert of_kind(records, "end")[0]["delay"][1] > 0.2
