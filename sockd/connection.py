@@ -229,6 +229,15 @@ class Connection:
             return self._meter.received, self._meter.sent
         return bytes_moved(self.transport)
 
+    @property
+    def state(self) -> str:
+        """In one word, for people."""
+        if self._closing:
+            return "closing"
+        if self._output.choked:
+            return "unread"
+        return "held" if self.held else "paused" if self._paused else "open"
+
     def fault(self, callback: str) -> None:
         """The plugin has raised: this connection ends, nothing else does."""
         self.connections.events.plugin_fault(callback, Failure(), self._peer)

@@ -161,6 +161,8 @@ class DatagramPort:
     def stopListening(self) -> Deferred[None] | None:
         """Read no more; the socket itself belongs to whoever opened it."""
         self._reactor.removeReader(self)
+        if not self._unix:
+            self._own_ports.discard(self.socket.getsockname()[1])
         try:
             if self._started:
                 self._protocol.doStop()

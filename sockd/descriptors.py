@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Callable
+from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -19,6 +20,13 @@ PAUSE = 0.1
 """Seconds."""
 
 
+class Hold(Protocol):
+    """Pauses accepting."""
+
+    def __call__(self, *, held: bool) -> None:
+        """Whether it has to pause."""
+
+
 class Descriptors:
     """How many descriptors the process may still open.
 
@@ -28,18 +36,16 @@ class Descriptors:
         short: told once for each pause, with the limit.
     """
 
-    __slots__ = ("_clock", "_edge", "_hold", "_most", "_short", "_since", "holding")
+    __slots__ = ("_clock", "_edge", "_hold", "_short", "_since", "holding", "most")
 
-    def __init__(
-        self, clock: IReactorTime, hold: Callable[[bool], None], short: Callable[[int], None]
-    ) -> None:
+    def __init__(self, clock: IReactorTime, hold: Hold, short: Callable[[int], None]) -> None:
         self._clock = clock
         self._hold = hold
         self._short = short
         self._since = 0
         self.holding = False
-        self._most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._edge = self._most - min(RESERVE, self._most // 4)
+        self.most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._edge = self.most - min(RESERVE, self.most // 4)
 
     def accepted(self) -> None:
         """Another connection is there."""
@@ -51,17 +57,17 @@ class Descriptors:
     def _look(self) -> None:
         if self._near():
             self.holding = True
-            self._short(self._most)
-            self._hold(True)
+            self._short(self.most)
+            self._hold(held=True)
             self._clock.callLater(PAUSE, self._look_again)
 
     def _look_again(self) -> None:
         if self._near():
-            self._short(self._most)
+            self._short(self.most)
             self._clock.callLater(PAUSE, self._look_again)
         else:
             self.holding = False
-            self._hold(False)
+            self._hold(held=False)
 
     def _near(self) -> bool:
         """The kernel gives the lowest free number: one near the limit means that nearly all are taken."""

@@ -6,6 +6,7 @@ The grammar is that of Twisted's endpoint strings, with datagrams in the same fo
     udp:PORT[:interface=ADDRESS]                 udp6: likewise
     unix:PATH[:mode=OCTAL][:backlog=N]           stream
     unixgram:PATH[:mode=OCTAL]                   datagram
+    systemd:NAME[:type=datagram][:index=N]       a socket that systemd has opened, a stream without type=
 
 A colon within a value is written `\:`, or the value stands in brackets: `interface=[::1]`. A `=` in a
 path without `path=` before it is written `\=`.
@@ -31,6 +32,12 @@ MAX_UNIX_PATH = 107
 """Bytes that fit into `sun_path` beside its terminating NUL (Linux, unix(7))."""
 
 MAX_BACKLOG = 65535
+
+MAX_SOCKET_NAME = 255
+"""Characters of FileDescriptorName= (systemd.socket(5)); it is ASCII without colons."""
+
+MAX_INHERITED = 65535
+"""More sockets than systemd can give one name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +83,39 @@ class UnixEndpoint:
         return f"{self.scheme}:{path}"
 
 
-Endpoint = InetEndpoint | UnixEndpoint
+@dataclass(frozen=True, slots=True)
+class SystemdEndpoint:
+    """A socket that systemd has opened, by the FileDescriptorName= of its socket unit.
+
+    Attributes:
+        name: the socket's.
+        kind: what it takes; a name may stand for one of each kind.
+        index: which of several sockets of that name and kind, in the order of the socket unit.
+    """
+
+    name: str
+    kind: Literal["stream", "datagram"] = "stream"
+    index: int | None = None
+
+    @property
+    def stream(self) -> bool:
+        """Whether the endpoint takes connections rather than datagrams."""
+        return self.kind == "stream"
+
+    @property
+    def backlog(self) -> None:
+        """Said by the socket unit (Backlog=)."""
+
+    def __str__(self) -> str:
+        name = _ESCAPED.sub(r"\\\g<0>", self.name)
+        kind = "" if self.stream else ":type=datagram"
+        return f"systemd:{name}{kind}" + (f":index={self.index}" if self.index is not None else "")
+
+
+Endpoint = InetEndpoint | UnixEndpoint | SystemdEndpoint
 
 _ESCAPED = re.compile(r"[\\:=\[]")
-"""What would mean something else in a path."""
+"""What would mean something else in a path or a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +152,7 @@ def resolve(endpoint: Endpoint, folder: Path) -> Endpoint:
     Raises:
         ValueFault: the whole path is too long for a socket.
     """
-    if isinstance(endpoint, InetEndpoint):
+    if not isinstance(endpoint, UnixEndpoint):
         return endpoint
     return replace(endpoint, path=_short_enough(Path(folder, endpoint.path)))
 
@@ -194,6 +230,29 @@ def _short_enough(path: Path, offset: int = 0) -> Path:
     return path
 
 
+def _systemd(scheme: str, fields: list[_Part]) -> SystemdEndpoint:
+    values = _named(scheme, fields, ("name", "type", "index"))
+    name, kind, index = values["name"], values.get("type"), values.get("index")
+    if not _SOCKET_NAME.fullmatch(name.value):
+        raise ValueFault("the name of a socket of systemd", repr(name.value), offset=name.offset)
+    if kind is not None and kind.value not in _KINDS:
+        raise ValueFault(
+            "stream or datagram",
+            repr(kind.value),
+            offset=kind.offset,
+            length=len(kind.value),
+            nearest=_nearest(kind.value, _KINDS),
+        )
+    return SystemdEndpoint(
+        name.value,
+        kind.value if kind else "stream",  # type: ignore[arg-type]  # one of _KINDS
+        _number(index, 0, MAX_INHERITED, "a number from 0") if index else None,
+    )
+
+
+_KINDS = ("stream", "datagram")
+_SOCKET_NAME = re.compile(rf"[ -9;-~]{{1,{MAX_SOCKET_NAME}}}")
+
 _SCHEMES: Mapping[str, Callable[[str, list[_Part]], Endpoint]] = {
     "tcp": _inet,
     "tcp6": _inet,
@@ -201,6 +260,7 @@ _SCHEMES: Mapping[str, Callable[[str, list[_Part]], Endpoint]] = {
     "udp6": _inet,
     "unix": _unix,
     "unixgram": _unix,
+    "systemd": _systemd,
 }
 
 

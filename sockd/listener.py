@@ -19,15 +19,18 @@ from sockd.connections import Connections
 from sockd.datagram import DatagramPort
 from sockd.endpoint import InetEndpoint
 from sockd.entry import Entry
-from sockd.limits import AccessList
+from sockd.limits import Networks
 from sockd.ports import adopt_stream_port
 from sockd.refusal import MOST_TARPITS, Goodbye, Tarpit
 from sockd.sockets import BoundSocket
 from sockd.tls.credentials import Credentials
 from sockd.waiting import TOTALS, Waiting
 
+MOST_ACCEPTS = 50
+"""Turns of accepting, some hundred each, before a socket closes: more than any queue holds."""
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
 class StreamListener:
     """Accepts connections on one socket."""
 
@@ -56,7 +59,7 @@ class StreamListener:
         stock = options.stock or not options.no_delay
         self.port = adopt_stream_port(reactor, self.bound, door, stock=stock)
 
-    def hold(self, why: str, held: bool) -> None:
+    def hold(self, why: str, *, held: bool) -> None:
         """Accept no more, or again, as far as this reason goes; who comes meanwhile waits in the kernel."""
         was_held = bool(self._holds)
         (self._holds.add if held else self._holds.discard)(why)
@@ -67,12 +70,18 @@ class StreamListener:
         else:
             self.port.startReading()
 
-    async def close(self) -> None:
-        """Accept no more; connections stay."""
-        await _close(self.port, self.bound)
+    async def close(self, *, keep: bool = False) -> None:
+        """Accept no more; connections stay, and those that wait already are served.
+
+        Args:
+            keep: the socket stays open, for somebody else serves it.
+        """
+        if self.port is not None and not keep:
+            _accept_waiting(self.port)
+        await _close(self.port, self.bound, keep=keep)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class DatagramListener:
     """Receives datagrams on one socket."""
 
@@ -87,12 +96,12 @@ class DatagramListener:
         self.port = self.build(self.bound)
         self.port.startListening()
 
-    def hold(self, why: str, held: bool) -> None:
+    def hold(self, why: str, *, held: bool) -> None:
         """Nothing to do: datagrams take no place."""
 
-    async def close(self) -> None:
-        """Receive no more."""
-        await _close(self.port, self.bound)
+    async def close(self, *, keep: bool = False) -> None:
+        """Receive no more; with `keep` the socket stays open, for somebody else reads it."""
+        await _close(self.port, self.bound, keep=keep)
 
 
 Listener = StreamListener | DatagramListener
@@ -120,7 +129,7 @@ class ConnectionFactory:
         self._accepted = accepted
         self._over_tcp = over_tcp
         self._header = proxied.mode if proxied is not None else ""
-        self._trusted = AccessList(proxied.trust, ()) if proxied is not None and over_tcp else None
+        self._trusted = Networks(proxied.trust) if proxied is not None and over_tcp else None
 
     def doStart(self) -> None:
         """The listener opens."""
@@ -136,7 +145,7 @@ class ConnectionFactory:
         host = getattr(address, "host", None)
         header = self._header
         if header:
-            if self._trusted is None or self._trusted.permits(host or ""):
+            if self._trusted is None or (host is not None and host in self._trusted):
                 host = None  # it is the proxy's; whom it speaks for is not known yet
             elif header == "require":
                 self.connections.events.refused(address, "proxy not trusted")
@@ -190,9 +199,16 @@ class ConnectionFactory:
         return None
 
 
-async def _close(port: IListeningPort | None, bound: BoundSocket) -> None:
+def _accept_waiting(port: Any) -> None:
+    """Take in those that the kernel has accepted already: to close the socket would reset them."""
+    for _ in range(MOST_ACCEPTS):
+        port.doRead()
+
+
+async def _close(port: IListeningPort | None, bound: BoundSocket, *, keep: bool) -> None:
     try:
         if port is not None:
             await maybeDeferred(port.stopListening)
     finally:
-        bound.close()
+        if not keep:
+            bound.close()

@@ -2,60 +2,86 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
 from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
+from twisted.internet.defer import Deferred, gatherResults
 
-from sockd.config import Config
+from sockd.config import Config, ServiceConfig
 from sockd.deadlines import Deadlines
 from sockd.descriptors import Descriptors
 from sockd.errors import BindError, PluginError
+from sockd.listener import Listener
 from sockd.output import Unread
-from sockd.service import Service, Shared
+from sockd.reload import Plan, Sockets, plan
+from sockd.service import OpenSocket, Service, Shared
+from sockd.sockets import open_socket
 from sockd.telemetry.events import ServerEvents
 
-DRAIN_IDLE = 5.0
-"""Seconds. A connection on which nothing moves for so long has nothing to finish when the daemon stops."""
-
-PLUGIN_STOP_TIMEOUT = 5.0
-"""Seconds that one plugin's `stop` may take."""
+CERTIFICATES_EVERY = 5.0
+"""Seconds between two looks whether the files of certificates have changed."""
 
 
 class Server:
-    """Serves a configuration. Its life: `bind`, `start`, `open`, `stop`.
+    """Serves a configuration. Its life: `bind`, `start`, `open`, `stop`; meanwhile it may `reload`.
 
     Args:
         config: what to serve; its options were validated with the plugins' classes.
         reactor: accepts, reads and keeps the time; its `seconds` should be monotonic.
         fallback: why it is not the fast one, to be told when everything is open.
+        open_socket: opens an endpoint, or finds it open already.
     """
 
-    def __init__(self, config: Config, reactor: Any, fallback: str = "") -> None:
-        self._reactor = reactor
+    def __init__(
+        self, config: Config, reactor: Any, fallback: str = "", open_socket: OpenSocket = open_socket
+    ) -> None:
+        self.config = config
+        self.state = "starting"
+        self.reactor = reactor
         self._fallback = fallback
+        self._open_socket = open_socket
         self._events = ServerEvents(reactor.seconds)
-        self._patience = config.daemon.drain_timeout
-        self._drained: Deferred[None] | None = None  # while the last connections are waited for
-        descriptors = Descriptors(reactor, self._hold, self._events.descriptors_short)
-        unread = Unread(config.daemon.max_unread_output)
-        shared = Shared(Deadlines(reactor), unread, descriptors.accepted)
-        self.services = [
-            Service(
-                service,
-                config.daemon.state_dir,
-                shared,
-                reactor,
-                self._emptied,
-                each_connection=config.log.level == "debug",
-            )
-            for service in config.services.values()
-        ]
+        self.started = time.time()
+        self.descriptors = Descriptors(reactor, self._hold, self._events.descriptors_short)
+        self._unread = Unread(config.daemon.max_unread_output)
+        self._shared = Shared(Deadlines(reactor), self._unread, self.descriptors.accepted)
+        self._ending: dict[Service, Deferred[int]] = {}  # services that finish, and how many they cut
+        self._services = {name: self._service(service) for name, service in config.services.items()}
+
+    def _service(self, config: ServiceConfig) -> Service:
+        return Service(
+            config,
+            self.config.daemon.state_dir,
+            self._shared,
+            self.reactor,
+            each_connection=self.config.log.level == "debug",
+        )
+
+    @property
+    def services(self) -> list[Service]:
+        """Those that take new peers."""
+        return list(self._services.values())
+
+    @property
+    def all_services(self) -> list[Service]:
+        """Those too that finish."""
+        return [*self._services.values(), *self._ending]
 
     @property
     def connections(self) -> int:
         """How many are open."""
-        return sum(len(service.connections) for service in self.services)
+        return sum(len(service.connections) for service in self.all_services)
+
+    def service(self, name: str) -> Service:
+        """By its name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return self._services[name]
+
+    # The start.
 
     def bind(self) -> None:
         """Open the sockets of every service; no peer is answered yet.
@@ -63,15 +89,20 @@ class Server:
         Raises:
             ExceptionGroup: of every BindError and PluginError; nothing is left open.
         """
+        sockets = Sockets((), self._open_socket)
+        self._bind(self.services, sockets, "the daemon cannot start")
+
+    def _bind(self, services: Iterable[Service], sockets: Sockets, failed: str) -> None:
+        self._shared.open_socket = sockets.open
         errors: list[Exception] = []
-        for service in self.services:
+        for service in services:
             try:
                 service.bind()
             except (BindError, PluginError) as error:
                 errors.append(error)
         if errors:
-            self.release()
-            raise ExceptionGroup("the daemon cannot start", errors)
+            sockets.give_up()
+            raise ExceptionGroup(failed, errors)
 
     def release(self) -> None:
         """Close every socket of a daemon that does not get to serve."""
@@ -93,46 +124,130 @@ class Server:
             service.open()
         if self._fallback:
             self._events.reactor_fallback(self._fallback)
+        self.state = "ready"
         listeners = sum(len(service.listeners) for service in self.services)
-        self._events.ready(len(self.services), listeners, type(self._reactor).__name__)
+        self._events.ready(len(self.services), listeners, type(self.reactor).__name__)
+        self._look_at_certificates()
 
-    def _hold(self, held: bool) -> None:
+    def _look_at_certificates(self) -> None:
         for service in self.services:
-            service.hold("descriptors", held)
+            service.refresh_credentials()
+        if self.state == "ready":
+            self._certificates = self.reactor.callLater(CERTIFICATES_EVERY, self._look_at_certificates)
+
+    def _hold(self, *, held: bool) -> None:
+        for service in self.services:
+            service.hold("descriptors", held=held)
+
+    # Another configuration.
+
+    def plan(self, config: Config) -> Plan:
+        """What `reload` would do."""
+        return plan(self.config, config)
+
+    async def reload(self, config: Config) -> Plan:
+        """Serve another configuration, touching only what is other in it.
+
+        Everything that can fail is done first, beside what runs.
+
+        Raises:
+            ExceptionGroup: of every BindError and PluginError; nothing has changed then.
+        """
+        todo = self.plan(config)
+        sockets = Sockets(self._listeners_to_change(todo, config), self._open_socket)
+        new = {name: self._service(config.services[name]) for name in (*todo.restart, *todo.add)}
+        self._bind(new.values(), sockets, "the configuration cannot be served")
+        listeners = self._new_listeners(todo, config, sockets)
+        await self._start_new(new.values(), sockets)
+
+        self.config = config
+        self._unread.most = config.daemon.max_unread_output
+        for name in (*todo.restart, *todo.remove):
+            old = self._services.pop(name)
+            await old.close(sockets.taken)
+            self._end(old)
+        for name in (*todo.limits, *todo.listeners, *todo.keep):
+            service = self._services[name]
+            if name in listeners:
+                await service.change_listeners(config.services[name], listeners[name])
+            if service.config.limits != config.services[name].limits:
+                service.change(config.services[name].limits)
+        for name, service in new.items():
+            service.open()
+            self._services[name] = service
+        self._services = {name: self._services[name] for name in config.services}
+        self._events.reloaded(todo.as_dict())
+        return todo
+
+    def _listeners_to_change(self, todo: Plan, config: Config) -> list[Listener]:
+        """Those whose sockets are free for others when the change is made."""
+        changing = [*todo.restart, *todo.remove, *todo.listeners]
+        return [
+            listener
+            for name in changing
+            for listener in self._services[name].listeners
+            if name not in todo.listeners or listener.config not in config.services[name].listen
+        ]
+
+    def _new_listeners(self, todo: Plan, config: Config, sockets: Sockets) -> dict[str, list[Listener]]:
+        """For services that only change their ports, those that they do not have yet."""
+        errors: list[Exception] = []
+        new: dict[str, list[Listener]] = {}
+        for name in todo.listeners:
+            service = self._services[name]
+            served = [listener.config for listener in service.listeners]
+            try:
+                new[name] = [
+                    service.build(listener)
+                    for listener in config.services[name].listen
+                    if listener not in served
+                ]
+            except (BindError, PluginError) as error:
+                errors.append(error)
+        if errors:
+            sockets.give_up()
+            raise ExceptionGroup("the configuration cannot be served", errors)
+        return new
+
+    async def _start_new(self, services: Iterable[Service], sockets: Sockets) -> None:
+        started: list[Service] = []
+        try:
+            for service in services:
+                await service.start()
+                started.append(service)
+        except PluginError as error:
+            sockets.give_up()
+            for service in started:
+                await service.end(0)
+            raise ExceptionGroup("the configuration cannot be served", [error]) from error
+
+    def _end(self, service: Service) -> Deferred[int]:
+        """Let a service finish beside the others."""
+        ending = Deferred.fromCoroutine(service.end(self.config.daemon.drain_timeout))
+        self._ending[service] = ending
+        return ending.addBoth(self._ended, service)
+
+    def _ended(self, cut: Any, service: Service) -> Any:
+        self._ending.pop(service, None)
+        return cut
+
+    # The end.
 
     async def stop(self) -> None:
         """End in order: accept nothing more, tell the plugins, wait for the connections, cut the rest."""
+        if self.state == "ready":
+            self._certificates.cancel()
+        self.state = "stopping"
         for service in self.services:
             await service.close()
-        self._events.stopping(self.connections, self._patience)
-        for service in self.services:
-            service.drain(DRAIN_IDLE)
-        await self._drain()
-        cut = sum(service.cut() for service in self.services)
-        # Aborted connections hear of their end in the next turn of the reactor.
-        await deferLater(self._reactor, 0)
-        for service in self.services:
-            await Deferred.fromCoroutine(service.stop()).addTimeout(PLUGIN_STOP_TIMEOUT, self._reactor)
-        self._events.stopped(cut)
+        self._events.stopping(self.connections, self.config.daemon.drain_timeout)
+        self._events.stopped(sum(await self._all_ended()))
+
+    def _all_ended(self) -> Deferred[list[int]]:
+        before = list(self._ending.values())
+        return gatherResults([*before, *(self._end(service) for service in self.services)])
 
     def hurry(self) -> None:
         """Wait for connections no longer, nor begin to."""
-        self._patience = 0
-        self._end_drain()
-
-    async def _drain(self) -> None:
-        if self.connections and self._patience:
-            self._drained = Deferred()
-            timer = self._reactor.callLater(self._patience, self._end_drain)
-            await self._drained
-            if timer.active():
-                timer.cancel()
-
-    def _emptied(self) -> None:
-        if not self.connections:
-            self._end_drain()
-
-    def _end_drain(self) -> None:
-        if self._drained is not None:
-            drained, self._drained = self._drained, None
-            drained.callback(None)
+        for service in self.all_services:
+            service.hurry()

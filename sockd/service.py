@@ -2,35 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from inspect import isawaitable
 from pathlib import Path
 from typing import Any, cast
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from sockd.config import Limits, ServiceConfig, Tls
+from sockd.config import Limits, ServiceConfig, SocketOptions, Tls
 from sockd.config import Listener as ListenerConfig
 from sockd.connections import Connections
 from sockd.datagram import DatagramPort
 from sockd.deadlines import Deadlines
+from sockd.endpoint import Endpoint
 from sockd.errors import BindError, PluginError, raised_at
 from sockd.limits import AccessList, Admission, Terms
 from sockd.listener import DatagramListener, Listener, StreamListener
 from sockd.output import Unread
 from sockd.plugin import Context, IDatagramPlugin, IStreamPlugin, Plugin, Replies
-from sockd.sockets import open_socket
+from sockd.sockets import BoundSocket, open_socket
 from sockd.telemetry.events import ServiceEvents
 from sockd.tls.credentials import Credentials, Settings
 from sockd.tls.pem import CredentialsFault
 from sockd.waiting import WaitingRoom
 
+OpenSocket = Callable[[Endpoint, SocketOptions], BoundSocket]
 
-@dataclass(frozen=True, slots=True)
+PAUSED = "paused"
+"""Why a service is held that somebody has paused."""
+
+DRAIN_IDLE = 5.0
+"""Seconds. A connection on which nothing moves for so long has nothing to finish when its service ends."""
+
+PLUGIN_STOP_TIMEOUT = 5.0
+"""Seconds that one plugin's `stop` may take."""
+
+
+@dataclass(slots=True)
 class Shared:
     """What the services of one process have in common.
 
@@ -38,26 +52,27 @@ class Shared:
         deadlines: where their connections wait.
         unread: the output that peers leave unread.
         accepted: called for each new connection.
+        open_socket: opens an endpoint, or finds it open.
         own_ports: ports on which the daemon receives datagrams.
     """
 
     deadlines: Deadlines
     unread: Unread
     accepted: Callable[[], None]
+    open_socket: OpenSocket = open_socket
     own_ports: set[int] = field(default_factory=set)
 
 
 class Service:
     """Everything that one service consists of while it runs.
 
-    Its life: `bind`, `start`, `open`; then `close`, `drain`, `cut`, `stop`.
+    Its life: `bind`, `start`, `open`; then `close` and `end`.
 
     Args:
         config: its table.
         state_dir: the daemon's; the service has a folder of its own in it.
         shared: what it has in common with the other services.
         reactor: accepts, reads and keeps the time.
-        emptied: called when its last connection is gone.
         each_connection: whether every connection is written to the log.
     """
 
@@ -67,7 +82,6 @@ class Service:
         state_dir: Path,
         shared: Shared,
         reactor: Any,
-        emptied: Callable[[], None],
         *,
         each_connection: bool,
     ) -> None:
@@ -87,8 +101,11 @@ class Service:
             shared.deadlines,
             reactor,
             shared.unread,
-            emptied,
+            self._end_wait,
         )
+        self._holds: set[str] = set()
+        self._emptied: Deferred[None] | None = None  # once the end has begun
+        self._hurried = False
         self._set_room(config.limits)
 
     def _set_room(self, limits: Limits) -> None:
@@ -96,17 +113,12 @@ class Service:
         room = self.connections.room
         if limits.over_limit == "queue" and room is None:
             self.connections.room = WaitingRoom(
-                self._admission, self._reactor, lambda held: self.hold("full", held)
+                self._admission, self._reactor, lambda held: self.hold("full", held=held)
             )
         elif limits.over_limit != "queue" and room is not None:
             room.cut()
             self.connections.room = None
-            self.hold("full", False)
-
-    def hold(self, why: str, held: bool) -> None:
-        """Accept no more, or again, as far as this reason goes."""
-        for listener in self.listeners:
-            listener.hold(why, held)
+            self.hold("full", held=False)
 
     def bind(self) -> None:
         """Open every socket and build what serves it; no peer is answered yet.
@@ -116,8 +128,11 @@ class Service:
             PluginError: the plugin breaks its contract.
         """
         for listener in self.config.listen:
-            serve = self._stream if listener.endpoint.stream else self._datagrams
-            self.listeners.append(serve(listener))
+            self.listeners.append(self.build(listener))
+
+    def build(self, listener: ListenerConfig) -> Listener:
+        """A listener that is not open yet. Raises as `bind` does."""
+        return (self._stream if listener.endpoint.stream else self._datagrams)(listener)
 
     def _stream(self, listener: ListenerConfig) -> StreamListener:
         protocol = self._protocol(listener)
@@ -142,7 +157,7 @@ class Service:
         try:
             return Credentials(_settings(listener.tls))
         except CredentialsFault as fault:
-            raise BindError(str(listener.endpoint), "; ".join(str(problem) for problem in fault.problems), self.name) from fault
+            raise BindError(str(listener.endpoint), str(fault), self.name) from fault
 
     def _datagrams(self, listener: ListenerConfig) -> DatagramListener:
         protocol = self._protocol(listener)
@@ -167,9 +182,9 @@ class Service:
     def _protocol(self, listener: ListenerConfig) -> str:
         return listener.protocol or self.plugin.protocols[0]
 
-    def _opened(self, listener: ListenerConfig) -> Any:
+    def _opened(self, listener: ListenerConfig) -> BoundSocket:
         try:
-            return open_socket(listener.endpoint, listener.socket)
+            return self._shared.open_socket(listener.endpoint, listener.socket)
         except BindError as error:
             raise BindError(error.endpoint, error.reason, self.name) from error
 
@@ -221,28 +236,91 @@ class Service:
     def open(self) -> None:
         """Serve peers."""
         for listener in self.listeners:
-            listener.open(self._reactor)
-            self.events.listening(listener.bound.address, listener.protocol)
+            self._open(listener)
 
-    async def close(self) -> None:
-        """Accept nothing more."""
+    def _open(self, listener: Listener) -> None:
+        listener.open(self._reactor)
+        for why in self._holds:
+            listener.hold(why, held=True)
+        self.events.listening(listener.bound.address, listener.protocol)
+
+    def hold(self, why: str, *, held: bool) -> None:
+        """Accept no more, or again, as far as this reason goes."""
+        (self._holds.add if held else self._holds.discard)(why)
         for listener in self.listeners:
-            await listener.close()
+            listener.hold(why, held=held)
 
-    def drain(self, idle_timeout: float) -> None:
-        """The end is near: tell the plugin, and let connections go that are idle for this many seconds."""
+    @property
+    def state(self) -> str:
+        """Whether it takes new peers: `open`, `paused` by somebody, or `draining`."""
+        return "draining" if self._emptied else "paused" if PAUSED in self._holds else "open"
+
+    # Changes while it runs.
+
+    def refresh_credentials(self) -> None:
+        """Show new certificates to new peers, where the files have changed."""
+        for listener in self.listeners:
+            credentials = listener.credentials if isinstance(listener, StreamListener) else None
+            if credentials is not None:
+                try:
+                    if credentials.refresh():
+                        self.events.certificates_loaded(listener.bound.address)
+                except CredentialsFault as fault:
+                    self.events.certificates_faulty(listener.bound.address, str(fault))
+
+    def change(self, limits: Limits) -> None:
+        """Other limits hold from now on, for connections that are open too."""
+        self.config = replace(self.config, limits=limits)
+        self._set_room(limits)
+        self._admission.change(_terms(limits))
+        self.connections.change(limits)
+
+    async def change_listeners(self, config: ServiceConfig, new: Sequence[Listener]) -> None:
+        """Serve the listeners of another configuration: these, and those that are the same in both."""
+        kept = [listener for listener in self.listeners if listener.config in config.listen]
+        gone = [listener for listener in self.listeners if listener not in kept]
+        taken = {listener.bound for listener in new}
+        for listener in gone:
+            await listener.close(keep=listener.bound in taken)
+        self.listeners = [*kept, *new]
+        self.config = replace(self.config, listen=config.listen)
+        for listener in new:
+            self._open(listener)
+
+    async def close(self, taken: Collection[BoundSocket] = ()) -> None:
+        """Accept nothing more; sockets that another service has taken over stay open."""
+        for listener in self.listeners:
+            await listener.close(keep=listener.bound in taken)
+
+    async def end(self, patience: float) -> int:
+        """Let connections finish for so many seconds, then the plugin; returns how many had to be cut."""
         try:
             self.plugin.drain()
         except Exception:  # the end comes, whatever a plugin raises
             self.events.plugin_fault("drain", Failure())
-        self.connections.drain(idle_timeout)
+        self._emptied = Deferred()
+        self.connections.drain(DRAIN_IDLE)
+        if self.connections and patience and not self._hurried:
+            timer = self._reactor.callLater(patience, self._end_wait)
+            await self._emptied
+            if timer.active():
+                timer.cancel()
+        cut = self.connections.cut("drain timeout")
+        # Aborted connections hear of their end in the next turn of the reactor.
+        await deferLater(self._reactor, 0)
+        await Deferred.fromCoroutine(self._stop()).addTimeout(PLUGIN_STOP_TIMEOUT, self._reactor)
+        return cut
 
-    def cut(self) -> int:
-        """Abort what is still open; returns how many."""
-        return self.connections.cut("drain timeout")
+    def hurry(self) -> None:
+        """Wait for connections no longer, nor begin to."""
+        self._hurried = True
+        self._end_wait()
 
-    async def stop(self) -> None:
-        """Let the plugin finish."""
+    def _end_wait(self) -> None:
+        if self._emptied is not None and not self._emptied.called:
+            self._emptied.callback(None)
+
+    async def _stop(self) -> None:
         try:
             await _finished(self.plugin.stop())
         except Exception:  # the end comes, whatever a plugin raises

@@ -36,7 +36,7 @@ _REASONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class BoundSocket:
     """An open socket and the endpoint it stands for; `close` also removes a UNIX socket's path."""
 

@@ -9,6 +9,9 @@ from typing import Any
 _LAST_DATA, _LAST_DATA_OFFSET = struct.Struct("=I4xI"), 44
 """In Linux' struct tcp_info: milliseconds since data was last sent, and since it was last received."""
 
+_QUEUE, _QUEUE_OFFSET = struct.Struct("=II"), 24
+"""Of a listening socket: how many connections wait to be accepted, and how many may."""
+
 _RECEIVED, _RECEIVED_OFFSET = struct.Struct("=Q"), 128
 _SENT, _SENT_OFFSET = struct.Struct("=QQ"), 200
 """Bytes received; sent, and of these sent again. Linux 4.2 and 4.19 and later."""
@@ -43,6 +46,13 @@ def seconds_quiet(handle: socket.socket) -> float:
     info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA_OFFSET + _LAST_DATA.size)
     sent, received = _LAST_DATA.unpack_from(info, _LAST_DATA_OFFSET)
     return float(min(sent, received)) / 1000
+
+
+def queue_length(listening: socket.socket) -> tuple[int, int]:
+    """How many connections wait to be accepted on a TCP socket, and how many may."""
+    info = listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _QUEUE_OFFSET + _QUEUE.size)
+    waiting, most = _QUEUE.unpack_from(info, _QUEUE_OFFSET)
+    return waiting, most
 
 
 def bytes_moved(transport: Any) -> tuple[int, int]:

@@ -33,8 +33,8 @@ FLOORS = [
         "refusal",
         "waiting",
     },
-    {"listener", "service", "server"},
-    {"tap", "cli"},
+    {"listener", "reload", "server", "service", "status"},
+    {"cli", "daemon", "tap"},
 ]
 """Modules by floor; each imports only from its own and from lower ones."""
 

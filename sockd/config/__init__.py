@@ -6,11 +6,13 @@ with every fault at its line and column, and `render` shows a fault as a person 
 
 from sockd.config.budget import descriptors_available, descriptors_needed
 from sockd.config.conflicts import Examine
+from sockd.config.control import Control
 from sockd.config.document import Document, Secret, Text
 from sockd.config.faults import as_dict, render, report
 from sockd.config.limits import Limits
 from sockd.config.listen import Listener, ProxyProtocol, SocketOptions, Tls
 from sockd.config.load import FindPlugin, load, load_document
+from sockd.config.metrics import Metrics
 from sockd.config.model import Config, Daemon, Log, ServiceConfig
 from sockd.config.networks import IPNetwork, read_networks
 from sockd.config.positions import KeyPath, Span
@@ -18,6 +20,7 @@ from sockd.config.written import Duration, Rate, Size
 
 __all__ = [
     "Config",
+    "Control",
     "Daemon",
     "Document",
     "Duration",
@@ -28,6 +31,7 @@ __all__ = [
     "Limits",
     "Listener",
     "Log",
+    "Metrics",
     "ProxyProtocol",
     "Rate",
     "Secret",

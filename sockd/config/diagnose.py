@@ -12,7 +12,6 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from sockd.config.document import Document, Faults, Secret, sentence, where
-from sockd.config.model import ABSENT
 from sockd.config.positions import KeyPath
 from sockd.errors import ValueFault
 
@@ -114,10 +113,6 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 def unknown_key(document: Document, path: KeyPath, known: Sequence[str], faults: Faults) -> None:
     """Tell that a table has no key like that at the end of `path`, and which it has."""
     key = str(path[-1])
-    absent = ABSENT.get(key) if len(path) == 1 else None
-    if absent:
-        faults.add_key(document, path, sentence(path, f"{absent} is not available in this version"))
-        return
     faults.add_key(
         document,
         path,

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from sockd.config.networks import Networks
 from sockd.config.positions import KeyPath
 from sockd.config.written import FilePath, Size, SomeTime, Written, folder_of
-from sockd.endpoint import MAX_BACKLOG, Endpoint, InetEndpoint, parse, resolve
+from sockd.endpoint import MAX_BACKLOG, Endpoint, InetEndpoint, SystemdEndpoint, UnixEndpoint, parse, resolve
 from sockd.errors import ValueFault
 
 MAX_SOCKET_BUFFER = 2**30 - 1
@@ -24,23 +24,18 @@ MAX_ALPN = 255
 _TABLE = ConfigDict(frozen=True, extra="forbid")
 
 
-def _read_endpoint(text: str) -> Endpoint:
-    if text.startswith("systemd:"):
-        raise ValueError("an inherited socket (systemd:) is not available in this version")
-    return parse(text)
-
-
 ENDPOINT_SCHEMA: Mapping[str, Any] = {
     "type": "string",
     "description": "Where a port is: tcp:PORT, tcp6:PORT, udp:PORT, udp6:PORT, each with :interface=ADDRESS; "
-    "unix:PATH or unixgram:PATH (each with :mode=OCTAL); streams also take :backlog=N.",
+    "unix:PATH or unixgram:PATH (each with :mode=OCTAL); streams also take :backlog=N. "
+    "systemd:NAME, or systemd:NAME:type=datagram, is a socket that systemd has opened.",
     "examples": ["tcp:7007", "udp:7007:interface=127.0.0.1", "tcp6:7007", "unix:run/echo.sock:mode=660"],
-    "pattern": r"^(tcp6?|udp6?|unix|unixgram):",
+    "pattern": r"^(tcp6?|udp6?|unix|unixgram|systemd):",
 }
 
 EndpointText = Annotated[
     Endpoint,
-    Written("an endpoint such as tcp:7007", _read_endpoint, ENDPOINT_SCHEMA),
+    Written("an endpoint such as tcp:7007", parse, ENDPOINT_SCHEMA),
     AfterValidator(lambda endpoint, info: resolve(endpoint, folder_of(info))),
 ]
 
@@ -194,6 +189,10 @@ class SocketOptions(BaseModel):
 
     def misfits(self, endpoint: Endpoint) -> Iterator[tuple[str, str]]:
         """The options given that `endpoint` does not have, each with what has them."""
+        if isinstance(endpoint, SystemdEndpoint):
+            own = "an endpoint that sockd opens itself"  # the others are those of the socket unit
+            yield from ((option, own) for option in sorted(self.model_fields_set - {"stock"}))
+            return
         inet = endpoint if isinstance(endpoint, InetEndpoint) else None
         fits = {
             "a TCP endpoint": inet is not None and inet.stream,
@@ -260,7 +259,7 @@ class Listener(BaseModel):
             if getattr(self, key) is not None and not endpoint.stream:
                 yield (key,), f"only a stream endpoint has this, found {endpoint}"
         proxy = self.proxy_protocol
-        if proxy and not proxy.trust and isinstance(endpoint, InetEndpoint) and endpoint.stream:
+        if proxy and not proxy.trust and not isinstance(endpoint, UnixEndpoint) and endpoint.stream:
             yield (
                 ("proxy_protocol", "trust"),
                 "expected the networks of the proxies, found none: anybody could pretend to be somebody else",

@@ -5,17 +5,19 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
 from sockd.config.budget import tell_excess
 from sockd.config.conflicts import Examine, Placed, tell_conflicts, tell_examined, tell_misfits
+from sockd.config.control import Control
 from sockd.config.diagnose import unknown_key
 from sockd.config.document import Document, Faults, read, sentence
 from sockd.config.limits import Limits
 from sockd.config.listen import Listener
+from sockd.config.metrics import Metrics
 from sockd.config.model import Config, Daemon, Log, Options, ServiceConfig, ServiceTable
 from sockd.config.outside import expand
 from sockd.config.positions import KeyPath
@@ -25,7 +27,13 @@ from sockd.errors import ConfigError, PluginError
 FindPlugin = Callable[[str], type[BaseModel]]
 """Gives the class of the plugin that a name stands for, or raises PluginError."""
 
-TABLES: Mapping[str, type[BaseModel]] = {"daemon": Daemon, "log": Log, "limits": Limits}
+TABLES: Mapping[str, type[BaseModel]] = {
+    "daemon": Daemon,
+    "log": Log,
+    "control": Control,
+    "metrics": Metrics,
+    "limits": Limits,
+}
 """What a file may hold beside services."""
 
 _WILDCARD = re.compile(r"[*?[]")
@@ -70,14 +78,17 @@ def load_document(
             unknown_key(main, (key,), (*TABLES, "service"), faults)
     daemon = validate(Daemon, main, ("daemon",), faults)
     log = validate(Log, main, ("log",), faults)
+    control = validate(Control, main, ("control",), faults)
+    metrics = validate(Metrics, main, ("metrics",), faults)
     limits = validate(Limits, main, ("limits",), faults)
 
     included = _included(main, daemon, faults)
     sources = [main, *(expand(document, environ, faults) for document in included)]
-    services = _services(sources, limits, find_plugin, examine, faults)
-    if daemon is None or log is None or limits is None:
+    own = list(_own_listeners(main, metrics))
+    services = _services(sources, limits, own, find_plugin, examine, faults)
+    if daemon is None or log is None or limits is None or control is None or metrics is None:
         raise faults.error()
-    config = Config(daemon, log, limits, services)
+    config = Config(daemon, log, limits, services, control, metrics)
     if descriptors is not None:
         tell_excess(config, sources, descriptors, faults)
     if faults:
@@ -112,16 +123,23 @@ def _included(main: Document, daemon: Daemon | None, faults: Faults) -> Iterator
             yield document
 
 
+def _own_listeners(main: Document, metrics: Metrics | None) -> Iterator[Placed]:
+    """The listeners of the daemon itself, which no service may have too."""
+    if metrics is not None and metrics.listen is not None:
+        yield Placed(Listener(endpoint=metrics.listen), main, ("metrics", "listen"))
+
+
 def _services(
     sources: Sequence[Document],
     limits: Limits | None,
+    own_listeners: Iterable[Placed],
     find_plugin: FindPlugin | None,
     examine: Examine | None,
     faults: Faults,
 ) -> dict[str, ServiceConfig]:
     """Every service that is without fault, and the faults of the others and between them."""
     services: dict[str, ServiceConfig] = {}
-    listeners: list[Placed] = []
+    listeners = list(own_listeners)
     defined: dict[str, str] = {}
     for source in sources:
         for name in _names(source, faults):

@@ -8,12 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from sockd.config.control import Control
 from sockd.config.limits import Limits
 from sockd.config.listen import Listener
+from sockd.config.metrics import Metrics
 from sockd.config.written import Duration, DurationOrOff, FilePath, Size
-
-ABSENT: Mapping[str, str] = {"control": "the control socket", "metrics": "the metrics port"}
-"""By its name: the tables that the configuration will have and this version does not serve."""
 
 _TABLE = ConfigDict(frozen=True, extra="forbid")
 
@@ -109,3 +108,5 @@ class Config:
     log: Log
     limits: Limits
     services: Mapping[str, ServiceConfig]
+    control: Control = Control()
+    metrics: Metrics = Metrics()

@@ -7,14 +7,20 @@ wants the author of a plugin, debug tells about each connection.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
+
+from sockd.telemetry.watchdog import Block
+
+DURATIONS = (0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0)
+"""Seconds: bounds by which connections are counted when they are gone."""
 
 ALIKE_PERIOD = 60.0
 """Seconds in which events of one kind are written once and then counted, so that no peer can fill the log."""
@@ -45,6 +51,10 @@ class ServerEvents:
         """The fast reactor cannot be used here, Twisted's own serves."""
         self._log.info("reactor fallback", reason=reason)
 
+    def reloaded(self, plan: Mapping[str, list[str]]) -> None:
+        """Another configuration is served."""
+        self._log.info("reloaded", **{key: names for key, names in plan.items() if names})
+
     def stopping(self, connections: int, drain_timeout: float) -> None:
         """Accepting has ended everywhere."""
         self._log.info("stopping", connections=connections, drain_timeout=drain_timeout)
@@ -61,6 +71,25 @@ class ServerEvents:
             self._log.warn("file descriptors short", limit=limit)
 
 
+class DaemonEvents:
+    """What happens to the process."""
+
+    def __init__(self) -> None:
+        self._log = Logger(namespace="sockd")
+
+    def not_reloaded(self, reason: str) -> None:
+        """A configuration cannot be served; nothing has changed."""
+        self._log.error("not reloaded", reason=reason)
+
+    def blocked(self, block: Block) -> None:
+        """Something keeps the reactor from serving, or has kept it. Called by the watchdog's thread."""
+        seconds = round(block.seconds, 3)
+        if block.over:
+            self._log.warn("reactor free again", blocked=seconds, place=block.place)
+        else:
+            self._log.warn("reactor blocked", blocked=seconds, place=block.place, stack=block.stack)
+
+
 class ServiceEvents:
     """What happens to one service; counts everything by event and reason.
 
@@ -74,6 +103,8 @@ class ServiceEvents:
     def __init__(self, service: str, seconds: Callable[[], float], *, each_connection: bool = False) -> None:
         self.counts: Counter[tuple[str, str]] = Counter()
         self.received = self.sent = 0  # bytes of the connections that are gone
+        self.durations = [0] * (len(DURATIONS) + 1)  # of them, by the bound that each is below; then longer
+        self.duration = 0.0  # of all of them together, in seconds
         self.log = Logger(namespace=f"sockd.{service}")
         self._seconds = seconds
         self._each_connection = each_connection
@@ -82,6 +113,14 @@ class ServiceEvents:
     def listening(self, address: str, protocol: str) -> None:
         """A listener is open at its real address."""
         self.log.info("listening", address=address, protocol=protocol)
+
+    def certificates_loaded(self, address: str) -> None:
+        """A listener shows new certificates from now on."""
+        self.log.info("certificates loaded", address=address)
+
+    def certificates_faulty(self, address: str, reason: str) -> None:
+        """Files of certificates have changed and cannot be used; the earlier ones are still shown."""
+        self._seldom(LogLevel.warn, "certificates faulty", address, None, address=address, reason=reason)
 
     def opened(self, peer: Peer, connection: int) -> None:
         """A connection has been handed to the plugin."""
@@ -94,6 +133,8 @@ class ServiceEvents:
     ) -> None:
         """A connection is gone, for this reason, after this many seconds and bytes."""
         self.counts["closed", reason] += 1
+        self.durations[bisect_left(DURATIONS, duration)] += 1
+        self.duration += duration
         self.received += received
         self.sent += sent
         if self._each_connection:

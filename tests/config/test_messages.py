@@ -339,8 +339,6 @@ def test_a_plugin_that_cannot_check_its_options_is_a_fault(messages: Messages) -
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ('[control]\nlisten = "unix:c"', "control: the control socket"),
-        ('[metrics]\nlisten = "tcp:9100"', "metrics: the metrics port"),
         ("[daemon]\nworkers = 4", "daemon.workers: more than one process (workers above 0)"),
         (
             '[service.e]\nplugin = "echo"\nlisten = ["systemd:domain=INET:index=0"]',

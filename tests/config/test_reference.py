@@ -10,7 +10,19 @@ import pytest
 import tomli
 from pydantic import BaseModel
 
-from sockd.config import Config, Daemon, Limits, Listener, Log, ProxyProtocol, SocketOptions, Tls, load
+from sockd.config import (
+    Config,
+    Control,
+    Daemon,
+    Limits,
+    Listener,
+    Log,
+    Metrics,
+    ProxyProtocol,
+    SocketOptions,
+    Tls,
+    load,
+)
 from sockd.config.listen import CertificateFiles
 from sockd.config.model import ServiceTable
 
@@ -33,6 +45,8 @@ def table(data: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
     tables: dict[type[BaseModel], Any] = {
         Daemon: data["daemon"],
         Log: data["log"],
+        Control: data["control"],
+        Metrics: data["metrics"],
         Limits: data["limits"],
         ServiceTable: service,
         Listener: listener,
@@ -45,7 +59,7 @@ def table(data: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
     return found
 
 
-GIVEN: list[type[BaseModel]] = [Daemon, Log, Limits, ServiceTable, Listener, SocketOptions]
+GIVEN: list[type[BaseModel]] = [Daemon, Log, Control, Metrics, Limits, ServiceTable, Listener, SocketOptions]
 COMMENTED: list[type[BaseModel]] = [Tls, CertificateFiles, ProxyProtocol]
 
 
@@ -61,6 +75,7 @@ def test_the_values_given_are_the_defaults(tmp_path: Path) -> None:
     assert reference.daemon.state_dir == REFERENCE.parent / empty.daemon.state_dir.relative_to(tmp_path)
     assert reference.daemon.model_copy(update={"state_dir": empty.daemon.state_dir}) == empty.daemon
     assert (reference.log, reference.limits) == (empty.log, empty.limits)
+    assert (reference.control, reference.metrics) == (empty.control, empty.metrics)
     service = reference.services["example"]
     assert (service.limits, service.listen[0].socket) == (empty.limits, SocketOptions())
 

@@ -138,6 +138,8 @@ def test_a_valid_configuration_fits(text: str) -> None:
         '[service.x]\nplugin = "x"\nlisten = [{ endpoint = "tcp:1", tls = {} }]',
         '[service.x]\nplugin = "x"\nlisten = [{ endpoint = "tcp:1", proxy_protocol = true }]',
         '[log]\nlevel = "warning"',
+        '[control]\nlisten = "tcp:7"',
+        '[metrics]\nlisten = "udp:7"',
         '[service.x]\nplugin = "x"',
         '[service.x]\nlisten = ["tcp:1"]',
         '[service.x]\nplugin = "x"\nlisten = []',
@@ -154,7 +156,7 @@ def test_a_faulty_configuration_does_not(text: str) -> None:
 
 
 def test_every_key_is_described() -> None:
-    tables = ("Daemon", "Log", "Limits", "ServiceTable", "Listener", "SocketOptions")
+    tables = ("Daemon", "Log", "Control", "Metrics", "Limits", "ServiceTable", "Listener", "SocketOptions")
     for name in (*tables, "Tls", "CertificateFiles", "ProxyProtocol"):
         definition = SCHEMA["$defs"][name]
         assert definition["description"]

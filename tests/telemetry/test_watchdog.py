@@ -200,7 +200,8 @@ def test_a_report_that_fails_does_not_end_the_watch(start: Start) -> None:
 def test_a_thread_that_holds_the_interpreter_shows_in_the_delay(start: Start) -> None:
     records = told(
         start(
-            "reactor.callLater(0.2, hold_elsewhere, 24); reactor.callLater(0.3, reactor.callLater, 0.5, finish)"
+            "reactor.callLater(0.2, hold_elsewhere, 24)\n"
+            "reactor.callLater(0.3, reactor.callLater, 0.5, finish)"
         )
     )
     assert of_kind(records, "end")[0]["delay"][1] > 0.2

@@ -1,0 +1,125 @@
+"""Bad peers that make trouble on their way in: TLS, the PROXY header, places, descriptors."""
+
+from __future__ import annotations
+
+import random
+import socket
+import ssl
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from benchmarks.zoo.target import LINE, UNVERIFIED, Kind, Target, drain, entered, send
+
+HELLO_TAKEN = 100
+"""Bytes of a ClientHello, which has some 500."""
+
+BAD_HEADERS = (
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"PROXY TCP4 999.1.1.1 192.0.2.1 1 2\r\n",
+    b"PROXY TCP4 198.51.100.1 192.0.2.1 1 99999\r\n",
+    b"PROXY TCP6 " + b"1:" * 60,
+    b"PROXY UNKNOWN " + b"x" * 200,
+    b"PROXY TCP4 198.5",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff" + b"\0" * 8000,
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x02ab",
+    b"\r\n\r\n\0\r\nQUIT\n\x3f\xff\x00\x00",
+    b"\0",
+)
+"""Not a header, a wrong one, one that does not end."""
+
+
+class HalfHandshake:
+    """Five hundred peers that send a part of a ClientHello and then nothing."""
+
+    kinds: Sequence[Kind] = ("tls",)
+
+    def attack(self, target: Target, seconds: float) -> None:
+        """Begin, and stop."""
+        end = time.monotonic() + seconds
+        outgoing = ssl.MemoryBIO()
+        with suppress(ssl.SSLWantReadError):
+            UNVERIFIED.wrap_bio(ssl.MemoryBIO(), outgoing).do_handshake()
+        hello = outgoing.read()
+        peers = []
+        for number in range(500):
+            with suppress(OSError):
+                peers.append(peer := target.knock(number))
+                send(peer, hello[: HELLO_TAKEN * (number % 3)])  # nothing at all, too
+        time.sleep(max(0.0, end - time.monotonic()))
+
+
+class NotifyIgnorer:
+    """A hundred TLS peers that ask once, fall silent, and neither read nor answer the server's close_notify."""
+
+    kinds: Sequence[Kind] = ("tls",)
+
+    def attack(self, target: Target, seconds: float) -> None:
+        """Stay."""
+        end = time.monotonic() + seconds
+        peers = list(entered(target, 100))
+        for peer in peers:
+            send(peer, LINE)
+        time.sleep(max(0.0, end - time.monotonic()))
+
+
+class BadHeaders:
+    """A proxy, believed, that sends what is no PROXY header, or the half of one, on one connection after another."""
+
+    kinds: Sequence[Kind] = ("proxy",)
+
+    def attack(self, target: Target, seconds: float) -> None:
+        """Send each in turn; those without an end stay open."""
+        end, number, open_ones = time.monotonic() + seconds, 0, []
+        while time.monotonic() < end:
+            number += 1
+            with suppress(OSError):
+                peer = target.knock(number)
+                send(peer, BAD_HEADERS[number % len(BAD_HEADERS)])
+                open_ones.append(peer)
+            if len(open_ones) > 300:
+                open_ones.pop(0).close()
+
+
+class Swarm:
+    """Each connection from another address of one IPv6 network, as a trusted proxy tells, and all want to stay."""
+
+    kinds: Sequence[Kind] = ("proxy",)
+
+    def attack(self, target: Target, seconds: float) -> None:
+        """Take every place that can be had."""
+        end, peers = time.monotonic() + seconds, []
+        pick = random.Random(1)  # noqa: S311  # no secret
+        while time.monotonic() < end:
+            address = f"2001:db8::{pick.getrandbits(48):012x}"
+            address = f"{address[:-8]}:{address[-8:-4]}:{address[-4:]}"
+            with suppress(OSError):
+                peer = target.knock()
+                peer.setblocking(False)
+                send(peer, f"PROXY TCP6 {address} 2001:db8:1::1 40112 443\r\n".encode() + LINE)
+                peers.append(peer)
+            if len(peers) > 2000:
+                peers.pop(0).close()
+
+
+class Descriptors:
+    """Connections from everywhere until the server, which may have few, is out of descriptors."""
+
+    kinds: Sequence[Kind] = ("echo", "tls")
+    few = 256
+    """Descriptors that the server gets."""
+
+    def attack(self, target: Target, seconds: float) -> None:
+        """Take them, ask on each, and try again for those that were closed."""
+        end, number = time.monotonic() + seconds, 0
+        peers: list[socket.socket] = []
+        while time.monotonic() < end:
+            for _ in range(20):
+                number += 1
+                with suppress(OSError):
+                    peer = target.knock(number)
+                    peer.setblocking(False)
+                    peers.append(peer)
+            peers = [peer for peer in peers if send(peer, LINE) >= 0][-2000:]
+            for peer in peers:
+                drain(peer)

@@ -1,0 +1,135 @@
+"""Bad peers that take places and memory and do next to nothing with them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from benchmarks.zoo.target import LINE, Kind, Target, drain, entered, send
+
+MANY = 1000
+"""Connections: what a single machine holds without an effort."""
+
+TCP_REPAIR = 19
+"""linux/tcp.h; Python has no name for it. A socket closed under repair tells its peer nothing."""
+
+
+class Dribbler:
+    """A byte a second on each of a thousand connections, and never a whole line."""
+
+    kinds: Sequence[Kind] = ("lines", "echo", "tls")
+
+    def attack(self, target: Target, seconds: float) -> None:
+        """Trickle."""
+        end = time.monotonic() + seconds
+        peers = _held(target, MANY, end)
+        while time.monotonic() < end:
+            peers = [peer for peer in peers if send(peer, b"1") >= 0]
+            for peer in peers:
+                drain(peer)
+            time.sleep(min(1.0, max(0.0, end - time.monotonic())))
+
+
+class Silent:
+    """A thousand connections that never say a word."""
+
+    kinds: Sequence[Kind] = ("echo", "chat", "desk", "files")
+
+    def attack(self, target: Target, seconds: float) -> None:
+        """Hold."""
+        end = time.monotonic() + seconds
+        peers = _held(target, MANY, end)
+        time.sleep(max(0.0, end - time.monotonic()))
+        del peers
+
+
+class NonReader:
+    """A hundred peers that ask as much as they can and read no answer."""
+
+    kinds: Sequence[Kind] = ("echo", "lines", "tls")
+
+    def attack(self, target: Target, seconds: float) -> None:
+        """Ask."""
+        end = time.monotonic() + seconds
+        peers = _held(target, 100, end)
+        much = LINE * 1024
+        while time.monotonic() < end:
+            peers = [peer for peer in peers if send(peer, much) >= 0]
+            time.sleep(0.01)
+
+
+class Stopped:
+    """A process that asks on a hundred connections, and is stopped in the midst of it."""
+
+    kinds: Sequence[Kind] = ("echo", "tls")
+
+    def attack(self, target: Target, seconds: float) -> None:
+        """Let another process ask, and stop it."""
+        words = [sys.executable, "-m", "benchmarks.zoo.attack", "busy", target.kind, str(target.port), "600"]
+        child = subprocess.Popen(words, cwd=Path(__file__).parents[2])  # noqa: S603  # our own
+        try:
+            time.sleep(seconds / 2)
+            child.send_signal(signal.SIGSTOP)
+            time.sleep(seconds / 2)
+        finally:
+            child.kill()
+            child.wait()
+
+
+class Busy:
+    """Sixteen ordinary clients with a request in flight each: the harmless load that others are compared with."""
+
+    kinds: Sequence[Kind] = ()
+
+    def attack(self, target: Target, seconds: float) -> None:
+        """Ask and read, over and over."""
+        end = time.monotonic() + seconds
+        peers = list(entered(target, 16))
+        for peer in peers:
+            peer.settimeout(1.0)
+        while time.monotonic() < end:
+            for peer in peers:
+                send(peer, LINE)
+            for peer in peers:
+                drain(peer)
+
+
+class HalfOpen:
+    """Two hundred peers that ask once and then vanish without a packet, as in a power cut."""
+
+    kinds: Sequence[Kind] = ("echo", "lines")
+
+    def attack(self, target: Target, seconds: float) -> None:
+        """Vanish."""
+        end = time.monotonic() + seconds
+        for peer in _held(target, 200, end):
+            peer.settimeout(0.1)  # what is answered later would be answered with a reset
+            send(peer, LINE)
+            drain(peer)
+            with suppress(OSError):  # reset meanwhile
+                peer.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+            peer.close()
+        time.sleep(max(0.0, end - time.monotonic()))
+
+    def absent(self) -> str:
+        """Why it cannot be tried here."""
+        return "" if os.geteuid() == 0 else "only root may close a connection without a packet"
+
+
+def _held(target: Target, most: int, end: float) -> list[socket.socket]:
+    """Connections that do not wait for anything, as many as can be had in half of the time."""
+    peers = []
+    half = time.monotonic() + (end - time.monotonic()) / 2
+    for peer in entered(target, most):
+        peer.setblocking(False)
+        peers.append(peer)
+        if time.monotonic() > half:
+            break
+    return peers

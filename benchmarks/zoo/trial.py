@@ -1,0 +1,135 @@
+"""One bad peer set on one service: what a good one felt before and meanwhile, and what was left behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.processes import MeasureError, on_core
+from benchmarks.zoo import plain
+from benchmarks.zoo.attack import BEASTS, HARMLESS
+from benchmarks.zoo.client import Felt
+from benchmarks.zoo.servers import CLOSE, IDLE, Name, left_open, running
+from benchmarks.zoo.size import Size, Worst, size
+from benchmarks.zoo.target import ECHOING, LINE, Kind, Target
+
+ROOT = Path(__file__).parents[2]
+
+DESCRIPTORS = 8192
+"""That a server has, unless the bad peer is after them."""
+
+SETTLE = IDLE + CLOSE + 3
+"""Seconds after the last packet of a bad peer in which every place has to be free again."""
+
+REFILLED = 60
+"""Connections from one bad address that must be let in afterwards; `max_per_source` is a little more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What came of it.
+
+    Attributes:
+        beast: the bad peer.
+        kind: the service that it was set on.
+        server: whose.
+        calm: what the good peer felt beside the same load of harmless peers.
+        attacked: what it felt meanwhile.
+        before: the server's size before.
+        worst: at worst.
+        after: when it had settled.
+        refilled: connections from a bad address that were let in afterwards.
+        left_open: what the server itself counted at its end; None if it does not say.
+    """
+
+    beast: str
+    kind: Kind
+    server: Name
+    calm: Felt
+    attacked: Felt
+    before: Size
+    worst: Size
+    after: Size
+    refilled: int
+    left_open: int | None
+
+
+def absent(beast: str, kind: Kind, server: Name) -> str:
+    """Why there is no such trial; empty if there is."""
+    if server == "twisted" and kind not in plain.SERVED:
+        return f"plain Twisted has no {kind}"
+    reason: Callable[[], str] = getattr(BEASTS[beast], "absent", lambda: "")
+    return reason()
+
+
+def attempt(beast: str, kind: Kind, server: Name, seconds: float, cores: tuple[int, int]) -> Trial:
+    """Do it, on a server of its own.
+
+    Raises:
+        MeasureError: the server or the good peer did not start.
+    """
+    server_core, load_core = cores
+    few = getattr(BEASTS[beast], "few", DESCRIPTORS)
+    with tempfile.TemporaryDirectory() as name, on_core(load_core):
+        folder = Path(name)
+        with running(server, folder, server_core, few) as zoo:
+            target = zoo.target(kind)
+            good = zoo.target(kind if kind in ECHOING else "echo")
+            calm = _felt(good, HARMLESS, good, max(seconds / 2, 0.5))
+            before = _settled(zoo.pid, size(zoo.pid).descriptors)
+            with Worst(zoo.pid) as worst:
+                attacked = _felt(good, beast, target, seconds)
+            after = _settled(zoo.pid, before.descriptors)
+            refilled = _refilled(good)
+        return Trial(
+            beast, kind, server, calm, attacked, before, worst.most, after, refilled,
+            left_open(folder / "log") if server == "sockd" else None,
+        )  # fmt: skip
+
+
+def _felt(good: Target, beast: str, target: Target, seconds: float) -> Felt:
+    """What the good peer feels while that one does what it does."""
+    attack = _python("attack", beast, target.kind, target.port, seconds + 0.3)
+    try:
+        time.sleep(0.3)  # until it has begun
+        client = _python("client", good.kind, good.port, seconds, stdout=subprocess.PIPE)
+        said, _ = client.communicate()
+        if client.returncode:
+            raise MeasureError(f"the good peer ended with {client.returncode}")
+        return Felt(**json.loads(said))
+    finally:
+        attack.kill()
+        attack.wait()
+
+
+def _python(module: str, *words: object, stdout: int | None = None) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", f"benchmarks.zoo.{module}", *map(str, words)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=stdout)  # noqa: S603  # our own
+
+
+def _settled(pid: int, descriptors: int) -> Size:
+    """Its size once it has no more descriptors than that, or has had time enough."""
+    end = time.monotonic() + SETTLE
+    while (now := size(pid)).descriptors > descriptors and time.monotonic() < end:
+        time.sleep(0.05)
+    return now
+
+
+def _refilled(target: Target) -> int:
+    """Connections from one bad address that are open and answered at once."""
+    time.sleep(1)  # the rate of one source
+    peers = []
+    for _ in range(REFILLED):
+        with suppress(OSError):
+            peer = target.enter(0)
+            peer.sendall(LINE)
+            if peer.recv(1):
+                peers.append(peer)
+    return len(peers)

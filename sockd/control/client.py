@@ -1,0 +1,111 @@
+"""The end that gives orders: a plain blocking socket. No Twisted here, so that a command starts fast."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sockd.control.words import Refused
+from sockd.text import printable
+
+LONGEST_ANSWER = 2**28
+"""Bytes: a million connections, as `ps` has them. What sends more is no sockd."""
+
+_LARGEST_READ = 2**18
+
+
+class Unreachable(Exception):
+    """There is no daemon to speak with; the text tells why and what to do."""
+
+
+def ask(path: Path, command: str, timeout: float, **arguments: Any) -> Any:
+    """The result of a command.
+
+    Args:
+        path: the control socket.
+        command: one of `words.COMMANDS`.
+        timeout: seconds until the whole answer must be there.
+        arguments: the command's.
+
+    Raises:
+        Refused: the daemon says no.
+        Unreachable: nobody answered.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(timeout)
+            sock.connect(os.fspath(path))
+            line = _exchange(sock, json.dumps({"command": command, **arguments}).encode() + b"\n", timeout)
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise Unreachable(f"nobody listens at {path}: is the daemon running?") from None
+    except PermissionError:
+        raise Unreachable(f"no permission for {path}: be root or the daemon's user") from None
+    except TimeoutError:
+        raise Unreachable(f"no answer from {path} within {timeout:g} seconds") from None
+    except OSError as error:
+        raise Unreachable(f"cannot speak with {path}: {(error.strerror or str(error)).lower()}") from None
+    return _result(path, line)
+
+
+def _exchange(sock: socket.socket, request: bytes, timeout: float) -> bytes:
+    """The line that answers a request."""
+    until = time.monotonic() + timeout
+    with suppress(BrokenPipeError, ConnectionResetError):  # closed already; why is in what it has sent
+        sock.sendall(request)
+    parts, size = [], 0
+    while size <= LONGEST_ANSWER:
+        sock.settimeout(max(0.001, until - time.monotonic()))
+        try:
+            part = sock.recv(_LARGEST_READ)
+        except ConnectionResetError:
+            part = b""
+        parts.append(part)
+        size += len(part)
+        if not part or part.endswith(b"\n"):
+            break
+    return b"".join(parts)
+
+
+def _result(path: Path, line: bytes) -> Any:
+    if not line.endswith(b"\n"):
+        raise Unreachable(f"{path} closed the connection without an answer")
+    try:
+        answer = json.loads(line)
+        if answer["ok"] is True:
+            return answer["result"]
+        reason, result = str(answer["error"]), answer.get("result")
+    except (ValueError, RecursionError, KeyError, TypeError):
+        raise Unreachable(f"what answers at {path} is no sockd") from None
+    raise Refused(printable(reason), result)
+
+
+def configured(path: Path) -> Path:
+    """The control socket that a configuration file names, whatever else is wrong in that file.
+
+    Raises:
+        ConfigError: the file cannot be read, or its [control] table is faulty.
+        Unreachable: it names none.
+    """
+    from sockd.config import Control
+    from sockd.config.document import Faults, read
+    from sockd.config.outside import expand
+    from sockd.config.validate import validate
+
+    document, faults = read(path), Faults()
+    table = {key: value for key, value in document.data.items() if key == "control"}
+    control = validate(
+        Control, expand(replace(document, data=table), os.environ, faults), ("control",), faults
+    )
+    if control is None or faults:
+        raise faults.error()
+    if control.listen is None:
+        raise Unreachable(
+            f'{path} has no control socket: add [control] with listen = "unix:run/control.sock"'
+        )
+    return control.listen.path

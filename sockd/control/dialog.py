@@ -1,0 +1,51 @@
+"""One request and its answer, whatever carries them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.logger import Logger
+
+from sockd.control.operator import Operator
+from sockd.control.words import Refused, arguments
+from sockd.text import printable
+
+LONGEST_REQUEST = 64 * 1024
+"""Bytes. The longest sensible one is a limit with many networks."""
+
+_log = Logger(namespace="sockd.control")
+
+
+async def answer(operator: Operator, request: bytes) -> bytes:
+    """The line that answers a request, without its end. Whatever happens, there is one."""
+    try:
+        return _line({"ok": True, "result": await _result(operator, request)})
+    except Refused as error:
+        return refusal(str(error), error.result)
+    except Exception as error:  # a fault of the operator must not cost the way to ask what is wrong
+        _log.failure("control fault")
+        return refusal(f"a fault of the daemon, told in its log: {type(error).__name__}: {error}")
+
+
+def refusal(reason: str, result: Any = None) -> bytes:
+    """The line that says no."""
+    more = {} if result is None else {"result": result}
+    return _line({"ok": False, "error": printable(reason), **more})
+
+
+async def _result(operator: Operator, request: bytes) -> Any:
+    try:
+        given = json.loads(request)
+    except (ValueError, RecursionError):  # no UTF-8, no JSON, thousands of brackets
+        given = None
+    if not isinstance(given, dict) or not isinstance(command := given.pop("command", None), str):
+        raise Refused('expected a JSON object with a "command" on one line, found something else')
+    values = arguments(command, given)
+    if command == "ping":
+        return "pong"
+    return await getattr(operator, command)(**values)
+
+
+def _line(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, separators=(",", ":")).encode()

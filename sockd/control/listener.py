@@ -1,0 +1,255 @@
+"""The control socket: who may connect, and one connection."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import stat
+import struct
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IListeningPort,
+    IProtocolFactory,
+    IPushProducer,
+)
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from typing_extensions import override
+from zope.interface import implementer
+
+from sockd.config import SocketOptions
+from sockd.control.dialog import LONGEST_REQUEST, answer, refusal
+from sockd.control.operator import Operator
+from sockd.endpoint import UnixEndpoint
+from sockd.errors import BindError
+from sockd.framing import FrameTooLong, Lines
+from sockd.ports import adopt_stream_port
+from sockd.sockets import BoundSocket, open_socket
+
+MAX_CONNECTIONS = 32
+"""People and monitors; more are a mistake, and each costs a descriptor."""
+
+PATIENCE = 30.0
+"""Seconds until the next request, from the end of the answer before it; the answer must be taken by then."""
+
+FOLDER_MODE = 0o700
+"""Of the folder that is made for the socket."""
+
+_PEER = struct.Struct("=iII")
+"""Linux' struct ucred: process, user, group."""
+
+
+def open_control(endpoint: UnixEndpoint) -> BoundSocket:
+    """Open the control socket, in a folder in which nobody else can put another one in its place.
+
+    Raises:
+        BindError: it cannot be opened, or its folder is open to others.
+    """
+    folder = endpoint.path.parent
+    try:
+        folder.parent.mkdir(0o755, parents=True, exist_ok=True)
+        folder.mkdir(FOLDER_MODE, exist_ok=True)
+        mode = folder.stat().st_mode
+    except OSError as error:
+        raise BindError(
+            str(endpoint), f"{str(error.strerror).lower()} ({error.filename})", "control"
+        ) from error
+    if mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
+        raise BindError(str(endpoint), f"others can write to its folder; chmod 700 {folder}")
+    return open_socket(endpoint, SocketOptions())
+
+
+@implementer(IProtocolFactory)
+class ControlListener:
+    """Serves the control socket, whatever becomes of the services.
+
+    Args:
+        bound: the socket.
+        operator: carries out what is asked.
+        reactor: accepts, reads and keeps the time.
+    """
+
+    noisy = False
+
+    def __init__(self, bound: BoundSocket, operator: Operator, reactor: Any) -> None:
+        self.operator = operator
+        self.reactor = reactor
+        self.open_ones: set[Conversation] = set()
+        self._bound = bound
+        self._port: IListeningPort | None = None
+
+    def open(self) -> None:
+        """Begin to answer."""
+        self._port = adopt_stream_port(self.reactor, self._bound, self, stock=True)
+
+    async def close(self) -> None:
+        """Answer no more requests; those under way are answered as long as the reactor runs."""
+        try:
+            if self._port is not None:
+                await maybeDeferred(self._port.stopListening)
+        finally:
+            self._bound.close()
+            for conversation in list(self.open_ones):
+                conversation.finish()
+
+    def full(self) -> bool:
+        """Whether there are as many connections as may be, without those whose peers have given up."""
+        if len(self.open_ones) >= MAX_CONNECTIONS:
+            for conversation in list(self.open_ones):
+                conversation.end_if_abandoned()
+        return len(self.open_ones) >= MAX_CONNECTIONS
+
+    def doStart(self) -> None:
+        """Nothing to do."""
+
+    def doStop(self) -> None:
+        """Nothing to do."""
+
+    def buildProtocol(self, address: object) -> Conversation:  # noqa: ARG002  # peers have no names
+        """A conversation; whether there is one is told to the peer in words."""
+        return Conversation(self)
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class Conversation(Protocol):
+    """One connection: a request, its answer, the next request."""
+
+    def __init__(self, listener: ControlListener) -> None:
+        self._listener = listener
+        self._lines = Lines(LONGEST_REQUEST)
+        self._deadline: IDelayedCall | None = None
+        self._answering = False
+        self._unread = False  # whether the peer leaves answers where they are
+        self._last = False  # whether there will be no further request
+
+    @override
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        transport.registerProducer(self, True)
+        if reason := _unwelcome(transport.socket):
+            self._refuse(reason)
+        elif self._listener.full():
+            self._refuse(f"expected at most {MAX_CONNECTIONS} connections, found another one")
+        else:
+            self._listener.open_ones.add(self)
+        self._wait()
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        if not self._last:
+            self._go_on(data)
+
+    def _go_on(self, data: bytes = b"") -> None:
+        """Answer the next request, if it is there and its turn has come."""
+        try:
+            # Always fed, as what came must be kept; at most one line is taken at a time.
+            lines = self._lines.feed(data)
+            request = None if self._answering or self._unread else next(lines, None)
+        except FrameTooLong as error:
+            self._refuse(f"expected a request of at most {error.limit} bytes, found a longer one")
+            return
+        if request is not None:
+            self._answering = True
+            self._forget_deadline()
+            self._pause_or_resume()
+            Deferred.fromCoroutine(answer(self._listener.operator, request)).addCallback(self._answered)
+        elif self._last and not self._answering:
+            self._leave()
+
+    def _answered(self, line: bytes) -> None:
+        self._answering = False
+        if not self.connected:
+            return
+        self._write(line)
+        self._wait()
+        # The next one in a turn of its own, so that many at once neither nest nor hold others up.
+        self._listener.reactor.callLater(0, self._next)
+
+    def _next(self) -> None:
+        if self.connected:
+            self._pause_or_resume()
+            self._go_on()
+
+    def finish(self) -> None:
+        """Take no further request."""
+        self._last = True
+        if not self._answering:
+            self._leave()
+
+    def end_if_abandoned(self) -> None:
+        """End at once if the peer is gone, which goes unnoticed while a long request is carried out."""
+        transport: Any = self.transport
+        poll = select.poll()
+        poll.register(transport.socket, 0)  # whether it has hung up is always told
+        if poll.poll(0):
+            self._listener.open_ones.discard(self)
+            transport.abortConnection()
+
+    def _refuse(self, reason: str) -> None:
+        self._last = True
+        self._write(refusal(reason))
+        self._leave()
+
+    def _write(self, line: bytes) -> None:
+        transport: Any = self.transport
+        transport.write(line + b"\n")
+
+    def _leave(self) -> None:
+        transport: Any = self.transport
+        transport.unregisterProducer()
+        transport.loseConnection()
+
+    def _wait(self) -> None:
+        self._forget_deadline()
+        transport: Any = self.transport
+        self._deadline = self._listener.reactor.callLater(PATIENCE, transport.abortConnection)
+
+    def _forget_deadline(self) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+
+    def pauseProducing(self) -> None:
+        """The peer does not read its answers."""
+        self._unread = True
+        self._pause_or_resume()
+
+    def resumeProducing(self) -> None:
+        """It has read them."""
+        self._unread = False
+        self._listener.reactor.callLater(0, self._next)
+
+    def stopProducing(self) -> None:
+        """It is gone."""
+
+    def _pause_or_resume(self) -> None:
+        """Read only while a request is waited for: what is not read costs nothing."""
+        transport: Any = self.transport
+        if self._answering or self._unread:
+            transport.pauseProducing()
+        else:
+            transport.resumeProducing()
+
+    def readConnectionLost(self) -> None:
+        """The peer asks nothing more, and still reads."""
+        self._last = True
+        self._go_on()
+
+    def writeConnectionLost(self) -> None:
+        """Only after a half-close of our own, of which there is none."""
+
+    @override
+    def connectionLost(self, reason: Failure = Failure(ConnectionError())) -> None:  # noqa: B008
+        self._forget_deadline()
+        self._listener.open_ones.discard(self)
+
+
+def _unwelcome(peer: socket.socket) -> str | None:
+    """Why a peer may not give orders; the kernel knows who it was that connected."""
+    _, user, _ = _PEER.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+    own = os.geteuid()
+    return None if user in (0, own) else f"expected root or the user {own}, found the user {user}"

@@ -1,0 +1,197 @@
+"""The server as a service of twistd: its start and its end, signals, and what an operator may ask of it."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, NoReturn
+
+from twisted.application import service
+from twisted.internet.defer import Deferred
+from twisted.logger import ILogObserver
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from sockd.config import Config, report
+from sockd.errors import ConfigError
+from sockd.server import Server
+from sockd.status import snapshot
+from sockd.telemetry.events import DaemonEvents
+from sockd.telemetry.logs import Log
+from sockd.telemetry.watchdog import Watchdog
+
+HURRY = 1
+"""Seconds that the daemon has after a second signal, before the kernel ends it."""
+
+GC_YOUNG = 10_000
+"""New objects between two looks for garbage in cycles; connections that are over leave none behind."""
+
+
+class NotReloaded(Exception):
+    """The configuration is not served, and the earlier one is as before. Says why, in lines for a person."""
+
+
+class Daemon(service.Service):
+    """One process that serves.
+
+    Args:
+        server: with its sockets open.
+        reactor: the one that will run.
+        log: where events go; None where twistd's own options say how.
+        load: reads the configuration anew; None where there is no file.
+        stop_within: seconds after a signal by which the process has ended, whatever happens.
+        foreground: whether twistd stays where it was started.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        reactor: Any,
+        log: Log | None,
+        load: Callable[[], Config] | None,
+        stop_within: float,
+        *,
+        foreground: bool,
+    ) -> None:
+        self.server = server
+        self._reactor = reactor
+        self.log = log
+        self._load = load
+        self._stop_within = stop_within
+        self._foreground = foreground
+        self._told_to_stop = False
+        self._reloading = False
+        self._events = DaemonEvents()
+        self._watchdog: Watchdog | None = None
+        # Until everything is open there is somebody to complain to, even after twistd has detached.
+        self._complaints = open(os.dup(2), "w")  # noqa: SIM115  # closed when the daemon is ready
+
+    @override
+    def setServiceParent(self, parent: Any) -> None:
+        # twistd asks the application for its log observer before it starts the services.
+        if self.log is not None:
+            parent.setComponent(ILogObserver, self.log)
+        super().setServiceParent(parent)
+
+    # The start.
+
+    @override
+    def startService(self) -> None:
+        super().startService()
+        failures: list[Failure] = []
+        starting = Deferred.fromCoroutine(self.server.start()).addErrback(failures.append)
+        if failures:
+            self._refuse(failures[0])
+        self._reactor.callWhenRunning(self._when_running, starting, failures)
+
+    def _refuse(self, failure: Failure) -> NoReturn:
+        """End while twistd can still report that nothing was started."""
+        self._complain(failure)
+        self.server.release()
+        if self._foreground:
+            sys.exit(1)
+        failure.raiseException()
+
+    def _when_running(self, starting: Deferred[None], failures: list[Failure]) -> None:
+        # The reactor has installed its own handlers, which would exit with the signal's code.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_stop)
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._on_reload))
+        if (log := self.log) is not None:
+            signal.signal(signal.SIGUSR1, lambda *_: log.reopen())
+        starting.addCallback(lambda _: self._started(failures)).addErrback(self._fail)
+
+    def _started(self, failures: list[Failure]) -> None:
+        if failures:
+            self._fail(failures[0])
+        elif self.running:
+            self.server.open()
+            self._complaints.close()
+            if (limit := self.server.config.daemon.watchdog) is not None:
+                self._watchdog = Watchdog(limit, self._events.blocked, self._reactor)
+                self._watchdog.start()
+            _settle_memory()
+
+    def _fail(self, failure: Failure) -> None:
+        """End a daemon that runs but cannot serve."""
+        self._complain(failure)
+        # twistd itself would exit with 0; handlers run in reverse order, so this is the last thing of all.
+        atexit.register(os._exit, 1)
+        _end_within(self._stop_within)
+        self._reactor.stop()
+
+    def _complain(self, failure: Failure) -> None:
+        print(f"sockd: {failure.getErrorMessage()}", file=self._complaints, flush=True)
+
+    # What an operator may ask.
+
+    def snapshot(self) -> dict[str, Any]:
+        """What it tells about itself."""
+        delay = self._watchdog.delay().worst if self._watchdog is not None else 0.0
+        return {**snapshot(self.server), "reactor_delay": delay}
+
+    async def reload(self, *, dry_run: bool = False) -> dict[str, list[str]]:
+        """Serve what the configuration file says now; returns the names of services by what becomes of them.
+
+        Raises:
+            NotReloaded: nothing has changed.
+        """
+        if self._load is None:
+            raise NotReloaded("there is no configuration file; it was started from the command line")
+        if self._reloading:
+            raise NotReloaded("another reload is not finished yet")
+        self._reloading = True
+        try:
+            config = self._load()
+            if dry_run:
+                return self.server.plan(config).as_dict()
+            plan = await self.server.reload(config)
+        except ConfigError as error:
+            raise NotReloaded(report(error.faults)) from error
+        except ExceptionGroup as group:
+            raise NotReloaded("\n".join(str(error) for error in group.exceptions)) from group
+        finally:
+            self._reloading = False
+        if self.log is not None:
+            self.log.set_level(config.log.level)
+        return plan.as_dict()
+
+    def _on_reload(self) -> None:
+        Deferred.fromCoroutine(self.reload()).addErrback(
+            lambda failure: self._events.not_reloaded(failure.getErrorMessage())
+        )
+
+    def stop(self) -> None:
+        """End in order."""
+        self._told_to_stop = True
+        _end_within(self._stop_within)
+        self._reactor.stop()
+
+    def _on_stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # as signal calls it
+        """Stop in order at the first signal, hurry at each that follows."""
+        again, self._told_to_stop = self._told_to_stop, True
+        _end_within(HURRY if again else self._stop_within)
+        self._reactor.callFromThread(self.server.hurry if again else self._reactor.stop)
+
+    @override
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return Deferred.fromCoroutine(self.server.stop())
+
+
+def _end_within(seconds: float) -> None:
+    """Let the kernel end the process: nothing that a plugin does can prevent it, as it needs no reactor."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _settle_memory() -> None:
+    """Spare the garbage collector what stays to the end: a tenth of what a short connection costs."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_YOUNG, 20, 50)

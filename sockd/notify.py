@@ -1,0 +1,96 @@
+"""Tells systemd how the daemon is (sd_notify(3)). Never waits, never fails: where nobody listens, nothing happens."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from sockd.text import printable
+
+MOST_DESCRIPTORS = 253
+"""That one message carries (SCM_MAX_FD of Linux)."""
+
+
+class Notifier:
+    """Speaks to the service manager that has started this process.
+
+    Args:
+        address: of its socket; a path, or an abstract name after `@`. Empty: there is none.
+        watchdog_interval: seconds between two calls of `watchdog`, if it waits for them.
+    """
+
+    def __init__(self, address: str = "", watchdog_interval: float | None = None) -> None:
+        self.watchdog_interval = watchdog_interval
+        self._address = f"\0{address[1:]}" if address.startswith("@") else address
+        self._socket: socket.socket | None = None
+        if address:
+            # Open from the beginning: a daemon that is short of descriptors is alive all the same.
+            with suppress(OSError):
+                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                self._socket.setblocking(False)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Notifier:
+        """The manager that NOTIFY_SOCKET names; it waits for signs of life if WATCHDOG_USEC says so."""
+        address = environ.get("NOTIFY_SOCKET", "")
+        return cls(address if address[:1] in ("/", "@") else "", _interval(environ))
+
+    def ready(self) -> None:
+        """Peers are served: the start, or a reload, is over."""
+        self._send("READY=1")
+
+    def reloading(self) -> None:
+        """A reload begins; `ready` ends it, whatever has become of it."""
+        self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self) -> None:
+        """The end has begun."""
+        self._send("STOPPING=1")
+
+    def status(self, text: str) -> None:
+        """One line for `systemctl status`."""
+        self._send(f"STATUS={printable(text)}")
+
+    def watchdog(self) -> None:
+        """A sign of life."""
+        self._send("WATCHDOG=1")
+
+    def store(self, descriptors: Sequence[int], name: str) -> None:
+        """Let systemd keep copies until the next start, which inherits them by their name."""
+        for start in range(0, len(descriptors), MOST_DESCRIPTORS):
+            some = descriptors[start : start + MOST_DESCRIPTORS]
+            self._send("FDSTORE=1", f"FDNAME={name}", descriptors=some)
+
+    def forget(self, name: str) -> None:
+        """Let systemd close what it keeps under that name."""
+        self._send("FDSTOREREMOVE=1", f"FDNAME={name}")
+
+    def close(self) -> None:
+        """Say nothing more."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _send(self, *lines: str, descriptors: Sequence[int] = ()) -> None:
+        if self._socket is None:
+            return
+        # OSError: nobody is there, or its queue is full; ValueError: the address is none.
+        with suppress(OSError, ValueError):
+            data = "\n".join(lines).encode()
+            if descriptors:
+                socket.send_fds(self._socket, [data], list(descriptors), 0, self._address)
+            else:
+                self._socket.sendto(data, self._address)
+
+
+def _interval(environ: Mapping[str, str]) -> float | None:
+    """Half of the time that systemd waits, as it advises (sd_watchdog_enabled(3))."""
+    if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    microseconds = environ.get("WATCHDOG_USEC", "")
+    if not (microseconds.isascii() and microseconds.isdigit() and len(microseconds) < 20):
+        return None
+    return int(microseconds) / 2_000_000 or None
