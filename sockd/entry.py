@@ -16,6 +16,7 @@ from zope.interface import implementer
 from sockd import proxy
 from sockd.connection import Connection
 from sockd.connections import Connections
+from sockd.pace import Rest
 from sockd.tls.credentials import Credentials
 from sockd.tls.stream import TLSStream
 
@@ -102,7 +103,7 @@ class Entry:
         """The peer is known; what remains is the handshake, if there is one."""
         connections, credentials = self._door.connections, self._door.credentials
         if credentials is None:
-            self._become(self._door.build(self._address, self._host), self.transport, rest)
+            self._give_way(self.transport, rest)
             return
         if connections.handshakes >= connections.limits.max_handshakes:
             self._refuse("max_handshakes")
@@ -110,26 +111,25 @@ class Entry:
         connections.handshakes += 1
         self._shaking = True
         connections.deadlines.set(self, connections.limits.handshake_timeout)
-        stream = TLSStream(credentials.connection(), self._shaken, self._failed)
+        stream = TLSStream(credentials.connection(), self._give_way, self._failed)
         self.transport.protocol = stream
         stream.makeConnection(self.transport)
         if rest:
             stream.dataReceived(rest)
 
-    def _shaken(self, stream: TLSStream) -> None:
-        connection = self._door.build(self._address, self._host)
-        self._become(connection, stream, b"")
-
-    def _become(self, connection: Connection | None, transport: Any, rest: bytes) -> None:
-        """Give way to the connection; `build` has let go of the place of one that is not wanted."""
+    def _give_way(self, transport: Any, rest: bytes = b"") -> None:
+        """Let the connection take the place, if the plugin wants the peer."""
         self._leave()
+        connection = self._door.build(self._address, self._host)
         if connection is None:
-            transport.abortConnection()
+            transport.abortConnection()  # under TLS a close would wait for the peer's, for ever
             return
         transport.protocol = connection
         connection.makeConnection(transport)
-        if rest:
+        if rest and connection.may_read():
             connection.dataReceived(rest)
+        elif rest:
+            connection.rest = Rest(connection, rest)
 
     def _turn_away(self, reason: str) -> None:
         """Its true client is over a limit."""
@@ -170,7 +170,7 @@ class Entry:
         """It has taken too long, or waits for us to speak first."""
         if self._shaking:
             self._refuse("handshake timeout")
-        elif self._header == "allow" and not self._held:
+        elif self._header == "allow" and proxy.looks_like_header(self._held) is None:
             self._identify(self._address, 0)
         else:
             self._refuse("proxy header timeout")

@@ -8,7 +8,13 @@ from functools import partial
 from typing import Any
 
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.interfaces import IAddress, IListeningPort, IProtocol, IProtocolFactory
+from twisted.internet.interfaces import (
+    IAddress,
+    IFileDescriptorReceiver,
+    IListeningPort,
+    IProtocol,
+    IProtocolFactory,
+)
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -20,6 +26,7 @@ from sockd.datagram import DatagramPort
 from sockd.endpoint import InetEndpoint
 from sockd.entry import Entry
 from sockd.limits import Networks
+from sockd.passing import ReceivingConnection
 from sockd.ports import adopt_stream_port
 from sockd.refusal import MOST_TARPITS, Goodbye, Tarpit
 from sockd.sockets import BoundSocket
@@ -180,7 +187,8 @@ class ConnectionFactory:
         if protocol is None:
             connections.leave(host)
             return None
-        return Connection(protocol, connections, address, host=host, over_tcp=self._over_tcp)
+        kind = ReceivingConnection if IFileDescriptorReceiver.providedBy(protocol) else Connection
+        return kind(protocol, connections, address, host=host, over_tcp=self._over_tcp)
 
     def turn_away(self, address: IAddress, reason: str) -> IProtocol | None:
         """What becomes of a peer that is over a limit; None: it is closed."""

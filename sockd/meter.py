@@ -67,9 +67,13 @@ class Meter:
             self._pay(len(data), self._rate)
 
     def _pay(self, size: int, rate: int) -> None:
-        self._paid_until = max(self._paid_until, self.moved) + size / rate
-        ahead = self._paid_until - self.moved
-        if ahead > BURST and not self._connection.held:
+        now = self._connection.connections.seconds()
+        self._paid_until = max(self._paid_until, now) + size / rate
+        ahead = self._paid_until - now
+        if ahead <= BURST:
+            return
+        self.moved = self._paid_until - BURST  # who is held is not silent
+        if not self._connection.held:
             self._connection.hold()
             self._connection.connections.deadlines.set(self, ahead - BURST)
 

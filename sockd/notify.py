@@ -1,10 +1,11 @@
-"""Tells systemd how the daemon is (sd_notify(3)). Never waits, never fails: where nobody listens, nothing happens."""
+"""Tells systemd how the daemon is (sd_notify(3)). Never waits, never fails; nobody there, nothing happens."""
 
 from __future__ import annotations
 
 import os
 import socket
 import time
+from array import array
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
@@ -80,10 +81,8 @@ class Notifier:
         # OSError: nobody is there, or its queue is full; ValueError: the address is none.
         with suppress(OSError, ValueError):
             data = "\n".join(lines).encode()
-            if descriptors:
-                socket.send_fds(self._socket, [data], list(descriptors), 0, self._address)
-            else:
-                self._socket.sendto(data, self._address)
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))] if descriptors else []
+            self._socket.sendmsg([data], rights, 0, self._address)
 
 
 def _interval(environ: Mapping[str, str]) -> float | None:

@@ -135,11 +135,10 @@ class Output:
             raise RuntimeError(f"cannot register {producer!r}: {self.producer!r} was never unregistered")
         self.producer, self.pulled = producer, not streaming
         if self.pulled:
-            # It is asked by the transport itself.
             self.unwatch()
-            self._connection.transport.registerProducer(producer, False)
+            self._connection.transport.registerProducer(self, False)
         elif self.choked or self._connection.held:
-            producer.pauseProducing()
+            self.pause()
 
     def unregister(self) -> None:
         """The producer has written its last."""
@@ -147,6 +146,7 @@ class Output:
             return
         self.producer = None
         if self.pulled:
+            self.pulled = False
             self._connection.transport.unregisterProducer()
             if not self._connection.disconnecting:
                 self.watch()
@@ -156,12 +156,18 @@ class Output:
     def pause(self) -> None:
         """Let the plugin write no more for now, if it can be told."""
         if self.producer is not None and not self.pulled:
-            self.producer.pauseProducing()
+            self._tell(self.producer, "pauseProducing")
 
     def resume(self) -> None:
         """Let it write again, if nothing speaks against it."""
-        if self.producer is not None and not (self.pulled or self.choked or self._connection.held):
-            self.producer.resumeProducing()
+        if self.producer is not None and not (self.choked or self._connection.held):
+            self._tell(self.producer, "resumeProducing")
+
+    def _tell(self, producer: Any, what: str) -> None:
+        try:
+            getattr(producer, what)()
+        except BaseException:  # a plugin may raise anything, and whoever made it write is not to blame
+            self._connection.fault(what)
 
     # What the transport calls.
 
@@ -179,20 +185,13 @@ class Output:
         connection = self._connection
         self.choked = False
         connection.connections.unread.forget(self)
-        if connection.disconnecting:
-            return
-        connection.pass_through()
-        connection.read_on()
-        try:
-            self.resume()
-        except BaseException:  # a plugin may raise anything
-            connection.fault("resumeProducing")
+        if self._watching and not connection.disconnecting:
+            connection.pass_through()
+            connection.read_on()
+        self.resume()
 
     def stopProducing(self) -> None:
         """The connection is gone."""
         producer, self.producer = self.producer, None
         if producer is not None:
-            try:
-                producer.stopProducing()
-            except BaseException:  # a plugin may raise anything
-                self._connection.fault("stopProducing")
+            self._tell(producer, "stopProducing")

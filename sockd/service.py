@@ -15,7 +15,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from sockd.config import Limits, ServiceConfig, SocketOptions, Tls
+from sockd.config import Limits, ServiceConfig, SocketOptions
 from sockd.config import Listener as ListenerConfig
 from sockd.connections import Connections
 from sockd.datagram import DatagramPort
@@ -155,7 +155,7 @@ class Service:
         if listener.tls is None:
             return None
         try:
-            return Credentials(_settings(listener.tls))
+            return Credentials(Settings.of(listener.tls))
         except CredentialsFault as fault:
             raise BindError(str(listener.endpoint), str(fault), self.name) from fault
 
@@ -325,19 +325,6 @@ class Service:
             await _finished(self.plugin.stop())
         except Exception:  # the end comes, whatever a plugin raises
             self.events.plugin_fault("stop", Failure())
-
-
-def _settings(tls: Tls) -> Settings:
-    return Settings(
-        certificate=tls.certificate,
-        key=tls.key,
-        more=tuple((other.certificate, other.key) for other in tls.more),
-        client_ca=tls.client_ca,
-        client_certificate=tls.client_certificate or "required",
-        alpn=tls.alpn,
-        min_version=tls.min_version,
-        ciphers=tls.ciphers,
-    )
 
 
 def _terms(limits: Limits) -> Terms:

@@ -28,18 +28,23 @@ class WaitingRoom:
         hold: called with whether accepting has to pause.
     """
 
-    __slots__ = ("_admission", "_clock", "_hold", "_holding", "_timer", "_waiting")
+    __slots__ = ("_admission", "_clock", "_ended", "_hold", "_holding", "_looking", "_timer", "_waiting")
 
     def __init__(self, admission: Admission, clock: IReactorTime, hold: Callable[[bool], None]) -> None:
         self._admission = admission
         self._clock = clock
         self._hold = hold
         self._holding = False
+        self._looking = False
+        self._ended = False
         self._waiting: deque[Waiting] = deque()
         self._timer: IDelayedCall | None = None
 
     def join(self, waiting: Waiting) -> None:
         """It waits."""
+        if self._ended:
+            waiting.cut()
+            return
         self._waiting.append(waiting)
         self.look()
 
@@ -51,10 +56,17 @@ class WaitingRoom:
 
     def look(self) -> None:
         """A place may be free, or taken."""
-        while self._waiting and self._admission.room():
-            self._waiting.popleft().enter()
-        full = bool(self._waiting) or not self._admission.room()
-        if full and (wait := self._admission.wait()) and self._timer is None:
+        if self._looking or self._ended:
+            return
+        self._looking = True  # who enters takes a place, and that is not for the next one to enter first
+        try:
+            # Asked once: a moment later the rate may have room, and then nothing would end the pause.
+            while not (wait := self._admission.wait()) and self._waiting and self._admission.room():
+                self._waiting.popleft().enter()
+        finally:
+            self._looking = False
+        full = bool(wait or self._waiting) or not self._admission.room()
+        if wait and self._timer is None:
             self._timer = self._clock.callLater(wait, self._look_again)
         if full != self._holding:
             self._holding = full
@@ -65,7 +77,8 @@ class WaitingRoom:
         self.look()
 
     def cut(self) -> None:
-        """The daemon ends."""
+        """Nobody waits here any more; what becomes of accepting is for others to say."""
+        self._ended = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

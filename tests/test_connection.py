@@ -1,169 +1,20 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol
-from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.task import Clock
+from twisted.internet.protocol import Factory
 from twisted.internet.testing import StringTransport
 from twisted.logger import capturedLogs
 from twisted.protocols.basic import LineReceiver
-from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from sockd.config import Limits
 from sockd.connection import Connection
-from sockd.connections import Connections
-from sockd.deadlines import Deadlines
-from sockd.limits import Admission
 from sockd.listener import ConnectionFactory
-from sockd.output import Unread
-from sockd.telemetry.events import ServiceEvents
-
-PEER = IPv4Address("TCP", "127.0.0.1", 40112)
-KERNEL = 64 * 1024
-"""Bytes that a transport takes before it pauses its producer."""
-
-
-class Transport:
-    """A transport of Twisted's contract whose peer reads only when the test says so."""
-
-    def __init__(self) -> None:
-        self.protocol: Any = None
-        self.producer: Any = None
-        self.streaming = True
-        self.dataBuffer = b""
-        self.taken = b""
-        self.reading = True
-        self.disconnecting = False
-        self.half_closing = False
-        self.lost = False
-
-    def write(self, data: bytes) -> None:
-        if not isinstance(data, bytes):
-            raise TypeError(data)
-        self.dataBuffer += data
-        if len(self.dataBuffer) > KERNEL and self.producer is not None and self.streaming:
-            self.producer.pauseProducing()
-
-    def take(self, size: int | None = None) -> None:
-        """The peer reads."""
-        size = len(self.dataBuffer) if size is None else size
-        self.taken, self.dataBuffer = self.taken + self.dataBuffer[:size], self.dataBuffer[size:]
-        if self.dataBuffer:
-            return
-        if self.producer is not None:
-            self.producer.resumeProducing()
-        elif self.disconnecting:
-            self.lose(ConnectionDone())
-        elif self.half_closing:
-            self.half_closing = False
-            self.protocol.writeConnectionLost()
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        if self.producer is not None:
-            raise RuntimeError("there is one")
-        self.producer, self.streaming = producer, streaming
-        if not streaming:
-            producer.resumeProducing()
-
-    def unregisterProducer(self) -> None:
-        if self.producer is None:
-            raise RuntimeError("there is none")
-        self.producer = None
-
-    def pauseProducing(self) -> None:
-        self.reading = False
-
-    def resumeProducing(self) -> None:
-        self.reading = True
-
-    def loseConnection(self) -> None:
-        self.disconnecting, self.reading = True, False
-
-    def loseWriteConnection(self) -> None:
-        self.half_closing = True
-
-    def abortConnection(self) -> None:
-        self.dataBuffer = b""
-        self.lose(ConnectionAborted())
-
-    def lose(self, reason: Exception) -> None:
-        if not self.lost:
-            self.lost = True
-            if self.producer is not None:
-                self.producer.stopProducing()
-            self.protocol.connectionLost(Failure(reason))
-
-    def getPeer(self) -> IPv4Address:
-        return PEER
-
-
-class Recorder(Protocol):
-    """Writes down what happens to it; a test replaces what it does."""
-
-    def __init__(self) -> None:
-        self.happened: list[Any] = []
-
-    def connectionMade(self) -> None:
-        self.happened.append("made")
-
-    def dataReceived(self, data: bytes) -> None:
-        self.happened.append(data)
-
-    def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
-        self.happened.append(reason.type)
-
-
-class World:
-    """One service's shell with everything around it in memory."""
-
-    def __init__(self, **limits: Any) -> None:
-        self.clock = Clock()
-        self.events = ServiceEvents("test", self.clock.seconds)
-        self.emptied = 0
-        values = {"max_connections": 3, "idle_timeout": "60s", "close_timeout": "5s"} | limits
-        self.limits = Limits.model_validate(values)
-        self.connections = Connections(
-            self.limits,
-            Admission(self.limits.max_connections),
-            self.events,
-            Deadlines(self.clock),
-            self.clock,
-            Unread(2**20),
-            self._count,
-        )
-
-    def _count(self) -> None:
-        self.emptied += 1
-
-    def factory(self, build: Callable[[Any], Any]) -> ConnectionFactory:
-        factory: Any = Factory()
-        factory.buildProtocol = build
-        return ConnectionFactory(factory, self.connections)
-
-    def connect(self, protocol: Any) -> tuple[Connection, Transport]:
-        connection = self.factory(lambda _: protocol).buildProtocol(PEER)
-        assert connection is not None
-        transport = Transport()
-        transport.protocol = connection
-        connection.makeConnection(transport)
-        return connection, transport
-
-    def run(self, seconds: float) -> None:
-        self.clock.pump([0.05] * round(seconds / 0.05))
-
-    def closed(self, reason: str) -> int:
-        return self.events.counts["closed", reason]
-
-    @property
-    def faults(self) -> int:
-        return sum(count for (event, _), count in self.events.counts.items() if event == "plugin fault")
+from tests.memory import KERNEL, PEER, Recorder, World
 
 
 @pytest.fixture
@@ -185,7 +36,7 @@ def test_the_plugin_hears_of_the_whole_life_of_its_connection_in_order(world: Wo
 
 def test_the_plugin_gets_a_transport_of_twisteds_contract(world: World) -> None:
     connection = ConnectionFactory(Factory.forProtocol(Recorder), world.connections).buildProtocol(PEER)
-    assert connection is not None
+    assert isinstance(connection, Connection)
     connection.makeConnection(StringTransport(peerAddress=PEER))
     assert verifyObject(IConsumer, connection)
     assert connection.getPeer() == PEER

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sockd.endpoint import MAX_UNIX_PATH, Endpoint, InetEndpoint, UnixEndpoint, parse, resolve
+from sockd.endpoint import (
+    MAX_UNIX_PATH,
+    Endpoint,
+    InetEndpoint,
+    SystemdEndpoint,
+    UnixEndpoint,
+    parse,
+    resolve,
+)
 from sockd.errors import ValueFault
 
 
@@ -40,6 +48,9 @@ def marked(text: str) -> str:
         (r"unix:a\:b\\c\=d", UnixEndpoint("unix", Path(r"a:b\c=d"))),
         ("unix:path=a=b", UnixEndpoint("unix", Path("a=b"))),
         ("unixgram:run/log:mode=0622", UnixEndpoint("unixgram", Path("run/log"), 0o622)),
+        ("systemd:echo", SystemdEndpoint("echo")),
+        ("systemd:name=echo.socket:type=stream", SystemdEndpoint("echo.socket")),
+        (r"systemd:a\=b:type=datagram:index=1", SystemdEndpoint("a=b", "datagram", 1)),
     ],
 )
 def test_a_description_is_read_as_a_value(text: str, endpoint: Endpoint) -> None:
@@ -72,6 +83,13 @@ def test_a_description_is_read_as_a_value(text: str, endpoint: Endpoint) -> None
         ("unix:a=b", "a=b", "unix:PATH"),
         ("unix:a:mode=999", "999", "permissions in octal, such as 600"),
         ("unix:a:mode=1000", "1000", "permissions in octal, such as 600"),
+        ("systemd", "", "the name of a socket of systemd"),
+        (r"systemd:a\:b", r"a\:b", "the name of a socket of systemd"),
+        ("systemd:\u00e9", "\u00e9", "the name of a socket of systemd"),
+        ("systemd:" + "a" * 256, "a" * 256, "the name of a socket of systemd"),
+        ("systemd:domain=INET:index=0", "domain=INET:index=0", "systemd:NAME"),
+        ("systemd:a:type=dgram", "dgram", "stream or datagram"),
+        ("systemd:a:index=-1", "-1", "a number from 0"),
         ("echo.sock", "echo.sock", "an endpoint such as tcp:7007, udp:7007 or unix:run/echo.sock"),
         ("", "", "an endpoint such as tcp:7007, udp:7007 or unix:run/echo.sock"),
     ],
@@ -87,6 +105,7 @@ def test_a_fault_says_what_was_expected_where(text: str, part: str, expected: st
         ("tcp:80:interfaces=127.0.0.1", "interface"),
         ("tcp:80:interface=localhost", "127.0.0.1"),
         ("tcp6:80:interface=localhost", "::1"),
+        ("systemd:a:type=datagrams", "datagram"),
         ("7007", None),
     ],
 )
@@ -106,6 +125,7 @@ def test_a_relative_path_counts_from_the_folder() -> None:
     assert resolve(endpoint, Path("/srv")) == UnixEndpoint("unix", Path("/srv/run/echo.sock"), 0o660, 5)
     assert resolve(parse("unix:/run/a"), Path("/srv")) == parse("unix:/run/a")
     assert resolve(parse("tcp:80"), Path("/srv")) == parse("tcp:80")
+    assert resolve(parse("systemd:a"), Path("/srv")) == parse("systemd:a")
 
 
 def test_a_path_that_its_folder_makes_too_long_is_a_fault() -> None:
@@ -134,6 +154,17 @@ def test_unix_sockets_are_streams_or_datagrams() -> None:
     assert not parse("unixgram:a").stream
 
 
+def test_an_inherited_socket_takes_connections_unless_it_says_datagrams() -> None:
+    assert parse("systemd:a").stream
+    assert not parse("systemd:a:type=datagram").stream
+
+
+inherited = st.builds(
+    SystemdEndpoint,
+    st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters=":"), min_size=1),
+    st.sampled_from(["stream", "datagram"]),
+    st.none() | st.integers(0, 9),
+)
 inet = st.builds(
     InetEndpoint,
     st.sampled_from(["tcp", "tcp6", "udp", "udp6"]),
@@ -149,14 +180,30 @@ unix = st.builds(
 )
 
 
-@given(inet | unix)
+@given(inet | unix | inherited)
 @example(UnixEndpoint("unix", Path(r"[a:b\=]")))
 def test_an_endpoint_is_shown_as_what_reads_as_itself(endpoint: Endpoint) -> None:
     assert parse(str(endpoint)) == endpoint
 
 
 pieces = st.sampled_from(
-    ["tcp", "udp6", "unix", "gram", ":", "=", "[", "]", "\\", "80", "interface", "mode", "::1", "/"]
+    [
+        "tcp",
+        "udp6",
+        "unix",
+        "gram",
+        "systemd",
+        ":",
+        "=",
+        "[",
+        "]",
+        "\\",
+        "80",
+        "interface",
+        "mode",
+        "::1",
+        "/",
+    ]
 )
 
 

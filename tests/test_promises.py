@@ -29,6 +29,7 @@ FLOORS = [
         "meter",
         "output",
         "pace",
+        "passing",
         "ports",
         "refusal",
         "waiting",

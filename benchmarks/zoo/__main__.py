@@ -25,7 +25,9 @@ FULL, QUICK = 6.0, 1.0
 Plan = tuple[str, Kind, Name]
 
 
-def plan(only: tuple[str, ...], on: tuple[Kind, ...], servers: tuple[Name, ...], *, quick: bool) -> list[Plan]:
+def plan(
+    only: tuple[str, ...], on: tuple[Kind, ...], servers: tuple[Name, ...], *, quick: bool
+) -> list[Plan]:
     """Which bad peer is set on which service of which server."""
     chosen: list[Plan] = []
     for name, beast in BEASTS.items():

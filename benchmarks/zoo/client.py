@@ -1,4 +1,4 @@
-"""The good peer, in a process of its own, which measures: python -m benchmarks.zoo.client KIND PORT SECONDS."""
+"""The good peer, in a process of its own: python -m benchmarks.zoo.client KIND PORT SECONDS."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ PAUSE = 0.002
 
 NEWCOMER_EVERY = 50
 """Requests after which a new connection is tried beside the one that lasts."""
+
+HEAD_START = 0.3
+"""Seconds that a good peer is there before the bad one, which are not counted."""
 
 GIVEN_UP = 5.0
 """Seconds without an answer, which then counts as none."""
@@ -44,10 +47,11 @@ class Felt:
 
 
 def feel(target: Target, seconds: float) -> Felt:
-    """Ask for so long."""
+    """Ask for so long, after the head start."""
     taken: list[float] = []
     lost = newcomers = served = 0
-    end = time.monotonic() + seconds
+    start = time.monotonic() + HEAD_START
+    end = start + seconds
     lasting: socket.socket | None = None
     while time.monotonic() < end:
         begun = time.perf_counter()
@@ -59,8 +63,9 @@ def feel(target: Target, seconds: float) -> Felt:
             _ask(lasting)
         except OSError:
             lost, lasting = lost + 1, None
-        taken.append(time.perf_counter() - begun)
-        if len(taken) % NEWCOMER_EVERY == 0:
+        if time.monotonic() > start:
+            taken.append(time.perf_counter() - begun)
+        if len(taken) % NEWCOMER_EVERY == 1:
             newcomers += 1
             served += _newcomer(target)
         time.sleep(PAUSE)

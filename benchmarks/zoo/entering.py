@@ -50,7 +50,7 @@ class HalfHandshake:
 
 
 class NotifyIgnorer:
-    """A hundred TLS peers that ask once, fall silent, and neither read nor answer the server's close_notify."""
+    """A hundred TLS peers that ask once, fall silent, and do not answer the server's close_notify."""
 
     kinds: Sequence[Kind] = ("tls",)
 
@@ -64,7 +64,7 @@ class NotifyIgnorer:
 
 
 class BadHeaders:
-    """A proxy, believed, that sends what is no PROXY header, or the half of one, on one connection after another."""
+    """A trusted proxy that sends what is no PROXY header, or half of one, again and again."""
 
     kinds: Sequence[Kind] = ("proxy",)
 
@@ -82,7 +82,7 @@ class BadHeaders:
 
 
 class Swarm:
-    """Each connection from another address of one IPv6 network, as a trusted proxy tells, and all want to stay."""
+    """Connections that want to stay, each from another address of one /64, as a trusted proxy tells."""
 
     kinds: Sequence[Kind] = ("proxy",)
 

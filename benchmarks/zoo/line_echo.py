@@ -13,4 +13,4 @@ class LineEcho(LineOnlyReceiver):
 
     @override
     def lineReceived(self, line: bytes) -> None:
-        self.sendLine(line)
+        self.sendLine(line)  # type: ignore[no-untyped-call]

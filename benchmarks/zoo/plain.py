@@ -1,4 +1,7 @@
-"""The same protocols with nothing around them: python -m benchmarks.zoo.plain KIND=PORT… in the folder of the certificate."""
+"""The same protocols with nothing around them: python -m benchmarks.zoo.plain KIND=PORT…
+
+To be started in the folder of the certificate.
+"""
 
 from __future__ import annotations
 

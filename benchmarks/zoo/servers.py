@@ -30,7 +30,6 @@ max_per_source = 64
 connection_rate_per_source = "100/s"
 datagram_rate_per_source = "1000/s"
 handshake_timeout = "3s"
-max_handshakes = 400
 header_timeout = "3s"
 first_message_timeout = "3s"
 idle_timeout = "{IDLE:g}s"
@@ -82,7 +81,11 @@ def text(ports: Mapping[Kind, int]) -> str:
     """The whole file."""
     lines = ["[daemon]", f'drain_timeout = "2s"\nmax_unread_output = {UNREAD}', "[limits]", LIMITS]
     for kind, port in ports.items():
-        lines += [f"[service.{kind}]", f'plugin = "{PLUGINS.get(kind, kind)}"', f"listen = [{_listener(kind, port)}]"]
+        lines += [
+            f"[service.{kind}]",
+            f'plugin = "{PLUGINS.get(kind, kind)}"',
+            f"listen = [{_listener(kind, port)}]",
+        ]
         lines += [OPTIONS.get(kind, "")]
     return "\n".join(lines) + "\n"
 

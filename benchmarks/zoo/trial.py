@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.processes import MeasureError, on_core
 from benchmarks.zoo import plain
 from benchmarks.zoo.attack import BEASTS, HARMLESS
-from benchmarks.zoo.client import Felt
+from benchmarks.zoo.client import HEAD_START, Felt
 from benchmarks.zoo.servers import CLOSE, IDLE, Name, left_open, running
 from benchmarks.zoo.size import Size, Worst, size
 from benchmarks.zoo.target import ECHOING, LINE, Kind, Target
@@ -44,8 +46,8 @@ class Trial:
         attacked: what it felt meanwhile.
         before: the server's size before.
         worst: at worst.
-        after: when it had settled.
-        refilled: connections from a bad address that were let in afterwards.
+        after: when everybody had gone.
+        refilled: connections from a bad address that were let in afterwards, all at once.
         left_open: what the server itself counted at its end; None if it does not say.
     """
 
@@ -82,12 +84,13 @@ def attempt(beast: str, kind: Kind, server: Name, seconds: float, cores: tuple[i
         with running(server, folder, server_core, few) as zoo:
             target = zoo.target(kind)
             good = zoo.target(kind if kind in ECHOING else "echo")
+            fresh = size(zoo.pid)
             calm = _felt(good, HARMLESS, good, max(seconds / 2, 0.5))
-            before = _settled(zoo.pid, size(zoo.pid).descriptors)
+            before = _settled(zoo.pid, fresh.descriptors)
             with Worst(zoo.pid) as worst:
                 attacked = _felt(good, beast, target, seconds)
-            after = _settled(zoo.pid, before.descriptors)
             refilled = _refilled(good)
+            after = _settled(zoo.pid, before.descriptors)
         return Trial(
             beast, kind, server, calm, attacked, before, worst.most, after, refilled,
             left_open(folder / "log") if server == "sockd" else None,
@@ -96,22 +99,22 @@ def attempt(beast: str, kind: Kind, server: Name, seconds: float, cores: tuple[i
 
 def _felt(good: Target, beast: str, target: Target, seconds: float) -> Felt:
     """What the good peer feels while that one does what it does."""
-    attack = _python("attack", beast, target.kind, target.port, seconds + 0.3)
+    client = _python("client", good.kind, good.port, seconds, stdout=subprocess.PIPE)
+    time.sleep(HEAD_START)  # less what the client takes to begin, in which the bad one begins too
+    attack = _python("attack", beast, target.kind, target.port, seconds + HEAD_START)
     try:
-        time.sleep(0.3)  # until it has begun
-        client = _python("client", good.kind, good.port, seconds, stdout=subprocess.PIPE)
         said, _ = client.communicate()
         if client.returncode:
             raise MeasureError(f"the good peer ended with {client.returncode}")
         return Felt(**json.loads(said))
     finally:
-        attack.kill()
+        os.killpg(attack.pid, signal.SIGKILL)
         attack.wait()
 
 
 def _python(module: str, *words: object, stdout: int | None = None) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", f"benchmarks.zoo.{module}", *map(str, words)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=stdout)  # noqa: S603  # our own
+    return subprocess.Popen(command, cwd=ROOT, stdout=stdout, start_new_session=True)  # noqa: S603  # our own
 
 
 def _settled(pid: int, descriptors: int) -> Size:
@@ -123,13 +126,13 @@ def _settled(pid: int, descriptors: int) -> Size:
 
 
 def _refilled(target: Target) -> int:
-    """Connections from one bad address that are open and answered at once."""
+    """Connections from one bad address that are open and answered at once, now that all others are over."""
     time.sleep(1)  # the rate of one source
-    peers = []
-    for _ in range(REFILLED):
-        with suppress(OSError):
-            peer = target.enter(0)
-            peer.sendall(LINE)
-            if peer.recv(1):
-                peers.append(peer)
-    return len(peers)
+    answered = 0
+    with ExitStack() as peers:
+        for _ in range(REFILLED):
+            with suppress(OSError):
+                peer = peers.enter_context(target.enter(0))
+                peer.sendall(LINE)
+                answered += bool(peer.recv(1))
+    return answered

@@ -10,13 +10,14 @@ from benchmarks.zoo.trial import REFILLED, Trial
 SLOWER = 2.0
 """How many times its calm p99 a good peer may wait."""
 
-UNFELT = 0.010
-"""Seconds of p99 that are always fine: two of the turns that the shell gives a connection (`pace.BUDGET`)."""
+UNFELT = 0.025
+"""Seconds of p99 that are always fine: a reactor accepts a hundred connections in a turn, which takes it some
+ten milliseconds, and a request may have to wait for two."""
 
 CROWD_UNFELT = 0.050
 """The same where twenty peers use up their turns on purpose (fault 9)."""
 
-CROWDS = frozenset({"pipeliner", "giant-line", "non-reader"})
+CROWDS = frozenset({"pipeliner", "giant-line", "non-reader", "stopped"})
 
 EACH = 64 * 1024
 """Bytes that one connection may take besides what its peer leaves unread: a read and TLS's own records."""
@@ -41,7 +42,7 @@ def faults(trial: Trial) -> Iterator[str]:
         yield f"descriptors: {left} more than before"
     if trial.refilled < REFILLED:
         yield f"places: expected {REFILLED} from one address afterwards, found {trial.refilled}"
-    if trial.server == "sockd" and trial.left_open is None:
+    if trial.left_open is None and trial.server == "sockd":
         yield "it did not end in order"
-    if (trial.left_open or 0) > REFILLED:
-        yield f"connections: it counted {trial.left_open} at the end, where {REFILLED} could be open"
+    elif trial.left_open:
+        yield f"connections: it still counted {trial.left_open} when all were closed"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import stat
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from sockd.cli.options import config_file
 
 if TYPE_CHECKING:
     from sockd.config import Config, KeyPath, Listener
+    from sockd.tls.pem import Problem
 
 
 @click.command()
@@ -41,6 +42,7 @@ def check(path: Path, bind: bool, as_json: bool) -> None:
     elif faults:
         click.echo(report(faults), err=True)
     else:
+        _warn(config)
         click.echo(f"{path}: {_summary(config)}")
     raise SystemExit(1 if faults else 0)
 
@@ -49,20 +51,34 @@ def _examine(listener: Listener, why_not: Callable[[Listener], str | None]) -> I
     """What is wrong with a listener that only the machine knows of."""
     if reason := why_not(listener):
         yield (), f"cannot listen on {listener.endpoint}: {reason}"
-    for key, file in listener.tls.files() if listener.tls else ():
-        if reason := _unreadable(file):
-            yield ("tls", *key), f"cannot read {file}: {reason}"
+    for problem, key in _tls_problems(listener):
+        if problem.severity == "error":
+            yield ("tls", *key), str(problem)
 
 
-def _unreadable(path: Path) -> str | None:
-    """Why a file cannot be read."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its other end
-            return "it is no file"
-        path.open("rb").close()
-    except OSError as error:
-        return str(error.strerror).lower()
-    return None
+def _tls_problems(listener: Listener) -> Iterator[tuple[Problem, KeyPath]]:
+    """What is wrong with certificates and keys, each with the key that names the file."""
+    if listener.tls is None:
+        return
+    from sockd.tls.check import problems
+    from sockd.tls.credentials import Settings
+
+    keys = {path: key for key, path in listener.tls.files()}
+    for problem in problems(Settings.of(listener.tls), datetime.now(UTC)):
+        yield problem, keys.get(problem.path, ())
+
+
+def _warn(config: Config) -> None:
+    """Say what will be wrong soon, or is unwise."""
+    said = {
+        str(problem)
+        for service in config.services.values()
+        for listener in service.listen
+        for problem, _ in _tls_problems(listener)
+        if problem.severity == "warning"
+    }
+    for warning in sorted(said):
+        click.echo(f"warning: {warning}", err=True)
 
 
 def _may_open(listener: Listener) -> str | None:

@@ -108,5 +108,5 @@ class Config:
     log: Log
     limits: Limits
     services: Mapping[str, ServiceConfig]
-    control: Control = Control()
-    metrics: Metrics = Metrics()
+    control: Control
+    metrics: Metrics

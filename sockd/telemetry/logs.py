@@ -23,6 +23,10 @@ from zope.interface import implementer
 from sockd.telemetry.sink import Sink, open_path
 from sockd.text import printable
 
+OWN_TIMEOUT = 0.1
+"""Seconds that the daemon waits for its own few events to be out, such as that it stops: what follows may be a
+plugin that never gives the interpreter back, and then nobody else can write them."""
+
 _LEVELS = {name: LogLevel.lookupByName(name) for name in ("debug", "info", "warn", "error")}
 _COLORS = {"debug": "2", "info": "32", "warn": "33", "error": "31", "critical": "31;1"}
 
@@ -47,6 +51,8 @@ class Log:
         """Write one event, if its level is high enough."""
         if _level(event) >= self._lowest:
             self._stream.write(self._render(event))
+            if self._sink and event.get("log_namespace") == "sockd":
+                self._sink.flush(OWN_TIMEOUT)
 
     @property
     def dropped(self) -> int:

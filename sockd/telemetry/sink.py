@@ -109,6 +109,8 @@ class Sink:
         self._lines: list[str] = []
         self._size = 0
         self._lost = 0
+        self._flushing: list[SimpleQueue[None]] = []
+        self._stuck = False
 
     def write(self, line: str) -> None:
         """Have a line written, its newline included. Never waits, never fails."""
@@ -124,6 +126,19 @@ class Sink:
             self._complain("it takes nothing more")
         if self._asleep or self._thread is None:
             self._ring()
+
+    def flush(self, timeout: float) -> None:
+        """Wait until what has been written is out, unless nothing has come out since that was last in vain."""
+        if self._stuck or self._closed():
+            return
+        flushed: SimpleQueue[None] = SimpleQueue()
+        with self._lock:
+            self._flushing.append(flushed)
+        self._ring()
+        try:
+            flushed.get(timeout=timeout)
+        except Empty:
+            self._stuck = True
 
     def reopen(self) -> None:
         """Open the destination anew, because its file was renamed; if that fails, the old one serves on."""
@@ -167,13 +182,17 @@ class Sink:
         while True:
             if self._stale:
                 self._open_anew()
-            if text := self._take():
-                self._put(text.encode("utf-8", "backslashreplace"))
-            elif self._closed():
+            flushing, self._flushing = self._flushing, []
+            text = self._take()
+            self._put(text.encode("utf-8", "backslashreplace"))
+            for flushed in flushing:
+                flushed.put(None)
+            if text:
+                continue
+            if self._closed():
                 break
-            else:
-                self._bell.get()
-                self._rest(GATHER)
+            self._bell.get()
+            self._rest(GATHER)
         _close(self._descriptor)
 
     def _take(self) -> str:
@@ -194,6 +213,7 @@ class Sink:
                 at = data.rfind(b"\n", 0, at) + 1  # the new file begins with a whole line
             try:
                 at += os.write(self._descriptor, data[at : self._end_of_write(data, at)])
+                self._stuck = False
             except OSError as error:
                 if time.monotonic() >= self._deadline:
                     self.dropped += data.count(b"\n", at)

@@ -19,6 +19,7 @@ from cryptography import x509
 from OpenSSL import SSL
 from OpenSSL.crypto import X509, X509StoreFlags
 
+from sockd.config import Tls
 from sockd.tls.pem import CredentialsFault, Identity, Problem, load_certificates, load_identity
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -60,6 +61,20 @@ class Settings:
     alpn: tuple[str, ...] = ()
     min_version: Literal["1.2", "1.3"] = "1.2"
     ciphers: str | None = None
+
+    @classmethod
+    def of(cls, tls: Tls) -> Settings:
+        """As the configuration of a listener has them."""
+        return cls(
+            certificate=tls.certificate,
+            key=tls.key,
+            more=tuple((other.certificate, other.key) for other in tls.more),
+            client_ca=tls.client_ca,
+            client_certificate=tls.client_certificate or "required",
+            alpn=tls.alpn,
+            min_version=tls.min_version,
+            ciphers=tls.ciphers,
+        )
 
     @property
     def pairs(self) -> tuple[tuple[Path, Path | None], ...]:

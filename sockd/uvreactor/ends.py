@@ -108,6 +108,13 @@ class Accepted(Stream, tcp.Server):
         handle = getattr(self, "socket", None)
         return -1 if handle is None else int(handle.fileno())
 
+    @override
+    def _let_go(self) -> None:
+        if self.server is None and not self._aborting:  # adopted: somebody else has a copy of the descriptor
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+        super()._let_go()
+
     @property
     def hostname(self) -> Any:  # type: ignore[override]  # worked out when it is asked for
         """The peer's, without its port."""

@@ -26,8 +26,11 @@ ACCEPTS = 100
 _QUEUE, _QUEUE_OFFSET = struct.Struct("=II"), 24
 """In Linux' struct tcp_info of a listening socket: how many wait to be accepted, and how many may."""
 
+LOOK_AFTER = 0.1
+"""Seconds from the first of some connections until somebody looks whether there are descriptors left."""
+
 COMPLAIN_EVERY = 10
-"""Seconds between two complaints that there are no descriptors."""
+"""Seconds between two complaints that there are none."""
 
 
 class _Port(tcp.Port):
@@ -80,10 +83,10 @@ class TCPPort(_Port):
     _server: Any = None
     _draining = False
     _complained = 0.0
+    _looking = False
 
     @override
     def startListening(self) -> None:
-        self._most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         super().startListening()
         self.reactor.native.add(self)
 
@@ -144,11 +147,13 @@ class TCPPort(_Port):
         if self._server is not None:
             # To ask first costs a tenth of what an `accept` in vain does.
             self._accept(min(ACCEPTS, self._queue()[0]))
-        if len(self.reactor.native) > self._most // 2:
-            self._complain()
+        if not self._looking:
+            self._looking = True
+            self.reactor.loop.call_later(LOOK_AFTER, self._complain)
 
     def _complain(self) -> None:
         """Say so when the last descriptor is used: uvloop closes further connections without a word."""
+        self._looking = False
         try:
             os.close(os.open(os.devnull, os.O_RDONLY))
         except OSError as error:
@@ -158,7 +163,7 @@ class TCPPort(_Port):
                 logger.warn(
                     "port {port}: all {limit} file descriptors are used, new connections are closed",
                     port=self._realPortNumber,
-                    limit=self._most,
+                    limit=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
                 )
 
     @override

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from sockd.cli.check import check
 
@@ -27,26 +33,58 @@ endpoint = "tcp:0"
 {files}"""
 
 
+def write_certificate(folder: Path, days: int) -> None:
+    """A certificate for this machine in `c.pem`, its key in `k.pem`."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "c.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    (folder / "k.pem").touch(0o600)
+    (folder / "k.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
 def test_files_of_tls_that_are_missing_are_found_at_their_keys(tmp_path: Path) -> None:
-    (tmp_path / "there").touch()
+    write_certificate(tmp_path, days=90)
     os.mkfifo(tmp_path / "pipe")
     result = checked(
         tmp_path,
-        tls('certificate = "there"\nkey = "k"\nclient_ca = "pipe"\nmore = [{ certificate = "m" }]'),
+        tls('certificate = "c.pem"\nkey = "k"\nclient_ca = "pipe"\nmore = [{ certificate = "m" }]'),
     )
     assert result.exit_code == 1
-    assert (
-        f"sockd.toml:8:7: service 'e': listen[0].tls.key: cannot read {tmp_path}/k: no such" in result.stderr
-    )
+    assert f"sockd.toml:8:7: service 'e': listen[0].tls.key: {tmp_path}/k: " in result.stderr
     assert "sockd.toml:9:13: service 'e': listen[0].tls.client_ca: " in result.stderr
     assert "sockd.toml:10:25: service 'e': listen[0].tls.more[0].certificate: " in result.stderr
     assert result.stderr.count("service 'e'") == 3
 
 
-def test_files_of_tls_that_can_be_read_are_no_fault(tmp_path: Path) -> None:
-    (tmp_path / "there").touch()
-    assert checked(tmp_path, tls('certificate = "there"')).exit_code == 0
-    assert checked(tmp_path, tls('certificate = "there"'), "--bind").exit_code == 0
+@pytest.mark.parametrize("option", ["--bind", "--json"])
+def test_a_certificate_in_order_is_no_fault(tmp_path: Path, option: str) -> None:
+    write_certificate(tmp_path, days=90)
+    result = checked(tmp_path, tls('certificate = "c.pem"\nkey = "k.pem"'), option)
+    assert result.exit_code == 0
+    assert result.stderr == ""
+
+
+def test_a_certificate_that_ends_soon_is_told_and_is_no_fault(tmp_path: Path) -> None:
+    write_certificate(tmp_path, days=3)
+    result = checked(tmp_path, tls('certificate = "c.pem"\nkey = "k.pem"'))
+    assert result.exit_code == 0
+    assert result.stderr.startswith(f"warning: {tmp_path}/c.pem: ")
+
+
+def test_an_expired_certificate_is_a_fault_at_its_key(tmp_path: Path) -> None:
+    """Fault 22."""
+    write_certificate(tmp_path, days=0)
+    result = checked(tmp_path, tls('certificate = "c.pem"\nkey = "k.pem"'))
+    assert result.exit_code == 1
+    assert "sockd.toml:7:15: service 'e': listen[0].tls.certificate: " in result.stderr
 
 
 def test_more_connections_than_descriptors_are_a_fault(tmp_path: Path) -> None:

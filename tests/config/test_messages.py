@@ -340,10 +340,6 @@ def test_a_plugin_that_cannot_check_its_options_is_a_fault(messages: Messages) -
     ("text", "what"),
     [
         ("[daemon]\nworkers = 4", "daemon.workers: more than one process (workers above 0)"),
-        (
-            '[service.e]\nplugin = "echo"\nlisten = ["systemd:domain=INET:index=0"]',
-            "service 'e': listen[0]: an inherited socket (systemd:)",
-        ),
     ],
 )
 def test_what_this_version_does_not_have_is_said_plainly(messages: Messages, text: str, what: str) -> None:

@@ -127,6 +127,13 @@ def test_events_are_in_the_file_when_the_log_is_closed(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "log").read_text())["services"] == 3
 
 
+def test_what_the_daemon_says_of_itself_is_out_before_it_goes_on(tmp_path: Path) -> None:
+    chosen = observer(open_file(tmp_path / "log"), "json", "info")
+    Logger(namespace="sockd", observer=LogPublisher(chosen)).info("stopping")
+    assert json.loads((tmp_path / "log").read_text())["event"] == "stopping"
+    chosen.close()
+
+
 def test_a_renamed_file_is_opened_anew(tmp_path: Path) -> None:
     chosen = observer(open_file(tmp_path / "log"), "json", "info")
     (tmp_path / "log").rename(tmp_path / "old")

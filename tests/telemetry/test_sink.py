@@ -299,6 +299,29 @@ def test_the_end_waits_no_longer_than_it_may(make: Make, pipe: tuple[int, int]) 
     assert sink.dropped == 1
 
 
+def test_what_has_been_flushed_is_out(make: Make, pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    sink = make(partial(os.dup, writer))
+    sink.write("one\n")
+    sink.flush(PATIENCE)
+    assert select.select([reader], [], [], 0)[0]
+
+
+def test_what_is_stuck_is_waited_for_but_once(make: Make, pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    sink = make(partial(os.dup, writer))
+    sink.write("x" * 100_000 + "\n")
+    sink.flush(0.1)
+    begun = time.monotonic()
+    for _ in range(1000):
+        sink.flush(0.1)
+    assert time.monotonic() - begun < PATIENCE / 2
+    read_until(reader, b"\n")
+    sink.write("one\n")
+    sink.flush(PATIENCE)
+    assert read_until(reader, b"one\n") == b"one\n"
+
+
 def test_a_renamed_file_gets_nothing_more_and_the_new_one_the_right_mode(make: Make, tmp_path: Path) -> None:
     """Fault 39."""
     path = tmp_path / "log"

@@ -1,0 +1,126 @@
+"""The commands that change a running daemon: from `sockd kick` to `sockd stop`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from sockd.cli.daemon import PATIENT, Daemon, of_daemon
+from sockd.control.words import LEVELS
+from sockd.text import printable
+
+_SERVICE = click.argument("service", required=False)
+
+_STEPS = {
+    "keep": "keep {}",
+    "limits": "change limits of {}",
+    "listeners": "change listeners of {}",
+    "restart": "restart {}",
+    "add": "add {}",
+    "remove": "remove {}",
+}
+"""The steps of a plan in words, in the order in which they are told."""
+
+
+@click.command()
+@of_daemon()
+@click.argument("id")
+def kick(daemon: Daemon, id: str) -> None:  # noqa: A002  # the argument's name in the help
+    """Cut the connection ID at once; `sockd ps` lists them."""
+    daemon.tell(daemon.ask("kick", id=id), printable(f"kicked {id}"))
+
+
+@click.command()
+@of_daemon(PATIENT)
+@_SERVICE
+def drain(daemon: Daemon, service: str | None) -> None:
+    """Let SERVICE, or every service, accept no more, and wait until its last connection is gone.
+
+    `sockd resume` lets it accept again. If it takes longer than --timeout, the draining goes on.
+    """
+    daemon.tell(daemon.ask("drain", service=service), f"drained {_named(service)}")
+
+
+@click.command()
+@of_daemon()
+@_SERVICE
+def pause(daemon: Daemon, service: str | None) -> None:
+    """Let SERVICE, or every service, accept no more; what is open goes on, new peers wait.
+
+    `sockd resume` lets it accept again.
+    """
+    daemon.tell(daemon.ask("pause", service=service), f"paused {_named(service)}")
+
+
+@click.command()
+@of_daemon()
+@_SERVICE
+def resume(daemon: Daemon, service: str | None) -> None:
+    """Let SERVICE, or every service, accept again."""
+    daemon.tell(daemon.ask("resume", service=service), f"resumed {_named(service)}")
+
+
+@click.command()
+@of_daemon()
+@click.argument("name", metavar="[SERVICE.]KEY")
+@click.argument("value")
+def set(daemon: Daemon, name: str, value: str) -> None:  # noqa: A001  # the command's name
+    """Change a limit until the next start or reload, for one service or, without SERVICE, for all.
+
+    \b
+        sockd set chat.max_per_source 5
+        sockd set idle_timeout 2m
+
+    KEY is one of [limits] and VALUE is written as in the file: a number, "30s", "64KiB", "100/s", "off".
+    """  # noqa: D301  # click keeps the lines after a real backspace as they are
+    service, _, key = name.rpartition(".")  # a service's name may have dots, a key has none
+    result = daemon.ask("set", service=service or None, key=key, value=value)
+    daemon.tell(result, printable(f"{key} = {value} for {_named(service or None)}"))
+
+
+@click.command()
+@of_daemon()
+@click.argument("level", type=click.Choice(LEVELS))
+def log(daemon: Daemon, level: str) -> None:
+    """Write events of LEVEL and above to the log from now on, until the next start."""
+    daemon.tell(daemon.ask("log", level=level), f"the log has {level} and above")
+
+
+@click.command()
+@of_daemon(PATIENT)
+@click.option("--dry-run", is_flag=True, help="Only print the plan; change nothing.")
+def reload(daemon: Daemon, dry_run: bool) -> None:
+    """Go over to what the configuration file says now, without touching what did not change.
+
+    Whatever is wrong with the file, or cannot be opened, leaves everything as it was.
+    """
+    plan = daemon.ask("reload", dry_run=dry_run)
+    daemon.tell(plan, _plan_in_words(plan, "would " if dry_run else ""))
+
+
+@click.command()
+@of_daemon(PATIENT)
+def upgrade(daemon: Daemon) -> None:
+    """Go over to the code that is installed now: new workers take the sockets, the old ones drain."""
+    daemon.tell(daemon.ask("upgrade"), "upgraded")
+
+
+@click.command()
+@of_daemon()
+def stop(daemon: Daemon) -> None:
+    """Let the daemon end in order: connections may finish until drain_timeout. Does not wait for the end."""
+    daemon.tell(daemon.ask("stop"), "stopping")
+
+
+def _named(service: str | None) -> str:
+    return "every service" if service is None else printable(service)
+
+
+def _plan_in_words(plan: Mapping[str, Sequence[Any]], would: str) -> str:
+    """How many services each step is for, and below that which."""
+    steps = [(words, plan.get(step) or ()) for step, words in _STEPS.items()]
+    total = ", ".join(words.format(len(names)) for words, names in steps if names) or "do nothing"
+    each = (words.format(", ".join(map(str, names))) for words, names in steps if names)
+    return "\n".join([would + total, *(printable(f"  {line}") for line in each)])

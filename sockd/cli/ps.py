@@ -1,0 +1,60 @@
+"""`sockd ps`: every connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+
+from sockd.cli.daemon import Daemon, of_daemon
+from sockd.cli.shown import columns, size, span
+from sockd.control.words import Refused, unknown
+
+_SORTS: Mapping[str, tuple[Callable[[Mapping[str, Any]], Any], bool]] = {
+    "age": (lambda row: row["age"], True),
+    "idle": (lambda row: row["idle"], True),
+    "received": (lambda row: row["received"], True),
+    "sent": (lambda row: row["sent"], True),
+    "peer": (lambda row: row["peer"], False),
+    "service": (lambda row: (row["service"], -row["age"]), False),
+    "state": (lambda row: row["state"], False),
+}
+"""By what rows can be sorted, and whether the largest comes first."""
+
+
+@click.command()
+@of_daemon()
+@click.option("-s", "--service", metavar="NAME", help="Only the connections of this service.")
+@click.option(
+    "--sort", type=click.Choice(list(_SORTS)), default="age", show_default=True, help="What comes first."
+)
+def ps(daemon: Daemon, service: str | None, sort: str) -> None:
+    """List the open connections. `sockd kick ID` ends one.
+
+    \b
+    STATE   open; closing: the end of its output is on its way; held: on its way in or
+            over a limit; unread: the peer leaves its output unread; paused: waits for its turn
+    """  # noqa: D301  # click keeps the lines after a real backspace as they are
+    rows = daemon.ask("ps")
+    if service is not None:
+        rows = [row for row in rows if row["service"] == service] or _none_of(daemon, service)
+    key, largest_first = _SORTS[sort]
+    rows = sorted(rows, key=key, reverse=largest_first)
+    daemon.tell(rows, columns(_HEAD, map(_cells, rows), right="   rrrr"))
+
+
+_HEAD = ("ID", "PEER", "LISTENER", "AGE", "IDLE", "IN", "OUT", "STATE")
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[object, ...]:
+    moved = (size(row["received"]), size(row["sent"]))
+    return row["id"], row["peer"], row["listener"], span(row["age"]), span(row["idle"]), *moved, row["state"]
+
+
+def _none_of(daemon: Daemon, service: str) -> list[Mapping[str, Any]]:
+    """No rows, if there is such a service; else the daemon's own answer that there is none ends this."""
+    known = [each["name"] for each in daemon.ask("status")["services"]]
+    if service not in known:
+        daemon.end(Refused(unknown("a service", service, known)))
+    return []

@@ -1,0 +1,62 @@
+"""Numbers and tables of a daemon as a person reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sockd.text import printable
+
+GAP = "  "
+
+
+def size(count: float) -> str:
+    """Bytes with at most four digits: `17`, `1.5K`, `120M`."""
+    if count < 1000:
+        return f"{count:.0f}"
+    for unit in "KMGT":
+        count /= 1024
+        if count < 999.5:
+            return f"{count:.1f}{unit}" if count < 99.95 else f"{count:.0f}{unit}"
+    return f"{count / 1024:.1f}P"
+
+
+def span(seconds: float) -> str:
+    """A time in its two largest units: `12s`, `3m 5s`, `4d 2h`."""
+    left = int(seconds)
+    parts: list[str] = []
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, length)
+        if count or parts or unit == "s":
+            parts.append(f"{count}{unit}")
+    return " ".join(parts[:2])
+
+
+def counted(service: Mapping[str, Any], event: str) -> int:
+    """How often an event of a service has happened, for whatever reason."""
+    return sum(number for name, _, number in service["counts"] if name == event)
+
+
+def places(taken: int, most: int | None) -> str:
+    """How many of how many: `12/10000`."""
+    return str(taken) if most is None else f"{taken}/{most}"
+
+
+def columns(head: Sequence[str], rows: Iterable[Sequence[object]], right: str = "") -> str:
+    """Rows under their heads in plain text, fast for very many.
+
+    Args:
+        head: a word for each column.
+        rows: their cells.
+        right: a letter for each column, `r` for one that is set to the right.
+    """
+    cells = [list(head), *([printable(str(cell)) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    sides = right.ljust(len(head))
+    return "\n".join(
+        GAP.join(
+            cell.rjust(width) if side == "r" else cell.ljust(width)
+            for cell, width, side in zip(row, widths, sides, strict=True)
+        ).rstrip()
+        for row in cells
+    )

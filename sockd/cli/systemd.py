@@ -1,0 +1,398 @@
+"""`sockd systemd`: units for one configuration, with as few rights as it needs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sockd.cli.options import config_file
+from sockd.endpoint import Endpoint, InetEndpoint, SystemdEndpoint, UnixEndpoint
+
+if TYPE_CHECKING:
+    from sockd.config import Config, Listener
+
+UNIT_FOLDER = Path("/etc/systemd/system")
+
+PRIVILEGED = 1024
+"""Ports below take a capability."""
+
+NOTIFY_RELOAD = 253
+"""The version of systemd from which on a unit can tell that its reload is over."""
+
+STOP_MARGIN = 10
+"""Seconds beside drain_timeout, for the plugins to stop; only then systemd kills."""
+
+_MADE_BY_SYSTEMD = {
+    "RuntimeDirectory": Path("/run"),
+    "StateDirectory": Path("/var/lib"),
+    "LogsDirectory": Path("/var/log"),
+}
+_HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
+_TEMPORARY = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108  # compared, not written to
+
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@click.command()
+@config_file
+@click.option("--user", default="sockd", show_default=True, help="The user that the daemon runs as.")
+@click.option("--socket-activation", is_flag=True, help="Let systemd open the sockets: a unit for each.")
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help=f"Write the units into this folder, such as {UNIT_FOLDER}.",
+)
+def systemd(path: Path, user: str, socket_activation: bool, output: Path | None) -> None:
+    """Print the systemd units for a configuration.
+
+    The service may do what this configuration needs, and nothing else; comments in it say why, and what
+    to do before the first start. After a change of ports or folders make it again.
+    """
+    from sockd import discovery
+    from sockd.config import load, report
+    from sockd.errors import ConfigError
+
+    if not _USER.fullmatch(user):
+        raise click.BadParameter(f"expected the name of a user, found {user!r}", param_hint="--user")
+    try:
+        config = load(path, discovery.find)
+    except ConfigError as error:
+        click.echo(report(error.faults), err=True)
+        raise SystemExit(1) from None
+    place = Place(_command(), path.absolute(), user, _version() >= NOTIFY_RELOAD)
+    made = units(config, place, socket_activation=socket_activation)
+    if output is None:
+        click.echo("\n".join(f"# {UNIT_FOLDER / name}\n{text}" for name, text in made.items()), nl=False)
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    for name, text in made.items():
+        (output / name).write_text(text)
+        click.echo(output / name)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the daemon will run.
+
+    Attributes:
+        command: the `sockd` that is started.
+        config: its configuration file.
+        user: whom it runs as.
+        notify_reload: whether systemd knows Type=notify-reload.
+    """
+
+    command: Path
+    config: Path
+    user: str
+    notify_reload: bool
+
+
+def units(config: Config, place: Place, *, socket_activation: bool = False) -> Mapping[str, str]:
+    """The text of each unit, by its file's name."""
+    sockets: dict[str, str] = {}
+    opened: list[Endpoint | None] = [config.control.listen, config.metrics.listen]  # by the daemon itself
+    for service, listener in _listeners(config):
+        endpoint = listener.endpoint
+        if socket_activation and not isinstance(endpoint, SystemdEndpoint):
+            name = _free_name(service, endpoint, sockets)
+            sockets[f"sockd-{name}.socket"] = _socket_unit(name, listener, place)
+        else:
+            opened.append(endpoint)
+    for inherited in opened:
+        if isinstance(inherited, SystemdEndpoint):
+            sockets.setdefault(f"sockd-{_NO_NAME.sub('-', inherited.name)}.socket", "")
+    service_unit = _service_unit(config, place, opened, list(sockets))
+    return {"sockd.service": service_unit} | {name: text for name, text in sockets.items() if text}
+
+
+def _service_unit(
+    config: Config, place: Place, opened: Iterable[Endpoint | None], sockets: Iterable[str]
+) -> str:
+    folders = _folders(config, opened)
+    made, others = _made_by_systemd(folders)
+    needed = [place.command, Path(sys.base_prefix), place.config, *folders, *_files(config)]
+    home = "read-only" if _any_below(needed, _HOMES) else "yes"
+    temporary = "no" if _any_below(needed, _TEMPORARY) else "yes"
+    low_port = any(
+        isinstance(endpoint, InetEndpoint) and 0 < endpoint.port < PRIVILEGED for endpoint in opened
+    )
+    capability = "CAP_NET_BIND_SERVICE" if low_port else ""
+    command = f"{_in_exec(place.command)} run -c {_in_exec(place.config)}"
+    stop = round(config.daemon.drain_timeout + STOP_MARGIN + 5 * len(config.services))
+    return "\n".join(
+        [
+            "# Before the first start:",
+            f"#   useradd --system --no-create-home --shell /usr/sbin/nologin {place.user}",
+            *(f"#   install -d -o {place.user} -g {place.user} {_word(folder)}" for folder in others),
+            "",
+            "[Unit]",
+            "Description=sockd, a daemon of many services",
+            "# The addresses of the machine's interfaces are there then.",
+            "Wants=network-online.target",
+            "After=network-online.target",
+            "# A fault that goes away, such as a port that was taken, goes away without anybody's help.",
+            "StartLimitIntervalSec=0",
+            "",
+            "[Service]",
+            *_life(command, stop, notify_reload=place.notify_reload),
+            *([f"Sockets={' '.join(sockets)}"] if sockets else []),
+            "",
+            "# Who it is, and the only folders that it can write to.",
+            f"User={place.user}",
+            "UMask=0077",
+            "ProtectSystem=strict",
+            *made,
+            *([f"ReadWritePaths={' '.join(map(_word, others))}"] if others else []),
+            *(["# Something that it needs is in a home."] if home != "yes" else []),
+            f"ProtectHome={home}",
+            *(["# Something that it needs is in a temporary folder."] if temporary != "yes" else []),
+            f"PrivateTmp={temporary}",
+            "",
+            *_rights(capability),
+            "",
+            "[Install]",
+            "WantedBy=multi-user.target",
+            "",
+        ]
+    )
+
+
+def _life(command: str, stop: int, *, notify_reload: bool) -> Iterator[str]:
+    if notify_reload:
+        yield "# It tells when it serves; a reload is a SIGHUP, and over when it tells so again."
+        yield "Type=notify-reload"
+    else:
+        yield "# It tells when it serves."
+        yield "Type=notify"
+    yield f"ExecStart={command}"
+    if not notify_reload:
+        yield "ExecReload=kill -HUP $MAINPID"
+    yield "# It gives a sign of life from its reactor; one that hangs is ended and started again."
+    yield "WatchdogSec=30s"
+    yield "Restart=on-failure"
+    yield "RestartSec=2s"
+    yield "# SIGTERM is for the main process, which lets connections finish: drain_timeout, then the plugins."
+    yield "KillMode=mixed"
+    yield f"TimeoutStopSec={stop}s"
+
+
+def _rights(capability: str) -> Iterator[str]:
+    if capability:
+        yield f"# Ports below {PRIVILEGED} take this one, which a user namespace of its own would make void."
+        yield f"AmbientCapabilities={capability}"
+        yield f"CapabilityBoundingSet={capability}"
+        yield "PrivateUsers=no"
+    else:
+        yield "# No capability: no port is below 1024, or systemd opens it."
+        yield "CapabilityBoundingSet="
+        yield "PrivateUsers=yes"
+    yield from _CONFINED.splitlines()
+
+
+_CONFINED = """\
+NoNewPrivileges=yes
+RestrictSUIDSGID=yes
+
+# It speaks IP and UNIX sockets.
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+
+# It has no business with the machine.
+PrivateDevices=yes
+DevicePolicy=closed
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+ProcSubset=pid
+RemoveIPC=yes
+KeyringMode=private
+RestrictNamespaces=yes
+RestrictRealtime=yes
+LockPersonality=yes
+
+# Nor with the kernel beyond what a service does; a denied call is an error, not the end.
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallErrorNumber=EPERM
+
+# Nothing that it has written can be executed. A plugin that compiles at run time needs `no` here.
+MemoryDenyWriteExecute=yes
+
+# What runs away ends itself, and not the machine.
+TasksMax=512
+MemoryMax=75%
+OOMPolicy=continue"""
+
+
+def _socket_unit(name: str, listener: Listener, place: Place) -> str:
+    from sockd.sockets import DEFAULT_BACKLOG, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES
+
+    endpoint, options = listener.endpoint, listener.socket
+    inherited = SystemdEndpoint(name, "stream" if endpoint.stream else "datagram")
+    lines = [
+        f"# In {_plain(place.config)} this takes the place of {_plain(endpoint)}; a socket table is then",
+        "# one of this unit's keys:",
+        f"#   {inherited}",
+        "",
+        "[Unit]",
+        f"Description=sockd: {_plain(endpoint).replace('%', '%%')}",
+        "",
+        "[Socket]",
+        f"FileDescriptorName={name}",
+        "Service=sockd.service",
+        f"{'ListenStream' if endpoint.stream else 'ListenDatagram'}={_address(endpoint)}",
+    ]
+    if isinstance(endpoint, UnixEndpoint):
+        lines += [f"SocketUser={place.user}", f"SocketMode={endpoint.mode:04o}", "RemoveOnStop=yes"]
+    elif isinstance(endpoint, InetEndpoint):
+        if endpoint.ipv6:
+            lines.append(f"BindIPv6Only={'ipv6-only' if options.v6_only else 'both'}")
+        if endpoint.stream:
+            lines += [
+                f"NoDelay={_yes(options.no_delay)}",
+                f"KeepAlive={_yes(options.keepalive)}",
+                f"KeepAliveTimeSec={KEEPALIVE_IDLE}",
+                f"KeepAliveIntervalSec={KEEPALIVE_INTERVAL}",
+                f"KeepAliveProbes={KEEPALIVE_PROBES}",
+            ]
+        if options.defer_accept is not None:
+            lines.append(f"DeferAcceptSec={max(1, round(options.defer_accept))}")
+    if endpoint.stream:
+        lines.append(f"Backlog={listener.backlog or DEFAULT_BACKLOG}")
+    for key, size in (("ReceiveBuffer", options.receive_buffer), ("SendBuffer", options.send_buffer)):
+        if size is not None:
+            lines.append(f"{key}={size}")
+    return "\n".join(
+        [
+            *lines,
+            "# A daemon that fails to start must not close the socket for good.",
+            "TriggerLimitIntervalSec=0",
+            "",
+            "[Install]",
+            "WantedBy=sockets.target",
+            "",
+        ]
+    )
+
+
+def _address(endpoint: object) -> str:
+    if isinstance(endpoint, UnixEndpoint):
+        return _plain(endpoint.path).replace("%", "%%")
+    assert isinstance(endpoint, InetEndpoint)  # noqa: S101  # systemd's own have no unit made for them
+    if not endpoint.port:
+        raise click.ClickException(f"{endpoint}: a socket unit needs a port, and 0 is a free one")
+    host = endpoint.interface or ("::" if endpoint.ipv6 else "0.0.0.0")  # noqa: S104  # as it is configured
+    return f"[{host}]:{endpoint.port}" if endpoint.ipv6 else f"{host}:{endpoint.port}"
+
+
+def _free_name(service: str, endpoint: InetEndpoint | UnixEndpoint, taken: Mapping[str, str]) -> str:
+    """A name for a listener's socket that tells it from others."""
+    what = endpoint.path.stem if isinstance(endpoint, UnixEndpoint) else endpoint.port
+    name = _NO_NAME.sub("-", f"{service}-{endpoint.scheme}-{what}")
+    number = 2
+    free = name
+    while f"sockd-{free}.socket" in taken:
+        free, number = f"{name}-{number}", number + 1
+    return free
+
+
+def _listeners(config: Config) -> Iterator[tuple[str, Listener]]:
+    return ((service.name, listener) for service in config.services.values() for listener in service.listen)
+
+
+def _folders(config: Config, opened: Iterable[Endpoint | None]) -> list[Path]:
+    """Where the daemon writes, without those that are below others."""
+    folders = {config.daemon.state_dir}
+    folders |= {endpoint.path.parent for endpoint in opened if isinstance(endpoint, UnixEndpoint)}
+    if config.log.file is not None:
+        folders.add(config.log.file.parent)
+    # What a plugin only reads is a file that is there; everything else it may make.
+    folders |= {path for path in _option_paths(config) if not path.is_file()}
+    return sorted(path for path in folders if not folders.intersection(path.parents))
+
+
+def _files(config: Config) -> Iterator[Path]:
+    """What the daemon reads beside its code."""
+    yield from _option_paths(config)
+    for _, listener in _listeners(config):
+        yield from (path for _, path in listener.tls.files()) if listener.tls else ()
+
+
+def _option_paths(config: Config) -> Iterator[Path]:
+    for service in config.services.values():
+        values = (getattr(service.options, field) for field in type(service.options).model_fields)
+        yield from (value for value in values if isinstance(value, Path))
+
+
+def _made_by_systemd(folders: Iterable[Path]) -> tuple[list[str], list[Path]]:
+    """The lines for folders that systemd makes itself, and the other folders."""
+    made: dict[str, list[str]] = {}
+    others = []
+    for folder in folders:
+        for key, parent in _MADE_BY_SYSTEMD.items():
+            if parent in folder.parents:
+                made.setdefault(key, []).append(_word(folder.relative_to(parent)))
+                break
+        else:
+            others.append(folder)
+    return [f"{key}={' '.join(words)}" for key, words in made.items()], others
+
+
+def _any_below(paths: Iterable[Path], folders: Iterable[Path]) -> bool:
+    return any(folder in (path, *path.parents) for path in paths for folder in folders)
+
+
+def _word(path: Path) -> str:
+    """A path as one word of a unit."""
+    text = _plain(path).replace("%", "%%")
+    if re.fullmatch(r"[^\s\"'\\;#]+", text):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _in_exec(path: Path) -> str:
+    return _word(path).replace("$", "$$")
+
+
+def _plain(value: object) -> str:
+    text = str(value)
+    if _CONTROL.search(text):
+        raise click.ClickException(f"{text!r} has control characters, which a unit cannot have")
+    return text
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _command() -> Path:
+    """The `sockd` of this very interpreter."""
+    here = Path(sys.executable).parent
+    found = shutil.which("sockd", path=str(here)) or shutil.which("sockd")
+    if found is None:
+        raise click.ClickException(f"there is no sockd command in {here}")
+    return Path(found).absolute()
+
+
+def _version() -> int:
+    """Of this machine's systemd; 0 if it has none."""
+    systemctl = shutil.which("systemctl")
+    if systemctl is None:
+        return 0
+    told = subprocess.run([systemctl, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603
+    found = re.match(r"systemd (\d+)", told)
+    return int(found[1]) if found else 0

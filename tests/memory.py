@@ -1,0 +1,215 @@
+"""One service's shell with everything around it in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from sockd.config import Limits, ProxyProtocol
+from sockd.connection import Connection
+from sockd.connections import Connections
+from sockd.deadlines import Deadlines
+from sockd.limits import Admission, Terms
+from sockd.listener import ConnectionFactory
+from sockd.output import Unread
+from sockd.telemetry.events import ServiceEvents
+from sockd.tls.credentials import Credentials
+from sockd.waiting import WaitingRoom
+
+PEER = IPv4Address("TCP", "127.0.0.1", 40112)
+KERNEL = 64 * 1024
+"""Bytes that a transport takes before it pauses its producer."""
+
+
+class Transport:
+    """A transport of Twisted's contract whose peer reads only when the test says so."""
+
+    def __init__(self) -> None:
+        self.protocol: Any = None
+        self.producer: Any = None
+        self.streaming = True
+        self.dataBuffer = b""
+        self.taken = b""
+        self.reading = True
+        self.disconnecting = False
+        self.half_closing = False
+        self.lost = False
+
+    def write(self, data: bytes) -> None:
+        if not isinstance(data, bytes):
+            raise TypeError(data)
+        self.dataBuffer += data
+        if len(self.dataBuffer) > KERNEL and self.producer is not None and self.streaming:
+            self.producer.pauseProducing()
+
+    def take(self, size: int | None = None) -> None:
+        """The peer reads."""
+        size = len(self.dataBuffer) if size is None else size
+        self.taken, self.dataBuffer = self.taken + self.dataBuffer[:size], self.dataBuffer[size:]
+        if self.dataBuffer:
+            return
+        if self.producer is not None:
+            self.producer.resumeProducing()
+        elif self.disconnecting:
+            self.lose(ConnectionDone())
+        elif self.half_closing:
+            self.half_closing = False
+            self.protocol.writeConnectionLost()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        if self.producer is not None:
+            raise RuntimeError("there is one")
+        self.producer, self.streaming = producer, streaming
+        if not streaming:
+            producer.resumeProducing()
+
+    def unregisterProducer(self) -> None:
+        if self.producer is None:
+            raise RuntimeError("there is none")
+        self.producer = None
+
+    def pauseProducing(self) -> None:
+        self.reading = False
+
+    def resumeProducing(self) -> None:
+        self.reading = True
+
+    def loseConnection(self) -> None:
+        self.disconnecting, self.reading = True, False
+
+    def loseWriteConnection(self) -> None:
+        self.half_closing = True
+
+    def abortConnection(self) -> None:
+        self.dataBuffer = b""
+        self.lose(ConnectionAborted())
+
+    def lose(self, reason: Exception) -> None:
+        if not self.lost:
+            self.lost = True
+            if self.producer is not None:
+                self.producer.stopProducing()
+            self.protocol.connectionLost(Failure(reason))
+
+    def getPeer(self) -> IPv4Address:
+        return PEER
+
+
+class Recorder(Protocol):
+    """Writes down what happens to it; a test replaces what it does."""
+
+    def __init__(self) -> None:
+        self.happened: list[Any] = []
+
+    def connectionMade(self) -> None:
+        self.happened.append("made")
+
+    def dataReceived(self, data: bytes) -> None:
+        self.happened.append(data)
+
+    def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
+        self.happened.append(reason.type)
+
+
+class World:
+    """The shell of one service.
+
+    Args:
+        terms: who may come in; without them, `max_connections` of the limits.
+        unread: bytes that all peers together may leave unread.
+        limits: as they are written in a configuration.
+    """
+
+    def __init__(self, terms: Terms | None = None, unread: int = 2**20, **limits: Any) -> None:
+        self.clock = Clock()
+        self.events = ServiceEvents("test", self.clock.seconds)
+        self.emptied = 0
+        self.held: list[bool] = []  # what accepting was told
+        values = {"max_connections": 3, "idle_timeout": "60s", "close_timeout": "5s"} | limits
+        self.limits = Limits.model_validate(values)
+        self.admission = Admission(terms or self.limits.max_connections, self.clock.seconds)
+        self.unread = Unread(unread)
+        self.connections = Connections(
+            self.limits,
+            self.admission,
+            self.events,
+            Deadlines(self.clock),
+            self.clock,
+            self.unread,
+            self._count,
+        )
+        if self.limits.over_limit == "queue":
+            self.connections.room = WaitingRoom(self.admission, self.clock, self.held.append)
+
+    def _count(self) -> None:
+        self.emptied += 1
+
+    def factory(
+        self,
+        build: Callable[[Any], Any],
+        *,
+        mode: str = "",
+        trust: str = "192.0.2.0/24",
+        credentials: Credentials | None = None,
+        over_tcp: bool = False,
+    ) -> ConnectionFactory:
+        """A listener's; with a `mode` it takes the PROXY header from those it trusts."""
+        factory: Any = Factory()
+        factory.buildProtocol = build
+        proxied = ProxyProtocol.model_validate({"mode": mode, "trust": [trust]}) if mode else None
+        return ConnectionFactory(
+            factory,
+            self.connections,
+            credentials=credentials,
+            proxied=proxied,
+            over_tcp=over_tcp or bool(mode),
+        )
+
+    def enter(self, door: ConnectionFactory, address: IAddress = PEER) -> Transport:
+        """A peer connects; its transport is closed at once if nothing is built for it."""
+        transport = Transport()
+        transport.protocol = door.buildProtocol(address)
+        if transport.protocol is None:
+            transport.disconnecting = transport.lost = True
+        else:
+            transport.protocol.makeConnection(transport)
+        return transport
+
+    def connect(self, protocol: Any) -> tuple[Connection, Transport]:
+        """A peer has come as far as the plugin's protocol."""
+        transport = self.enter(self.factory(lambda _: protocol))
+        assert isinstance(transport.protocol, Connection)
+        return transport.protocol, transport
+
+    def run(self, seconds: float) -> None:
+        """Time passes."""
+        self.clock.pump([0.05] * round(seconds / 0.05))
+
+    def closed(self, reason: str) -> int:
+        """How many connections have ended for this reason."""
+        return self.events.counts["closed", reason]
+
+    def refused(self, reason: str) -> int:
+        """How many were refused for this reason."""
+        return self.events.counts["connection refused", reason]
+
+    @property
+    def faults(self) -> int:
+        """How often the plugin has raised."""
+        return sum(count for (event, _), count in self.events.counts.items() if event == "plugin fault")
+
+    def is_empty(self) -> bool:
+        """Whether every place was given back, once, and nobody is waited for."""
+        connections = self.connections
+        return (
+            self.admission.open == len(connections) == connections.handshakes == 0
+            and not self.admission.sources
+            and not connections.tarpits
+        )
