@@ -115,6 +115,19 @@ class IDatagramPlugin(Interface):
         """
 
 
+def first_message_received(transport: object) -> None:
+    """For a protocol that reads on for long before it answers: its peer has made itself understood.
+
+    It ends the wait of `first_message_timeout`; where nobody says so, the first answer does.
+
+    Args:
+        transport: the protocol's; on one that is not sockd's this does nothing.
+    """
+    told = getattr(transport, "first_message_received", None)
+    if told is not None:
+        told()
+
+
 def _from_config_folder(path: Path, info: ValidationInfo) -> Path:
     folder: Any = (info.context or {}).get("folder")
     return Path(folder, path) if folder is not None else path

@@ -19,7 +19,7 @@ from twisted.scripts._twistd_unix import ServerOptions, UnixApplicationRunner
 from typing_extensions import override
 
 from sockd import discovery
-from sockd.config import Config, load
+from sockd.config import Config, descriptors_available, load
 from sockd.config.faults import render
 from sockd.daemon import HURRY, Daemon
 from sockd.errors import ConfigError
@@ -83,13 +83,13 @@ class _Foreground(UnixApplicationRunner):
 
 def loads(path: Path) -> LoadAgain:
     """Reads the configuration in `path`, wherever the process has gone since."""
-    return partial(load, path.absolute(), discovery.find)
+    return partial(load, path.absolute(), discovery.find, descriptors=descriptors_available())
 
 
 def loaded(path: Path) -> Config:
     """The configuration in `path`; ends the process with every fault of it otherwise."""
     try:
-        return load(path, discovery.find)
+        return load(path, discovery.find, descriptors=descriptors_available())
     except ConfigError as error:
         _give_up("\n\n".join(render(fault) for fault in error.faults))
 

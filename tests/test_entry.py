@@ -1,12 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import ip_network
 from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.protocol import Protocol
 
 from sockd import proxy
 from sockd.limits import AccessList, Terms
@@ -69,11 +69,10 @@ def test_the_plugin_meets_the_true_client_however_the_header_was_cut(
 def test_a_proxy_that_speaks_for_itself_is_served_and_counts_for_no_source(
     world: World, mode: str, header: bytes
 ) -> None:
-    transports, protocols = [], [Peers() for _ in range(3)]
-    door = world.factory(lambda _: protocols[len(transports)], mode=mode)
-    for _ in range(3):
-        transports.append(world.enter(door, PROXY))
-        transports[-1].protocol.dataReceived(header)
+    protocols = [Peers() for _ in range(3)]
+    transports = [world.enter(world.factory(lambda _, p=p: p, mode=mode), PROXY) for p in protocols]
+    for transport in transports:
+        transport.protocol.dataReceived(header)
     assert [protocol.happened for protocol in protocols] == [[PROXY]] * 3
     for transport in transports:
         transport.lose(ConnectionDone())
@@ -264,9 +263,11 @@ def test_the_end_of_the_daemon_cuts_who_is_on_the_way_in(
 class Wire:
     """A TLS client at the door, with the wire between them."""
 
-    def __init__(self, world: World, protocol: Protocol | None, credentials: Credentials, mode: str = "") -> None:
+    def __init__(
+        self, world: World, build: Callable[[], Any], credentials: Credentials, mode: str = ""
+    ) -> None:
         self.raw = Raw()
-        door = world.factory(lambda _: protocol, credentials=credentials, mode=mode, over_tcp=True)
+        door = world.factory(lambda _: build(), credentials=credentials, mode=mode, over_tcp=True)
         entry: Any = door.buildProtocol(PROXY)
         self.raw.protocol = entry
         entry.makeConnection(self.raw)
@@ -288,7 +289,7 @@ class Wire:
 def test_the_plugin_meets_its_peer_only_after_the_handshake(world: World, credentials: Credentials) -> None:
     """Fault 19."""
     protocol = Peers()
-    wire = Wire(world, protocol, credentials)
+    wire = Wire(world, lambda: protocol, credentials)
     assert world.connections.handshakes == world.admission.open == 1
     assert protocol.happened == []
     wire.exchange()
@@ -305,7 +306,7 @@ def test_tls_may_begin_in_the_same_read_as_the_proxy_header(
     world: World, credentials: Credentials, piece: int
 ) -> None:
     protocol = Peers()
-    wire = Wire(world, protocol, credentials, mode="require")
+    wire = Wire(world, lambda: protocol, credentials, mode="require")
     wire.exchange(proxy.render(CLIENT, TARGET, 2), piece)
     assert protocol.happened == [CLIENT]
     wire.raw.lose(ConnectionLost())
@@ -315,7 +316,7 @@ def test_tls_may_begin_in_the_same_read_as_the_proxy_header(
 @pytest.mark.parametrize("said", ["nothing", "half"])
 def test_a_handshake_that_takes_too_long_ends(world: World, credentials: Credentials, said: str) -> None:
     """Fault 19: a silent peer, and one that stops in the middle."""
-    wire = Wire(world, Peers(), credentials)
+    wire = Wire(world, Peers, credentials)
     if said == "half":
         wire.raw.protocol.dataReceived(wire.client.speak()[:100])
     world.run(10.2)
@@ -326,7 +327,7 @@ def test_a_handshake_that_takes_too_long_ends(world: World, credentials: Credent
 
 
 def test_what_is_not_tls_is_refused_with_its_reason(world: World, credentials: Credentials) -> None:
-    wire = Wire(world, Peers(), credentials)
+    wire = Wire(world, Peers, credentials)
     wire.raw.protocol.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
     wire.raw.turn()
     assert wire.raw.lost
@@ -336,26 +337,22 @@ def test_what_is_not_tls_is_refused_with_its_reason(world: World, credentials: C
 
 def test_unfinished_handshakes_are_bounded(credentials: Credentials) -> None:
     world = World(max_handshakes=2, max_connections=10)
-    wires = [Wire(world, Peers(), credentials) for _ in range(2)]
-    third = Wire(world, Peers(), credentials)
+    wires = [Wire(world, Peers, credentials) for _ in range(2)]
+    third = Wire(world, Peers, credentials)
     third.raw.turn()
     assert third.raw.lost
     assert world.refused("max_handshakes") == 1
     wires[0].exchange()
-    Wire(world, Peers(), credentials)
+    Wire(world, Peers, credentials)
     assert world.connections.handshakes == 2
 
 
-@pytest.mark.parametrize("build", ["nothing", "an error"])
+@pytest.mark.parametrize("build", [lambda: None, lambda: 1 / 0], ids=["nothing", "an error"])
 def test_a_peer_that_the_plugin_does_not_want_is_gone_after_the_handshake(
-    world: World, credentials: Credentials, build: str
+    world: World, credentials: Credentials, build: Callable[[], Any]
 ) -> None:
     """Closing would wait for the peer to close, and nobody counts it any more."""
-    wire = Wire(world, None, credentials)
-    if build == "an error":
-        wire.raw.lose(ConnectionDone())
-        wire = Wire(world, Peers(), credentials)
-        wire.raw.protocol._door._plugin_factory.buildProtocol = lambda _: 1 / 0
+    wire = Wire(world, build, credentials)
     wire.exchange()
     assert wire.raw.lost
     assert world.is_empty()

@@ -122,5 +122,9 @@ def _plan_in_words(plan: Mapping[str, Sequence[Any]], would: str) -> str:
     """How many services each step is for, and below that which."""
     steps = [(words, plan.get(step) or ()) for step, words in _STEPS.items()]
     total = ", ".join(words.format(len(names)) for words, names in steps if names) or "do nothing"
-    each = (words.format(", ".join(map(str, names))) for words, names in steps if names)
-    return "\n".join([would + total, *(printable(f"  {line}") for line in each)])
+    lines = [words.format(", ".join(map(str, names))) for words, names in steps if names]
+    if later := plan.get("later"):
+        lines.append(
+            f"other keys of {', '.join(f'[{table}]' for table in later)} hold from the next start on"
+        )
+    return "\n".join([would + total, *(printable(f"  {line}") for line in lines)])

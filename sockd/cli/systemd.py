@@ -69,7 +69,8 @@ def systemd(path: Path, user: str, socket_activation: bool, output: Path | None)
     except ConfigError as error:
         click.echo(report(error.faults), err=True)
         raise SystemExit(1) from None
-    place = Place(_command(), path.absolute(), user, _version() >= NOTIFY_RELOAD)
+    python = Path(sys.base_prefix)
+    place = Place(_command(), python, path.absolute(), user, notify_reload=_version() >= NOTIFY_RELOAD)
     made = units(config, place, socket_activation=socket_activation)
     if output is None:
         click.echo("\n".join(f"# {UNIT_FOLDER / name}\n{text}" for name, text in made.items()), nl=False)
@@ -86,12 +87,14 @@ class Place:
 
     Attributes:
         command: the `sockd` that is started.
+        python: where its interpreter is installed.
         config: its configuration file.
         user: whom it runs as.
         notify_reload: whether systemd knows Type=notify-reload.
     """
 
     command: Path
+    python: Path
     config: Path
     user: str
     notify_reload: bool
@@ -120,7 +123,7 @@ def _service_unit(
 ) -> str:
     folders = _folders(config, opened)
     made, others = _made_by_systemd(folders)
-    needed = [place.command, Path(sys.base_prefix), place.config, *folders, *_files(config)]
+    needed = [place.command, place.python, place.config, *folders, *_files(config)]
     home = "read-only" if _any_below(needed, _HOMES) else "yes"
     temporary = "no" if _any_below(needed, _TEMPORARY) else "yes"
     low_port = any(
@@ -128,7 +131,7 @@ def _service_unit(
     )
     capability = "CAP_NET_BIND_SERVICE" if low_port else ""
     command = f"{_in_exec(place.command)} run -c {_in_exec(place.config)}"
-    stop = round(config.daemon.drain_timeout + STOP_MARGIN + 5 * len(config.services))
+    stop = round(config.daemon.drain_timeout) + STOP_MARGIN
     return "\n".join(
         [
             "# Before the first start:",

@@ -24,8 +24,8 @@ from sockd.telemetry.sink import Sink, open_path
 from sockd.text import printable
 
 OWN_TIMEOUT = 0.1
-"""Seconds that the daemon waits for its own few events to be out, such as that it stops: what follows may be a
-plugin that never gives the interpreter back, and then nobody else can write them."""
+"""Seconds that the daemon waits for its own few events to be out, such as that it stops: what follows may be
+a plugin that never gives the interpreter back, and then no other thread can write them."""
 
 _LEVELS = {name: LogLevel.lookupByName(name) for name in ("debug", "info", "warn", "error")}
 _COLORS = {"debug": "2", "info": "32", "warn": "33", "error": "31", "critical": "31;1"}

@@ -128,7 +128,7 @@ class Sink:
             self._ring()
 
     def flush(self, timeout: float) -> None:
-        """Wait until what has been written is out, unless nothing has come out since that was last in vain."""
+        """Wait until everything is out, unless nothing has come out since that was last in vain."""
         if self._stuck or self._closed():
             return
         flushed: SimpleQueue[None] = SimpleQueue()
@@ -182,7 +182,8 @@ class Sink:
         while True:
             if self._stale:
                 self._open_anew()
-            flushing, self._flushing = self._flushing, []
+            with self._lock:
+                flushing, self._flushing = self._flushing, []
             text = self._take()
             self._put(text.encode("utf-8", "backslashreplace"))
             for flushed in flushing:

@@ -33,10 +33,10 @@ def service(name: str, **changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def peer(id: str, service: str, **changes: Any) -> dict[str, Any]:
+def peer(name: str, service: str, **changes: Any) -> dict[str, Any]:
     """A row of `ps`."""
     return {
-        "id": id, "service": service, "peer": "127.0.0.1:40112", "listener": "tcp:127.0.0.1:7007",
+        "id": name, "service": service, "peer": "127.0.0.1:40112", "listener": "tcp:127.0.0.1:7007",
         "age": 65.0, "idle": 2.0, "received": 10, "sent": 2000, "state": "open", **changes,
     }  # fmt: skip
 
@@ -52,19 +52,26 @@ class FakeOperator:
         self.padding = ""
         self.stopping = False
         self.asked = 0
+        self.draining = 0
 
     async def status(self) -> dict[str, Any]:
         self.asked += 1
         counts = [["opened", "", 10 * self.asked], ["plugin fault", "dataReceived", 1]]
         return {
-            "pid": os.getpid(), "version": "1", "reactor": "UVReactor", "started": 0.0, "padding": self.padding,
-            "state": "stopping" if self.stopping else "ready", "reactor_delay": 0.001, "level": self.level,
+            "pid": os.getpid(),
+            "version": "1",
+            "reactor": "UVReactor",
+            "started": 0.0,
+            "state": "stopping" if self.stopping else "ready",
+            "reactor_delay": 0.001,
             "descriptors": {"used": 9, "limit": 1024},
+            "level": self.level,
+            "padding": self.padding,
             "services": [
                 service("echo", state=self.states["echo"]),
                 service("chat", state=self.states["chat"], counts=counts, received=10**6 * self.asked),
             ],
-        }  # fmt: skip
+        }
 
     async def ps(self) -> list[dict[str, Any]]:
         return [
@@ -72,13 +79,14 @@ class FakeOperator:
             peer("echo:2", "echo", age=3700.0, peer="/tmp/\x1b[31m\u202epeer", sent=1),
         ]
 
-    async def kick(self, id: str) -> None:
+    async def kick(self, id: str) -> None:  # noqa: A002
         if id == "broken":
             raise ZeroDivisionError("a fault\nof the \x1boperator")
         if id != "echo:1":
             raise Refused(f"no connection {id}")
 
     async def drain(self, service: str | None) -> None:
+        self.draining += 1
         if self.drained is not None:
             await self.drained
         await self._state(service, "draining")
@@ -127,7 +135,12 @@ def main() -> None:
     reactor = EPollReactor()
     bound = open_control(UnixEndpoint("unix", Path(sys.argv[1])))
     ControlListener(bound, FakeOperator(), reactor).open()
-    reactor.callInThread(lambda: (sys.stdin.read(), reactor.callFromThread(reactor.stop)))
+
+    def stop_at_the_end() -> None:
+        sys.stdin.read()
+        reactor.callFromThread(reactor.stop)
+
+    reactor.callInThread(stop_at_the_end)
     reactor.callWhenRunning(print, "ready", flush=True)
     reactor.run()
 

@@ -30,6 +30,7 @@ from __future__ import annotations
 import secrets
 import time
 
+from sockd.plugin import first_message_received
 from sockd_plugins.files.disk import Disk
 from sockd_plugins.files.peer import BATCH, Peer
 from sockd_plugins.files.upload import Refused
@@ -40,6 +41,7 @@ async def receive_raw(peer: Peer, disk: Disk) -> None:
     data = await peer.read(BATCH)
     if not data:
         raise Refused("bad-request", "nothing was sent")
+    first_message_received(peer.transport)  # there is no other message than the file
     async with disk.upload(_name()) as upload:
         while data:
             await disk.run(upload.write, data)

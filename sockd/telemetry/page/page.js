@@ -43,16 +43,16 @@ function time(seconds) {
 
 // ---- tables
 
-// A column: its label, what it says of a row, and its class, which may depend on the row.
+// A column: its label, what it says of a row, how that looks, and whether it is a number.
 class Table {
   constructor(table, key, columns) {
     Object.assign(this, { key, columns, rows: new Map(), body: document.createElement("tbody") });
     const head = document.createElement("thead").appendChild(document.createElement("tr"));
-    for (const { label, look } of columns) {
+    for (const { label, number } of columns) {
       const cell = head.appendChild(document.createElement("th"));
       cell.textContent = label;
       cell.scope = "col";
-      if (look === "number" || typeof look === "function") cell.className = "number";
+      cell.classList.toggle("number", Boolean(number));
     }
     table.append(head.parentNode, this.body);
   }
@@ -71,10 +71,10 @@ class Table {
         this.rows.set(keys[index], row);
       }
       if (this.body.children[index] !== row) this.body.insertBefore(row, this.body.children[index]);
-      this.columns.forEach(({ text, look }, place) => {
+      this.columns.forEach(({ text, look, number }, place) => {
         const cell = row.children[place], says = text(item);
         if (cell.textContent !== says) cell.textContent = says;
-        cell.className = typeof look === "function" ? `number ${look(item)}` : look || "";
+        cell.className = `${number ? "number" : ""} ${look?.(item) ?? ""}`;
       });
     });
   }
@@ -82,48 +82,52 @@ class Table {
 
 const counted = (service, event) => sum(service.counts.filter((counts) => counts[0] === event), (counts) => counts[2]);
 const refused = (service) => counted(service, "connection refused") + counted(service, "datagram dropped");
-const stateColor = (item) => ({ open: "", ready: "", stopping: "warn", starting: "warn" })[item.state] ?? "warn";
-const full = (now, limit) => (limit && now >= limit ? "bad" : limit && now >= 0.8 * limit ? "warn" : "");
+const faults = (service) => counted(service, "plugin fault");
 const of = (now, limit) => (limit == null ? count(now) : `${count(now)} / ${count(limit)}`);
+
+const quiet = () => "quiet";
+const quietIf = (zero) => (zero ? "quiet" : "");
+const state = (item) => (item.state === "open" || item.state === "ready" ? "" : "warn");
+const full = (now, limit) => (limit && now >= limit ? "bad" : limit && now >= 0.8 * limit ? "warn" : "");
 
 const services = new Table($("services"), (service) => service.name, [
   { label: "Service", text: (service) => service.name },
-  { label: "Plugin", text: (service) => service.plugin, look: "quiet" },
-  { label: "State", text: (service) => service.state, look: (service) => `text ${stateColor(service)}` },
+  { label: "Plugin", text: (service) => service.plugin, look: quiet },
+  { label: "State", text: (service) => service.state, look: state },
   {
     label: "Live / limit",
+    number: true,
     text: (service) => of(service.connections, service.limits.max_connections),
     look: (service) => full(service.connections, service.limits.max_connections),
   },
-  { label: "Refused", text: (service) => count(refused(service)), look: (service) => (refused(service) ? "" : "quiet") },
-  {
-    label: "Faults",
-    text: (service) => count(counted(service, "plugin fault")),
-    look: (service) => (counted(service, "plugin fault") ? "bad" : "quiet"),
-  },
-  { label: "In", text: (service) => rate(service.rates.received), look: (service) => (service.rates.received ? "" : "quiet") },
-  { label: "Out", text: (service) => rate(service.rates.sent), look: (service) => (service.rates.sent ? "" : "quiet") },
+  { label: "Refused", number: true, text: (service) => count(refused(service)), look: (service) => quietIf(!refused(service)) },
+  { label: "Faults", number: true, text: (service) => count(faults(service)), look: (service) => (faults(service) ? "bad" : "quiet") },
+  { label: "In", number: true, text: (service) => rate(service.rates.received), look: (service) => quietIf(!service.rates.received) },
+  { label: "Out", number: true, text: (service) => rate(service.rates.sent), look: (service) => quietIf(!service.rates.sent) },
 ]);
 
-const DAY = 86400;
-const expiry = ({ certificate_expires: expires }) => expires - Date.now() / 1000;
+const SOON = 14 * 86400; // seconds; a certificate that is not renewed by then wants somebody
+const left = (listener) => listener.certificate_expires - Date.now() / 1000;
 
 const listeners = new Table($("listeners"), (listener) => listener.address, [
   { label: "Address", text: (listener) => listener.address },
-  { label: "Service", text: (listener) => listener.service, look: "quiet" },
-  { label: "Protocol", text: (listener) => listener.protocol, look: "quiet" },
+  { label: "Service", text: (listener) => listener.service, look: quiet },
+  { label: "Protocol", text: (listener) => listener.protocol, look: quiet },
   {
     label: "Certificate",
-    text: (listener) => (!listener.tls ? "" : expiry(listener) > 0 ? `for ${time(expiry(listener))}` : "expired"),
-    look: (listener) => (!listener.tls ? "" : expiry(listener) <= 0 ? "bad" : expiry(listener) < 14 * DAY ? "warn" : ""),
+    number: true,
+    text: (listener) => (!listener.tls ? "" : left(listener) > 0 ? `${time(left(listener))} left` : "expired"),
+    look: (listener) => (!listener.tls ? "" : left(listener) <= 0 ? "bad" : left(listener) < SOON ? "warn" : ""),
   },
   {
     label: "Queue",
+    number: true,
     text: (listener) => (listener.queue == null ? "" : of(listener.queue, listener.backlog)),
-    look: (listener) => full(listener.queue, listener.backlog),
+    look: (listener) => full(listener.queue, listener.backlog) || quietIf(!listener.queue),
   },
   {
-    label: "Dropped by kernel",
+    label: "Dropped",
+    number: true,
     text: (listener) => (listener.drops == null ? "" : count(listener.drops)),
     look: (listener) => (listener.drops ? "warn" : "quiet"),
   },
@@ -131,16 +135,17 @@ const listeners = new Table($("listeners"), (listener) => listener.address, [
 
 const workers = new Table($("workers"), (worker) => worker.worker, [
   { label: "Worker", text: (worker) => String(worker.worker) },
-  { label: "Process", text: (worker) => String(worker.pid ?? NONE), look: "number" },
-  { label: "Generation", text: (worker) => String(worker.generation ?? NONE), look: "number" },
-  { label: "State", text: (worker) => worker.state, look: (worker) => `text ${stateColor(worker)}` },
-  { label: "Connections", text: (worker) => count(sum(worker.services ?? [], (service) => service.connections)), look: "number" },
+  { label: "State", text: (worker) => worker.state, look: state },
+  { label: "Process", number: true, text: (worker) => String(worker.pid ?? NONE), look: quiet },
+  { label: "Generation", number: true, text: (worker) => String(worker.generation ?? NONE), look: quiet },
+  { label: "Connections", number: true, text: (worker) => count(sum(worker.services ?? [], (service) => service.connections)) },
   {
     label: "Descriptors",
+    number: true,
     text: (worker) => of(worker.descriptors?.used, worker.descriptors?.limit),
     look: (worker) => full(worker.descriptors?.used, worker.descriptors?.limit),
   },
-  { label: "Delay", text: (worker) => delay(worker.reactor_delay), look: "number" },
+  { label: "Delay", number: true, text: (worker) => delay(worker.reactor_delay) },
 ]);
 
 // ---- plots
@@ -172,7 +177,7 @@ class Plot {
 
     pen.font = `11px ${getComputedStyle(canvas).fontFamily}`;
     pen.fillStyle = style.getPropertyValue("--quiet");
-    pen.fillText(this.written(most), 0, top - 5);
+    pen.fillText(this.written(most).replace(/\.0+ /, " "), 0, top - 5);
     pen.strokeStyle = style.getPropertyValue("--line");
     for (const level of [0, most / 2, most]) {
       const line = Math.round(y(level)) + 0.5;
@@ -248,7 +253,7 @@ function show(status) {
   document.title = `sockd – ${status.state}`;
   $("about").textContent = [
     `version ${status.version}`, status.reactor, `process ${status.pid}`, `up ${time(now - status.started)}`,
-  ].join(" · ");
+  ].filter(Boolean).join(" · ");
   const { used, limit } = status.descriptors ?? {};
   $("totals").textContent = used == null ? "" : `${of(used, limit)} file descriptors`;
   $("connections-now").textContent = count(connections);
@@ -279,6 +284,7 @@ function showGone() {
 }
 
 async function look() {
+  setTimeout(look, PERIOD);
   let status = null;
   try {
     const answer = await fetch("status.json", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
@@ -292,7 +298,6 @@ async function look() {
   } else {
     showGone();
   }
-  setTimeout(look, PERIOD);
 }
 
 look();

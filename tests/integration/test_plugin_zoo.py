@@ -1,0 +1,240 @@
+"""Whatever one plugin does, its neighbours in the same daemon serve on, and the daemon ends in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from running import PATIENCE, Daemon, Start
+from zoo_plugins import RAISED
+
+LOG_BOUND = 1_000_000
+"""Bytes of log that a storm of faults may cause (fault 29)."""
+
+STORM = 100_000
+
+NEIGHBOUR = """
+[daemon]
+drain_timeout = "1s"
+[service.neighbour]
+plugin = "echo"
+listen = ["tcp:0:interface=127.0.0.1", "unix:run/neighbour.sock"]
+"""
+
+Zoo = Callable[..., Daemon]
+
+
+def service(name: str, plugin: str, **options: str) -> str:
+    chosen = "".join(f'options.{key} = "{value}"\n' for key, value in options.items())
+    return (
+        f'[service.{name}]\nplugin = "zoo_plugins:{plugin}"\n'
+        f'listen = ["tcp:0:interface=127.0.0.1"{DATAGRAMS if plugin in ("Raising", "Storming") else ""}]\n{chosen}'
+    )
+
+
+DATAGRAMS = ', "udp:0:interface=127.0.0.1"'
+
+
+@pytest.fixture
+def zoo(start: Start) -> Zoo:
+    def start_with(*services: str) -> Daemon:
+        return start(NEIGHBOUR + "".join(services), env={"PYTHONPATH": str(Path(__file__).parent)}).ready()
+
+    return start_with
+
+
+@contextmanager
+def connected(daemon: Daemon, name: str) -> Iterator[socket.socket]:
+    with socket.create_connection(daemon.port(name), PATIENCE) as peer:
+        yield peer
+
+
+def answers(peer: socket.socket) -> bool:
+    peer.sendall(b"?")
+    return peer.recv(1) == b"?"
+
+
+def visit(daemon: Daemon, name: str) -> None:
+    """A whole conversation, which sees every callback; whatever comes back."""
+    with connected(daemon, name) as peer:
+        try:
+            peer.sendall(b"?")
+            peer.settimeout(1.0)
+            while peer.recv(2**16) != b"?":
+                pass
+            peer.shutdown(socket.SHUT_WR)
+            while peer.recv(2**16):
+                pass
+        except OSError:
+            pass
+    with socket.socket(type=socket.SOCK_DGRAM) as peer:
+        if daemon.addresses(name, "udp"):
+            peer.sendto(b"?", daemon.port(name, "udp"))
+
+
+def ended(daemon: Daemon) -> tuple[int, float]:
+    """Its exit code after SIGTERM, and the seconds that it took."""
+    begun = time.monotonic()
+    daemon.signal()
+    return daemon.wait(), time.monotonic() - begun
+
+
+WHERE = [
+    "buildProtocol", "connectionMade", "dataReceived", "readConnectionLost", "connectionLost", "resumeProducing",
+    "datagramReceived",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_whatever_a_callback_raises_is_counted_and_the_neighbours_serve_on(zoo: Zoo, where: str) -> None:
+    daemon = zoo(*(service(what.lower(), "Raising", where=where, what=what) for what in RAISED))
+    with connected(daemon, "neighbour") as neighbour:
+        assert answers(neighbour)
+        for what in RAISED:
+            visit(daemon, what.lower())
+            fault = daemon.wait_for("plugin fault", service=what.lower(), callback=where)
+            assert fault["error"].startswith(f"{what}:")
+            assert answers(neighbour)
+    code, seconds = ended(daemon)
+    assert code == 0
+    assert seconds < PATIENCE / 2
+    assert daemon.events[-1]["event"] == "stopped"
+
+
+def test_whatever_a_timer_raises_ends_neither_the_daemon_nor_the_connection(zoo: Zoo) -> None:
+    daemon = zoo(*(service(what.lower(), "Raising", where="timer", what=what) for what in RAISED))
+    with connected(daemon, "neighbour") as neighbour:
+        for what in RAISED:
+            with connected(daemon, what.lower()) as peer:
+                assert answers(peer)
+                assert answers(peer)
+            assert answers(neighbour)
+    assert ended(daemon)[0] == 0
+
+
+@pytest.mark.parametrize("where", ["drain", "stop"])
+@pytest.mark.parametrize("what", list(RAISED))
+def test_whatever_is_raised_at_the_end_the_daemon_ends_in_order(zoo: Zoo, where: str, what: str) -> None:
+    daemon = zoo(service("rude", "Raising", where=where, what=what), service("last", "Rude"))
+    code, seconds = ended(daemon)
+    assert code == 0
+    assert seconds < PATIENCE / 2
+    assert daemon.wait_for("plugin fault", service="rude", callback=where)
+    assert daemon.events[-1]["event"] == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("what", "event"), [("nothing", "connection refused"), ("garbage", "plugin fault"), ("class", "plugin fault")]
+)
+def test_what_is_no_protocol_is_closed_and_told(zoo: Zoo, what: str, event: str) -> None:
+    daemon = zoo(service("rude", "Building", what=what))
+    with connected(daemon, "neighbour") as neighbour:
+        with connected(daemon, "rude") as peer:
+            peer.settimeout(PATIENCE)
+            with pytest.raises(ConnectionError) if what != "nothing" else does_not_raise():
+                assert peer.recv(1) == b""
+                raise ConnectionError
+        daemon.wait_for(event, service="rude")
+        assert answers(neighbour)
+    assert ended(daemon)[0] == 0
+
+
+@contextmanager
+def does_not_raise() -> Iterator[None]:
+    try:
+        yield
+    except ConnectionError:
+        pass
+
+
+def test_a_storm_of_faults_does_not_fill_the_log(zoo: Zoo) -> None:
+    """Fault 29."""
+    daemon = zoo(service("rude", "Storming"))
+    with (
+        connected(daemon, "rude") as teller,
+        connected(daemon, "neighbour") as neighbour,
+        socket.socket(type=socket.SOCK_DGRAM) as peer,
+    ):
+        peer.connect(daemon.port("rude", "udp"))
+        failed, until = 0, time.monotonic() + PATIENCE
+        while failed < STORM and time.monotonic() < until:
+            for number in range(50):
+                peer.send(b"%d\x1b[2J" % number)
+            teller.sendall(b"?")
+            failed = int(teller.makefile("rb").readline())
+        for _ in range(1000):
+            with connected(daemon, "rude") as one:
+                one.sendall(b"!")
+        assert answers(neighbour)
+    assert failed >= STORM
+    assert ended(daemon)[0] == 0
+    assert sum(len(json.dumps(event)) for event in daemon.events) < LOG_BOUND
+
+
+def test_a_plugin_that_sleeps_holds_the_neighbours_up_for_that_long_and_no_longer(zoo: Zoo) -> None:
+    daemon = zoo(service("rude", "Rude", does="sleep"))
+    with connected(daemon, "neighbour") as neighbour, connected(daemon, "rude") as peer:
+        assert answers(neighbour)
+        peer.sendall(b"?")
+        assert peer.recv(1) == b"?"
+        assert answers(neighbour)
+    assert ended(daemon)[0] == 0
+
+
+@pytest.mark.parametrize("when", ["start", "data"])
+@pytest.mark.parametrize("does", ["chdir", "umask", "fork", "timers"])
+def test_what_a_plugin_does_to_the_process_is_not_felt_by_the_others(
+    zoo: Zoo, tmp_path: Path, does: str, when: str
+) -> None:
+    daemon = zoo(service("rude", "Rude", does=does, when=when))
+    with connected(daemon, "neighbour") as neighbour, connected(daemon, "rude") as peer:
+        assert answers(peer)
+        assert answers(neighbour)
+    with connected(daemon, "neighbour") as newcomer:
+        assert answers(newcomer)
+    code, seconds = ended(daemon)
+    assert code == 0
+    assert seconds < PATIENCE / 2
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_signals_that_a_plugin_takes_at_its_start_are_the_daemons_all_the_same(zoo: Zoo) -> None:
+    daemon = zoo(service("rude", "Rude", does="signals", when="start"))
+    assert ended(daemon)[0] == 0
+
+
+def test_a_stop_that_never_ends_is_given_up(zoo: Zoo) -> None:
+    """Fault 33."""
+    daemon = zoo(service("rude", "Rude", stopping="never"), service("last", "Rude"))
+    code, seconds = ended(daemon)
+    assert code == 0
+    assert seconds < PATIENCE / 2
+    assert daemon.events[-1]["event"] == "stopped"
+
+
+@pytest.mark.parametrize("stopping", ["stubborn", "blocks"])
+def test_a_stop_that_cannot_be_given_up_is_ended_by_the_kernel_at_a_second_signal(
+    zoo: Zoo, stopping: str
+) -> None:
+    daemon = zoo(service("rude", "Rude", stopping=stopping))
+    daemon.signal()
+    daemon.wait_for("stopping")
+    assert ended(daemon)[0] == -signal.SIGALRM
+
+
+def test_a_thread_that_never_ends_does_not_keep_the_process(zoo: Zoo) -> None:
+    daemon = zoo(service("rude", "Rude", does="thread"))
+    with connected(daemon, "rude") as peer:
+        assert answers(peer)
+    daemon.signal()
+    daemon.wait_for("stopped")
+    assert ended(daemon)[0] in (0, -signal.SIGALRM)

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.error import ConnectionAborted, ConnectionDone
+
+from sockd.pace import BUDGET, FEW, MOST, Pace
+from tests.memory import Recorder, World
+
+
+class Slow(Recorder):
+    """Takes its time for every byte; `then` is what it does with the piece of that number."""
+
+    def __init__(
+        self, world: World, seconds_per_byte: float = 1e-6, then: dict[int, Any] | None = None
+    ) -> None:
+        super().__init__()
+        self._world = world
+        self._cost = seconds_per_byte
+        self._then = then or {}
+
+    def dataReceived(self, data: bytes) -> None:
+        super().dataReceived(data)
+        self._world.clock.rightNow += len(data) * self._cost
+        action = self._then.get(len(self.happened) - 1)
+        if action is not None:
+            action(self.transport)
+
+    @property
+    def pieces(self) -> list[bytes]:
+        return [piece for piece in self.happened if isinstance(piece, bytes)]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def turn(world: World) -> None:
+    """One turn of the reactor: what was due when it began."""
+    due = [call for call in world.clock.getDelayedCalls() if call.getTime() <= world.clock.seconds()]
+    for call in due:
+        run, arguments = call.func, call.args
+        call.cancel()
+        run(*arguments)
+
+
+def slow_down(world: World) -> None:
+    """The service's plugin has been found to take 4,096 bytes in its budget."""
+    world.connections.pace.size = FEW
+
+
+DATA = bytes(range(256)) * 64  # four pieces of FEW bytes, each different from its neighbours' only by place
+
+
+def test_a_plugin_that_is_slow_gets_smaller_pieces_and_all_of_them_in_order(world: World) -> None:
+    """Fault 9: what one peer sends does not keep the others waiting."""
+    protocol = Slow(world)
+    _, transport = world.connect(protocol)
+    transport.protocol.dataReceived(DATA * 4)
+    assert len(protocol.pieces) == 1
+    transport.protocol.dataReceived(DATA * 4)
+    while not transport.reading:
+        assert all(len(piece) * 1e-6 <= BUDGET * 1.01 for piece in protocol.pieces[1:])
+        turn(world)
+    assert b"".join(protocol.pieces) == DATA * 8
+    assert len(protocol.pieces) > 4
+
+
+def test_others_have_their_turn_between_two_pieces(world: World) -> None:
+    slow_down(world)
+    order: list[str] = []
+
+    class Named(Recorder):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self._name = name
+
+        def dataReceived(self, data: bytes) -> None:
+            order.append(self._name)
+            world.clock.rightNow += 0.006
+
+    many, few = world.connect(Named("many"))[1], world.connect(Named("few"))[1]
+    many.protocol.dataReceived(b"x" * (3 * FEW))
+    for _ in range(2):
+        few.protocol.dataReceived(b"y")
+        turn(world)
+    assert order == ["many", "few", "many", "few", "many"]
+
+
+def test_nothing_is_read_until_all_was_handed_on(world: World) -> None:
+    slow_down(world)
+    _, transport = world.connect(Slow(world, 2e-6))
+    transport.protocol.dataReceived(DATA)
+    for _ in range(3):
+        assert not transport.reading
+        turn(world)
+    assert transport.reading
+
+
+def test_a_plugin_that_pauses_in_between_gets_the_rest_when_it_resumes(world: World) -> None:
+    slow_down(world)
+    protocol = Slow(world, 2e-6, {2: lambda transport: transport.pauseProducing()})
+    connection, transport = world.connect(protocol)
+    transport.protocol.dataReceived(DATA)
+    for _ in range(5):
+        turn(world)
+    assert b"".join(protocol.pieces) == DATA[: 2 * FEW]
+    assert not transport.reading
+    connection.resumeProducing()
+    for _ in range(5):
+        turn(world)
+    assert b"".join(protocol.pieces) == DATA
+    assert transport.reading
+
+
+def test_pausing_and_resuming_twice_in_one_turn_hands_on_each_piece_once(world: World) -> None:
+    def flicker(transport: Any) -> None:
+        for _ in range(2):
+            transport.pauseProducing()
+            transport.resumeProducing()
+
+    slow_down(world)
+    protocol = Slow(world, 2e-6, {1: flicker, 2: flicker, 3: flicker})
+    _, transport = world.connect(protocol)
+    transport.protocol.dataReceived(DATA)
+    for _ in range(5):
+        turn(world)
+    assert b"".join(protocol.pieces) == DATA
+    assert transport.reading
+
+
+@pytest.mark.parametrize("piece", [1, 2])
+def test_a_plugin_that_closes_in_between_gets_nothing_more(world: World, piece: int) -> None:
+    slow_down(world)
+    protocol = Slow(world, 2e-6, {piece: lambda transport: transport.loseConnection()})
+    _, transport = world.connect(protocol)
+    transport.protocol.dataReceived(DATA)
+    for _ in range(5):
+        turn(world)
+    transport.take()
+    assert len(protocol.pieces) == piece
+    assert protocol.happened[-1] is ConnectionDone
+    assert world.is_empty()
+
+
+@pytest.mark.parametrize("piece", [1, 2])
+def test_a_plugin_that_raises_in_between_is_aborted(world: World, piece: int) -> None:
+    """Fault 27."""
+    slow_down(world)
+    protocol = Slow(world, 2e-6, {piece: lambda _: 1 / 0})
+    _, transport = world.connect(protocol)
+    transport.protocol.dataReceived(DATA)
+    for _ in range(5):
+        turn(world)
+    assert len(protocol.pieces) == piece
+    assert protocol.happened[-1] is ConnectionAborted
+    assert world.faults == 1
+    assert world.is_empty()
+
+
+def test_a_peer_that_does_not_read_is_not_answered_for_the_rest_until_it_does(world: World) -> None:
+    """Fault 4: an echo of what was read already counts as well."""
+    slow_down(world)
+    protocol = Slow(world, 2e-6, {1: lambda transport: transport.write(b"x" * 70_000)})
+    _, transport = world.connect(protocol)
+    transport.protocol.dataReceived(DATA)
+    for _ in range(5):
+        turn(world)
+    assert len(protocol.pieces) == 1
+    transport.take()
+    for _ in range(5):
+        turn(world)
+    assert b"".join(protocol.pieces) == DATA
+
+
+def test_a_rate_holds_the_rest_back_too() -> None:
+    world = World(bytes_per_second=len(DATA) // 4)
+    slow_down(world)
+    protocol = Slow(world)
+    _, transport = world.connect(protocol)
+    transport.protocol.dataReceived(DATA)
+    world.run(2)
+    assert len(protocol.pieces) == 1
+    world.run(2)
+    assert b"".join(protocol.pieces) == DATA
+
+
+def test_a_connection_that_is_gone_has_no_turn_left(world: World) -> None:
+    slow_down(world)
+    protocol = Slow(world, 2e-6)
+    _, transport = world.connect(protocol)
+    transport.protocol.dataReceived(DATA)
+    transport.lose(ConnectionDone())
+    turn(world)
+    assert len(protocol.pieces) == 1
+    assert protocol.happened[-1] is ConnectionDone
+
+
+def test_what_follows_goes_to_whoever_took_the_connection_over(world: World) -> None:
+    slow_down(world)
+    second = Slow(world)
+    first = Slow(world, 2e-6, {1: lambda transport: setattr(transport, "protocol", second)})
+    _, transport = world.connect(first)
+    transport.protocol.dataReceived(DATA)
+    for _ in range(5):
+        turn(world)
+    assert b"".join(first.pieces + second.pieces) == DATA
+    assert len(first.pieces) == 1
+
+
+def test_one_slow_piece_is_forgotten_once_pieces_are_taken_fast(world: World) -> None:
+    slow_down(world)
+    _, transport = world.connect(Recorder())
+    for _ in range(12):
+        transport.protocol.dataReceived(b"x" * 65536)
+        while not transport.reading:
+            turn(world)
+    assert world.connections.pace.size > 65536
+
+
+@given(st.lists(st.tuples(st.integers(1, MOST), st.floats(0, 100, allow_nan=False))))
+def test_a_piece_is_never_too_small_nor_too_large(
+    took: list[tuple[int, float]],
+) -> None:
+    pace = Pace()
+    for size, seconds in took:
+        pace.took(size, seconds)
+        assert FEW <= pace.size <= MOST
