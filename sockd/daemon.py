@@ -7,7 +7,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -18,7 +18,9 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from sockd.config import Config, report
+from sockd.doors import Door
 from sockd.errors import ConfigError
+from sockd.notify import Notifier
 from sockd.server import Server
 from sockd.status import snapshot
 from sockd.telemetry.events import DaemonEvents
@@ -44,6 +46,7 @@ class Daemon(service.Service):
         reactor: the one that will run.
         log: where events go; None where twistd's own options say how.
         load: reads the configuration anew; None where there is no file.
+        notifier: told how far it is, for the service manager.
         stop_within: seconds after a signal by which the process has ended, whatever happens.
         foreground: whether twistd stays where it was started.
     """
@@ -54,6 +57,7 @@ class Daemon(service.Service):
         reactor: Any,
         log: Log | None,
         load: Callable[[], Config] | None,
+        notifier: Notifier,
         stop_within: float,
         *,
         foreground: bool,
@@ -61,7 +65,9 @@ class Daemon(service.Service):
         self.server = server
         self._reactor = reactor
         self.log = log
+        self.doors: Sequence[Door] = ()
         self._load = load
+        self._notifier = notifier
         self._stop_within = stop_within
         self._foreground = foreground
         self._told_to_stop = False
@@ -104,6 +110,8 @@ class Daemon(service.Service):
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._on_reload))
         if (log := self.log) is not None:
             signal.signal(signal.SIGUSR1, lambda *_: log.reopen())
+        for door in self.doors:
+            door.open()
         starting.addCallback(lambda _: self._started(failures)).addErrback(self._fail)
 
     def _started(self, failures: list[Failure]) -> None:
@@ -112,10 +120,17 @@ class Daemon(service.Service):
         elif self.running:
             self.server.open()
             self._complaints.close()
+            self._notifier.ready()
+            self._show_life()
             if (limit := self.server.config.daemon.watchdog) is not None:
                 self._watchdog = Watchdog(limit, self._events.blocked, self._reactor)
                 self._watchdog.start()
             _settle_memory()
+
+    def _show_life(self) -> None:
+        if (interval := self._notifier.watchdog_interval) is not None:
+            self._notifier.watchdog()
+            self._reactor.callLater(interval, self._show_life)
 
     def _fail(self, failure: Failure) -> None:
         """End a daemon that runs but cannot serve."""
@@ -145,21 +160,27 @@ class Daemon(service.Service):
             raise NotReloaded("there is no configuration file; it was started from the command line")
         if self._reloading:
             raise NotReloaded("another reload is not finished yet")
+        if dry_run:
+            return self.server.plan(self._loaded(self._load)).as_dict()
         self._reloading = True
+        self._notifier.reloading()
         try:
-            config = self._load()
-            if dry_run:
-                return self.server.plan(config).as_dict()
+            config = self._loaded(self._load)
             plan = await self.server.reload(config)
-        except ConfigError as error:
-            raise NotReloaded(report(error.faults)) from error
         except ExceptionGroup as group:
             raise NotReloaded("\n".join(str(error) for error in group.exceptions)) from group
         finally:
             self._reloading = False
+            self._notifier.ready()
         if self.log is not None:
             self.log.set_level(config.log.level)
         return plan.as_dict()
+
+    def _loaded(self, load: Callable[[], Config]) -> Config:
+        try:
+            return load()
+        except ConfigError as error:
+            raise NotReloaded(report(error.faults)) from error
 
     def _on_reload(self) -> None:
         Deferred.fromCoroutine(self.reload()).addErrback(
@@ -181,7 +202,13 @@ class Daemon(service.Service):
     @override
     def stopService(self) -> Deferred[None]:
         super().stopService()
-        return Deferred.fromCoroutine(self.server.stop())
+        self._notifier.stopping()
+        return Deferred.fromCoroutine(self._end())
+
+    async def _end(self) -> None:
+        await self.server.stop()
+        for door in self.doors:
+            await door.close()
 
 
 def _end_within(seconds: float) -> None:

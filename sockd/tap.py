@@ -21,8 +21,12 @@ from typing_extensions import override
 from sockd import discovery
 from sockd.config import Config, descriptors_available, load
 from sockd.config.faults import render
+from sockd.control.local import LocalOperator
 from sockd.daemon import HURRY, Daemon
-from sockd.errors import ConfigError
+from sockd.doors import open_doors
+from sockd.errors import BindError, ConfigError
+from sockd.inherited import Inherited
+from sockd.notify import Notifier
 from sockd.server import Server
 from sockd.service import PLUGIN_STOP_TIMEOUT
 from sockd.telemetry import logs
@@ -104,13 +108,19 @@ def _daemon(config: Config, load_again: LoadAgain | None, options: ServerOptions
     reactor.seconds = lambda: begun + time.monotonic()  # type: ignore[method-assign]
     _raise_descriptor_limit()
     log = None if options["syslog"] or options["logger"] else _log(config, options)
-    server = Server(config, reactor, fallback)
+    open_socket = Inherited.from_environment().open_socket
+    server = Server(config, reactor, fallback, open_socket)
+    stop_within = config.daemon.drain_timeout + PLUGIN_STOP_TIMEOUT + HURRY
+    notifier = Notifier.from_environment()
+    daemon = Daemon(server, reactor, log, load_again, notifier, stop_within, foreground=options["nodaemon"])
     try:
         server.bind()
+        daemon.doors = open_doors(config, LocalOperator(daemon), daemon.snapshot, reactor, open_socket)
     except ExceptionGroup as group:
         _give_up(*(f"sockd: {error}" for error in group.exceptions))
-    stop_within = config.daemon.drain_timeout + PLUGIN_STOP_TIMEOUT + HURRY
-    return Daemon(server, reactor, log, load_again, stop_within, foreground=options["nodaemon"])
+    except BindError as error:
+        _give_up(f"sockd: {error}")
+    return daemon
 
 
 def _install_fast_reactor() -> str:

@@ -21,7 +21,10 @@ class Bench:
         self.held: list[bool] = []
         self.short: list[int] = []
         self.open: list[int] = []
-        self.descriptors = Descriptors(self.clock, self.held.append, self.short.append)
+        self.descriptors = Descriptors(self.clock, self._hold, self.short.append)
+
+    def _hold(self, *, held: bool) -> None:
+        self.held.append(held)
 
     def use(self, up_to: int) -> None:
         """Open some until so many are open in all."""

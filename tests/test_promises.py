@@ -19,7 +19,20 @@ LONGEST = 400
 FLOORS = [
     {"errors", "text", "endpoint", "config"},
     {"plugin", "framing"},
-    {"sockets", "transport", "limits", "deadlines", "descriptors", "discovery", "proxy", "telemetry", "tls"},
+    {
+        "deadlines",
+        "descriptors",
+        "discovery",
+        "inherited",
+        "limits",
+        "notify",
+        "ports",
+        "proxy",
+        "sockets",
+        "telemetry",
+        "tls",
+        "transport",
+    },
     {
         "connection",
         "connections",
@@ -30,12 +43,11 @@ FLOORS = [
         "output",
         "pace",
         "passing",
-        "ports",
         "refusal",
         "waiting",
     },
     {"listener", "reload", "server", "service", "status"},
-    {"cli", "daemon", "tap"},
+    {"cli", "control", "daemon", "doors", "tap"},
 ]
 """Modules by floor; each imports only from its own and from lower ones."""
 

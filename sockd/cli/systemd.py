@@ -130,7 +130,7 @@ def _service_unit(
         isinstance(endpoint, InetEndpoint) and 0 < endpoint.port < PRIVILEGED for endpoint in opened
     )
     capability = "CAP_NET_BIND_SERVICE" if low_port else ""
-    command = f"{_in_exec(place.command)} run -c {_in_exec(place.config)}"
+    command = f"{_word(place.command)} run -c {_word(place.config)}".replace("$", "$$")
     stop = round(config.daemon.drain_timeout) + STOP_MARGIN
     return "\n".join(
         [
@@ -365,10 +365,6 @@ def _word(path: Path) -> str:
     if re.fullmatch(r"[^\s\"'\\;#]+", text):
         return text
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _in_exec(path: Path) -> str:
-    return _word(path).replace("$", "$$")
 
 
 def _plain(value: object) -> str:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.interfaces import IAddress, IReactorTime, ITCPTransport
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
@@ -117,6 +118,7 @@ class Pages:
         self._take = snapshot
         self._clock = clock
         self._taken: tuple[float, dict[str, Any]] | None = None
+        self._failing = False
         self._files = {
             path: Answer(http.OK, (_FOLDER / name).read_bytes(), content_type)
             for path, (name, content_type) in _FILES.items()
@@ -134,12 +136,16 @@ class Pages:
         if show is None:
             return Answer(http.NOT_FOUND, b"there is no such page\n")
         try:
-            return show(await self._snapshot())
-        except TimeoutError:
+            shown = show(await self._snapshot())
+        except TimedOut:
             return Answer(http.SERVICE_UNAVAILABLE, b"the daemon did not tell its status in time\n")
         except Exception:  # a page that fails must harm nothing but itself
-            _log.failure("status page failed", path=path.decode("ascii"))
+            if not self._failing:  # or whoever asks again and again would fill the log
+                _log.failure("status page failed", path=path.decode("ascii"))
+            self._failing = True
             return Answer(http.INTERNAL_SERVER_ERROR, b"the status cannot be shown; the log tells why\n")
+        self._failing = False
+        return shown
 
     async def _snapshot(self) -> dict[str, Any]:
         now = self._clock.seconds()

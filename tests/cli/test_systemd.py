@@ -201,7 +201,7 @@ def test_the_samples_are_what_the_command_makes() -> None:
     config = load(ROOT / "deploy" / "sockd.toml")
     plain, activated = units(config, place()), units(config, place(), socket_activation=True)
     assert (ROOT / "deploy" / "sockd.service").read_text() == plain["sockd.service"]
-    assert (ROOT / "deploy" / "sockd.socket").read_text() == activated["sockd-echo-tcp-7.socket"]
+    assert (ROOT / "deploy" / "sockd.socket").read_text() == activated["sockd-echo-tcp-7007.socket"]
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")

@@ -223,7 +223,7 @@ try:
     sock.sendall(b'{"command":"stop"}\\n')
 except BrokenPipeError:
     pass
-print(sock.makefile().read(), end="")
+print(sock.recv(1000).decode(), end="")
 """
 
 

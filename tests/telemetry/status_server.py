@@ -1,7 +1,7 @@
-"""Serves the snapshot of a server that does not exist, for a browser; says its port and goes on until it is ended.
+"""Serves the snapshot of an imagined server to a browser; says its port and goes on until it is ended.
 
-The daemon of the snapshot ages by a second with each look. Words on the command line: `workers` gives it some,
-`gone` lets it fail from its fifth look on, `back` does so for two looks.
+With each look the server ages by a second. Words on the command line: `workers` gives it some, `gone` lets it
+fail from its fifth look on, `back` does so for two looks.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def main() -> None:
     bound = open_socket(parse("tcp:0:interface=127.0.0.1"), SocketOptions())
     imagined = Imagined(sys.argv[1:])
     pages.MetricsListener(bound, imagined.snapshot, reactor).open()
-    print(bound.socket.getsockname()[1], flush=True)
+    sys.stdout.write(f"{bound.socket.getsockname()[1]}\n")
+    sys.stdout.flush()
     reactor.run()  # type: ignore[attr-defined]
 
 

@@ -1,0 +1,310 @@
+"""Limits, as real clients meet them."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from running import PATIENCE, Daemon
+from serving import serving
+
+CONFIG = """
+[daemon]
+drain_timeout = "5s"
+
+[service.queue]
+plugin = "echo"
+listen = ["tcp:0:interface=127.0.0.1", "unix:run/queue.sock"]
+limits = { max_connections = 2, over_limit = "queue" }
+
+[service.rate]
+plugin = "echo"
+listen = ["tcp:0:interface=127.0.0.1"]
+limits = { connection_rate = "2/500ms", over_limit = "queue" }
+
+[service.refuse]
+plugin = "echo"
+listen = ["tcp:0:interface=127.0.0.1"]
+limits.max_connections = 1
+
+[service.reset]
+plugin = "echo"
+listen = ["tcp:0:interface=127.0.0.1"]
+limits = { max_connections = 1, over_limit = "reset" }
+
+[service.banner]
+plugin = "echo"
+listen = ["tcp:0:interface=127.0.0.1", "unix:run/banner.sock"]
+limits = { max_connections = 1, over_limit = "banner", over_limit_banner = "come back later" }
+
+[service.tarpit]
+plugin = "echo"
+listen = ["tcp:0:interface=127.0.0.1"]
+limits = { max_connections = 1, over_limit = "tarpit", tarpit_time = "1s" }
+
+[service.first]
+plugin = "desk"
+listen = ["tcp:0:interface=127.0.0.1"]
+limits.first_message_timeout = "1s"
+
+[service.slow]
+plugin = "echo"
+listen = ["tcp:0:interface=127.0.0.1"]
+limits.bytes_per_second = "100KiB"
+
+[service.source]
+plugin = "echo"
+listen = ["tcp6:0:interface=[::1]"]
+limits.max_per_source = 1
+"""
+
+
+@pytest.fixture(scope="module", params=["uv", "epoll"])
+def daemon(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    with serving(tmp_path_factory.mktemp("limits"), CONFIG, request.param) as daemon:
+        yield daemon
+
+
+def connect(daemon: Daemon, service: str) -> socket.socket:
+    return socket.create_connection(daemon.port(service), PATIENCE)
+
+
+def connect_unix(daemon: Daemon, service: str) -> socket.socket:
+    client = socket.socket(socket.AF_UNIX)
+    client.settimeout(PATIENCE)
+    client.connect(daemon.path(service))
+    return client
+
+
+CONNECT = {"tcp": connect, "unix": connect_unix}
+
+
+def asked(client: socket.socket, text: bytes = b"hello") -> bytes:
+    """What the service answers."""
+    client.sendall(text)
+    return client.recv(100)
+
+
+def hold_the_place(daemon: Daemon, service: str, stack: ExitStack, kind: str = "tcp") -> None:
+    client = stack.enter_context(CONNECT[kind](daemon, service))
+    assert asked(client) == b"hello"
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_twenty_clients_on_two_places_are_all_served_in_the_end(daemon: Daemon, kind: str) -> None:
+    """Fault 2: those who find it full wait here or in the kernel."""
+
+    def visit(number: int) -> bytes:
+        with CONNECT[kind](daemon, "queue") as client:
+            return asked(client, b"%d" % number)
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(visit, range(100)))
+    assert answers == [b"%d" % number for number in range(100)]
+
+
+def test_who_waits_is_served_as_soon_as_a_place_is_free_even_with_data_sent_before(daemon: Daemon) -> None:
+    with ExitStack() as stack:
+        clients = [stack.enter_context(connect(daemon, "queue")) for _ in range(6)]
+        for client in clients:
+            client.sendall(b"hello")
+        for place in range(0, 6, 2):
+            ready, _, _ = select.select(clients, [], [], PATIENCE)
+            assert {clients.index(client) for client in ready} <= {place, place + 1}
+            for client in clients[place : place + 2]:
+                assert client.recv(100) == b"hello"
+                client.close()
+            del clients[place : place + 2]
+            clients[:0] = [socket.socket(), socket.socket()][:0]
+            break
+
+
+def test_a_queue_for_a_rate_lets_everybody_in_as_time_passes(daemon: Daemon) -> None:
+    began = time.monotonic()
+    with ExitStack() as stack:
+        clients = [stack.enter_context(connect(daemon, "rate")) for _ in range(6)]
+        for client in clients:
+            client.sendall(b"hello")
+        assert [client.recv(100) for client in clients] == [b"hello"] * 6
+    assert 0.9 <= time.monotonic() - began < PATIENCE
+
+
+def test_refuse_closes(daemon: Daemon) -> None:
+    with ExitStack() as stack:
+        hold_the_place(daemon, "refuse", stack)
+        with connect(daemon, "refuse") as client:
+            assert client.recv(1) == b""
+
+
+def test_reset_breaks_off(daemon: Daemon) -> None:
+    with ExitStack() as stack:
+        hold_the_place(daemon, "reset", stack)
+        with connect(daemon, "reset") as client, pytest.raises(ConnectionResetError):
+            client.recv(1)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_banner_tells_a_line(daemon: Daemon, kind: str) -> None:
+    with ExitStack() as stack:
+        hold_the_place(daemon, "banner", stack, kind)
+        with CONNECT[kind](daemon, "banner") as client:
+            assert client.recv(100) == b"come back later\r\n"
+            assert client.recv(100) == b""
+
+
+def test_tarpit_holds_without_reading_and_lets_go(daemon: Daemon) -> None:
+    with ExitStack() as stack:
+        hold_the_place(daemon, "tarpit", stack)
+        began = time.monotonic()
+        with connect(daemon, "tarpit") as client:
+            client.setblocking(False)
+            sent = 0
+            while select.select([], [client], [], 0.2)[1]:
+                sent += client.send(b"x" * 65536)
+                assert sent < 64 * 2**20, "it is read"
+            client.settimeout(PATIENCE)
+            with pytest.raises(ConnectionResetError):
+                client.recv(1)
+        assert 0.9 <= time.monotonic() - began
+
+
+def test_the_first_message_has_a_deadline_that_dribbling_does_not_renew(daemon: Daemon) -> None:
+    """Fault 3."""
+    with connect(daemon, "first") as client:
+        client.recv(1000)
+        began = time.monotonic()
+        while not select.select([client], [], [], 0.1)[0] or client.recv(1000):
+            assert time.monotonic() - began < PATIENCE
+            client.sendall(b"x")
+        assert time.monotonic() - began < 3
+
+
+def test_a_rate_of_bytes_holds_and_nothing_is_lost(daemon: Daemon) -> None:
+    text = os.urandom(150 * 1024)
+    began = time.monotonic()
+    with connect(daemon, "slow") as client:
+        received = b""
+        client.sendall(text)
+        client.shutdown(socket.SHUT_WR)
+        while data := client.recv(65536):
+            received += data
+    assert received == text
+    assert time.monotonic() - began > 0.9  # 300 KiB both ways, and a second's worth may be ahead
+
+
+SIOCSIFADDR, SIOCDIFADDR = 0x8916, 0x8936
+"""linux/sockios.h."""
+
+
+def change_loopback(request: int, address: str) -> None:
+    """Add or remove an IPv6 address: struct in6_ifreq of linux/ipv6.h."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as any_socket:
+        asked_for = struct.pack("=16sIi", socket.inet_pton(socket.AF_INET6, address), 128, socket.if_nametoindex("lo"))
+        fcntl.ioctl(any_socket, request, asked_for)
+
+
+@pytest.fixture
+def addresses() -> Iterator[list[str]]:
+    """Two of one /64 and one of another, on loopback."""
+    wanted = ["2001:db8:0:1::1", "2001:db8:0:1:ffff::2", "2001:db8:0:2::1"]
+    added: list[str] = []
+    try:
+        for address in wanted:
+            try:
+                change_loopback(SIOCSIFADDR, address)
+            except OSError as error:
+                if error.errno in (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP):
+                    pytest.skip("addresses cannot be added to the loopback interface here")
+                raise
+            added.append(address)
+        yield wanted
+    finally:
+        for address in added:
+            change_loopback(SIOCDIFADDR, address)
+
+
+def test_a_whole_64_of_ipv6_is_one_source(daemon: Daemon, addresses: list[str]) -> None:
+    """Fault 11."""
+    first, same, other = (
+        socket.create_connection(daemon.port("source"), PATIENCE, (address, 0)) for address in addresses
+    )
+    with first, same, other:
+        assert asked(first) == b"hello"
+        assert same.recv(1) == b""
+        assert asked(other) == b"hello"
+
+
+def test_who_waits_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    """Fault 40: the place that becomes free last is for nobody any more."""
+    for reactor in ("uv", "epoll"):
+        folder = tmp_path / reactor
+        folder.mkdir()
+        with serving(folder, CONFIG, reactor) as daemon, ExitStack() as stack:
+            holding = [stack.enter_context(connect(daemon, "queue")) for _ in range(2)]
+            waiting = [stack.enter_context(connect(daemon, "queue")) for _ in range(3)]
+            for client in holding:
+                assert asked(client) == b"hello"
+            daemon.signal()
+            daemon.wait_for("stopping")
+            for client in waiting:
+                with pytest.raises(ConnectionResetError):
+                    client.recv(1)
+            began = time.monotonic()
+            for client in holding:
+                client.close()
+            assert daemon.wait() == 0
+            assert time.monotonic() - began < 3
+        assert [event for event in daemon.events if event.get("level") in ("error", "critical")] == []
+
+
+UDP = """
+[service.echo]
+plugin = "echo"
+listen = ["udp:0:interface=127.0.0.1"]
+"""
+
+
+@pytest.mark.parametrize("reactor", ["uv", "epoll"])
+def test_two_echoes_that_are_set_on_each_other_fall_silent(tmp_path: Path, reactor: str) -> None:
+    """Fault 16 (CVE-2024-2169): one datagram in the name of the other begins it."""
+    with ExitStack() as stack:
+        daemons = []
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            daemons.append(stack.enter_context(serving(tmp_path / name, UDP, reactor)))
+        one, two = (daemon.port("echo", "udp") for daemon in daemons)
+        forged(two, one)
+        looped = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        looped.settimeout(PATIENCE)
+        daemons[0 if any_drop(daemons, 0) else 1].wait_for("datagram dropped", reason="loop")
+        assert is_silent(daemons)
+
+
+def forged(source: tuple[str, int], destination: tuple[str, int]) -> None:
+    """A datagram in the name of `source`."""
+    try:
+        raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
+    except PermissionError:
+        pytest.skip("only root may forge a datagram")
+    with raw:
+        raw.sendto(struct.pack("!HHHH", source[1], destination[1], 9, 0) + b"x", destination)
+
+
+def any_drop(daemons: list[Daemon], which: int) -> bool:
+    return bool(daemons[which].events)
+
+
+def is_silent(daemons: list[Daemon]) -> bool:
+    return bool(daemons) and subprocess.call(["true"]) == 0

@@ -1,0 +1,382 @@
+"""The HTTP port, in memory and as a browser sees it."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs
+from twisted.python.failure import Failure
+
+from sockd.telemetry.pages import (
+    LIFETIME,
+    MOST_CONNECTIONS,
+    MOST_HEADER,
+    SNAPSHOT_AGE,
+    SNAPSHOT_TIMEOUT,
+    Channel,
+    Door,
+    Pages,
+)
+
+HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "sockd/telemetry/page"
+SNAPSHOT: dict[str, Any] = json.loads((HERE / "snapshot.json").read_text())
+
+
+class Web:
+    """The port, without a socket."""
+
+    def __init__(self, snapshot: Callable[[], dict[str, Any] | Awaitable[dict[str, Any]]]) -> None:
+        self.clock = Clock()
+        self.door = Door(Pages(snapshot, self.clock), self.clock)  # type: ignore[arg-type]  # Clock says less
+
+    def connect(self) -> Peer | None:
+        channel = self.door.buildProtocol(None)
+        return Peer(channel) if channel else None
+
+    def ask(self, path: str, method: str = "GET", more: bytes = b"") -> Peer:
+        peer = self.connect()
+        assert peer is not None
+        peer.send(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n".encode() + (more or b"\r\n"))
+        return peer
+
+
+class Peer:
+    """Somebody who asks."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.transport = StringTransport()
+        channel.makeConnection(self.transport)
+
+    def send(self, data: bytes) -> None:
+        self.channel.dataReceived(data)
+
+    def leave(self) -> None:
+        self.channel.connectionLost(Failure(ConnectionDone()))
+
+    @property
+    def closed(self) -> bool:
+        return self.transport.disconnecting or self.transport.disconnected
+
+    @property
+    def said(self) -> bytes:
+        return self.transport.value()
+
+    @property
+    def code(self) -> int:
+        return int(self.said.split()[1])
+
+    @property
+    def headers(self) -> dict[str, str]:
+        lines = self.said.partition(b"\r\n\r\n")[0].decode().split("\r\n")[1:]
+        return dict(line.split(": ", 1) for line in lines)
+
+    @property
+    def body(self) -> bytes:
+        return self.said.partition(b"\r\n\r\n")[2]
+
+
+@pytest.fixture
+def web() -> Web:
+    return Web(lambda: SNAPSHOT)
+
+
+def failing() -> dict[str, Any]:
+    raise RuntimeError("no snapshot")
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type", "says"),
+    [
+        ("/", "text/html", b"<title>sockd"),
+        ("/page.css", "text/css", b"prefers-color-scheme: dark"),
+        ("/page.js", "text/javascript", b"status.json"),
+        ("/page.svg", "image/svg+xml", b"<svg"),
+        ("/metrics", "text/plain; version=0.0.4", b"# TYPE sockd_connections gauge"),
+        ("/status.json", "application/json", b'"name":"chat"'),
+        ("/healthz", "text/plain", b"ok\n"),
+        ("/readyz", "text/plain", b"ready\n"),
+    ],
+)
+def test_each_path_has_its_answer(web: Web, path: str, content_type: str, says: bytes) -> None:
+    peer = web.ask(path)
+    assert peer.code == 200
+    assert peer.headers["Content-Type"].startswith(content_type)
+    assert says in peer.body
+    assert int(peer.headers["Content-Length"]) == len(peer.body)
+    assert peer.closed
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/nothing"])
+def test_every_answer_keeps_browsers_from_doing_more_than_show_it(web: Web, path: str) -> None:
+    headers = web.ask(path).headers
+    assert headers["Content-Security-Policy"].startswith("default-src 'self';")
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", ["/metrics?x=1", "/status.json?a[]=%00", "/?"])
+def test_a_query_changes_nothing(web: Web, path: str) -> None:
+    assert web.ask(path).body == web.ask(path.partition("?")[0]).body
+
+
+@pytest.mark.parametrize("path", ["/page", "/page/", "/../pages.py", "/page.html/", "/%2e%2e/pages.py", "*"])
+def test_there_is_nothing_else(web: Web, path: str) -> None:
+    assert web.ask(path).code == 404
+
+
+def test_head_is_get_without_its_body(web: Web) -> None:
+    head, get = web.ask("/metrics", "HEAD"), web.ask("/metrics")
+    assert (head.headers, head.body) == (get.headers, b"")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "get"])
+def test_nothing_can_be_done_but_look(web: Web, method: str) -> None:
+    peer = web.ask("/", method)
+    assert (peer.code, peer.headers["Allow"]) == (405, "GET, HEAD")
+
+
+@pytest.mark.parametrize("state", ["starting", "stopping"])
+def test_a_server_that_does_not_serve_is_healthy_but_not_ready(state: str) -> None:
+    web = Web(lambda: SNAPSHOT | {"state": state})
+    assert (web.ask("/readyz").code, web.ask("/readyz").body) == (503, f"{state}\n".encode())
+    assert web.ask("/healthz").code == 200
+
+
+def test_a_server_that_cannot_tell_its_status_is_healthy() -> None:
+    web = Web(failing)
+    assert [web.ask(path).code for path in ("/metrics", "/status.json", "/readyz")] == [500] * 3
+    assert [web.ask(path).code for path in ("/", "/healthz")] == [200] * 2
+
+
+def test_what_fails_is_written_once_until_it_works_again() -> None:
+    outcomes = iter([failing, failing, lambda: SNAPSHOT, failing])
+    web = Web(lambda: next(outcomes)())
+    with capturedLogs() as events:
+        for _ in range(4):
+            web.ask("/metrics")
+            web.clock.advance(SNAPSHOT_AGE)
+    assert [event["log_format"] for event in events] == ["status page failed"] * 2
+
+
+def test_a_snapshot_may_come_later() -> None:
+    coming: Deferred[dict[str, Any]] = Deferred()
+    peer = Web(lambda: coming).ask("/readyz")
+    assert not peer.said
+    coming.callback(SNAPSHOT)
+    assert peer.body == b"ready\n"
+
+
+def test_a_snapshot_that_does_not_come_is_waited_for_only_so_long() -> None:
+    web = Web(Deferred)
+    peer = web.ask("/metrics")
+    web.clock.advance(SNAPSHOT_TIMEOUT)
+    assert (peer.code, peer.body) == (503, b"the daemon did not tell its status in time\n")
+
+
+def test_a_peer_that_leaves_before_its_answer_is_nothing_to_worry_about() -> None:
+    coming: Deferred[dict[str, Any]] = Deferred()
+    web = Web(lambda: coming)
+    peer = web.ask("/metrics")
+    peer.leave()
+    coming.callback(SNAPSHOT)
+    assert not peer.said
+    assert not web.door.open
+    assert not web.clock.getDelayedCalls()
+
+
+def test_many_looks_at_once_are_one() -> None:
+    states = iter(["starting", "ready"])
+    web = Web(lambda: SNAPSHOT | {"state": next(states)})
+    assert [web.ask("/readyz").code for _ in range(5)] == [503] * 5
+    web.clock.advance(SNAPSHOT_AGE)
+    assert web.ask("/readyz").code == 200
+
+
+def test_a_request_may_come_byte_by_byte(web: Web) -> None:
+    peer = web.ask("/healthz", more=b"X: y\r\n")
+    for byte in b"\r\n":
+        peer.send(bytes([byte]))
+    assert peer.body == b"ok\n"
+
+
+def test_there_is_one_request_on_a_connection(web: Web) -> None:
+    peer = web.ask("/healthz", more=b"\r\nGET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    peer.send(b"GET /metrics HTTP/1.1\r\n\r\n")
+    assert peer.said.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /" + b"x" * MOST_HEADER * 3,
+        b"GET / HTTP/1.1\r\n" + b"X: " + b"y" * MOST_HEADER * 3,
+        b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * MOST_HEADER,
+        b"nonsense\r\n\r\n",
+        b"\x16\x03\x01\r\n\r\n",
+        b"GET / HTTP/1.1\r\nno header\r\n\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+    ],
+)
+def test_what_is_no_request_or_too_long_ends_the_connection(web: Web, request_: bytes) -> None:
+    peer = web.connect()
+    assert peer is not None
+    peer.send(request_)
+    assert peer.closed
+    assert b" 200 " not in peer.said
+
+
+@pytest.mark.parametrize("length", [b"Content-Length: 1000000000", b"Transfer-Encoding: chunked"])
+def test_nothing_is_kept_of_a_body(web: Web, length: bytes) -> None:
+    peer = web.ask("/healthz", more=length + b"\r\n\r\n")
+    peer.send(b"186a0\r\n" + b"x" * 100_000 + b"\r\n")
+    [request] = peer.channel.requests
+    assert request.content.getvalue() == b""
+    peer.leave()
+
+
+def test_a_request_with_a_body_is_answered_as_one_without(web: Web) -> None:
+    assert web.ask("/healthz", more=b"Content-Length: 5\r\n\r\nhello").body == b"ok\n"
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nContent-Length: 9\r\n\r\nx"])
+def test_a_connection_that_gets_nowhere_is_cut(web: Web, sent: bytes) -> None:
+    peer = web.connect()
+    assert peer is not None
+    web.clock.advance(LIFETIME - 1)
+    peer.send(sent)
+    assert not peer.closed
+    web.clock.advance(1)
+    assert peer.closed
+
+
+def test_there_are_only_so_many_at_once(web: Web) -> None:
+    peers = [web.connect() for _ in range(MOST_CONNECTIONS)]
+    assert all(peers)
+    assert web.connect() is None
+    first = peers[0]
+    assert first is not None
+    first.leave()
+    assert web.connect() is not None
+
+
+def test_who_is_there_when_the_port_closes_is_cut(web: Web) -> None:
+    peer = web.connect()
+    assert peer is not None
+    web.door.cut()
+    assert peer.closed
+
+
+def test_the_page_needs_nothing_from_elsewhere(web: Web) -> None:
+    text = (PAGE / "page.html").read_text()
+    wanted = re.findall(r'(?:src|href)="([^"]*)"', text)
+    assert {web.ask(f"/{name}").code for name in wanted} == {200}
+    for file in PAGE.iterdir():
+        assert not re.search(r"https?://(?!www\.w3\.org/2000/svg\")", file.read_text())
+
+
+def test_the_page_makes_no_markup_of_text() -> None:
+    script = (PAGE / "page.js").read_text()
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b", script)
+
+
+# ---- in a browser
+
+Look = Callable[..., str]
+
+
+@pytest.fixture
+def look(tmp_path: Path) -> Iterator[Look]:
+    """Gives the status page of an imagined server after some seconds, as the browser's document."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no chromium is installed")
+    with ExitStack() as stack:
+
+        def looked(*traits: str, seconds: int = 10) -> str:
+            command = [sys.executable, str(HERE / "status_server.py"), *traits]
+            server = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+            stack.callback(server.kill)
+            assert server.stdout is not None
+            url = f"http://127.0.0.1:{int(server.stdout.readline())}/"
+            options = [f"--user-data-dir={tmp_path}", f"--virtual-time-budget={seconds * 1000}", "--dump-dom"]
+            return subprocess.run(
+                [
+                    chromium,
+                    "--headless",
+                    "--no-sandbox",
+                    "--disable-gpu",
+                    "--disable-extensions",
+                    *options,
+                    url,
+                ],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=True,
+            ).stdout
+
+        yield looked
+
+
+def cells(document: str, table: str) -> list[list[str]]:
+    """The rows of a table as text."""
+    [body] = re.findall(rf'<table id="{table}">.*?<tbody>(.*?)</tbody>', document, re.DOTALL)
+    return [
+        [html.unescape(text) for text in re.findall(r"<td[^>]*>(.*?)</td>", row)]
+        for row in re.findall(r"<tr>(.*?)</tr>", body)
+    ]
+
+
+def says(document: str, name: str) -> str:
+    [text] = re.findall(rf'id="{name}"[^>]*>(.*?)</', document, re.DOTALL)
+    return html.unescape(text)
+
+
+def test_a_browser_shows_what_the_server_tells(look: Look) -> None:
+    document = look("workers")
+    assert "data-error" not in document
+    assert says(document, "state") == "ready"
+    assert says(document, "about").startswith("version 1.0.0 · UVReactor · process 4711 · up 3 d")
+    services = {row[0]: row[1:] for row in cells(document, "services")}
+    assert list(services) == ["chat", "echo", "files", "time"]
+    assert services["files"][:5] == ["files", "paused", "5 / 50", "3", "3"]
+    assert services["files"][5].endswith(" MB/s")
+    assert services["time"] == ["time", "open", "0 / 10,000", "9", "0", "0 B/s", "0 B/s"]
+    listeners = {row[0]: row[1:] for row in cells(document, "listeners")}
+    assert listeners["tcp:0.0.0.0:6697"][3] == "3 / 1,024"
+    assert listeners["udp:0.0.0.0:7007"] == ["echo", "default", "", "", "118"]
+    assert [row[:4] for row in cells(document, "workers")] == [
+        ["0", "ready", "4712", "1"],
+        ["1", "ready", "4713", "1"],
+    ]
+
+
+def test_a_browser_says_when_the_server_is_gone(look: Look) -> None:
+    document = look("gone")
+    assert "data-error" not in document
+    assert says(document, "state") == "no answer"
+    assert says(document, "gone").startswith("The daemon has not answered since ")
+    assert 'id="main" class="stale"' in document
+
+
+def test_a_browser_goes_on_when_the_server_is_back(look: Look) -> None:
+    document = look("back", seconds=15)
+    assert says(document, "state") == "ready"
+    assert 'role="alert" hidden' in document
+    assert cells(document, "services")[0][6].endswith("/s")

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet import defer
+from twisted.internet.protocol import Factory
+
+from sockd.config import Listener, SocketOptions
+from sockd.endpoint import parse
+from sockd.listener import StreamListener
+from sockd.sockets import open_socket
+from tests.memory import PEER, Recorder, Transport, World
+
+
+class Port:
+    """What the reactor accepts by; reading it after its end is an error, as with Twisted's."""
+
+    def __init__(self) -> None:
+        self.reading = True
+        self.closed = False
+
+    def startReading(self) -> None:
+        assert not self.closed
+        self.reading = True
+
+    def stopReading(self) -> None:
+        assert not self.closed
+        self.reading = False
+
+    def doRead(self) -> None:
+        assert not self.closed
+
+    def stopListening(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def listener() -> StreamListener:
+    text = "tcp:0:interface=127.0.0.1"
+    bound = open_socket(parse(text), SocketOptions())
+    made = StreamListener(
+        bound,
+        Listener.model_validate(text),
+        "default",
+        Factory.forProtocol(Recorder),
+        World().connections,
+        None,
+        lambda: None,
+    )
+    made.port = Port()
+    return made
+
+
+def close(listener: StreamListener) -> None:
+    done: list[Any] = []
+    defer.Deferred.fromCoroutine(listener.close()).addBoth(done.append)
+    assert done == [None]
+
+
+def test_accepting_pauses_while_there_is_any_reason(listener: StreamListener) -> None:
+    port = listener.port
+    listener.hold("full", held=True)
+    listener.hold("descriptors", held=True)
+    listener.hold("full", held=False)
+    assert not port.reading
+    listener.hold("descriptors", held=False)
+    assert port.reading
+    listener.hold("full", held=False)
+    assert port.reading
+    close(listener)
+
+
+@pytest.mark.xfail(strict=True, reason="hold starts a port that is closed")
+@pytest.mark.parametrize("why", ["full", "descriptors"])
+def test_a_listener_that_is_closed_is_not_opened_again_when_a_reason_passes(
+    listener: StreamListener, why: str
+) -> None:
+    """A place may become free, or a descriptor, while the last connections end."""
+    listener.hold(why, held=True)
+    close(listener)
+    listener.hold(why, held=False)
+
+
+def test_a_closed_listener_has_closed_its_socket(listener: StreamListener) -> None:
+    close(listener)
+    assert listener.bound.socket.fileno() == -1
+
+
+@pytest.mark.parametrize(("over_tcp", "metered"), [(True, False), (False, True)])
+def test_bytes_are_looked_at_only_where_the_kernel_does_not_count_them(over_tcp: bool, metered: bool) -> None:
+    world = World()
+    protocol = Recorder()
+    transport = world.enter(world.factory(lambda _: protocol, over_tcp=over_tcp))
+    connection = transport.protocol
+    assert (connection.direct_data_received is None) is metered
+    assert (connection.write == transport.write) is not metered
+
+
+def test_each_accepted_peer_is_told_even_if_it_is_refused() -> None:
+    """Descriptors are counted by it."""
+    world = World(max_connections=1)
+    door = world.factory(lambda _: Recorder())
+    told: list[int] = []
+    door._accepted = lambda: told.append(1)
+    for _ in range(3):
+        world.enter(door)
+    assert len(told) == 3
+
+
+def test_the_plugins_factory_hears_of_begin_and_end() -> None:
+    world = World()
+    happened: list[str] = []
+    door = world.factory(lambda _: None)
+    factory: Any = door._plugin_factory
+    factory.startFactory = lambda: happened.append("start")
+    factory.stopFactory = lambda: happened.append("stop")
+    door.doStart()
+    door.doStop()
+    assert happened == ["start", "stop"]
+
+
+def test_every_place_is_given_back_once_whatever_way_a_stream_ends() -> None:
+    world = World(max_connections=1)
+    ends: list[Any] = [
+        lambda transport: transport.protocol.loseConnection(),
+        lambda transport: transport.protocol.abortConnection(),
+        lambda transport: transport.protocol.readConnectionLost(),
+        lambda transport: transport.protocol.cut("test"),
+        lambda transport: world.run(70),
+    ]
+    for end in ends:
+        transport: Transport = world.enter(world.factory(lambda _: Recorder()), PEER)
+        assert world.admission.open == 1
+        end(transport)
+        transport.take()
+        assert transport.lost
+        assert world.is_empty()
