@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, NoReturn
@@ -29,6 +30,9 @@ from sockd.telemetry.watchdog import Watchdog
 
 HURRY = 1
 """Seconds that the daemon has after a second signal, before the kernel ends it."""
+
+INIT = 1
+"""The first process of a container; the kernel lets no signal end it that it does not handle."""
 
 GC_YOUNG = 10_000
 """New objects between two looks for garbage in cycles; connections that are over leave none behind."""
@@ -74,6 +78,7 @@ class Daemon(service.Service):
         self._reloading = False
         self._events = DaemonEvents()
         self._watchdog: Watchdog | None = None
+        self._config_ok = True  # what was read last is what is served
         # Until everything is open there is somebody to complain to, even after twistd has detached.
         self._complaints = open(os.dup(2), "w")  # noqa: SIM115  # closed when the daemon is ready
 
@@ -112,6 +117,7 @@ class Daemon(service.Service):
             signal.signal(signal.SIGUSR1, lambda *_: log.reopen())
         for door in self.doors:
             door.open()
+            self._events.door_listening(door.name, door.bound.address)
         starting.addCallback(lambda _: self._started(failures)).addErrback(self._fail)
 
     def _started(self, failures: list[Failure]) -> None:
@@ -148,7 +154,7 @@ class Daemon(service.Service):
     def snapshot(self) -> dict[str, Any]:
         """What it tells about itself."""
         delay = self._watchdog.delay().worst if self._watchdog is not None else 0.0
-        return {**snapshot(self.server), "reactor_delay": delay}
+        return {**snapshot(self.server), "reactor_delay": delay, "config_ok": self._config_ok}
 
     async def reload(self, *, dry_run: bool = False) -> dict[str, list[str]]:
         """Serve what the configuration file says now; returns the names of services by what becomes of them.
@@ -163,6 +169,7 @@ class Daemon(service.Service):
         if dry_run:
             return self.server.plan(self._loaded(self._load)).as_dict()
         self._reloading = True
+        self._config_ok = False
         self._notifier.reloading()
         try:
             config = self._loaded(self._load)
@@ -172,6 +179,7 @@ class Daemon(service.Service):
         finally:
             self._reloading = False
             self._notifier.ready()
+        self._config_ok = True
         if self.log is not None:
             self.log.set_level(config.log.level)
         return plan.as_dict()
@@ -215,6 +223,10 @@ def _end_within(seconds: float) -> None:
     """Let the kernel end the process: nothing that a plugin does can prevent it, as it needs no reactor."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, seconds)
+    if os.getpid() == INIT:
+        timer = threading.Timer(seconds, os._exit, [128 + signal.SIGALRM])
+        timer.daemon = True
+        timer.start()
 
 
 def _settle_memory() -> None:

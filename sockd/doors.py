@@ -9,11 +9,14 @@ from sockd.config import Config, SocketOptions
 from sockd.control.listener import ControlListener, open_control
 from sockd.control.operator import Operator
 from sockd.service import OpenSocket
-from sockd.telemetry.pages import MetricsListener
+from sockd.sockets import BoundSocket
 
 
 class Door(Protocol):
     """One of them."""
+
+    name: str
+    bound: BoundSocket
 
     def open(self) -> None:
         """Begin to answer."""
@@ -46,5 +49,8 @@ def open_doors(
             if bound is not None:
                 bound.close()
             raise
+        # Not for those who have no such port: it takes a tenth of a second to import.
+        from sockd.telemetry.pages import MetricsListener
+
         doors.append(MetricsListener(metrics, snapshot, reactor))
     return doors

@@ -119,6 +119,8 @@ class Entry:
 
     def _give_way(self, transport: Any, rest: bytes = b"") -> None:
         """Let the connection take the place, if the plugin wants the peer."""
+        if self._shaking:
+            self._door.connections.events.handshake()
         self._leave()
         connection = self._door.build(self._address, self._host)
         if connection is None:
@@ -151,7 +153,10 @@ class Entry:
     def _failed(self, reason: str) -> None:
         """It does not come in, and is closing already."""
         if not self._left:
-            self._door.connections.events.refused(self._address, reason)
+            events = self._door.connections.events
+            events.refused(self._address, reason)
+            if self._shaking:
+                events.handshake(reason)
             self._let_go_of_place()
 
     def _let_go_of_place(self) -> None:

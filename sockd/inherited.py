@@ -132,7 +132,7 @@ def _kind(descriptor: int) -> str | None:
     return None
 
 
-def _bound_to(sock: socket.socket, kind: str) -> Endpoint:
+def _bound_to(sock: socket.socket, kind: str) -> InetEndpoint | UnixEndpoint:
     inet, unix = _SCHEMES[kind]
     address = sock.getsockname()
     if sock.family == socket.AF_UNIX:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sockd.config import SocketOptions
-from sockd.endpoint import Endpoint, InetEndpoint, UnixEndpoint
+from sockd.endpoint import Endpoint, InetEndpoint, SystemdEndpoint, UnixEndpoint
 from sockd.errors import BindError
 
 DEFAULT_BACKLOG = 1024
@@ -54,7 +54,7 @@ class BoundSocket:
     """An open socket and the endpoint it stands for; `close` also removes a UNIX socket's path."""
 
     socket: socket.socket
-    endpoint: Endpoint
+    endpoint: InetEndpoint | UnixEndpoint
     inode: tuple[int, int] | None = None
     """Device and inode of the path, so that only our own is removed."""
 
@@ -81,6 +81,8 @@ def open_socket(endpoint: Endpoint, options: SocketOptions) -> BoundSocket:
     Raises:
         BindError: the machine says no; nothing is left open.
     """
+    if isinstance(endpoint, SystemdEndpoint):
+        raise BindError(str(endpoint), "only systemd opens it")
     try:
         if isinstance(endpoint, UnixEndpoint):
             return _open_unix(endpoint, options)
@@ -167,7 +169,7 @@ def _set_buffers(sock: socket.socket, options: SocketOptions) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, options.send_buffer)
 
 
-def _listen(sock: socket.socket, endpoint: Endpoint, options: SocketOptions) -> None:
+def _listen(sock: socket.socket, endpoint: InetEndpoint | UnixEndpoint, options: SocketOptions) -> None:
     sock.setblocking(False)
     if endpoint.stream:
         sock.listen(endpoint.backlog or options.backlog or DEFAULT_BACKLOG)
@@ -229,4 +231,7 @@ def _inode(path: Path) -> tuple[int, int] | None:
 
 
 def _first_free_port() -> int:
-    return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    except OSError:  # hidden, as by ProcSubset=pid of systemd
+        return 1024

@@ -201,9 +201,9 @@ class Model(RuleBasedStateMachine):
         self.pass_time(seconds)
 
     def pass_time(self, seconds: float) -> None:
-        until = self.clock.seconds() + seconds
-        while self.clock.seconds() < until:
-            self.clock.advance(min(0.5, until - self.clock.seconds()))
+        steps = max(1, round(seconds))
+        for _ in range(steps):
+            self.clock.advance(seconds / steps)
             self.turn()
 
     # What must always hold.

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import click
 from typing_extensions import override
 
-from sockd.endpoint import InetEndpoint, UnixEndpoint
+from sockd.endpoint import InetEndpoint, SystemdEndpoint, UnixEndpoint
 from sockd.endpoint import parse as parse_endpoint
 from sockd.errors import ValueFault
 
@@ -82,6 +82,8 @@ def parse(text: str) -> Address:
         endpoint = parse_endpoint(text)
     except ValueFault as fault:
         raise ValueFault("an address such as tcp:7007, HOST:7007 or unix:PATH", fault.found) from None
+    if isinstance(endpoint, SystemdEndpoint):
+        raise ValueFault("the address that the socket unit has", repr(text))
     if isinstance(endpoint, UnixEndpoint):
         return Address(endpoint.scheme, path=str(endpoint.path))
     return Address(

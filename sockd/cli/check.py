@@ -91,9 +91,12 @@ def _may_open(listener: Listener) -> str | None:
 
 def _opens(listener: Listener) -> str | None:
     """Why the endpoint cannot be opened, found by opening it."""
+    from sockd.endpoint import SystemdEndpoint
     from sockd.errors import BindError
     from sockd.sockets import open_socket
 
+    if isinstance(listener.endpoint, SystemdEndpoint):  # it is not ours to open
+        return None
     try:
         open_socket(listener.endpoint, listener.socket).close()
     except BindError as error:

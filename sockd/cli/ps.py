@@ -33,8 +33,11 @@ def ps(daemon: Daemon, service: str | None, sort: str) -> None:
     """List the open connections. `sockd kick ID` ends one.
 
     \b
-    STATE   open; closing: the end of its output is on its way; held: on its way in or
-            over a limit; unread: the peer leaves its output unread; paused: waits for its turn
+    STATE  open
+           closing  its last output is on its way
+           held     it has moved more than bytes_per_second lets it, for now
+           unread   the peer leaves its output unread
+           paused   the plugin reads no more for now
     """  # noqa: D301  # click keeps the lines after a real backspace as they are
     rows = daemon.ask("ps")
     if service is not None:

@@ -9,7 +9,7 @@ from sockd.config.diagnose import nearest
 from sockd.config.document import Document, Faults, sentence, where
 from sockd.config.listen import Listener
 from sockd.config.positions import KeyPath
-from sockd.endpoint import InetEndpoint
+from sockd.endpoint import InetEndpoint, SystemdEndpoint
 
 Examine = Callable[[Listener], Iterable[tuple[KeyPath, str]]]
 """Looks at the machine and says what is wrong with a listener: each by its key below the listener's table."""
@@ -89,6 +89,8 @@ def _tell(placed: Placed, other: Placed, faults: Faults) -> None:
 
 def _overlap(one: Listener, other: Listener) -> bool:
     a, b = one.endpoint, other.endpoint
+    if isinstance(a, SystemdEndpoint) or isinstance(b, SystemdEndpoint):
+        return a == b
     if not isinstance(a, InetEndpoint) or not isinstance(b, InetEndpoint):
         # A path is one name in the file system, whatever kind of socket it is.
         return not isinstance(a, InetEndpoint) and not isinstance(b, InetEndpoint) and a.path == b.path

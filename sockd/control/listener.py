@@ -17,7 +17,7 @@ from twisted.internet.interfaces import (
     IProtocolFactory,
     IPushProducer,
 )
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
@@ -56,9 +56,7 @@ def open_control(endpoint: UnixEndpoint) -> BoundSocket:
         folder.mkdir(FOLDER_MODE, exist_ok=True)
         mode = folder.stat().st_mode
     except OSError as error:
-        raise BindError(
-            str(endpoint), f"{str(error.strerror).lower()} ({error.filename})", "control"
-        ) from error
+        raise BindError(str(endpoint), f"{str(error.strerror).lower()} ({error.filename})") from error
     if mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
         raise BindError(str(endpoint), f"others can write to its folder; chmod 700 {folder}")
     return open_socket(endpoint, SocketOptions())
@@ -80,12 +78,13 @@ class ControlListener:
         self.operator = operator
         self.reactor = reactor
         self.open_ones: set[Conversation] = set()
-        self._bound = bound
+        self.name = "control"
+        self.bound = bound
         self._port: IListeningPort | None = None
 
     def open(self) -> None:
         """Begin to answer."""
-        self._port = adopt_stream_port(self.reactor, self._bound, self, stock=True)
+        self._port = adopt_stream_port(self.reactor, self.bound, self, stock=True)
 
     async def close(self) -> None:
         """Answer no more requests; those under way are answered as long as the reactor runs."""
@@ -93,7 +92,7 @@ class ControlListener:
             if self._port is not None:
                 await maybeDeferred(self._port.stopListening)
         finally:
-            self._bound.close()
+            self.bound.close()
             for conversation in list(self.open_ones):
                 conversation.finish()
 
@@ -243,7 +242,7 @@ class Conversation(Protocol):
         """Only after a half-close of our own, of which there is none."""
 
     @override
-    def connectionLost(self, reason: Failure = Failure(ConnectionError())) -> None:  # noqa: B008
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._forget_deadline()
         self._listener.open_ones.discard(self)
 

@@ -81,6 +81,10 @@ class DaemonEvents:
         """A configuration cannot be served; nothing has changed."""
         self._log.error("not reloaded", reason=reason)
 
+    def door_listening(self, door: str, address: str) -> None:
+        """A port of the daemon's own is open."""
+        self._log.info("serving", what=door, address=address)
+
     def blocked(self, block: Block) -> None:
         """Something keeps the reactor from serving, or has kept it. Called by the watchdog's thread."""
         seconds = round(block.seconds, 3)
@@ -147,6 +151,10 @@ class ServiceEvents:
                 received=received,
                 sent=sent,
             )
+
+    def handshake(self, fault: str = "") -> None:
+        """A TLS handshake is over: complete, or at an end for this reason."""
+        self.counts["handshake", fault] += 1
 
     def refused(self, peer: Peer, reason: str) -> None:
         """A connection was closed before the plugin saw it."""

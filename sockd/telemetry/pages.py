@@ -82,6 +82,7 @@ class MetricsListener:
     """
 
     def __init__(self, bound: BoundSocket, snapshot: TakeSnapshot, reactor: Any) -> None:
+        self.name = "metrics"
         self.bound = bound
         self._factory = Door(Pages(snapshot, reactor), reactor)
         self._reactor = reactor

@@ -36,6 +36,9 @@ STACK_PERIOD = 1.0
 ASK_PERIOD = 1.0
 """Seconds after which an idle reactor is asked too: it may seem to wait and be called from C all the same."""
 
+STANDSTILL = 0.1
+"""Share of a processor that no process uses that is stopped, and even on a loaded machine one that works."""
+
 DEPTH = 40
 """Frames of a stack that are shown, which is more than twice what Twisted needs to call a plugin."""
 
@@ -144,7 +147,7 @@ class Watchdog:
         """Do not count a time in which the whole process was stopped: that is not the reactor's doing."""
         late, worked = now - self._due, time.process_time()
         if late > self._tick:
-            if worked - self._worked < late / 2:
+            if worked - self._worked - self._tick < late * STANDSTILL:
                 self._alive += late
                 self._asked += late
                 if self._begun is not None:

@@ -87,6 +87,16 @@ def test_who_asks_and_ends_its_side_still_gets_the_answers(serving: Serving) -> 
     assert peer.ended()
 
 
+def test_who_ends_its_side_and_reads_late_gets_every_answer(serving: Serving) -> None:
+    serving.operator.padding = "x" * 1_000_000
+    peer = serving.peer()
+    peer.send(b'{"command":"status"}\n' * 20)
+    peer.socket.shutdown(socket.SHUT_WR)
+    serving.advance(PATIENCE / 2)
+    assert [len(peer.line()) > 1_000_000 for _ in range(20)] == [True] * 20
+    assert peer.ended()
+
+
 @pytest.mark.parametrize(
     "request_line",
     [

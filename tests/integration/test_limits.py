@@ -8,11 +8,10 @@ import os
 import select
 import socket
 import struct
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -32,7 +31,7 @@ limits = { max_connections = 2, over_limit = "queue" }
 [service.rate]
 plugin = "echo"
 listen = ["tcp:0:interface=127.0.0.1"]
-limits = { connection_rate = "2/500ms", over_limit = "queue" }
+limits = { connection_rate = "4/s", over_limit = "queue" }
 
 [service.refuse]
 plugin = "echo"
@@ -115,29 +114,25 @@ def test_twenty_clients_on_two_places_are_all_served_in_the_end(daemon: Daemon, 
     assert answers == [b"%d" % number for number in range(100)]
 
 
-def test_who_waits_is_served_as_soon_as_a_place_is_free_even_with_data_sent_before(daemon: Daemon) -> None:
+def test_who_waits_is_served_in_order_as_places_become_free_and_keeps_what_it_sent(daemon: Daemon) -> None:
     with ExitStack() as stack:
         clients = [stack.enter_context(connect(daemon, "queue")) for _ in range(6)]
         for client in clients:
             client.sendall(b"hello")
-        for place in range(0, 6, 2):
-            ready, _, _ = select.select(clients, [], [], PATIENCE)
-            assert {clients.index(client) for client in ready} <= {place, place + 1}
-            for client in clients[place : place + 2]:
-                assert client.recv(100) == b"hello"
-                client.close()
-            del clients[place : place + 2]
-            clients[:0] = [socket.socket(), socket.socket()][:0]
-            break
+        for served, next_one in zip(clients, clients[2:], strict=False):
+            assert served.recv(100) == b"hello"
+            assert not select.select([next_one], [], [], 0)[0]
+            served.close()
+        assert [client.recv(100) for client in clients[4:]] == [b"hello"] * 2
 
 
 def test_a_queue_for_a_rate_lets_everybody_in_as_time_passes(daemon: Daemon) -> None:
     began = time.monotonic()
     with ExitStack() as stack:
-        clients = [stack.enter_context(connect(daemon, "rate")) for _ in range(6)]
+        clients = [stack.enter_context(connect(daemon, "rate")) for _ in range(8)]
         for client in clients:
             client.sendall(b"hello")
-        assert [client.recv(100) for client in clients] == [b"hello"] * 6
+        assert [client.recv(100) for client in clients] == [b"hello"] * 8
     assert 0.9 <= time.monotonic() - began < PATIENCE
 
 
@@ -151,7 +146,7 @@ def test_refuse_closes(daemon: Daemon) -> None:
 def test_reset_breaks_off(daemon: Daemon) -> None:
     with ExitStack() as stack:
         hold_the_place(daemon, "reset", stack)
-        with connect(daemon, "reset") as client, pytest.raises(ConnectionResetError):
+        with pytest.raises(ConnectionResetError), connect(daemon, "reset") as client:
             client.recv(1)
 
 
@@ -177,7 +172,7 @@ def test_tarpit_holds_without_reading_and_lets_go(daemon: Daemon) -> None:
             client.settimeout(PATIENCE)
             with pytest.raises(ConnectionResetError):
                 client.recv(1)
-        assert 0.9 <= time.monotonic() - began
+        assert time.monotonic() - began >= 0.9
 
 
 def test_the_first_message_has_a_deadline_that_dribbling_does_not_renew(daemon: Daemon) -> None:
@@ -211,8 +206,20 @@ SIOCSIFADDR, SIOCDIFADDR = 0x8916, 0x8936
 def change_loopback(request: int, address: str) -> None:
     """Add or remove an IPv6 address: struct in6_ifreq of linux/ipv6.h."""
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as any_socket:
-        asked_for = struct.pack("=16sIi", socket.inet_pton(socket.AF_INET6, address), 128, socket.if_nametoindex("lo"))
+        packed, interface = socket.inet_pton(socket.AF_INET6, address), socket.if_nametoindex("lo")
+        asked_for = struct.pack("=16sIi", packed, 128, interface)
         fcntl.ioctl(any_socket, request, asked_for)
+
+
+def wait_until_usable(address: str) -> None:
+    """The kernel lets an address be used a moment after it was added."""
+    with socket.socket(socket.AF_INET6) as any_socket:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            with suppress(OSError):
+                any_socket.bind((address, 0))
+                return
+    pytest.fail(f"{address} cannot be used")
 
 
 @pytest.fixture
@@ -229,6 +236,7 @@ def addresses() -> Iterator[list[str]]:
                     pytest.skip("addresses cannot be added to the loopback interface here")
                 raise
             added.append(address)
+            wait_until_usable(address)
         yield wanted
     finally:
         for address in added:
@@ -278,33 +286,20 @@ listen = ["udp:0:interface=127.0.0.1"]
 
 @pytest.mark.parametrize("reactor", ["uv", "epoll"])
 def test_two_echoes_that_are_set_on_each_other_fall_silent(tmp_path: Path, reactor: str) -> None:
-    """Fault 16 (CVE-2024-2169): one datagram in the name of the other begins it."""
+    """Fault 16 (CVE-2024-2169): one datagram in the name of the other begins it. The test is the network."""
     with ExitStack() as stack:
-        daemons = []
+        daemons: list[Daemon] = []
+        ends: list[socket.socket] = []
         for name in ("one", "two"):
             (tmp_path / name).mkdir()
             daemons.append(stack.enter_context(serving(tmp_path / name, UDP, reactor)))
-        one, two = (daemon.port("echo", "udp") for daemon in daemons)
-        forged(two, one)
-        looped = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-        looped.settimeout(PATIENCE)
-        daemons[0 if any_drop(daemons, 0) else 1].wait_for("datagram dropped", reason="loop")
-        assert is_silent(daemons)
-
-
-def forged(source: tuple[str, int], destination: tuple[str, int]) -> None:
-    """A datagram in the name of `source`."""
-    try:
-        raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
-    except PermissionError:
-        pytest.skip("only root may forge a datagram")
-    with raw:
-        raw.sendto(struct.pack("!HHHH", source[1], destination[1], 9, 0) + b"x", destination)
-
-
-def any_drop(daemons: list[Daemon], which: int) -> bool:
-    return bool(daemons[which].events)
-
-
-def is_silent(daemons: list[Daemon]) -> bool:
-    return bool(daemons) and subprocess.call(["true"]) == 0
+            ends.append(stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)))
+            ends[-1].connect(daemons[-1].port("echo", "udp"))
+        ends[0].send(b"x")
+        passed = 0
+        while not any(event.get("reason") == "loop" for daemon in daemons for event in daemon.events):
+            for end in select.select(ends, [], [], 0.05)[0]:
+                ends[end is ends[0]].send(end.recv(100))
+                passed += 1
+            assert passed < 3000
+        assert not select.select(ends, [], [], 0)[0]

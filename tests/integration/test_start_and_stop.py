@@ -450,7 +450,7 @@ def test_a_listener_may_ask_for_twisteds_own_transports(start: Start, tmp_path: 
         tmp_path,
         "class Tell(Protocol):\n"
         "    def connectionMade(self):\n"
-        "        module = type(self.transport._transport).__module__\n"
+        "        module = type(self.transport.transport).__module__\n"
         "        delay = not self.transport.getTcpNoDelay()\n"
         "        self.transport.write(f'{module} {delay}'.encode())\n"
         "        self.transport.loseConnection()\n"
@@ -470,7 +470,7 @@ def test_a_listener_may_ask_for_twisteds_own_transports(start: Start, tmp_path: 
         with socket.create_connection(daemon.port("tell", which=which), PATIENCE) as client:
             told.append(client.makefile().read())
     assert told[0].startswith("sockd.uvreactor.")
-    assert told[1:] == ["twisted.internet.tcp False", "twisted.internet.tcp True"]
+    assert told[1:] == ["sockd.ports False", "sockd.ports True"]
 
 
 def test_without_uvloop_twisteds_own_reactor_serves_and_one_line_says_why(

@@ -27,11 +27,12 @@ class Imagined:
     """A server that always has something to do."""
 
     def __init__(self, traits: Collection[str]) -> None:
-        self._status = json.loads(json.dumps(SNAPSHOT))
+        self._status: dict[str, Any] = json.loads(json.dumps(SNAPSHOT))
         self._looks = 0
         self._traits = traits
 
     def snapshot(self) -> dict[str, Any]:
+        """What it tells, each time a second later."""
         self._looks += 1
         if self._looks > 4 and ("gone" in self._traits or ("back" in self._traits and self._looks < 7)):
             raise RuntimeError("gone")
@@ -59,7 +60,7 @@ def main() -> None:
     pages.MetricsListener(bound, imagined.snapshot, reactor).open()
     sys.stdout.write(f"{bound.socket.getsockname()[1]}\n")
     sys.stdout.flush()
-    reactor.run()  # type: ignore[attr-defined]
+    reactor.run()
 
 
 if __name__ == "__main__":

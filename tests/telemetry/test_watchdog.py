@@ -66,8 +66,13 @@ def turns(count, seconds):
         reactor.callLater(0, turns, count - 1, seconds)
 
 
+def wakes():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("voluntary_ctxt"))
+
+
 def finish():
-    tell(kind="end", delay=watchdog.delay(), again=watchdog.delay(), processor=time.process_time())
+    tell(kind="end", delay=watchdog.delay(), again=watchdog.delay(), wakes=wakes())
     reactor.stop()
 
 
@@ -152,31 +157,29 @@ def test_a_reactor_that_works_hard_but_goes_round_is_left_alone(start: Start) ->
     assert 0 < records[-1]["delay"][1] < 0.2
 
 
-def test_an_idle_reactor_is_left_alone_and_costs_next_to_nothing(start: Start) -> None:
+def test_an_idle_reactor_is_left_alone_and_hardly_ever_woken(start: Start) -> None:
     records = told(
         start(
-            "reactor.callLater(0.5, lambda: tell(kind='idle', processor=time.process_time()))\n"
-            "reactor.callLater(2.5, finish)"
+            "reactor.callLater(0.5, lambda: tell(kind='idle', wakes=wakes()))\nreactor.callLater(2.5, finish)"
         )
     )
     assert [record["kind"] for record in records] == ["ready", "idle", "end"]
-    assert records[-1]["processor"] - records[1]["processor"] < 0.05
+    assert records[-1]["wakes"] - records[1]["wakes"] < 10  # in 2 s
 
 
 def test_many_blocks_make_one_stack_a_second(start: Start) -> None:
     records = told(
-        start("for _ in range(4): reactor.callLater(0.1, sleep, 0.4)\nreactor.callLater(2.5, finish)")
+        start("for n in range(4): reactor.callLater(0.1 + n / 2, sleep, 0.4)\nreactor.callLater(2.5, finish)")
     )
     blocks = of_kind(records, "block")
     stacks = [block["at"] for block in blocks if block["stack"]]
-    assert stacks
+    assert len(blocks) == 4
+    assert 1 <= len(stacks) <= 3
     assert all(later - earlier > 0.9 for earlier, later in pairwise(stacks))
 
 
 def test_a_stopped_process_is_no_block(start: Start) -> None:
-    process = start(
-        "reactor.callLater(2, finish)\ndef often():\n    reactor.callLater(0.005, often)\noften()"
-    )
+    process = start("reactor.callLater(2, finish)\nturns(1000, 0.01)")
     assert process.stdout is not None
     ready = process.stdout.readline()
     for _ in range(2):

@@ -253,7 +253,7 @@ function show(status) {
   document.title = `sockd – ${status.state}`;
   $("about").textContent = [
     `version ${status.version}`, status.reactor, `process ${status.pid}`, `up ${time(now - status.started)}`,
-  ].filter(Boolean).join(" · ");
+  ].filter(Boolean).map((part) => part.replaceAll(" ", "\u00a0")).join(" · "); // a narrow screen breaks only between them
   const { used, limit } = status.descriptors ?? {};
   $("totals").textContent = used == null ? "" : `${of(used, limit)} file descriptors`;
   $("connections-now").textContent = count(connections);

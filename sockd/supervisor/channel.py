@@ -1,0 +1,187 @@
+"""Messages of JSON, with descriptors, over a UNIX stream.
+
+A frame is a length of four bytes, a count of descriptors of two, and the text. A stream and not datagrams
+(SOCK_SEQPACKET), for those end at the size of the socket's buffer, and a list of ten thousand connections is
+longer. The kernel hands descriptors over no later than the byte they were sent with, so all of a frame's are there
+when its last byte is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.interfaces import IReadWriteDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+LONGEST = 64 * 1024 * 1024
+"""Bytes of one message: two hundred thousand connections, as `ps` has them. As many may wait to be sent."""
+
+MOST_AT_ONCE = 250
+"""Descriptors that go with one `sendmsg` (SCM_MAX_FD is 253)."""
+
+MOST_WAITING = 4096
+"""Descriptors that may have come without the end of their message."""
+
+_READ = 256 * 1024
+_HEAD = struct.Struct("!IH")
+
+Received = Callable[[dict[str, Any], list[int]], None]
+
+_log = Logger(namespace="sockd")
+
+
+@implementer(IReadWriteDescriptor)
+class Channel:
+    """One end.
+
+    Args:
+        sock: of a socket pair.
+        reactor: reads and writes.
+        received: takes each message and its descriptors, which are its own from then on.
+        lost: called once, when the other end is gone or does not keep to the form.
+        takes_descriptors: whether the other end may send any; otherwise the kernel closes them.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        reactor: Any,
+        received: Received,
+        lost: Callable[[], None],
+        *,
+        takes_descriptors: bool,
+    ) -> None:
+        sock.setblocking(False)
+        self._socket = sock
+        self._reactor = reactor
+        self._received = received
+        self._lost = lost
+        self._most = MOST_AT_ONCE if takes_descriptors else 0
+        self._in = bytearray()
+        self._descriptors: deque[int] = deque()
+        self._out: deque[tuple[memoryview, list[int]]] = deque()
+        self._unsent = 0
+        self.open = True
+        reactor.addReader(self)
+
+    def send(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+        """Send a message with copies of descriptors. To an end that is gone, nothing is sent."""
+        if not self.open:
+            return
+        text = json.dumps(message, separators=(",", ":")).encode()
+        frame = memoryview(_HEAD.pack(len(text), len(descriptors)) + text)
+        self._unsent += len(frame)
+        if len(text) > LONGEST or self._unsent > LONGEST:
+            self.close()
+            return
+        own = [os.dup(descriptor) for descriptor in descriptors]
+        # One byte for each group of descriptors, the rest with the last.
+        while len(own) > MOST_AT_ONCE:
+            self._out.append((frame[:1], own[:MOST_AT_ONCE]))
+            frame, own = frame[1:], own[MOST_AT_ONCE:]
+        self._out.append((frame, own))
+        self.doWrite()
+        if self._out and self.open:
+            self._reactor.addWriter(self)
+
+    def doWrite(self) -> None:
+        """Write what can be written."""
+        while self._out:
+            data, descriptors = self._out[0]
+            try:
+                sent = socket.send_fds(self._socket, [data], descriptors)
+            except BlockingIOError:
+                return
+            except OSError:
+                self.close()
+                return
+            _close_all(descriptors)
+            self._unsent -= sent
+            if sent < len(data):
+                self._out[0] = data[sent:], []
+            else:
+                self._out.popleft()
+        self._reactor.removeWriter(self)
+
+    def doRead(self) -> None:
+        """Read what is there."""
+        try:
+            data, descriptors, _, _ = socket.recv_fds(
+                self._socket, _READ, self._most, socket.MSG_CMSG_CLOEXEC
+            )
+        except BlockingIOError:
+            return
+        except OSError:
+            data, descriptors = b"", []
+        self._descriptors.extend(descriptors)
+        self._in += data
+        if not data or len(self._descriptors) > MOST_WAITING:
+            self.close()
+            return
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Give out the messages that are complete."""
+        while self.open and len(self._in) >= _HEAD.size:
+            length, count = _HEAD.unpack_from(self._in)
+            end = _HEAD.size + length
+            if length > LONGEST:
+                self.close()
+                return
+            if len(self._in) < end:
+                return
+            text = bytes(self._in[_HEAD.size : end])
+            del self._in[:end]
+            try:
+                message = json.loads(text)
+                descriptors = [self._descriptors.popleft() for _ in range(count)]
+            except (ValueError, RecursionError, IndexError):
+                self.close()
+                return
+            if not isinstance(message, dict):
+                self.close()
+                return
+            try:
+                self._received(message, descriptors)
+            except Exception:  # a message that nobody understands must not cost those behind it
+                _log.failure("channel fault")
+
+    def close(self) -> None:
+        """End it; what has not been sent is lost."""
+        if not self.open:
+            return
+        self.open = False
+        self._reactor.removeReader(self)
+        self._reactor.removeWriter(self)
+        _close_all(self._descriptors)
+        for _, descriptors in self._out:
+            _close_all(descriptors)
+        self._out.clear()
+        self._descriptors.clear()
+        self._socket.close()
+        self._lost()
+
+    def connectionLost(self, reason: Failure) -> None:  # noqa: ARG002  # as IReadDescriptor has it
+        """The reactor found the descriptor broken."""
+        self.close()
+
+    def fileno(self) -> int:
+        """The socket's descriptor, -1 once it is closed."""
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        """What Twisted's log calls it."""
+        return type(self).__name__
+
+
+def _close_all(descriptors: Sequence[int] | deque[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

@@ -1,0 +1,58 @@
+"""The sockets that a worker was given by the supervisor."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+
+from sockd.config import Config, SocketOptions
+from sockd.endpoint import Endpoint, parse
+from sockd.errors import BindError
+from sockd.sockets import BoundSocket
+from sockd.supervisor.share import share
+
+Named = Sequence[tuple[str, int, str]]
+"""For each socket the service's name, the place in its `listen`, and the endpoint that it is bound to."""
+
+
+class Inheritance:
+    """What was given for one configuration; each socket is taken once, and the rest is closed."""
+
+    def __init__(self, named: Named, descriptors: Sequence[int]) -> None:
+        self._given: dict[tuple[str, int], BoundSocket] = {}
+        for (service, index, endpoint), descriptor in zip(named, descriptors, strict=True):
+            bound = BoundSocket(socket.socket(fileno=descriptor), parse(endpoint))
+            self._given[service, index] = bound
+        self._by_endpoint: dict[Endpoint, BoundSocket] = {}
+
+    def share(self, config: Config, worker: int, workers: int) -> Config:
+        """The part of the configuration that this worker serves, its endpoints as they are bound."""
+        part = share(config, worker, workers, self._ports())
+        for name, service in config.services.items():
+            whole = share(replace_services(config, name), 0, 1, self._ports()).services[name]
+            for index, listener in enumerate(whole.listen):
+                if (bound := self._given.get((name, index))) is not None:
+                    self._by_endpoint[listener.endpoint] = bound
+            del service
+        return part
+
+    def _ports(self) -> dict[tuple[str, int], int]:
+        return {
+            key: bound.socket.getsockname()[1]
+            for key, bound in self._given.items()
+            if bound.socket.family != socket.AF_UNIX
+        }
+
+    def open_socket(self, endpoint: Endpoint, options: SocketOptions) -> BoundSocket:  # noqa: ARG002
+        """The socket of an endpoint; its options were set when it was opened."""
+        bound = self._by_endpoint.pop(endpoint, None)
+        if bound is None:
+            raise BindError(str(endpoint), "the supervisor has sent no socket for it")
+        self._given = {key: other for key, other in self._given.items() if other is not bound}
+        return bound
+
+    def close(self) -> None:
+        """Close what was not taken; the supervisor has it still."""
+        for bound in self._given.values():
+            bound.socket.close()
+        self._given, self._by_endpoint = {}, {}

@@ -1,0 +1,90 @@
+"""What of a configuration one worker serves.
+
+Streams are served by every worker, each datagram socket by one: two readers would tear the datagrams of one peer
+apart. A service whose plugin keeps in memory what its peers share (`shared_state`) is served by the first worker
+alone.
+
+Totals hold for all workers together. Rates, and what a process has of its own, are divided among those that serve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+from zlib import crc32
+
+from sockd.config import Config, Limits, Listener, Rate, ServiceConfig
+from sockd.endpoint import InetEndpoint
+
+Ports = Mapping[tuple[str, int], int]
+"""The true port of a listener, by the service's name and its place in `listen`."""
+
+_STREAM_RATES = ("connection_rate", "connection_rate_per_source")
+_DATAGRAM_RATES = ("datagram_rate", "datagram_rate_per_source")
+
+
+def needs_one_worker(service: ServiceConfig) -> bool:
+    """Whether the plugin keeps in memory what its peers share."""
+    return bool(getattr(type(service.options), "shared_state", False))
+
+
+def share(config: Config, worker: int, workers: int, ports: Ports) -> Config:
+    """The part of one worker.
+
+    Args:
+        config: the whole, with the plugins' options.
+        worker: which one, from 0.
+        workers: how many there are.
+        ports: for endpoints with port 0, which then have it in the result.
+    """
+    services = {}
+    for name, service in config.services.items():
+        owners = [_owner(service, listener, workers) for listener in service.listen]
+        listen = tuple(
+            _at_true_port(listener, ports.get((name, index)))
+            for index, (listener, owner) in enumerate(zip(service.listen, owners, strict=True))
+            if owner in (None, worker)
+        )
+        if listen:
+            limits = _limits(service.limits, workers if None in owners else 1, len({*owners} - {None}))
+            services[name] = replace(service, listen=listen, limits=limits)
+    daemon = config.daemon.model_copy(
+        update={"max_unread_output": max(1, config.daemon.max_unread_output // workers)}
+    )
+    return replace(config, daemon=daemon, services=services)
+
+
+def _owner(service: ServiceConfig, listener: Listener, workers: int) -> int | None:
+    """The one worker that serves a listener; None where all do."""
+    if needs_one_worker(service):
+        return 0
+    if listener.endpoint.stream:
+        return None
+    return crc32(f"{service.name} {listener.endpoint}".encode()) % workers
+
+
+def _at_true_port(listener: Listener, port: int | None) -> Listener:
+    endpoint = listener.endpoint
+    if port is None or not isinstance(endpoint, InetEndpoint):
+        return listener
+    return listener.model_copy(update={"endpoint": replace(endpoint, port=port)})
+
+
+def _limits(limits: Limits, of_streams: int, of_datagrams: int) -> Limits:
+    changed: dict[str, Any] = {
+        **{key: _rate(getattr(limits, key), of_streams) for key in _STREAM_RATES},
+        **{key: _rate(getattr(limits, key), of_datagrams) for key in _DATAGRAM_RATES},
+        "max_handshakes": max(1, limits.max_handshakes // of_streams),
+    }
+    return limits.model_copy(
+        update={key: value for key, value in changed.items() if value != getattr(limits, key)}
+    )
+
+
+def _rate(rate: Rate | None, among: int) -> Rate | None:
+    """The same over all of them; at least one at once for each."""
+    if rate is None or among < 2:
+        return rate
+    count = max(1, rate.count // among)
+    return Rate(count, rate.seconds * among * count / rate.count)
