@@ -181,8 +181,19 @@ class Daemon(service.Service):
             self._notifier.ready()
         self._config_ok = True
         if self.log is not None:
-            self.log.set_level(config.log.level)
+            self.set_log_level(config.log.level)
         return plan.as_dict()
+
+    def set_log_level(self, level: str) -> None:
+        """Write events of this level and above from now on.
+
+        Raises:
+            ValueError: the log is not sockd's own.
+        """
+        if self.log is None:
+            raise ValueError("the log is not sockd's own, as twistd was given --logger or --syslog")
+        self.log.set_level(level)
+        self.server.tell_each_connection(level == "debug")
 
     def _loaded(self, load: Callable[[], Config]) -> Config:
         try:

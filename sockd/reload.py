@@ -15,6 +15,8 @@ from sockd.sockets import BoundSocket
 AT_ONCE: Mapping[str, set[str]] = {
     "daemon": {"drain_timeout", "include", "max_unread_output"},
     "log": {"level"},
+    "control": set(),
+    "metrics": set(),
 }
 """Of the tables beside the services, the keys that hold at once; the others are read at the start alone."""
 

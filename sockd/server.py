@@ -43,6 +43,7 @@ class Server:
         self._open_socket = open_socket
         self._events = ServerEvents(reactor.seconds)
         self.started = time.time()
+        self._each_connection = config.log.level == "debug"
         self.descriptors = Descriptors(reactor, self._hold, self._events.descriptors_short)
         self._unread = Unread(config.daemon.max_unread_output)
         self._shared = Shared(Deadlines(reactor), self._unread, self.descriptors.accepted)
@@ -55,7 +56,7 @@ class Server:
             self.config.daemon.state_dir,
             self._shared,
             self.reactor,
-            each_connection=self.config.log.level == "debug",
+            each_connection=self._each_connection,
         )
 
     @property
@@ -178,6 +179,12 @@ class Server:
         self._services = {name: self._services[name] for name in config.services}
         self._events.reloaded(todo.as_dict())
         return todo
+
+    def tell_each_connection(self, wanted: bool) -> None:
+        """Whether every connection is written to the log."""
+        self._each_connection = wanted
+        for service in self.all_services:
+            service.events.each_connection = wanted
 
     def _listeners_to_change(self, todo: Plan, config: Config) -> list[Listener]:
         """Those whose sockets are free for others when the change is made."""

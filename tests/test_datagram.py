@@ -14,6 +14,7 @@ from sockd.config import SocketOptions
 from sockd.datagram import BATCH, Allowances, DatagramPort
 from sockd.endpoint import parse
 from sockd.limits import Admission, Terms
+from sockd.loops import MOST_REPEATS
 from sockd.plugin import Replies
 from sockd.sockets import BoundSocket, open_socket
 from sockd.telemetry.events import ServiceEvents
@@ -343,3 +344,34 @@ def test_an_error_that_the_kernel_reports_while_reading_is_counted_and_the_port_
     port.doRead()
     assert bench.dropped("ECONNREFUSED") == 1
     assert [datagram for datagram, _ in protocol.received] == [b"alive"]
+
+
+def test_a_loop_of_answers_is_broken_and_the_client_is_served_on(bench: Bench) -> None:
+    """Fault 16: who sends back each answer is another service, until one datagram is lost."""
+
+    class Echo(Recorder):
+        def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+            super().datagramReceived(datagram, addr)
+            assert self.transport is not None
+            self.transport.write(datagram, addr)
+
+    port = bench.serve(Echo())
+    bench.client.send(b"x")
+    for _ in range(MOST_REPEATS):
+        port.doRead()
+        bench.client.send(bench.client.recv(100))
+    port.doRead()
+    assert bench.nothing_arrives()
+    assert bench.dropped("loop") == 1
+    bench.client.setblocking(True)
+    bench.client.send(b"x")
+    port.doRead()
+    assert bench.client.recv(100) == b"x"
+
+
+def test_an_answer_that_is_not_its_request_is_no_loop(bench: Bench) -> None:
+    port = bench.serve(Recorder(b"pong"))
+    for _ in range(MOST_REPEATS + 10):
+        bench.client.send(b"ping")
+        port.doRead()
+        assert bench.client.recv(100) == b"pong"

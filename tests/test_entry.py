@@ -70,7 +70,9 @@ def test_a_proxy_that_speaks_for_itself_is_served_and_counts_for_no_source(
     world: World, mode: str, header: bytes
 ) -> None:
     protocols = [Peers() for _ in range(3)]
-    transports = [world.enter(world.factory(lambda _, p=p: p, mode=mode), PROXY) for p in protocols]
+    coming = iter(protocols)
+    door = world.factory(lambda _: next(coming), mode=mode)
+    transports = [world.enter(door, PROXY) for _ in protocols]
     for transport in transports:
         transport.protocol.dataReceived(header)
     assert [protocol.happened for protocol in protocols] == [[PROXY]] * 3

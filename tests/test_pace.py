@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -41,7 +42,8 @@ def world() -> World:
 
 def turn(world: World) -> None:
     """One turn of the reactor: what was due when it began."""
-    due = [call for call in world.clock.getDelayedCalls() if call.getTime() <= world.clock.seconds()]
+    calls: Sequence[Any] = world.clock.getDelayedCalls()
+    due = [call for call in calls if call.getTime() <= world.clock.seconds()]
     for call in due:
         run, arguments = call.func, call.args
         call.cancel()

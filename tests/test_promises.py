@@ -47,7 +47,7 @@ FLOORS = [
         "waiting",
     },
     {"listener", "reload", "server", "service", "status"},
-    {"cli", "control", "daemon", "doors", "tap"},
+    {"cli", "control", "daemon", "doors", "supervisor", "tap"},
 ]
 """Modules by floor; each imports only from its own and from lower ones."""
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from twisted.internet.error import ConnectionDone, ConnectionLost
 
@@ -7,7 +9,7 @@ from sockd.refusal import MOST_TARPITS, Tarpit
 from tests.memory import Recorder, Transport, World
 
 
-def full(over_limit: str, **limits: object) -> World:
+def full(over_limit: str, **limits: Any) -> World:
     """A service whose only place is taken."""
     world = World(max_connections=1, over_limit=over_limit, **limits)
     world.connect(Recorder())

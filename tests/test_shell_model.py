@@ -189,11 +189,13 @@ class Model(RuleBasedStateMachine):
     @rule(changed=tables)
     def change(self, changed: dict[str, Any]) -> None:
         self.service.change(Limits.model_validate(SHORT | changed))
+        if self.service.connections.room: self.service.connections.room.look()
         self.turn()
 
     @rule(most=st.integers(1, 6))
     def change_the_places(self, most: int) -> None:
         self.service.change(self.limits.model_copy(update={"max_connections": most}))
+        if self.service.connections.room: self.service.connections.room.look()
         self.turn()
 
     @rule(seconds=st.sampled_from([0.05, 1.0, 6.0, 31.0]))

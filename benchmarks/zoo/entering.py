@@ -103,11 +103,11 @@ class Swarm:
 
 
 class Descriptors:
-    """Connections from everywhere until the server, which may have few, is out of descriptors."""
+    """Connections from everywhere until the server, which now may have only a few, is out of descriptors."""
 
     kinds: Sequence[Kind] = ("echo", "tls")
     few = 256
-    """Descriptors that the server gets."""
+    """Descriptors that the server may have meanwhile, fewer than it reckoned with at its start."""
 
     def attack(self, target: Target, seconds: float) -> None:
         """Take them, ask on each, and try again for those that were closed."""

@@ -60,11 +60,11 @@ class Zoo:
 
 
 @contextmanager
-def running(name: Name, folder: Path, core: int, descriptors: int) -> Iterator[Zoo]:
-    """The server on a core of its own, with so many descriptors."""
+def running(name: Name, folder: Path, core: int) -> Iterator[Zoo]:
+    """The server on a core of its own."""
     Identity().write(folder)
     ports = {kind: free_port("udp" if kind == "udp" else "tcp") for kind in KINDS}
-    words = ["prlimit", f"--nofile={descriptors}", *(_sockd if name == "sockd" else _twisted)(folder, ports)]
+    words = (_sockd if name == "sockd" else _twisted)(folder, ports)
     log = folder / "log"
     with serving(words, "tcp", ports["echo"], core, log) as server:
         yield Zoo(server.pid, ports, log)

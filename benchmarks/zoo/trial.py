@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -23,9 +24,6 @@ from benchmarks.zoo.size import Size, Worst, size
 from benchmarks.zoo.target import ECHOING, LINE, Kind, Target
 
 ROOT = Path(__file__).parents[2]
-
-DESCRIPTORS = 8192
-"""That a server has, unless the bad peer is after them."""
 
 SETTLE = IDLE + CLOSE + 3
 """Seconds after the last packet of a bad peer in which every place has to be free again."""
@@ -78,15 +76,16 @@ def attempt(beast: str, kind: Kind, server: Name, seconds: float, cores: tuple[i
         MeasureError: the server or the good peer did not start.
     """
     server_core, load_core = cores
-    few = getattr(BEASTS[beast], "few", DESCRIPTORS)
     with tempfile.TemporaryDirectory() as name, on_core(load_core):
         folder = Path(name)
-        with running(server, folder, server_core, few) as zoo:
+        with running(server, folder, server_core) as zoo:
             target = zoo.target(kind)
             good = zoo.target(kind if kind in ECHOING else "echo")
             fresh = size(zoo.pid)
             calm = _felt(good, HARMLESS, good, max(seconds / 2, 0.5))
             before = _settled(zoo.pid, fresh.descriptors)
+            if few := getattr(BEASTS[beast], "few", 0):
+                resource.prlimit(zoo.pid, resource.RLIMIT_NOFILE, (few, few))
             with Worst(zoo.pid) as worst:
                 attacked = _felt(good, beast, target, seconds)
             refilled = _refilled(good)

@@ -72,9 +72,10 @@ class LocalOperator:
 
     async def log(self, level: str) -> None:
         """Change the level of the log."""
-        if self._daemon.log is None:
-            raise Refused("the log is not sockd's own, as twistd was given --logger or --syslog")
-        self._daemon.log.set_level(level)
+        try:
+            self._daemon.set_log_level(level)
+        except ValueError as error:
+            raise Refused(str(error)) from error
 
     async def reload(self, dry_run: bool) -> dict[str, list[str]]:
         """Make the configuration file hold."""

@@ -9,7 +9,7 @@ from sockd.config import Config, SocketOptions
 from sockd.endpoint import Endpoint, parse
 from sockd.errors import BindError
 from sockd.sockets import BoundSocket
-from sockd.supervisor.share import share
+from sockd.supervisor.share import at_true_ports, share
 
 Named = Sequence[tuple[str, int, str]]
 """For each socket the service's name, the place in its `listen`, and the endpoint that it is bound to."""
@@ -27,14 +27,12 @@ class Inheritance:
 
     def share(self, config: Config, worker: int, workers: int) -> Config:
         """The part of the configuration that this worker serves, its endpoints as they are bound."""
-        part = share(config, worker, workers, self._ports())
+        config = at_true_ports(config, self._ports())
         for name, service in config.services.items():
-            whole = share(replace_services(config, name), 0, 1, self._ports()).services[name]
-            for index, listener in enumerate(whole.listen):
+            for index, listener in enumerate(service.listen):
                 if (bound := self._given.get((name, index))) is not None:
                     self._by_endpoint[listener.endpoint] = bound
-            del service
-        return part
+        return share(config, worker, workers)
 
     def _ports(self) -> dict[tuple[str, int], int]:
         return {

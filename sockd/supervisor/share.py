@@ -18,7 +18,7 @@ from sockd.config import Config, Limits, Listener, Rate, ServiceConfig
 from sockd.endpoint import InetEndpoint
 
 Ports = Mapping[tuple[str, int], int]
-"""The true port of a listener, by the service's name and its place in `listen`."""
+"""The port of a socket, by the service's name and the listener's place in its `listen`."""
 
 _STREAM_RATES = ("connection_rate", "connection_rate_per_source")
 _DATAGRAM_RATES = ("datagram_rate", "datagram_rate_per_source")
@@ -29,21 +29,38 @@ def needs_one_worker(service: ServiceConfig) -> bool:
     return bool(getattr(type(service.options), "shared_state", False))
 
 
-def share(config: Config, worker: int, workers: int, ports: Ports) -> Config:
+def at_true_ports(config: Config, ports: Ports) -> Config:
+    """The same with the ports that the kernel has chosen in the place of 0, so that no two endpoints are equal."""
+
+    def listener(name: str, index: int, written: Listener) -> Listener:
+        endpoint, port = written.endpoint, ports.get((name, index))
+        if port is None or not isinstance(endpoint, InetEndpoint):
+            return written
+        return written.model_copy(update={"endpoint": replace(endpoint, port=port)})
+
+    services = {
+        name: replace(
+            service, listen=tuple(listener(name, index, each) for index, each in enumerate(service.listen))
+        )
+        for name, service in config.services.items()
+    }
+    return replace(config, services=services)
+
+
+def share(config: Config, worker: int, workers: int) -> Config:
     """The part of one worker.
 
     Args:
         config: the whole, with the plugins' options.
         worker: which one, from 0.
         workers: how many there are.
-        ports: for endpoints with port 0, which then have it in the result.
     """
     services = {}
     for name, service in config.services.items():
         owners = [_owner(service, listener, workers) for listener in service.listen]
         listen = tuple(
-            _at_true_port(listener, ports.get((name, index)))
-            for index, (listener, owner) in enumerate(zip(service.listen, owners, strict=True))
+            listener
+            for listener, owner in zip(service.listen, owners, strict=True)
             if owner in (None, worker)
         )
         if listen:
@@ -62,13 +79,6 @@ def _owner(service: ServiceConfig, listener: Listener, workers: int) -> int | No
     if listener.endpoint.stream:
         return None
     return crc32(f"{service.name} {listener.endpoint}".encode()) % workers
-
-
-def _at_true_port(listener: Listener, port: int | None) -> Listener:
-    endpoint = listener.endpoint
-    if port is None or not isinstance(endpoint, InetEndpoint):
-        return listener
-    return listener.model_copy(update={"endpoint": replace(endpoint, port=port)})
 
 
 def _limits(limits: Limits, of_streams: int, of_datagrams: int) -> Limits:

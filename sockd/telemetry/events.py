@@ -111,7 +111,7 @@ class ServiceEvents:
         self.duration = 0.0  # of all of them together, in seconds
         self.log = Logger(namespace=f"sockd.{service}")
         self._seconds = seconds
-        self._each_connection = each_connection
+        self.each_connection = each_connection
         self._last: dict[tuple[str, str], tuple[float, int]] = {}  # when written, how many since
 
     def listening(self, address: str, protocol: str) -> None:
@@ -129,7 +129,7 @@ class ServiceEvents:
     def opened(self, peer: Peer, connection: int) -> None:
         """A connection has been handed to the plugin."""
         self.counts["opened", ""] += 1
-        if self._each_connection:
+        if self.each_connection:
             self.log.debug("connection opened", peer=peer_name(peer), id=connection)
 
     def closed(
@@ -141,7 +141,7 @@ class ServiceEvents:
         self.duration += duration
         self.received += received
         self.sent += sent
-        if self._each_connection:
+        if self.each_connection:
             self.log.debug(
                 "connection closed",
                 peer=peer_name(peer),

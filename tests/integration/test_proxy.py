@@ -48,7 +48,7 @@ listen = [{ endpoint = "tcp:0:interface=127.0.0.1", proxy_protocol = { trust = [
 options.factory = "who:Who"
 """
 
-CLIENTS = {
+CLIENTS: dict[str, tuple[IPv4Address, IPv4Address] | tuple[IPv6Address, IPv6Address]] = {
     "IPv4": (IPv4Address("TCP", "203.0.113.5", 1234), IPv4Address("TCP", "203.0.113.80", 443)),
     "IPv6": (IPv6Address("TCP", "2001:db8::5", 1234), IPv6Address("TCP", "2001:db8::80", 443)),
 }

@@ -248,10 +248,17 @@ def test_processes_that_share_a_pipe_do_not_write_into_each_others_lines() -> No
         sink = Sink(lambda: os.dup(1))
         for number in range(2000):
             sink.write(sys.argv[1] * 99 + "\\n")
+        os.write(2, b".")
         sink.close(20)
     """
-    both = [subprocess.Popen([sys.executable, "-c", script, word], stdout=writer) for word in "ab"]
+    ready, told = os.pipe()
+    both = [
+        subprocess.Popen([sys.executable, "-c", script, word], stdout=writer, stderr=told) for word in "ab"
+    ]
     os.close(writer)
+    os.close(told)
+    read_until(ready, b"..")
+    os.close(ready)
     with open(reader, "rb") as stream:
         lines = stream.read().splitlines()
     for process in both:

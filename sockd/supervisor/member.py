@@ -1,0 +1,162 @@
+"""One worker, as the supervisor sees it: its start, its signs of life, its end."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+
+from sockd.supervisor.calls import Calls, News
+from sockd.supervisor.process import Process
+
+START_TIMEOUT = 30.0
+"""Seconds in which a worker loads its plugins and lets them start."""
+
+TICK = 0.5
+"""Seconds between two looks at a worker."""
+
+PING_TICKS = 4
+"""A question every 2 seconds."""
+
+SILENT_TICKS = 19
+"""A worker that says nothing for 9.5 seconds hangs. Ticks and not time: a supervisor that was stopped itself
+must not take its own absence for theirs."""
+
+ABORT_TIMEOUT = 1.0
+"""Seconds that a worker has to write down where it hangs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a worker is to serve.
+
+    Attributes:
+        message: as JSON has it.
+        descriptors: what the message names, in its order.
+    """
+
+    message: dict[str, Any]
+    descriptors: Sequence[int]
+
+
+class Member:
+    """A worker's process and the way to it.
+
+    Args:
+        reactor: the supervisor's.
+        slot: which of the N workers it is.
+        generation: of which code; each upgrade begins another.
+        seat: where it notes what it holds of the limits.
+        options: for its command line.
+        ended: called once with itself and the exit code.
+        hung: called before it is ended because it hangs.
+        news: takes what it tells.
+
+    Raises:
+        OSError: the process cannot be started.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        slot: int,
+        generation: int,
+        seat: int,
+        options: Sequence[str],
+        ended: Callable[[Member, int], None],
+        hung: Callable[[Member], None],
+        news: Callable[[Member, str, dict[str, Any]], None],
+    ) -> None:
+        self.slot, self.generation, self.seat = slot, generation, seat
+        self.state = "starting"
+        self.started_at = reactor.seconds()
+        self.gone: Deferred[None] = Deferred()
+        self._reactor = reactor
+        self._ended = ended
+        self._hung = hung
+        self._process = Process(reactor, self._has_ended, *options)
+        self.pid = self._process.pid
+        tell: News = lambda name, fields: news(self, name, fields)  # noqa: E731
+        self._calls = Calls(self._process.channel, reactor, news=tell, lost=self._lost)
+        self._timer: IDelayedCall | None = None
+        self._ticks = self._silent = 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process is there."""
+        return self.state != "gone"
+
+    async def start(self, order: Order) -> None:
+        """Let it load everything; it serves nobody yet.
+
+        Raises:
+            Refused: it cannot serve this.
+            NoAnswer: it has ended, or took too long.
+        """
+        await self.ask("start", within=START_TIMEOUT, order=order)
+        self.state = "ready"
+        self._tick()
+
+    async def open(self) -> dict[str, Any]:
+        """Let it serve; returns what it says about that."""
+        opened: dict[str, Any] = await self.ask("open", within=START_TIMEOUT)
+        self.state = "open"
+        return opened
+
+    async def ask(
+        self, command: str, *, within: float | None = None, order: Order | None = None, **arguments: Any
+    ) -> Any:
+        """The answer to a command; raises as `Calls.ask` does."""
+        message, descriptors = (order.message, order.descriptors) if order else ({}, ())
+        return await self._calls.ask(
+            command, within=within, descriptors=descriptors, **message, **arguments
+        )
+
+    def tell(self, news: str) -> None:
+        """Say something that needs no answer."""
+        self._calls.tell(news)
+
+    def signal(self, number: int) -> None:
+        """Send a signal."""
+        self._process.signal(number)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.signal(signal.SIGKILL)
+
+    def _tick(self) -> None:
+        self._timer = self._reactor.callLater(TICK, self._tick)
+        self._ticks += 1
+        self._silent += 1
+        if self._silent > SILENT_TICKS:
+            self._abort()
+        elif self._ticks % PING_TICKS == 1:
+            Deferred.fromCoroutine(self.ask("ping")).addCallbacks(self._answered, lambda _: None)
+
+    def _answered(self, _: Any) -> None:
+        self._silent = 0
+
+    def _abort(self) -> None:
+        """Let it write where it hangs (faulthandler), then end it."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._hung(self)
+        self.signal(signal.SIGABRT)
+        self._timer = self._reactor.callLater(ABORT_TIMEOUT, self.kill)
+
+    def _lost(self) -> None:
+        # A worker ends by itself when its channel does; one that does not is of no use any more.
+        if self.alive:
+            self._reactor.callLater(ABORT_TIMEOUT, self.kill)
+
+    def _has_ended(self, code: int) -> None:
+        self.state = "gone"
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._calls.close()
+        self._ended(self, code)
+        self.gone.callback(None)

@@ -1,0 +1,257 @@
+"""Another configuration is served by difference: what is not other in it does not notice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from running import PATIENCE, Daemon, Start
+
+CONFIG = """
+[service.kept]
+plugin = "echo"
+listen = ["tcp:0:interface=127.0.0.1", "udp:0:interface=127.0.0.1"]
+
+[service.other]
+plugin = "banner"
+listen = ["unix:other.sock"]
+options.text = "before"
+
+[service.third]
+plugin = "echo"
+listen = ["unix:third.sock"]
+"""
+
+
+class Stream:
+    """A client that counts to a service and back all the while, and notices every gap."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self._socket = socket.create_connection(address, PATIENCE)
+        self._ended = threading.Event()
+        self.counted = 0
+        self.fault: Exception | None = None
+        self._thread = threading.Thread(target=self._count)
+        self._thread.start()
+
+    def _count(self) -> None:
+        try:
+            with self._socket, self._socket.makefile("rwb") as stream:
+                while not self._ended.is_set():
+                    stream.write(f"{self.counted}\n".encode())
+                    stream.flush()
+                    line = stream.readline()
+                    assert line == f"{self.counted}\n".encode(), line
+                    self.counted += 1
+        except Exception as error:  # shown by the test
+            self.fault = error
+
+    def goes_on(self) -> bool:
+        """Whether it counts further than now."""
+        before = self.counted
+        while self.counted < before + 100 and self.fault is None:
+            self._ended.wait(0.001)
+        return self.fault is None
+
+    def close(self) -> None:
+        self._ended.set()
+        self._thread.join(PATIENCE)
+
+
+@pytest.fixture
+def daemon(start: Start) -> Daemon:
+    return start(CONFIG).ready()
+
+
+@pytest.fixture
+def stream(daemon: Daemon) -> Iterator[Stream]:
+    with closing(Stream(daemon.port("kept"))) as counting:
+        assert counting.goes_on()
+        yield counting
+
+
+def reload(daemon: Daemon, path: Path, text: str, event: str = "reloaded") -> dict[str, Any]:
+    """Serve another text; returns what the daemon says of it."""
+    before = len([record for record in daemon.events if record.get("event") == event])
+    path.write_text(text)
+    daemon.signal(signal.SIGHUP)
+    events: list[dict[str, Any]] = []
+    while len(events) <= before:
+        daemon.wait_for(event)
+        events = [record for record in daemon.events if record.get("event") == event]
+        assert daemon.process.poll() is None, daemon.errors
+    return events[-1]
+
+
+def ask(path: Path) -> bytes:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(PATIENCE)
+        client.connect(str(path))
+        return client.makefile("rb").read()
+
+
+def descriptors(daemon: Daemon) -> int:
+    return len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
+
+
+CHANGES: dict[str, tuple[Callable[[str], str], str]] = {
+    "another service's options": (lambda text: text.replace("before", "after"), "restart"),
+    "another service's plugin": (
+        lambda text: text.replace('plugin = "banner"', 'plugin = "echo"').replace(
+            'options.text = "before"', ""
+        ),
+        "restart",
+    ),
+    "another service's limits": (
+        lambda text: text.replace("options.text", "limits.max_connections = 7\noptions.text"),
+        "limits",
+    ),
+    "another service's listeners": (lambda text: text.replace("other.sock", "moved.sock"), "listeners"),
+    "a service removed": (lambda text: text[: text.index("[service.third]")], "remove"),
+    "a service added": (
+        lambda text: text + '[service.fourth]\nplugin = "upper"\nlisten = ["unix:fourth.sock"]\n',
+        "add",
+    ),
+    "its own limits": (
+        lambda text: text.replace(
+            '"udp:0:interface=127.0.0.1"]', '"udp:0:interface=127.0.0.1"]\nlimits.max_connections = 99'
+        ),
+        "limits",
+    ),
+    "its own listeners": (
+        lambda text: text.replace('"udp:0:interface=127.0.0.1"]', '"unix:kept.sock"]'),
+        "listeners",
+    ),
+    "its own plugin": (lambda text: text.replace('plugin = "echo"', 'plugin = "upper"', 1), "restart"),
+    "nothing": (lambda text: text, "keep"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_connection_goes_on_counting_whatever_else_changes(
+    daemon: Daemon, stream: Stream, tmp_path: Path, change: str
+) -> None:
+    edit, kind = CHANGES[change]
+    told = reload(daemon, tmp_path / "sockd.toml", edit(CONFIG))
+    assert kind in told
+    assert stream.goes_on(), stream.fault
+
+
+def test_new_peers_get_what_the_file_says_now_on_the_same_socket(daemon: Daemon, tmp_path: Path) -> None:
+    assert ask(tmp_path / "other.sock") == b"before"
+    inode = (tmp_path / "other.sock").stat().st_ino
+    reload(daemon, tmp_path / "sockd.toml", CONFIG.replace("before", "after"))
+    assert ask(tmp_path / "other.sock") == b"after"
+    assert (tmp_path / "other.sock").stat().st_ino == inode
+
+
+def test_limits_hold_at_once(daemon: Daemon, tmp_path: Path) -> None:
+    reload(
+        daemon,
+        tmp_path / "sockd.toml",
+        CONFIG.replace("options.text", "limits.deny = []\nlimits.max_connections = 1\noptions.text"),
+    )
+    text = CONFIG.replace(
+        'listen = ["unix:third.sock"]', 'listen = ["unix:third.sock"]\nlimits.idle_timeout = "100ms"'
+    )
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(PATIENCE)
+        client.connect(str(tmp_path / "third.sock"))
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"
+        reload(daemon, tmp_path / "sockd.toml", text)
+        assert client.recv(1) == b"", "idle for longer than it may be now"
+
+
+BROKEN: dict[str, tuple[str, str]] = {
+    "no TOML": ("[service.kept\n", "not TOML"),
+    "an unknown key": (CONFIG + "limit = 3\n", "unknown key 'limit'"),
+    "an unknown plugin": (CONFIG.replace('"banner"', '"baner"'), "baner"),
+    "a plugin that raises at its start": (
+        CONFIG.replace('plugin = "banner"', 'plugin = "failing:Failing"').replace(
+            'options.text = "before"', ""
+        ),
+        "not today",
+    ),
+    "a taken port": (CONFIG.replace('"unix:third.sock"', '"unix:third.sock", "unix:taken.sock"'), "in use"),
+    "a missing certificate": (
+        CONFIG.replace(
+            '"unix:third.sock"',
+            '"unix:n.sock", { endpoint = "tcp:0:interface=127.0.0.1", tls = { certificate = "no.pem" } }',
+        ),
+        "no.pem",
+    ),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_what_cannot_be_served_changes_nothing_and_leaks_nothing(
+    start: Start, tmp_path: Path, broken: str
+) -> None:
+    """Faults 34 and 35."""
+    (tmp_path / "failing.py").write_text(
+        "from sockd.plugin import IStreamPlugin, Plugin\n"
+        "from twisted.internet.protocol import Factory, Protocol\n"
+        "from zope.interface import implementer\n"
+        "@implementer(IStreamPlugin)\nclass Failing(Plugin):\n"
+        "    def start(self, context):\n        raise RuntimeError('not today')\n"
+        "    def stream_factory(self, protocol, context):\n        return Factory.forProtocol(Protocol)\n"
+    )
+    daemon = start(CONFIG, env={"PYTHONPATH": str(tmp_path)}).ready()
+    text, reason = BROKEN[broken]
+    with socket.socket(socket.AF_UNIX) as taken, closing(Stream(daemon.port("kept"))) as stream:
+        taken.bind(str(tmp_path / "taken.sock"))
+        taken.listen()
+        assert stream.goes_on()
+        reload(daemon, tmp_path / "sockd.toml", text, "not reloaded")
+        before = descriptors(daemon)
+        for _ in range(20):
+            told = reload(daemon, tmp_path / "sockd.toml", text, "not reloaded")
+            assert reason in told["reason"]
+        assert descriptors(daemon) == before
+        assert stream.goes_on(), stream.fault
+        assert ask(tmp_path / "other.sock") == b"before"
+    reload(daemon, tmp_path / "sockd.toml", CONFIG.replace("before", "mended"))
+    assert ask(tmp_path / "other.sock") == b"mended"
+
+
+def test_what_waits_at_a_listener_that_goes_is_served(daemon: Daemon, tmp_path: Path) -> None:
+    """Those whom the kernel has accepted would be reset if the socket just closed."""
+    daemon.signal(signal.SIGSTOP)
+    clients = [socket.socket(socket.AF_UNIX) for _ in range(100)]
+    try:
+        for client in clients:
+            client.settimeout(PATIENCE)
+            client.connect(str(tmp_path / "third.sock"))
+            client.sendall(b"asked")
+        (tmp_path / "sockd.toml").write_text(CONFIG[: CONFIG.index("[service.third]")])
+        daemon.signal(signal.SIGHUP)
+        daemon.signal(signal.SIGCONT)
+        for client in clients:
+            assert client.recv(5) == b"asked"
+    finally:
+        for client in clients:
+            client.close()
+    daemon.wait_for("reloaded")
+    assert not (tmp_path / "third.sock").exists()
+
+
+def test_descriptors_are_the_same_after_many_reloads(daemon: Daemon, tmp_path: Path) -> None:
+    other = CONFIG.replace("before", "after").replace(
+        '"unix:third.sock"', '"unix:third.sock", "tcp:0:interface=127.0.0.1"'
+    )
+    for text in (other, CONFIG):
+        reload(daemon, tmp_path / "sockd.toml", text)
+    before = descriptors(daemon)
+    for _ in range(25):
+        reload(daemon, tmp_path / "sockd.toml", other)
+        reload(daemon, tmp_path / "sockd.toml", CONFIG)
+    assert descriptors(daemon) == before
