@@ -310,6 +310,8 @@ class Connection:
 
     def loseWriteConnection(self) -> None:
         """End our side once everything is sent; the peer may go on."""
+        if self._closing:
+            return
         self._output.end()
         self.transport.loseWriteConnection()
 
@@ -373,11 +375,13 @@ class Connection:
     def pass_through(self) -> None:
         """Nothing between transport and plugin, unless each byte is looked at."""
         if self._meter is None:
-            self.dataReceived = self.deliver
-            self.write = getattr(self.transport, "direct_write", self.transport.write)
+            self.dataReceived, write = (
+                self.deliver,
+                getattr(self.transport, "direct_write", self.transport.write),
+            )
         else:
-            self.dataReceived = self._meter.receive
-            self.write = self._meter.write
+            self.dataReceived, write = self._meter.receive, self._meter.write
+        self.write = write if self._output.watching else self._output.write_bounded
 
 
 def _discard(_: bytes) -> None:

@@ -139,6 +139,8 @@ class Connections:
         self.limits = limits
         if not self._draining:
             self.idle_timeout = limits.idle_timeout
+        if self.room is not None:
+            self.room.look()
         for connection in list(self._open):
             connection.check_deadlines()
 

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -18,7 +18,7 @@ from twisted.logger import ILogObserver
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from sockd.config import Config, report
+from sockd.config import Config, Source, report
 from sockd.doors import Door
 from sockd.errors import ConfigError
 from sockd.notify import Notifier
@@ -33,6 +33,9 @@ HURRY = 1
 
 INIT = 1
 """The first process of a container; the kernel lets no signal end it that it does not handle."""
+
+WATCH_EVERY = 0.5
+"""Seconds between two looks at the configuration's files."""
 
 GC_YOUNG = 10_000
 """New objects between two looks for garbage in cycles; connections that are over leave none behind."""
@@ -49,7 +52,7 @@ class Daemon(service.Service):
         server: with its sockets open.
         reactor: the one that will run.
         log: where events go; None where twistd's own options say how.
-        load: reads the configuration anew; None where there is no file.
+        source: the configuration's file; None where there is none.
         notifier: told how far it is, for the service manager.
         stop_within: seconds after a signal by which the process has ended, whatever happens.
         foreground: whether twistd stays where it was started.
@@ -60,7 +63,7 @@ class Daemon(service.Service):
         server: Server,
         reactor: Any,
         log: Log | None,
-        load: Callable[[], Config] | None,
+        source: Source | None,
         notifier: Notifier,
         stop_within: float,
         *,
@@ -70,7 +73,9 @@ class Daemon(service.Service):
         self._reactor = reactor
         self.log = log
         self.doors: Sequence[Door] = ()
-        self._load = load
+        self._source = source
+        # Of the configuration's files, when they were read last.
+        self._stamp = source.stamp(server.config) if source is not None else None
         self._notifier = notifier
         self._stop_within = stop_within
         self._foreground = foreground
@@ -128,6 +133,7 @@ class Daemon(service.Service):
             self._complaints.close()
             self._notifier.ready()
             self._show_life()
+            self._watch()
             if (limit := self.server.config.daemon.watchdog) is not None:
                 self._watchdog = Watchdog(limit, self._events.blocked, self._reactor)
                 self._watchdog.start()
@@ -141,8 +147,10 @@ class Daemon(service.Service):
     def _fail(self, failure: Failure) -> None:
         """End a daemon that runs but cannot serve."""
         self._complain(failure)
-        # twistd itself would exit with 0; handlers run in reverse order, so this is the last thing of all.
+        # twistd itself would exit with 0; of two handlers the later registered is called first.
         atexit.register(os._exit, 1)
+        if self.log is not None:
+            atexit.register(self.log.close)
         _end_within(self._stop_within)
         self._reactor.stop()
 
@@ -162,17 +170,18 @@ class Daemon(service.Service):
         Raises:
             NotReloaded: nothing has changed.
         """
-        if self._load is None:
+        if self._source is None:
             raise NotReloaded("there is no configuration file; it was started from the command line")
         if self._reloading:
             raise NotReloaded("another reload is not finished yet")
         if dry_run:
-            return self.server.plan(self._loaded(self._load)).as_dict()
+            return self.server.plan(self._loaded(self._source)).as_dict()
         self._reloading = True
         self._config_ok = False
         self._notifier.reloading()
         try:
-            config = self._loaded(self._load)
+            self._stamp = self._source.stamp(self.server.config)
+            config = self._loaded(self._source)
             plan = await self.server.reload(config)
         except ExceptionGroup as group:
             raise NotReloaded("\n".join(str(error) for error in group.exceptions)) from group
@@ -195,11 +204,20 @@ class Daemon(service.Service):
         self.log.set_level(level)
         self.server.tell_each_connection(level == "debug")
 
-    def _loaded(self, load: Callable[[], Config]) -> Config:
+    def _loaded(self, source: Source) -> Config:
         try:
-            return load()
+            return source.load()
         except ConfigError as error:
             raise NotReloaded(report(error.faults)) from error
+
+    def _watch(self, seen: object = None) -> None:
+        """Reload when files have changed and are the same for two looks, so that nobody is writing them."""
+        if self._source is None or not self.server.config.daemon.watch:
+            return
+        stamp = self._source.stamp(self.server.config)
+        if stamp == seen != self._stamp:
+            self._on_reload()
+        self._reactor.callLater(WATCH_EVERY, self._watch, stamp)
 
     def _on_reload(self) -> None:
         Deferred.fromCoroutine(self.reload()).addErrback(

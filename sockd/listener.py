@@ -83,9 +83,10 @@ class StreamListener:
         Args:
             keep: the socket stays open, for somebody else serves it.
         """
-        if self.port is not None and not keep:
-            _accept_waiting(self.port)
-        await _close(self.port, self.bound, keep=keep)
+        port, self.port = self.port, None
+        if port is not None and not keep:
+            _accept_waiting(port)
+        await _close(port, self.bound, keep=keep)
 
 
 @dataclass(slots=True, eq=False)

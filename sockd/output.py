@@ -63,26 +63,26 @@ class Output:
     this itself, for it has the same methods for the opposite direction.
     """
 
-    __slots__ = ("_connection", "_unsent", "_watching", "choked", "producer", "pulled")
+    __slots__ = ("_connection", "_unsent", "choked", "producer", "pulled", "watching")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.producer: Any = None  # the plugin's, if it has registered one
         self.pulled = False  # it writes only when it is asked
         self.choked = False  # the peer does not take what it is sent
-        self._watching = False
+        self.watching = False
         self._unsent = 0  # when it was last looked at, while closing
 
     def watch(self) -> None:
         """Hear from the transport when the peer leaves its output unread."""
-        self._watching = True
+        self.watching = True
         self._connection.transport.registerProducer(self, True)
         self._connection.pass_through()
 
     def unwatch(self) -> None:
         """Count every write instead: a transport resumes a paused producer where it should end."""
-        if self._watching:
-            self._watching = False
+        if self.watching:
+            self.watching = False
             self._connection.transport.unregisterProducer()
             self._connection.write = self.write_bounded
             self.choked = False
@@ -106,7 +106,7 @@ class Output:
 
     def close(self) -> None:
         """The connection is gone."""
-        self._watching = False
+        self.watching = False
         self._connection.connections.unread.forget(self)
 
     def unsent(self) -> int:
@@ -185,7 +185,7 @@ class Output:
         connection = self._connection
         self.choked = False
         connection.connections.unread.forget(self)
-        if self._watching and not connection.disconnecting:
+        if self.watching and not connection.disconnecting:
             connection.pass_through()
             connection.read_on()
         self.resume()

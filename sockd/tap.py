@@ -8,8 +8,6 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,7 +17,7 @@ from twisted.scripts._twistd_unix import ServerOptions, UnixApplicationRunner
 from typing_extensions import override
 
 from sockd import discovery
-from sockd.config import Config, descriptors_available, load
+from sockd.config import Config, Source
 from sockd.config.faults import render
 from sockd.control.local import LocalOperator
 from sockd.daemon import HURRY, Daemon
@@ -30,8 +28,6 @@ from sockd.notify import Notifier
 from sockd.server import Server
 from sockd.service import PLUGIN_STOP_TIMEOUT
 from sockd.telemetry import logs
-
-LoadAgain = Callable[[], Config]
 
 
 class Options(usage.Options):
@@ -47,7 +43,7 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         path = Path(self["config"])
         self.loaded = loaded(path)
-        self.load_again = loads(path)
+        self.source = source(path)
         # In the foreground nobody needs a pid file, and a stale one would only be in the way.
         if self.parent["nodaemon"] and self.parent["pidfile"] == "twistd.pid":
             self.parent["pidfile"] = ""
@@ -55,28 +51,28 @@ class Options(usage.Options):
 
 def makeService(options: Options) -> service.IService:
     """The daemon, with every socket open. Called by twistd before it detaches and sheds privileges."""
-    return _daemon(options.loaded, options.load_again, options.parent)
+    return _daemon(options.loaded, options.source, options.parent)
 
 
-def run(config: Config, load_again: LoadAgain | None = None) -> NoReturn:
+def run(config: Config, source: Source | None = None) -> NoReturn:
     """Serve a configuration in the foreground, as `twistd -n sockd` does.
 
     Args:
         config: what to serve.
-        load_again: reads it anew for a reload; None where it stands in no file.
+        source: the file that it stands in, for a reload; None where there is none.
     """
     options = ServerOptions()
     options.parseOptions(["--nodaemon", "--no_save", "--pidfile="])
-    _Foreground(options, config, load_again).run()
+    _Foreground(options, config, source).run()
     sys.exit(0)
 
 
 class _Foreground(UnixApplicationRunner):
     """twistd's own runner, given the configuration instead of a command line."""
 
-    def __init__(self, options: ServerOptions, config: Config, load_again: LoadAgain | None) -> None:
+    def __init__(self, options: ServerOptions, config: Config, source: Source | None) -> None:
         super().__init__(options)
-        self._sockd = config, load_again
+        self._sockd = config, source
 
     @override
     def createOrGetApplication(self) -> Any:
@@ -85,20 +81,20 @@ class _Foreground(UnixApplicationRunner):
         return application
 
 
-def loads(path: Path) -> LoadAgain:
-    """Reads the configuration in `path`, wherever the process has gone since."""
-    return partial(load, path.absolute(), discovery.find, descriptors=descriptors_available())
+def source(path: Path) -> Source:
+    """The configuration in `path`, wherever the process goes."""
+    return Source(path.absolute(), discovery.find)
 
 
 def loaded(path: Path) -> Config:
     """The configuration in `path`; ends the process with every fault of it otherwise."""
     try:
-        return load(path, discovery.find, descriptors=descriptors_available())
+        return Source(path, discovery.find).load()
     except ConfigError as error:
         _give_up("\n\n".join(render(fault) for fault in error.faults))
 
 
-def _daemon(config: Config, load_again: LoadAgain | None, options: ServerOptions) -> Daemon:
+def _daemon(config: Config, source: Source | None, options: ServerOptions) -> Daemon:
     fallback = _install_fast_reactor()
     from twisted.internet import reactor
 
@@ -112,7 +108,7 @@ def _daemon(config: Config, load_again: LoadAgain | None, options: ServerOptions
     server = Server(config, reactor, fallback, open_socket)
     stop_within = config.daemon.drain_timeout + PLUGIN_STOP_TIMEOUT + HURRY
     notifier = Notifier.from_environment()
-    daemon = Daemon(server, reactor, log, load_again, notifier, stop_within, foreground=options["nodaemon"])
+    daemon = Daemon(server, reactor, log, source, notifier, stop_within, foreground=options["nodaemon"])
     try:
         server.bind()
         daemon.doors = open_doors(config, LocalOperator(daemon), daemon.snapshot, reactor, open_socket)

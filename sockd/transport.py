@@ -58,7 +58,8 @@ def queue_length(listening: socket.socket) -> tuple[int, int]:
 def bytes_moved(transport: Any) -> tuple[int, int]:
     """How many bytes were received and sent over TCP, as the kernel counts them; zeros where it cannot tell.
 
-    Under TLS these are the encrypted ones. What was sent may not have arrived.
+    Under TLS these are the encrypted ones. What was sent may not have arrived; where our side ended before
+    the peer's, the end counts as a byte received.
     """
     ask = getattr(getattr(transport, "raw", transport), "tcp_info", None)
     info = ask() if ask is not None else b""

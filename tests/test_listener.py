@@ -71,7 +71,6 @@ def test_accepting_pauses_while_there_is_any_reason(listener: StreamListener) ->
     close(listener)
 
 
-@pytest.mark.xfail(strict=True, reason="hold starts a port that is closed")
 @pytest.mark.parametrize("why", ["full", "descriptors"])
 def test_a_listener_that_is_closed_is_not_opened_again_when_a_reason_passes(
     listener: StreamListener, why: str

@@ -192,7 +192,6 @@ def test_after_a_pulled_producer_a_streaming_one_is_paused_and_resumed() -> None
     assert transport.reading
 
 
-@pytest.mark.xfail(strict=True, reason="pass_through lets a pulled producer write uncounted")
 def test_the_first_answer_does_not_lift_the_bound_of_a_pulled_producer() -> None:
     world = World(max_unread_output="128KiB", first_message_timeout="10s")
     protocol = Recorder()
@@ -205,7 +204,6 @@ def test_the_first_answer_does_not_lift_the_bound_of_a_pulled_producer() -> None
     assert transport.lost
 
 
-@pytest.mark.xfail(strict=True, reason="loseWriteConnection counts output of a connection that is gone")
 def test_what_is_written_to_a_connection_that_is_gone_is_not_counted_for_ever() -> None:
     world = World()
     connection, transport = world.connect(Recorder())

@@ -27,7 +27,9 @@ from sockd.service import Service, Shared
 from sockd.waiting import Waiting
 from tests.memory import Transport
 
-PROXY = IPv4Address("TCP", "192.0.2.7", 50000)
+PROXY = UNIXAddress(None)
+"""It needs no networks to be trusted, and the kernel tells nothing of its streams."""
+
 ADDRESSES: list[IAddress] = [
     IPv4Address("TCP", "198.51.100.1", 40112),
     IPv4Address("TCP", "198.51.100.2", 40112),
@@ -38,7 +40,16 @@ ADDRESSES: list[IAddress] = [
 LONGEST = 120.0
 """Seconds. Longer than any deadline, rate or penalty below."""
 
-BEHAVIOURS = ["echo", "silent", "closes", "much", "connectionMade", "dataReceived", "connectionLost", "buildProtocol"]
+BEHAVIOURS = [
+    "echo",
+    "silent",
+    "closes",
+    "much",
+    "connectionMade",
+    "dataReceived",
+    "connectionLost",
+    "buildProtocol",
+]
 """What a plugin's protocol does: serve, or raise where it says."""
 
 tables = st.fixed_dictionaries(
@@ -69,7 +80,9 @@ class Model(RuleBasedStateMachine):
         self.living: list[IAddress] = []
         self.broken: list[str] = []
         self.behaviour = "echo"
-        first = Limits.model_validate({"max_connections": 3, "max_per_source": 2, "over_limit": "queue"} | SHORT)
+        first = Limits.model_validate(
+            {"max_connections": 3, "max_per_source": 2, "over_limit": "queue"} | SHORT
+        )
         self.service = Service(
             ServiceConfig(name="model", plugin="model", listen=(), limits=first, options=Plugin()),
             Path("state"),
@@ -80,9 +93,8 @@ class Model(RuleBasedStateMachine):
         self.service.listeners = [cast("Any", self)]  # for what it is told of `hold`
         factory: Any = Factory()
         factory.buildProtocol = self.build
-        proxied = ProxyProtocol.model_validate({"trust": ["192.0.2.0/24"]})
         self.door = ConnectionFactory(factory, self.service.connections)
-        self.proxied = ConnectionFactory(factory, self.service.connections, proxied=proxied, over_tcp=True)
+        self.proxied = ConnectionFactory(factory, self.service.connections, proxied=ProxyProtocol())
 
     def hold(self, why: str, *, held: bool) -> None:
         (self.held.add if held else self.held.discard)(why)
@@ -188,14 +200,16 @@ class Model(RuleBasedStateMachine):
 
     @rule(changed=tables)
     def change(self, changed: dict[str, Any]) -> None:
-        self.service.change(Limits.model_validate(SHORT | changed))
-        if self.service.connections.room: self.service.connections.room.look()
-        self.turn()
+        self.change_limits(Limits.model_validate(SHORT | changed))
 
     @rule(most=st.integers(1, 6))
     def change_the_places(self, most: int) -> None:
-        self.service.change(self.limits.model_copy(update={"max_connections": most}))
-        if self.service.connections.room: self.service.connections.room.look()
+        self.change_limits(self.limits.model_copy(update={"max_connections": most}))
+
+    def change_limits(self, changed: Limits) -> None:
+        self.service.change(changed)
+        if self.service.connections.room is not None:
+            self.service.connections.room.look()  # see the test below
         self.turn()
 
     @rule(seconds=st.sampled_from([0.05, 1.0, 6.0, 31.0]))
@@ -283,4 +297,14 @@ class Living(Protocol):
 
 
 TestModel = Model.TestCase
-TestModel.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestModel.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+
+
+def test_more_places_let_in_who_waits_at_once() -> None:
+    model = Model()
+    for _ in range(4):
+        model.come(model.door, ADDRESSES[-1])
+    assert len(model.waiting()) == 1
+    model.service.change(model.limits.model_copy(update={"max_connections": 5}))
+    assert not model.waiting()
+    assert not model.held

@@ -25,7 +25,10 @@ def test_datagrams_to_a_multicast_group_are_dropped_by_the_kernel_and_others_are
     """Fault 15: even a group that the machine has joined is not answered."""
     family, port = bound.socket.family, bound.socket.getsockname()[1]
     loopback = socket.if_nametoindex("lo")
-    with socket.socket(family, socket.SOCK_DGRAM) as sender, socket.socket(family, socket.SOCK_DGRAM) as member:
+    with (
+        socket.socket(family, socket.SOCK_DGRAM) as sender,
+        socket.socket(family, socket.SOCK_DGRAM) as member,
+    ):
         if family == socket.AF_INET:
             group, own = "239.255.77.1", "127.0.0.1"
             membership = struct.pack("4s4si", socket.inet_aton(group), bytes(4), loopback)

@@ -94,6 +94,16 @@ def test_many_places_at_once_are_given_in_the_order_of_coming() -> None:
     assert service.world.held == [True, False]
 
 
+def test_a_higher_limit_serves_those_who_wait_at_once() -> None:
+    """As a reload changes it: the terms of admission, then the connections' limits."""
+    service = Service(Terms(1))
+    service.come(3)
+    service.world.admission.change(Terms(9))
+    service.world.connections.change(service.world.limits)
+    assert service.served == [0, 1, 2]
+    assert service.world.held == [True, False]
+
+
 def test_a_peer_that_leaves_while_it_waits_takes_no_place() -> None:
     service = Service(Terms(1))
     first, second, third = service.come(3)

@@ -19,4 +19,4 @@ def run(path: Path) -> NoReturn:
     """
     from sockd import tap
 
-    tap.run(tap.loaded(path), tap.loads(path))
+    tap.run(tap.loaded(path), tap.source(path))

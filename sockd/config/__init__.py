@@ -16,6 +16,7 @@ from sockd.config.metrics import Metrics
 from sockd.config.model import Config, Daemon, Log, ServiceConfig
 from sockd.config.networks import IPNetwork, read_networks
 from sockd.config.positions import KeyPath, Span
+from sockd.config.source import Source
 from sockd.config.written import Duration, Rate, Size
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "ServiceConfig",
     "Size",
     "SocketOptions",
+    "Source",
     "Span",
     "Text",
     "Tls",

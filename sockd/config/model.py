@@ -39,6 +39,9 @@ class Daemon(BaseModel):
     include: tuple[str, ...] = Field(
         default=(), description="Further files, with wildcards, in sorted order; they hold only services."
     )
+    watch: bool = Field(
+        default=False, description="Whether the files are looked at, and read anew when they change."
+    )
     drain_timeout: Duration = Field(
         default="30s",
         validate_default=True,

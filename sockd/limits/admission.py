@@ -8,6 +8,10 @@ from collections.abc import Callable
 from sockd.limits.buckets import Bucket
 from sockd.limits.sources import Sources
 from sockd.limits.terms import Rate, Terms
+from sockd.limits.together import Together
+
+LOOK_EVERY = 0.05
+"""Seconds between two looks whether another process has given a place back, of which it tells nobody."""
 
 
 class Admission:
@@ -35,6 +39,7 @@ class Admission:
         "_most",
         "_seconds",
         "_sources",
+        "_together",
         "_watched",
         "open",
         "terms",
@@ -48,6 +53,7 @@ class Admission:
         self._sources: Sources | None = None
         self._connections: Bucket | None = None
         self._datagrams: Bucket | None = None
+        self._together: Together | None = None
         self.terms = Terms(0)
         self.change(Terms(terms) if isinstance(terms, int) else terms)
 
@@ -70,8 +76,21 @@ class Admission:
             self._datagrams = _bucket(terms.datagram_rate)
         if _about_sources(terms) != _about_sources(old):
             self._sources = Sources(terms, self._hosts) if any(_about_sources(terms)[:3]) else None
+            if self._together is not None:
+                self._together.recount({} if self._sources is None else self._sources.share(self._together))
         self._guarded = self._access is not None or self._sources is not None
         self._watched = self._guarded or self._datagrams is not None
+
+    @property
+    def shared(self) -> bool:
+        """Whether it counts together with other processes."""
+        return self._together is not None
+
+    def share(self, together: Together) -> None:
+        """Count together with other processes: the totals are theirs too. Nothing is open yet."""
+        self._together = together
+        if self._sources is not None:
+            self._sources.share(together)
 
     def admit(self, host: str | None = None) -> str | None:
         """Take a place for a connection: None, or why there is none. `release` gives it back."""
@@ -79,7 +98,11 @@ class Admission:
             return reason
         if self.open >= self._most:
             return "max_connections"
+        if self._together is not None and (reason := self._take_together(self._together, host)):
+            return reason
         if self._connections is not None and not self._connections.take(self._seconds()):
+            if self._together is not None:
+                self._together.give(self._source(host))
             return "connection_rate"
         self.open += 1
         if host is not None:
@@ -93,6 +116,10 @@ class Admission:
         """
         if self._guarded and (reason := self._refuse(host)):
             return reason
+        if (together := self._together) is not None and (source := self._source(host)) is not None:
+            most = self.terms.max_per_source
+            if most is not None and not together.identify(source, most):
+                return "max_per_source"
         self._count(host)
         return None
 
@@ -111,6 +138,8 @@ class Admission:
             if self._sources is not None:
                 self._sources.disconnect(self._sources.key(host))
         self.open -= 1
+        if self._together is not None:
+            self._together.give(self._source(host))
 
     def admit_datagram(self, host: str | None) -> str | None:
         """Whether a datagram may be delivered: None, or why not."""
@@ -131,8 +160,21 @@ class Admission:
         return self.open < self._most and not self.wait()
 
     def wait(self) -> float:
-        """Seconds until the rate of all connections has room; for a place, only a release can tell."""
-        return 0.0 if self._connections is None else self._connections.until(self._seconds())
+        """Seconds until the rate of all connections has room; for a place, only a release can tell.
+
+        For one that another process may give back, until it is time to look.
+        """
+        wait = 0.0 if self._connections is None else self._connections.until(self._seconds())
+        if self._together is not None and self._together.total >= self._most:
+            return max(wait, LOOK_EVERY)
+        return wait
+
+    def _take_together(self, together: Together, host: str | None) -> str | None:
+        return together.take(self._most, self._source(host), self.terms.max_per_source)
+
+    def _source(self, host: str | None) -> bytes | None:
+        """What is counted for a host over all processes."""
+        return None if host is None or self._sources is None else self._sources.key(host)
 
     def _refuse(self, host: str) -> str | None:
         if self._access is not None and not self._access.permits(host):

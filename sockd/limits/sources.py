@@ -24,6 +24,7 @@ from sockd.limits.networks import REMEMBERED, packed
 from sockd.limits.penalties import Penalties
 from sockd.limits.shared import SourceBuckets
 from sockd.limits.terms import Rate, Terms
+from sockd.limits.together import Together
 
 
 def source_key(host: str, v4_prefix: int = 32, v6_prefix: int = 64) -> bytes:
@@ -48,7 +49,7 @@ class Sources:
         capacity: sources that each table has room for.
     """
 
-    __slots__ = ("_connections", "_datagrams", "_most", "_open", "_penalties", "key")
+    __slots__ = ("_connections", "_datagrams", "_most", "_open", "_penalties", "_together", "key")
 
     key: Callable[[str], bytes]
     """The source that a peer counts under."""
@@ -64,6 +65,7 @@ class Sources:
         self._datagrams = buckets(terms.datagram_rate_per_source)
         self._penalties = Penalties(terms.penalty, terms.penalty_after, capacity) if terms.penalty else None
         self._open: dict[bytes, int] = {}
+        self._together: Together | None = None
         for host, count in hosts.items():
             self._hold(self.key(host), count)
 
@@ -72,11 +74,16 @@ class Sources:
         tables = self._open, self._connections, self._datagrams, self._penalties
         return sum(len(table) for table in tables if table is not None)
 
+    def share(self, together: Together) -> Mapping[bytes, int]:
+        """Judge by what is open in other processes too; returns what is here, where that is limited."""
+        self._together = together
+        return {} if self._most is None else self._open
+
     def refuse_connection(self, key: bytes, now: float) -> str | None:
         """Why a connection of this source may not come in, which is held against it; None if it may."""
         if self._penalties is not None and self._penalties.holds(key, now):
             return "penalty"
-        if self._most is not None and self._open.get(key, 0) >= self._most:
+        if self._most is not None and self._held(key) >= self._most:
             reason = "max_per_source"
         elif self._connections is not None and self._connections.after(key, now) is None:
             reason = "connection_rate_per_source"
@@ -116,6 +123,10 @@ class Sources:
         if own is not None:
             own.keep(key, full_at, now)
         return None
+
+    def _held(self, key: bytes) -> int:
+        """How many connections of a source are open."""
+        return self._open.get(key, 0) if self._together is None else self._together.held(key)
 
     def _hold(self, key: bytes, count: int) -> None:
         self._open[key] = self._open.get(key, 0) + count

@@ -34,7 +34,8 @@ PATIENCE = 0.02
 """Seconds that a lock is waited for: its holder is done in microseconds, unless another process has its core."""
 
 _KEY = 16
-_HEAD = struct.Struct("=I12x16s")  # seats, secret of the hash
+_HEAD = struct.Struct("=II8x16s")  # seats, whether sources are counted, secret of the hash
+_FLAG = slice(4, 8)
 _MAPPED = bytes(10) + b"\xff\xff"
 """In front of an IPv4 source, which is then as long as one of IPv6 (RFC 4291, 2.5.5.2)."""
 
@@ -47,15 +48,24 @@ class Together:
         seat: whose places are noted; nobody else may have it.
     """
 
-    __slots__ = ("_counts", "_descriptor", "_entries", "_held", "_keys", "_margin", "_seat", "_seats", "_secret")
+    __slots__ = (
+        "_counts",
+        "_entries",
+        "_held",
+        "_keys",
+        "_memory",
+        "_seat",
+        "_seats",
+        "_secret",
+        "descriptor",
+    )
 
     def __init__(self, descriptor: int, seat: int) -> None:
-        memory = mmap.mmap(descriptor, 0)
-        self._descriptor = descriptor
+        self.descriptor = descriptor
+        self._memory = mmap.mmap(descriptor, 0)
         self._seat = seat
-        self._seats, self._secret = _HEAD.unpack_from(memory)
-        self._margin = self._seats
-        view = memoryview(memory)
+        self._seats, _, self._secret = _HEAD.unpack_from(self._memory)
+        view = memoryview(self._memory)
         keys = _HEAD.size + 4 * self._seats
         held = keys + _KEY * SOURCES
         self._counts = view[_HEAD.size : keys].cast("I")
@@ -68,7 +78,7 @@ class Together:
         """The descriptor of new memory for so many seats; what is never used of it takes no room."""
         descriptor = os.memfd_create("sockd places")
         os.ftruncate(descriptor, _HEAD.size + 4 * seats + SOURCES * (_KEY + 2 * seats))
-        os.pwrite(descriptor, _HEAD.pack(seats, os.urandom(16)), 0)
+        os.pwrite(descriptor, _HEAD.pack(seats, 0, os.urandom(16)), 0)
         return descriptor
 
     @property
@@ -80,9 +90,9 @@ class Together:
         """Take one of `most` places, of which one source has so many: None, or the limit that is reached."""
         counts, seat = self._counts, self._seat
         if source is None or per_source is None:
-            if sum(counts) < most - 2 * self._margin:
+            if sum(counts) < most - 2 * self._seats:
                 counts[seat] += 1
-                if sum(counts) <= most - self._margin:
+                if sum(counts) <= most - self._seats:
                     return None
                 counts[seat] -= 1
             source = None
@@ -142,17 +152,16 @@ class Together:
     def forget(self, seat: int) -> None:
         """Take back everything that a seat holds, whose process is gone."""
         self._counts[seat] = 0
-        if any(self._held[seat :: self._seats]):
+        if any(self._memory[_FLAG]):
             self._held[seat :: self._seats] = memoryview(bytes(2 * SOURCES)).cast("H")
 
     def close(self) -> None:
         """Let go of the memory."""
         for view in (self._counts, self._keys, self._held):
-            memory = view.obj
             view.release()
-        with suppress(BufferError):
-            memory.close()
-        os.close(self._descriptor)
+        with suppress(BufferError):  # somebody counts still
+            self._memory.close()
+        os.close(self.descriptor)
 
     def _count_source(self, source: bytes, most: int) -> bool:
         """Note one more place of a source; only under the lock."""
@@ -165,6 +174,7 @@ class Together:
                 self._keys[entry * _KEY : (entry + 1) * _KEY] = _whole(source)
         if self._held_at(entry) >= most:
             return False
+        self._memory[_FLAG] = b"used"
         self._entries[source] = entry
         self._held[entry * self._seats + self._seat] += 1
         return True
@@ -189,7 +199,7 @@ class Together:
         until = 0.0
         while True:
             try:
-                fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
+                fcntl.lockf(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
             except OSError:  # another seat has it
                 now = time.monotonic()
                 until = until or now + PATIENCE
@@ -200,7 +210,7 @@ class Together:
                 return True
 
     def _unlock(self) -> None:
-        fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1)
+        fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1)
 
 
 def _whole(source: bytes) -> bytes:

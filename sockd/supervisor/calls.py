@@ -153,5 +153,8 @@ class Calls:
             answer = {"ok": False, "error": str(error)}
         except Exception as error:  # a fault of ours must not leave the other end without an answer
             _log.failure("call fault", command=command)
-            answer = {"ok": False, "error": f"a fault of sockd, told in its log: {type(error).__name__}: {error}"}
+            answer = {
+                "ok": False,
+                "error": f"a fault of sockd, told in its log: {type(error).__name__}: {error}",
+            }
         self._channel.send({"answer": number, **answer})

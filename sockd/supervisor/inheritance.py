@@ -9,7 +9,7 @@ from sockd.config import Config, SocketOptions
 from sockd.endpoint import Endpoint, parse
 from sockd.errors import BindError
 from sockd.sockets import BoundSocket
-from sockd.supervisor.share import at_true_ports, share
+from sockd.supervisor.share import at_true_ports
 
 Named = Sequence[tuple[str, int, str]]
 """For each socket the service's name, the place in its `listen`, and the endpoint that it is bound to."""
@@ -25,14 +25,14 @@ class Inheritance:
             self._given[service, index] = bound
         self._by_endpoint: dict[Endpoint, BoundSocket] = {}
 
-    def share(self, config: Config, worker: int, workers: int) -> Config:
-        """The part of the configuration that this worker serves, its endpoints as they are bound."""
+    def placed(self, config: Config) -> Config:
+        """The configuration with its endpoints as they are bound."""
         config = at_true_ports(config, self._ports())
         for name, service in config.services.items():
             for index, listener in enumerate(service.listen):
                 if (bound := self._given.get((name, index))) is not None:
                     self._by_endpoint[listener.endpoint] = bound
-        return share(config, worker, workers)
+        return config
 
     def _ports(self) -> dict[tuple[str, int], int]:
         return {

@@ -72,7 +72,10 @@ class Member:
         news: Callable[[Member, str, dict[str, Any]], None],
     ) -> None:
         self.slot, self.generation, self.seat = slot, generation, seat
-        self.state = "starting"
+        self.state = self.state_before = "starting"
+        self.code: int | None = None  # with which it has ended
+        self.fault = ""  # why it cannot serve
+        self.last: dict[str, Any] | None = None  # the latest snapshot
         self.started_at = reactor.seconds()
         self.gone: Deferred[None] = Deferred()
         self._reactor = reactor
@@ -112,9 +115,7 @@ class Member:
     ) -> Any:
         """The answer to a command; raises as `Calls.ask` does."""
         message, descriptors = (order.message, order.descriptors) if order else ({}, ())
-        return await self._calls.ask(
-            command, within=within, descriptors=descriptors, **message, **arguments
-        )
+        return await self._calls.ask(command, within=within, descriptors=descriptors, **message, **arguments)
 
     def tell(self, news: str) -> None:
         """Say something that needs no answer."""
@@ -154,7 +155,7 @@ class Member:
             self._reactor.callLater(ABORT_TIMEOUT, self.kill)
 
     def _has_ended(self, code: int) -> None:
-        self.state = "gone"
+        self.state_before, self.state, self.code = self.state, "gone", code
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._calls.close()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 from zlib import crc32
 
 from sockd.config import Config, Limits, Listener, Rate, ServiceConfig
@@ -20,8 +19,8 @@ from sockd.endpoint import InetEndpoint
 Ports = Mapping[tuple[str, int], int]
 """The port of a socket, by the service's name and the listener's place in its `listen`."""
 
-_STREAM_RATES = ("connection_rate", "connection_rate_per_source")
-_DATAGRAM_RATES = ("datagram_rate", "datagram_rate_per_source")
+_OF_STREAMS = ("connection_rate", "connection_rate_per_source", "max_handshakes")
+_OF_DATAGRAMS = ("datagram_rate", "datagram_rate_per_source")
 
 
 def needs_one_worker(service: ServiceConfig) -> bool:
@@ -64,8 +63,7 @@ def share(config: Config, worker: int, workers: int) -> Config:
             if owner in (None, worker)
         )
         if listen:
-            limits = _limits(service.limits, workers if None in owners else 1, len({*owners} - {None}))
-            services[name] = replace(service, listen=listen, limits=limits)
+            services[name] = replace(service, listen=listen, limits=divided(service, service.limits, workers))
     daemon = config.daemon.model_copy(
         update={"max_unread_output": max(1, config.daemon.max_unread_output // workers)}
     )
@@ -81,20 +79,22 @@ def _owner(service: ServiceConfig, listener: Listener, workers: int) -> int | No
     return crc32(f"{service.name} {listener.endpoint}".encode()) % workers
 
 
-def _limits(limits: Limits, of_streams: int, of_datagrams: int) -> Limits:
-    changed: dict[str, Any] = {
-        **{key: _rate(getattr(limits, key), of_streams) for key in _STREAM_RATES},
-        **{key: _rate(getattr(limits, key), of_datagrams) for key in _DATAGRAM_RATES},
-        "max_handshakes": max(1, limits.max_handshakes // of_streams),
-    }
+def divided(service: ServiceConfig, limits: Limits, workers: int) -> Limits:
+    """The limits of one process, where those of the service are so."""
+    owners = [_owner(service, listener, workers) for listener in service.listen]
+    among = dict.fromkeys(_OF_STREAMS, workers if None in owners else 1)
+    among |= dict.fromkeys(_OF_DATAGRAMS, len({*owners} - {None}))
+    parts = {key: _part(getattr(limits, key), count) for key, count in among.items()}
     return limits.model_copy(
-        update={key: value for key, value in changed.items() if value != getattr(limits, key)}
+        update={key: part for key, part in parts.items() if part != getattr(limits, key)}
     )
 
 
-def _rate(rate: Rate | None, among: int) -> Rate | None:
-    """The same over all of them; at least one at once for each."""
-    if rate is None or among < 2:
-        return rate
-    count = max(1, rate.count // among)
-    return Rate(count, rate.seconds * among * count / rate.count)
+def _part(whole: Rate | int | None, among: int) -> Rate | int | None:
+    """One of so many equal parts; of a rate it lets at least one in at once."""
+    if whole is None or among < 2:
+        return whole
+    if isinstance(whole, int):
+        return max(1, whole // among)
+    count = max(1, whole.count // among)
+    return Rate(count, whole.seconds * among * count / whole.count)

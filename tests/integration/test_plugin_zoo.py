@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -133,7 +131,8 @@ def test_whatever_is_raised_at_the_end_the_daemon_ends_in_order(zoo: Zoo, where:
 
 
 @pytest.mark.parametrize(
-    ("what", "event"), [("nothing", "connection refused"), ("garbage", "plugin fault"), ("class", "plugin fault")]
+    ("what", "event"),
+    [("nothing", "connection refused"), ("garbage", "plugin fault"), ("class", "plugin fault")],
 )
 def test_what_is_no_protocol_is_closed_and_told(zoo: Zoo, what: str, event: str) -> None:
     daemon = zoo(service("rude", "Building", what=what))

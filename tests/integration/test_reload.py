@@ -255,3 +255,20 @@ def test_descriptors_are_the_same_after_many_reloads(daemon: Daemon, tmp_path: P
         reload(daemon, tmp_path / "sockd.toml", other)
         reload(daemon, tmp_path / "sockd.toml", CONFIG)
     assert descriptors(daemon) == before
+
+
+def test_a_file_that_is_watched_is_served_anew_when_it_changes(start: Start, tmp_path: Path) -> None:
+    text = '[daemon]\nwatch = true\ninclude = ["more/*.toml"]\n' + CONFIG
+    daemon = start(text).ready()
+    (tmp_path / "sockd.toml").write_text(text.replace("before", "after"))
+    daemon.wait_for("reloaded", restart=["other"])
+    assert ask(tmp_path / "other.sock") == b"after"
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/fourth.toml").write_text(
+        '[service.fourth]\nplugin = "echo"\nlisten = ["unix:fourth.sock"]\n'
+    )
+    daemon.wait_for("reloaded", add=["fourth"])
+    (tmp_path / "more/fourth.toml").write_text("[service")
+    daemon.wait_for("not reloaded")
+    (tmp_path / "more/fourth.toml").unlink()
+    daemon.wait_for("reloaded", remove=["fourth"])

@@ -1,0 +1,278 @@
+"""Keeps N workers alive: starts them, replaces those that end, lets them go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from heapq import heapify, heappop, heappush
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IDelayedCall
+from twisted.python.failure import Failure
+
+from sockd.control.words import Refused
+from sockd.supervisor.calls import NoAnswer
+from sockd.supervisor.events import SupervisorEvents
+from sockd.supervisor.member import Member, Order
+from sockd.supervisor.process import how_it_ended
+
+BACK_OFF = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+"""Seconds until a worker is started again that has soon ended, by how often in a row."""
+
+STEADY = 10.0
+"""Seconds after which the end of a worker is not taken for a fault of its start."""
+
+RETIRE_TIMEOUT = 1.0
+"""Seconds that old workers have to say that they accept no more. One that is stuck is not waited for."""
+
+
+class CannotServe(Exception):
+    """Workers cannot be brought to serve; says why."""
+
+
+class Crew:
+    """The workers.
+
+    Args:
+        reactor: the supervisor's.
+        size: how many there are.
+        seats: how many processes can note at once what they hold; the first seat is the supervisor's.
+        order: what a worker is to serve, by its slot and its seat.
+        options: for the workers' command line.
+        events: told about everything that happens.
+        forget: called with the seat of a process that has ended.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        size: int,
+        seats: int,
+        order: Callable[[int, int], Order],
+        options: Sequence[str],
+        events: SupervisorEvents,
+        forget: Callable[[int], None],
+    ) -> None:
+        self.members: list[Member | None] = [None] * size
+        self.leaving: set[Member] = set()
+        self.generation = 1
+        self.cut = 0  # connections that had to be
+        self.last_words: Callable[[Member, dict[str, Any]], None] = lambda member, snapshot: None  # noqa: ARG005
+        self._reactor = reactor
+        self._order = order
+        self._options = options
+        self._events = events
+        self._forget = forget
+        self._seats = list(range(1, seats))
+        heapify(self._seats)
+        self._failures = [0] * size
+        self._timers: list[IDelayedCall | None] = [None] * size
+        self._stopping = False
+
+    @property
+    def serving(self) -> list[Member]:
+        """Those that have been opened."""
+        return [member for member in self.members if member is not None and member.state == "open"]
+
+    # The start.
+
+    async def start(self) -> list[dict[str, Any]]:
+        """Bring all of them to serve; returns what they say about that.
+
+        Raises:
+            CannotServe: one could not, and none is left.
+        """
+        members = await self._ready_members()
+        self.members = list(members)
+        return [await member.open() for member in members]
+
+    async def _ready_members(self) -> list[Member]:
+        """A whole crew that waits for the word to serve."""
+        members: list[Member] = []
+        try:
+            for slot in range(len(self.members)):
+                members.append(self._launch(slot))
+            await _all(member.start(self._order(member.slot, member.seat)) for member in members)
+            if not all(member.alive for member in members):
+                raise NoAnswer("the process is gone")
+        except (OSError, Refused, NoAnswer) as error:
+            for member in members:
+                member.kill()
+            codes = [member.code for member in members if member.code is not None]
+            await _all(_gone(member) for member in members)
+            raise CannotServe(_why(error, codes)) from error
+        return members
+
+    def _launch(self, slot: int) -> Member:
+        if not self._seats:
+            raise OSError("too many workers have not finished yet")
+        seat = heappop(self._seats)
+        try:
+            return Member(
+                self._reactor,
+                slot,
+                self.generation,
+                seat,
+                self._options,
+                self._ended,
+                lambda member: self._events.hung(member.slot, member.pid),
+                self._news,
+            )
+        except BaseException:
+            heappush(self._seats, seat)
+            raise
+
+    # One of them.
+
+    def _replace(self, slot: int) -> None:
+        self._timers[slot] = None
+        Deferred.fromCoroutine(self._bring_up(slot))
+
+    async def _bring_up(self, slot: int) -> None:
+        try:
+            member = self._launch(slot)
+        except OSError as error:
+            self._again(slot, (error.strerror or str(error)).lower())
+            return
+        self.members[slot] = member
+        try:
+            await member.start(self._order(slot, member.seat))
+            await member.open()
+        except (Refused, NoAnswer) as error:
+            member.fault = str(error)
+            member.kill()
+        else:
+            self._events.started(slot, member.pid, member.generation)
+
+    def _again(self, slot: int, reason: str = "") -> None:
+        """Start another one, later if that has just failed."""
+        delay = BACK_OFF[min(self._failures[slot], len(BACK_OFF) - 1)]
+        self._failures[slot] += 1
+        if reason:
+            self._events.not_started(slot, reason, delay)
+        self._timers[slot] = self._reactor.callLater(delay, self._replace, slot)
+
+    def _ended(self, member: Member, code: int) -> None:
+        self._forget(member.seat)
+        heappush(self._seats, member.seat)
+        how = how_it_ended(code)
+        if member.last is not None:
+            self.last_words(member, member.last)
+        if member in self.leaving:
+            self.leaving.discard(member)
+            self._events.left(member.slot, member.pid, how)
+        elif self.members[member.slot] is member:
+            self.members[member.slot] = None
+            if self._stopping:
+                return
+            if member.state_before == "open":
+                self._events.ended(member.slot, member.pid, how)
+            if self._reactor.seconds() - member.started_at > STEADY:
+                self._failures[member.slot] = 0
+            reason = "" if member.state_before == "open" else member.fault or how
+            self._again(member.slot, reason)
+
+    def _news(self, member: Member, name: str, fields: dict[str, Any]) -> None:
+        if name == "stopped":
+            self.cut += int(fields["cut"])
+            member.last = fields["snapshot"]
+        elif name == "retiring" and self.members[member.slot] is member and not self._stopping:
+            self.members[member.slot] = None
+            self.leaving.add(member)
+            self._replace(member.slot)
+
+    # All of them.
+
+    async def upgrade(self) -> None:
+        """Let a new generation serve in the place of this one, which finishes what it has.
+
+        Raises:
+            CannotServe: nothing has changed.
+        """
+        self.generation += 1
+        try:
+            new = await self._ready_members()
+        except CannotServe:
+            self.generation -= 1
+            raise
+        for slot, timer in enumerate(self._timers):
+            if timer is not None and timer.active():
+                timer.cancel()
+            self._timers[slot] = None
+        old = [member for member in self.members if member is not None]
+        self.members = list(new)
+        self._failures = [0] * len(new)
+        self.leaving.update(old)
+        # A datagram socket has one reader at a time, so the old ones stop before the new ones begin.
+        await _all(self._retire(member) for member in old)
+        await _all(self._open(member) for member in new)
+
+    async def _retire(self, member: Member) -> None:
+        if member.state != "open":
+            member.kill()
+            return
+        try:
+            await member.ask("retire", within=RETIRE_TIMEOUT)
+        except (Refused, NoAnswer):
+            pass  # it hangs or is gone; if it wakes up, it finds the request
+
+    async def _open(self, member: Member) -> None:
+        try:
+            await member.open()
+        except (Refused, NoAnswer) as error:
+            member.fault = str(error)
+            member.kill()
+
+    async def stop(self, patience: float) -> None:
+        """Let all of them finish, and end what has not after so many seconds."""
+        everybody = self._begin_to_stop()
+        timer = self._reactor.callLater(patience, self.kill)
+        for member in everybody:
+            if member.state == "open":
+                Deferred.fromCoroutine(member.ask("stop")).addErrback(lambda _: None)
+            elif member not in self.leaving:
+                member.kill()
+        await _all(_gone(member) for member in everybody)
+        if timer.active():
+            timer.cancel()
+
+    def _begin_to_stop(self) -> list[Member]:
+        self._stopping = True
+        for timer in self._timers:
+            if timer is not None and timer.active():
+                timer.cancel()
+        return self.everybody
+
+    @property
+    def everybody(self) -> list[Member]:
+        """Those too that finish."""
+        return [*(member for member in self.members if member is not None), *self.leaving]
+
+    def hurry(self) -> None:
+        """Wait for connections no longer."""
+        for member in self.everybody:
+            Deferred.fromCoroutine(member.ask("hurry")).addErrback(lambda _: None)
+
+    def kill(self) -> None:
+        """End all of them at once."""
+        for member in self.everybody:
+            member.kill()
+
+
+async def _gone(member: Member) -> None:
+    await member.gone
+
+
+async def _all(steps: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """Do all of them at once; raises what the first that fails does, when all have ended."""
+    results = await DeferredList([Deferred.fromCoroutine(step) for step in steps], consumeErrors=True)
+    for succeeded, result in results:
+        if not succeeded and isinstance(result, Failure):
+            result.raiseException()
+    return [result for _, result in results]
+
+
+def _why(error: Exception, codes: Sequence[int]) -> str:
+    if isinstance(error, Refused) or not codes:
+        return str(error)
+    return f"a worker has ended before it could serve ({how_it_ended(codes[0])})"

@@ -1,0 +1,123 @@
+"""What the supervisor holds open for its workers: the sockets, and the memory in which places are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from sockd.config import Config, SocketOptions
+from sockd.endpoint import Endpoint, InetEndpoint
+from sockd.errors import BindError
+from sockd.limits.together import Together
+from sockd.service import OpenSocket
+from sockd.sockets import BoundSocket
+
+Key = tuple[str, int]
+"""A listener: the service's name, and the place in its `listen`."""
+
+NOBODY = 0
+"""The supervisor's own seat; it holds no place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A socket, and as what it was opened."""
+
+    bound: BoundSocket
+    endpoint: Endpoint
+    options: SocketOptions
+
+
+@dataclass(slots=True)
+class Holdings:
+    """What is held for one configuration.
+
+    Attributes:
+        sockets: for each listener.
+        places: for each service.
+    """
+
+    sockets: dict[Key, Held] = field(default_factory=dict)
+    places: dict[str, Together] = field(default_factory=dict)
+
+    def message(self) -> dict[str, Any]:
+        """What names the descriptors, in their order."""
+        sockets = [(*key, str(held.bound.endpoint)) for key, held in self.sockets.items()]
+        return {"sockets": sockets, "places": list(self.places)}
+
+    def descriptors(self) -> list[int]:
+        """Of the sockets, then of the places."""
+        sockets = [held.bound.socket.fileno() for held in self.sockets.values()]
+        return [*sockets, *(places.descriptor for places in self.places.values())]
+
+    def for_config(self, config: Config, open_socket: OpenSocket, seats: int) -> Holdings:
+        """The holdings for another configuration: what of these it needs, and what is new.
+
+        Raises:
+            ExceptionGroup: of every BindError; nothing is left open.
+        """
+        new = Holdings()
+        free = dict(self.sockets)
+        errors: list[BindError] = []
+        for own_service_first in (True, False):
+            for key, held in _wanted(config):
+                if key not in new.sockets and (
+                    known := _matching(free, key, held, own_service=own_service_first)
+                ):
+                    new.sockets[key] = free.pop(known)
+        for (name, index), (endpoint, options) in _wanted(config):
+            if (name, index) in new.sockets:
+                continue
+            try:
+                new.sockets[name, index] = Held(open_socket(endpoint, options), endpoint, options)
+            except BindError as error:
+                errors.append(BindError(error.endpoint, error.reason, name))
+        if errors:
+            new.close_beside(self)
+            raise ExceptionGroup("the configuration cannot be served", errors)
+        new.sockets = {key: new.sockets[key] for key, _ in _wanted(config)}
+        for name in config.services:
+            new.places[name] = self.places.get(name) or Together(Together.create(seats), NOBODY)
+        return new
+
+    def close_beside(self, other: Holdings) -> None:
+        """Close what the other does not have."""
+        kept = {id(held.bound) for held in other.sockets.values()}
+        for held in self.sockets.values():
+            if id(held.bound) not in kept:
+                held.bound.close()
+        for name, places in self.places.items():
+            if other.places.get(name) is not places:
+                places.close()
+
+    def close(self) -> None:
+        """Close everything."""
+        self.close_beside(Holdings())
+        self.sockets, self.places = {}, {}
+
+    def forget(self, seat: int) -> None:
+        """Take back the places of a process that has ended."""
+        for places in self.places.values():
+            places.forget(seat)
+
+
+def _wanted(config: Config) -> Iterator[tuple[Key, tuple[Endpoint, SocketOptions]]]:
+    for name, service in config.services.items():
+        for index, listener in enumerate(service.listen):
+            yield (name, index), (listener.endpoint, listener.socket)
+
+
+def _matching(
+    free: dict[Key, Held], key: Key, wanted: tuple[Endpoint, SocketOptions], *, own_service: bool
+) -> Key | None:
+    """The socket that can serve a listener: that of the same place, of its service, or of a former one."""
+    endpoint = wanted[0]
+    if not own_service and isinstance(endpoint, InetEndpoint) and not endpoint.port:
+        return None  # any free port is not the one that another service has
+    known = [
+        other
+        for other, held in free.items()
+        if (held.endpoint, held.options) == wanted and (other[0] == key[0] or not own_service)
+    ]
+    return key if key in known else next(iter(known), None)
