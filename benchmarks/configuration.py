@@ -13,7 +13,7 @@ from sockd.config import load
 from sockd.errors import ConfigError
 
 EVERY_LIMIT = {
-    "max_connections": "20_000",
+    "max_connections": "15_000",
     "max_per_source": "20_000",
     "allow": '["127.0.0.0/8", "10.0.0.0/8", "::1/128"]',
     "deny": '["127.255.0.0/16", "192.0.2.0/24"]',

@@ -374,13 +374,9 @@ class Connection:
 
     def pass_through(self) -> None:
         """Nothing between transport and plugin, unless each byte is looked at."""
-        if self._meter is None:
-            self.dataReceived, write = (
-                self.deliver,
-                getattr(self.transport, "direct_write", self.transport.write),
-            )
-        else:
-            self.dataReceived, write = self._meter.receive, self._meter.write
+        meter, transport = self._meter, self.transport
+        self.dataReceived = self.deliver if meter is None else meter.receive
+        write = getattr(transport, "direct_write", transport.write) if meter is None else meter.write
         self.write = write if self._output.watching else self._output.write_bounded
 
 

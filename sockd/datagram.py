@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sockd.limits import Admission
-from sockd.loops import Loops
+from sockd.loops import LOOK_EVERY, Loops
 from sockd.plugin import Replies
 from sockd.sockets import BoundSocket
 from sockd.telemetry.events import ServiceEvents
@@ -132,6 +132,7 @@ class DatagramPort:
         self._protocol = protocol
         self._admit = admission.admit_datagram
         self._loops = Loops(reactor.seconds)
+        self._answers = 0  # since one was looked at
         self._datagram = b""  # that is being delivered
         self._factor, self._floor, self._unasked = replies.factor, replies.floor, replies.unasked
         self._events = events
@@ -256,9 +257,12 @@ class DatagramPort:
             if size > self._allowance:
                 self._events.dropped(addr, "reply too large")
                 return
-            if datagram == self._datagram and self._loops.is_one(addr, datagram):
-                self._events.dropped(addr, "loop")
-                return
+            self._answers += 1
+            if self._answers >= LOOK_EVERY:
+                self._answers = 0
+                if datagram == self._datagram and self._loops.is_one(addr, datagram):
+                    self._events.dropped(addr, "loop")
+                    return
             self._allowance -= size
         elif not self._allowances.spend(addr, size):
             self._events.dropped(addr, "reply not owed")

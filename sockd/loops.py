@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-MOST_REPEATS = 1000
-"""Answers in a row that were each sent back; then one datagram is dropped, which ends a loop."""
+LOOK_EVERY = 13
+"""Answers of which one is looked at, for it costs a twentieth of an answer. A prime, lest peers that take turns
+escape."""
 
-SOON = 1.0
-"""Seconds within which an answer comes back in a loop. A client that asks less often is never hit."""
+MOST_REPEATS = 80
+"""Looks in a row that found the answer sent back, after a thousand answers; then one datagram is dropped, which
+ends a loop."""
+
+SOON = 5.0
+"""Seconds within which the next look finds a loop. A client that asks less often than that is never hit."""
 
 MOST_PEERS = 4096
 """Peers that are watched at once. When there are more all are forgotten: a loop is soon among them again."""

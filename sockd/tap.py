@@ -8,16 +8,17 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from twisted.application import service
+from twisted.application import reactors, service
 from twisted.python import usage
 from twisted.scripts._twistd_unix import ServerOptions, UnixApplicationRunner
 from typing_extensions import override
 
 from sockd import discovery
-from sockd.config import Config, Source
+from sockd.config import Config, Source, report
 from sockd.config.faults import render
 from sockd.control.local import LocalOperator
 from sockd.daemon import HURRY, Daemon
@@ -87,14 +88,28 @@ def source(path: Path) -> Source:
 
 
 def loaded(path: Path) -> Config:
-    """The configuration in `path`; ends the process with every fault of it otherwise."""
+    """The configuration in `path`; ends the process with every fault of it otherwise.
+
+    If workers are to serve it, what only plugins know of it is left to them.
+    """
+    with suppress(ConfigError):
+        bare = Source(path, None).load()
+        if bare.daemon.workers:
+            return bare
     try:
         return Source(path, discovery.find).load()
     except ConfigError as error:
         _give_up("\n\n".join(render(fault) for fault in error.faults))
 
 
-def _daemon(config: Config, source: Source | None, options: ServerOptions) -> Daemon:
+def install_reactor(name: str = "") -> tuple[Any, str]:
+    """The reactor of this process, and why it is not the fast one.
+
+    Args:
+        name: one of twistd's; without it, it is the fast one, unless there is one already.
+    """
+    if name:
+        reactors.installReactor(name)
     fallback = _install_fast_reactor()
     from twisted.internet import reactor
 
@@ -103,6 +118,13 @@ def _daemon(config: Config, source: Source | None, options: ServerOptions) -> Da
     begun = time.time() - time.monotonic()
     reactor.seconds = lambda: begun + time.monotonic()  # type: ignore[method-assign]
     _raise_descriptor_limit()
+    return reactor, fallback
+
+
+def _daemon(config: Config, source: Source | None, options: ServerOptions) -> service.Service:
+    if config.daemon.workers and source is not None:
+        return _supervised(config, Source(source.path, None), options)
+    reactor, fallback = install_reactor()
     log = None if options["syslog"] or options["logger"] else _log(config, options)
     open_socket = Inherited.from_environment().open_socket
     server = Server(config, reactor, fallback, open_socket)
@@ -112,6 +134,37 @@ def _daemon(config: Config, source: Source | None, options: ServerOptions) -> Da
     try:
         server.bind()
         daemon.doors = open_doors(config, LocalOperator(daemon), daemon.snapshot, reactor, open_socket)
+    except ExceptionGroup as group:
+        _give_up(*(f"sockd: {error}" for error in group.exceptions))
+    except BindError as error:
+        _give_up(f"sockd: {error}")
+    return daemon
+
+
+def _supervised(config: Config, source: Source, options: ServerOptions) -> service.Service:
+    """The parent of workers, with every socket open."""
+    from sockd.supervisor.daemon import SupervisorDaemon
+    from sockd.supervisor.operator import CrewOperator
+    from sockd.supervisor.supervisor import About, Supervisor
+
+    reactor, _ = install_reactor()
+    own = options["syslog"] or options["logger"]
+    log = None if own else _log(config, options)
+    chosen = options.get("reactor")
+    about = About(
+        None if own else _log_file(config, options),
+        shed=options["uid"] is not None,
+        options=[chosen] if chosen else [],
+    )
+    open_socket = Inherited.from_environment().open_socket
+    supervisor = Supervisor(config, source, reactor, open_socket, about)
+    daemon = SupervisorDaemon(supervisor, reactor, log, Notifier.from_environment())
+    operator = CrewOperator(supervisor, daemon.set_log_level, daemon.stop)
+    try:
+        supervisor.bind()
+        daemon.doors = open_doors(config, operator, operator.status, reactor, open_socket)
+    except ConfigError as error:
+        _give_up(report(error.faults))
     except ExceptionGroup as group:
         _give_up(*(f"sockd: {error}" for error in group.exceptions))
     except BindError as error:
@@ -133,8 +186,8 @@ def _install_fast_reactor() -> str:
 
 def _log(config: Config, options: ServerOptions) -> logs.Log:
     """Where the log goes: twistd's --logfile, else the configured file, else the terminal or twistd.log."""
-    log_file = options["logfile"] or config.log.file or ("-" if options["nodaemon"] else "twistd.log")
-    if str(log_file) == "-":
+    log_file = _log_file(config, options)
+    if log_file == "-":
         stream = sys.stdout
     else:
         try:
@@ -142,6 +195,12 @@ def _log(config: Config, options: ServerOptions) -> logs.Log:
         except OSError as error:
             _give_up(f"sockd: cannot write the log {log_file}: {(error.strerror or str(error)).lower()}")
     return logs.observer(stream, config.log.format, config.log.level)
+
+
+def _log_file(config: Config, options: ServerOptions) -> str:
+    """Its path, absolute as a daemon leaves its folder, or `-`."""
+    name = str(options["logfile"] or config.log.file or ("-" if options["nodaemon"] else "twistd.log"))
+    return name if name == "-" else str(Path(name).absolute())
 
 
 def _raise_descriptor_limit() -> None:

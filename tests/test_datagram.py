@@ -14,7 +14,7 @@ from sockd.config import SocketOptions
 from sockd.datagram import BATCH, Allowances, DatagramPort
 from sockd.endpoint import parse
 from sockd.limits import Admission, Terms
-from sockd.loops import MOST_REPEATS
+from sockd.loops import LOOK_EVERY, MOST_REPEATS
 from sockd.plugin import Replies
 from sockd.sockets import BoundSocket, open_socket
 from sockd.telemetry.events import ServiceEvents
@@ -357,7 +357,7 @@ def test_a_loop_of_answers_is_broken_and_the_client_is_served_on(bench: Bench) -
 
     port = bench.serve(Echo())
     bench.client.send(b"x")
-    for _ in range(MOST_REPEATS):
+    for _ in range(LOOK_EVERY * (MOST_REPEATS + 1) - 1):
         port.doRead()
         bench.client.send(bench.client.recv(100))
     port.doRead()
@@ -371,7 +371,7 @@ def test_a_loop_of_answers_is_broken_and_the_client_is_served_on(bench: Bench) -
 
 def test_an_answer_that_is_not_its_request_is_no_loop(bench: Bench) -> None:
     port = bench.serve(Recorder(b"pong"))
-    for _ in range(MOST_REPEATS + 10):
+    for _ in range(2 * LOOK_EVERY * MOST_REPEATS):
         bench.client.send(b"ping")
         port.doRead()
         assert bench.client.recv(100) == b"pong"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from sockd.config.control import Control
 from sockd.config.limits import Limits
@@ -17,10 +17,8 @@ from sockd.config.written import Duration, DurationOrOff, FilePath, Size
 _TABLE = ConfigDict(frozen=True, extra="forbid")
 
 
-def _one_process(workers: int) -> int:
-    if workers:
-        raise ValueError("more than one process (workers above 0) is not available in this version")
-    return workers
+MAX_WORKERS = 64
+"""More than the cores of the machines that such a daemon runs on."""
 
 
 class Daemon(BaseModel):
@@ -28,8 +26,11 @@ class Daemon(BaseModel):
 
     model_config = _TABLE
 
-    workers: Annotated[int, Field(ge=0), AfterValidator(_one_process)] = Field(
-        default=0, description="How many worker processes serve; 0 serves inside the twistd process."
+    workers: int = Field(
+        default=0,
+        ge=0,
+        le=MAX_WORKERS,
+        description="How many worker processes serve; 0 serves inside the twistd process.",
     )
     state_dir: FilePath = Field(
         default="state",

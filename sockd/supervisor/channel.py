@@ -179,7 +179,7 @@ class Channel:
 
     def logPrefix(self) -> str:
         """What Twisted's log calls it."""
-        return type(self).__name__
+        return "-"  # what is done because of a message is nothing that the channel says
 
 
 def _close_all(descriptors: Sequence[int] | deque[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Any
@@ -98,8 +99,8 @@ class Crew:
         except (OSError, Refused, NoAnswer) as error:
             for member in members:
                 member.kill()
-            codes = [member.code for member in members if member.code is not None]
             await _all(_gone(member) for member in members)
+            codes = [code for member in members if (code := member.code) not in (None, -signal.SIGKILL)]
             raise CannotServe(_why(error, codes)) from error
         return members
 

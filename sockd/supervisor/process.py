@@ -73,7 +73,7 @@ class Process:
         self._descriptor = -1
         self._ended(code)
 
-    def connectionLost(self, reason: Failure) -> None:  # noqa: ARG002  # as IReadDescriptor has it
+    def connectionLost(self, reason: Failure) -> None:  # as IReadDescriptor has it
         """The reactor found the descriptor broken, or has ended."""
 
     def fileno(self) -> int:

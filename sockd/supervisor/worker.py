@@ -14,6 +14,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -106,8 +107,9 @@ class Worker:
 
     # Its life.
 
-    async def check(self, texts: Texts, descriptors: Sequence[int]) -> None:  # noqa: ARG002  # there are none
+    async def check(self, texts: Texts, path: list[str], descriptors: Sequence[int]) -> None:  # noqa: ARG002
         """Whether a configuration can be loaded with its plugins."""
+        sys.path[:] = path
         _loaded(texts)
 
     async def start(
@@ -116,7 +118,7 @@ class Worker:
         worker: int,
         workers: int,
         seat: int,
-        log: dict[str, Any] | None,
+        log: str | None,
         path: list[str],
         shed: bool,
         sockets: Sequence[Any],
@@ -176,7 +178,9 @@ class Worker:
 
     def _stopped(self) -> Deferred[None]:
         stopping = Deferred.fromCoroutine(self.server.stop())
-        return stopping.addCallback(lambda _: self._calls.tell("stopped", cut=self._cut, snapshot=self.snapshot()))
+        return stopping.addCallback(
+            lambda _: self._calls.tell("stopped", cut=self._cut, snapshot=self.snapshot())
+        )
 
     async def hurry(self) -> None:
         """Wait for nobody any longer."""
@@ -273,10 +277,9 @@ class Worker:
 
     # The log.
 
-    def _begin_log(self, config: Config, log: dict[str, Any] | None) -> None:
-        if log is None:
-            log = {"file": "-"}
-        stream: Any = os.fdopen(os.dup(1), "w") if log["file"] == "-" else logs.open_file(log["file"])
+    def _begin_log(self, config: Config, log: str | None) -> None:
+        at_stdout = log in (None, "-")
+        stream: Any = os.fdopen(os.dup(1), "w") if at_stdout else logs.open_file(Path(log))
         self.log = logs.observer(stream, config.log.format, config.log.level)
         globalLogBeginner.beginLoggingTo([partial(self._observe, self.log)], redirectStandardIO=False)
 

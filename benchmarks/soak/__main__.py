@@ -1,0 +1,198 @@
+"""One daemon under a mixed load for half an hour: `python -m benchmarks.soak [--minutes 30]`.
+
+A real daemon serves every built-in service over TCP, UDP, UNIX sockets, TLS and behind a proxy, with limits.
+Three processes of clients use it as it should be used and as it should not, at a moderate pace, and check
+every answer; meanwhile it is reloaded, gets new certificates and a new log. It is looked at every few
+seconds. Then the load ends, and everything must be as it was. The command fails if anything is not.
+"""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.machine import ROOT, Others, cores, description
+from benchmarks.processes import MeasureError
+from benchmarks.soak.configuration import Places
+from benchmarks.soak.daemon import Daemon, serving
+from benchmarks.soak.disturbing import Disturbances
+from benchmarks.soak.load import Load, loading
+from benchmarks.soak.plot import svg
+from benchmarks.soak.verdict import End, Look, faults, slope
+
+KINDS = ("talking", "meeting", "harming")
+"""Modules with clients; each is a process."""
+
+TICK = 0.25
+"""Seconds between two moments at which something may be due."""
+
+CALM = 90.0
+"""Seconds until everybody is gone: the longest is idle_timeout, for a peer that has vanished."""
+
+
+@dataclass(frozen=True, slots=True)
+class Soak:
+    """What was seen.
+
+    Attributes:
+        looks: at the daemon.
+        end: how it ended.
+        done: how often each kind of visit and of disturbance was.
+        counts: what the daemon has counted: service, event, reason, number.
+    """
+
+    looks: list[Look]
+    end: End
+    done: dict[str, int]
+    counts: list[tuple[str, str, str, int]]
+
+
+def soak(seconds: float, between: float, show: Callable[[Look], None]) -> Soak:
+    """One run.
+
+    Args:
+        seconds: how long the load goes on.
+        between: seconds between two looks.
+        show: is given each look.
+
+    Raises:
+        MeasureError: the daemon does not start.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        places = Places.prepare(Path(name))
+        with serving(places) as daemon:
+            before = daemon.descriptors()
+            disturbances = Disturbances(daemon, seconds)
+            with loading(places, KINDS) as load:
+                looks = _watch(daemon, load, disturbances, seconds, between, show)
+                load.end()
+            disturbances.attempt(disturbances.back_to_first_version)
+            status = _calm(daemon, before)
+            after = daemon.descriptors()
+            exit_code = daemon.stop()
+        left = sorted(path.name for path in (places.folder / "received").rglob("*") if path.is_file())
+        errors = load.errors + disturbances.errors + daemon.log.faults
+        errors += [f"expected no file to be left, found {left}"] if left else []
+        end = End(before, after, _open(status), exit_code, errors)
+        return Soak(looks, end, dict(load.visits + disturbances.done), _counts(status))
+
+
+def _watch(
+    daemon: Daemon,
+    load: Load,
+    disturbances: Disturbances,
+    seconds: float,
+    between: float,
+    show: Callable[[Look], None],
+) -> list[Look]:
+    looks: list[Look] = []
+    began = time.monotonic()
+    while (passed := time.monotonic() - began) < seconds:
+        disturbances.go_on()
+        if passed >= len(looks) * between:
+            disturbances.attempt(daemon.check_pages)
+            daemon.log.read()
+            load.listen()
+            looks.append(_look(daemon, load, len(disturbances.errors), passed))
+            show(looks[-1])
+        time.sleep(TICK)
+    return looks
+
+
+def _look(daemon: Daemon, load: Load, disturbed: int, seconds: float) -> Look:
+    status = daemon.status()
+    private, resident = daemon.memory()
+    return Look(
+        seconds=round(seconds, 2),
+        private=private,
+        resident=resident,
+        descriptors=daemon.descriptors(),
+        threads=daemon.threads(),
+        connections=_open(status),
+        delay=round(status.get("reactor_delay") or 0.0, 6),
+        daemon_cpu=daemon.cpu(),
+        client_cpu=round(load.cpu, 2),
+        visits=load.visits.total(),
+        errors=load.failed + disturbed,
+    )
+
+
+def _calm(daemon: Daemon, before: int) -> dict[str, Any]:
+    """Wait until everybody is gone, and what the daemon says then."""
+    until = time.monotonic() + CALM
+    while True:
+        status = daemon.status()
+        if (not _open(status) and daemon.descriptors() == before) or time.monotonic() > until:
+            return status
+        time.sleep(TICK)
+
+
+def _open(status: dict[str, Any]) -> int:
+    return sum(service["connections"] for service in status["services"])
+
+
+def _counts(status: dict[str, Any]) -> list[tuple[str, str, str, int]]:
+    return [
+        (service["name"], event, reason, number)
+        for service in status["services"]
+        for event, reason, number in service["counts"]
+    ]
+
+
+def _write(found: Soak, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    with (folder / "rows.csv").open("w", newline="") as file:
+        rows = csv.DictWriter(file, [field.name for field in fields(Look)], lineterminator="\n")
+        rows.writeheader()
+        rows.writerows(asdict(look) for look in found.looks)
+    with (folder / "counts.csv").open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(
+            [("service", "event", "reason", "count"), *found.counts]
+        )
+    (folder / "soak.svg").write_text(svg(found.looks, "One daemon, every service, a mixed load"))
+
+
+def _line(look: Look) -> str:
+    return (
+        f"{look.seconds:>7.0f} s {look.private / 1000:>7.2f} MB {look.descriptors:>4} descriptors "
+        f"{look.connections:>4} connections {look.delay * 1000:>6.1f} ms {look.visits:>7,} visits "
+        f"{look.errors:>3} errors"
+    )
+
+
+@click.command()
+@click.option("--minutes", type=click.FloatRange(min=0.2), default=30.0, show_default=True)
+@click.option("--seconds-between-looks", type=click.FloatRange(min=0.5), default=5.0, show_default=True)
+@click.option("--results", type=click.Path(path_type=Path), default=ROOT / "benchmarks" / "results")
+def main(minutes: float, seconds_between_looks: float, results: Path) -> None:
+    """See whether a daemon stays what it is under a mixed load."""
+    others = Others(set(cores()))
+    try:
+        found = soak(minutes * 60, seconds_between_looks, lambda look: click.echo(_line(look)))
+    except MeasureError as error:
+        raise click.ClickException(str(error)) from None
+    _write(found, results / f"{datetime.now(UTC):%Y-%m-%d_%H%M%S}-soak")
+    last = found.looks[-1]
+    for name, number in sorted(found.done.items()):
+        click.echo(f"{number:>8,} {name}")
+    click.echo(f"{slope(found.looks):+.1f} KB a minute over the last two thirds")
+    click.echo(
+        f"processor: daemon {last.daemon_cpu / last.seconds:.1%}, load {last.client_cpu / last.seconds:.1%} of a core; "
+        f"others {others.share():.0%} of all"
+    )
+    click.echo(description())
+    if wrong := faults(found.looks, found.end):
+        raise click.ClickException("\n".join(wrong))
+    click.echo("nothing is left behind, and no client has seen an error")
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks.soak")

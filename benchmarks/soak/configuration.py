@@ -1,0 +1,165 @@
+"""What the daemon of a soak serves, in two versions that a reload changes between, and a faulty one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.certificate import CERTIFICATE, KEY, Identity
+from benchmarks.processes import free_port
+
+FILE, CONTROL, LOG = "sockd.toml", "run/control.sock", "log"
+
+PORTS = (
+    *("echo", "tls", "proxied", "proxied-tls", "upper", "time", "banner", "big", "pressed", "discard"),
+    *("desk", "chat", "upload", "raw", "few", "tarpit", "hurried", "extra", "metrics"),
+)
+"""Names of TCP ports; those of services with datagrams have the same number for UDP."""
+
+TEXTS = ("this is the first text", "this is the second text")
+"""Of the service `banner`, by version."""
+
+BIG = bytes(range(256)) * 2048
+"""What the service `big` sends, 512 KiB: more than the kernel keeps for a peer that does not read."""
+
+PER_SOURCE = 3
+"""Connections that `few` and `tarpit` give to one source."""
+
+REFUSAL = "no more of you"
+"""What `few` tells those who are too many."""
+
+DENIED = "127.0.9.9"
+"""An address that nobody serves."""
+
+VERSIONS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where everything is.
+
+    Attributes:
+        folder: of the configuration, the sockets and the log.
+        ports: by name.
+    """
+
+    folder: Path
+    ports: Mapping[str, int]
+
+    @classmethod
+    def prepare(cls, folder: Path) -> Places:
+        """Choose ports, and write what the configuration refers to and its first version."""
+        ports: dict[str, int] = {}
+        while len(ports) < len(PORTS):
+            port = free_port("udp")
+            if port not in ports.values() and free_port("tcp") != port:
+                ports[PORTS[len(ports)]] = port
+        places = cls(folder, ports)
+        Identity().write(folder)
+        (folder / "big").write_bytes(BIG)
+        places.write(0)
+        return places
+
+    def write(self, version: int) -> None:
+        """Put a version into the file."""
+        (self.folder / FILE).write_text(_text(self.ports, version))
+
+    def write_faulty(self) -> None:
+        """Put a text into the file that cannot be served."""
+        (self.folder / FILE).write_text(_text(self.ports, 0).replace('plugin = "upper"', 'plugin = "uper"'))
+
+
+def _text(ports: Mapping[str, int], version: int) -> str:
+    def tcp(name: str) -> str:
+        return f'"tcp:{ports[name]}:interface=127.0.0.1"'
+
+    def udp(name: str) -> str:
+        return f'"udp:{ports[name]}:interface=127.0.0.1"'
+
+    tls = f'tls = {{ certificate = "{CERTIFICATE}", key = "{KEY}" }}'
+    proxy = 'proxy_protocol = { trust = ["127.0.0.1"] }'
+    common = f"""
+[daemon]
+drain_timeout = "5s"
+[log]
+file = "{LOG}"
+format = "json"
+[control]
+listen = "unix:{CONTROL}"
+[metrics]
+listen = {tcp("metrics")}
+[limits]
+max_connections = 2000
+max_per_source = 500
+connection_rate = "2000/s"
+connection_rate_per_source = "1000/s"
+datagram_rate_per_source = "1000/s"
+deny = ["{DENIED}"]
+idle_timeout = "60s"
+handshake_timeout = "3s"
+header_timeout = "3s"
+close_timeout = "2s"
+max_unread_output = "1MiB"
+
+[service.echo]
+plugin = "echo"
+listen = [
+  {tcp("echo")}, {udp("echo")}, "unix:run/echo.sock", "unixgram:run/echo-datagrams.sock",
+  {{ endpoint = {tcp("tls")}, {tls} }},
+  {{ endpoint = {tcp("proxied")}, {proxy} }},
+  {{ endpoint = {tcp("proxied-tls")}, {tls}, {proxy} }},
+]
+[service.upper]
+plugin = "upper"
+listen = [{tcp("upper")}, {udp("upper")}, "unix:run/upper.sock"]
+limits.max_connections = {(2000, 1500)[version]}
+[service.time]
+plugin = "time"
+listen = [{tcp("time")}, {udp("time")}{("", ', "unix:run/time.sock"')[version]}]
+[service.banner]
+plugin = "banner"
+listen = [{tcp("banner")}, {udp("banner")}]
+options.text = "{TEXTS[version]}"
+[service.big]
+plugin = "banner"
+listen = [{tcp("big")}]
+options.file = "big"
+[service.pressed]
+plugin = "echo"
+listen = [{{ endpoint = {tcp("pressed")}, socket = {{ send_buffer = "64KiB", receive_buffer = "64KiB" }} }}]
+limits.idle_timeout = "5s"
+[service.discard]
+plugin = "factory"
+listen = [{tcp("discard")}]
+options.factory = "twisted.protocols.wire:Discard"
+[service.desk]
+plugin = "desk"
+listen = [{tcp("desk")}, {{ endpoint = "unix:run/operator.sock:mode=600", protocol = "operator" }}]
+[service.chat]
+plugin = "chat"
+listen = [{tcp("chat")}, {udp("chat")}, "unix:run/chat.sock"]
+options.silence = "20s"
+[service.files]
+plugin = "files"
+listen = [{{ endpoint = {tcp("upload")}, protocol = "upload" }}, {{ endpoint = {tcp("raw")}, protocol = "raw" }}]
+options.directory = "received"
+[service.few]
+plugin = "echo"
+listen = [{tcp("few")}]
+limits = {{ max_per_source = {PER_SOURCE}, over_limit = "banner", over_limit_banner = "{REFUSAL}", penalty = "2s" }}
+[service.tarpit]
+plugin = "echo"
+listen = [{tcp("tarpit")}]
+limits = {{ max_per_source = {PER_SOURCE}, over_limit = "tarpit", tarpit_time = "3s" }}
+[service.hurried]
+plugin = "echo"
+listen = [{tcp("hurried")}]
+limits = {{ first_message_timeout = "3s", idle_timeout = "4s", lifetime = "8s" }}
+"""
+    extra = f"""
+[service.extra]
+plugin = "echo"
+listen = [{tcp("extra")}]
+"""
+    return common + (extra if version else "")

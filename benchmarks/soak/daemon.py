@@ -1,0 +1,211 @@
+"""The daemon that is looked at, in a process of its own: `sockd run`, its log, its control socket and /proc."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.certificate import CERTIFICATE, Identity
+from benchmarks.processes import HOST, START_TIMEOUT, StartError
+from benchmarks.soak.configuration import CONTROL, FILE, LOG, Places
+from sockd.control.client import ask
+
+PATIENCE = 20.0
+"""Seconds for what the daemon is told to do; new certificates alone may take five."""
+
+STOP_TIMEOUT = 20.0
+"""Seconds after SIGTERM: its drain_timeout and what others use of the machine."""
+
+EXPECTED = {"not reloaded"}
+"""Events at the level of errors that belong to a soak."""
+
+_SOCKD = Path(sys.executable).with_name("sockd")
+
+
+class NotDone(Exception):
+    """The daemon does not do what it was told to."""
+
+
+class Log:
+    """What the daemon has written, over every change of the file.
+
+    Attributes:
+        events: how often each was written.
+        faults: those that tell of an error, as written.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.events: Counter[str] = Counter()
+        self.faults: list[str] = []
+        self._file = file
+        self._stream = file.open()
+
+    def read(self) -> None:
+        """Take what is new."""
+        for line in self._stream:
+            record = json.loads(line)
+            self.events[record["event"]] += 1
+            if record["level"] in ("error", "critical") and record["event"] not in EXPECTED:
+                self.faults.append(line.strip()[:2000])
+
+    def change(self, told: Callable[[], None]) -> None:
+        """Move the file away and have the daemon open it anew."""
+        moved = self._file.with_name(f"{self._file.name}.1")
+        self._file.rename(moved)
+        told()
+        _wait_for("a new log", self._file.exists)
+        self.read()
+        self._stream.close()
+        self._stream = self._file.open()
+
+
+class Daemon:
+    """One that serves.
+
+    Attributes:
+        log: what it writes.
+        places: where it serves.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], places: Places) -> None:
+        self.places = places
+        self._process = process
+        self._proc = Path(f"/proc/{process.pid}")
+        self._control = places.folder / CONTROL
+        self.log = Log(places.folder / LOG)
+
+    def status(self) -> dict[str, Any]:
+        """What it says of itself over the control socket."""
+        found: dict[str, Any] = ask(self._control, "status", PATIENCE)
+        return found
+
+    def check_pages(self) -> None:
+        """Ask the port for metrics all that it can tell."""
+        base = f"http://{HOST}:{self.places.ports['metrics']}"
+        for path, part in (("metrics", b"sockd_ready 1"), ("status.json", b'"state":"ready"'), ("readyz", b"ready")):
+            with urllib.request.urlopen(f"{base}/{path}", timeout=PATIENCE) as answer:  # noqa: S310  # our own
+                if part not in answer.read():
+                    raise NotDone(f"expected {part!r} in /{path}, found none")
+
+    def check_command(self) -> None:
+        """Let somebody type `sockd status`."""
+        command = [_SOCKD, "status", "-c", FILE]
+        done = subprocess.run(command, cwd=self.places.folder, capture_output=True, timeout=PATIENCE, check=False)  # noqa: S603  # our own
+        if done.returncode or b"echo" not in done.stdout:
+            raise NotDone(f"sockd status ended with {done.returncode}: {done.stderr[-300:].decode()}")
+
+    def reload(self, version: int) -> None:
+        """Go over to a version of the configuration."""
+        self.places.write(version)
+        self._signal_for("reloaded", signal.SIGHUP)
+
+    def reload_faulty(self) -> None:
+        """Offer a configuration that cannot be served."""
+        self.places.write_faulty()
+        self._signal_for("not reloaded", signal.SIGHUP)
+
+    def reopen_log(self) -> None:
+        """Take its log away, as logrotate does."""
+        self.log.change(lambda: self._process.send_signal(signal.SIGUSR1))
+
+    def change_certificate(self) -> None:
+        """Give it another certificate, and wait until clients see it."""
+        Identity().write(self.places.folder)
+        expected = (self.places.folder / CERTIFICATE).read_text()
+        address = HOST, self.places.ports["tls"]
+        _wait_for("the new certificate", lambda: _same(expected, ssl.get_server_certificate(address)))
+
+    def memory(self) -> tuple[int, int]:
+        """Private and resident memory, in KB."""
+        sizes = dict.fromkeys(("Private_Dirty:", "Rss:"), 0)
+        for line in (self._proc / "smaps_rollup").read_text().splitlines():
+            name, *rest = line.split()
+            if name in sizes:
+                sizes[name] = int(rest[0])
+        return sizes["Private_Dirty:"], sizes["Rss:"]
+
+    def descriptors(self) -> int:
+        """How many are open."""
+        return len(os.listdir(self._proc / "fd"))
+
+    def threads(self) -> int:
+        """How many it has."""
+        return len(os.listdir(self._proc / "task"))
+
+    def cpu(self) -> float:
+        """Seconds of processor time that it has used."""
+        fields = (self._proc / "stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def stop(self) -> int:
+        """End it in order, and its exit code."""
+        self._process.terminate()
+        try:
+            return self._process.wait(STOP_TIMEOUT)
+        finally:
+            self.log.read()
+
+    def _signal_for(self, event: str, number: int) -> None:
+        self.log.read()
+        before = self.log.events[event]
+
+        def happened() -> bool:
+            self.log.read()
+            return self.log.events[event] > before
+
+        self._process.send_signal(number)
+        _wait_for(event, happened)
+
+
+def _same(expected: str, found: str) -> bool:
+    return "".join(expected.split()) == "".join(found.split())
+
+
+def _wait_for(what: str, happened: Callable[[], bool]) -> None:
+    until = time.monotonic() + PATIENCE
+    while not happened():
+        if time.monotonic() > until:
+            raise NotDone(f"expected {what} within {PATIENCE:g} s, found nothing")
+        time.sleep(0.05)
+
+
+@contextmanager
+def serving(places: Places) -> Iterator[Daemon]:
+    """A daemon from the moment that it is ready; afterwards it has ended in one way or another."""
+    output = places.folder / "output"
+    with output.open("w") as stream:
+        process = subprocess.Popen(  # noqa: S603  # our own
+            [_SOCKD, "run", "-c", FILE],
+            cwd=places.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for the soak, which then ends it in order
+        )
+    try:
+        _wait_until_ready(process, places, output)
+        yield Daemon(process, places)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], places: Places, output: Path) -> None:
+    until = time.monotonic() + START_TIMEOUT
+    log = places.folder / LOG
+    while not (log.exists() and '"ready"' in log.read_text()):
+        if process.poll() is not None or time.monotonic() > until:
+            raise StartError(f"the daemon does not start: {output.read_text()[-1000:]}")
+        time.sleep(0.05)

@@ -1,0 +1,168 @@
+"""Clients that do not behave: resets, half of a handshake, nothing read, too many of one source."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+
+from benchmarks.soak.configuration import DENIED, PER_SOURCE, REFUSAL
+from benchmarks.soak.load import Paces, World
+from benchmarks.soak.stream import PATIENCE, Stream, Wrong, expect
+
+FLOOD = 4 * 1024 * 1024
+"""Bytes that nobody reads the echo of: more than all buffers between."""
+
+SOURCES = 3
+"""Addresses of those who are too many."""
+
+
+async def reset(world: World) -> None:
+    """Broken off while the echo is on its way."""
+    stream = await Stream.open(world.either("echo"))
+    await stream.send(world.data())
+    await world.rest(world.random.choice((0, 0.01)))
+    stream.reset()
+
+
+async def reset_tls(world: World) -> None:
+    """Broken off after a handshake."""
+    stream = await Stream.open(world.port("tls"), tls=True)
+    await stream.send(world.data(most=4096))
+    stream.reset()
+
+
+async def half_a_handshake(world: World) -> None:
+    """The beginning of a ClientHello, and then nothing: cut by handshake_timeout."""
+    await _is_cut(await Stream.open(world.port("tls")), b"\x16\x03\x01\x02\x00\x01\x00")
+
+
+async def no_handshake(world: World) -> None:
+    """Text where a handshake should be."""
+    await _is_cut(await Stream.open(world.port("tls")), b"GET / HTTP/1.0\r\n\r\n")
+
+
+async def half_a_header(world: World) -> None:
+    """The beginning of what a proxy says: cut by header_timeout."""
+    await _is_cut(await Stream.open(world.port("proxied")), b"PROXY TCP4 10.1")
+
+
+async def no_header(world: World) -> None:
+    """Something else than what a proxy says."""
+    await _is_cut(await Stream.open(world.port("proxied")), b"hello\r\n\r\n")
+
+
+async def no_message(world: World) -> None:
+    """A peer that never says a word: ended by first_message_timeout."""
+    await _is_cut(await Stream.open(world.port("hurried")), b"")
+
+
+async def silence(world: World) -> None:
+    """A peer that has said its word and falls silent: ended by idle_timeout."""
+    stream = await Stream.open(world.port("hurried"))
+    await stream.echo(b"one word")
+    await _is_cut(stream, b"")
+
+
+async def for_too_long(world: World) -> None:
+    """A peer that goes on and on: ended by lifetime, in order."""
+    stream, began = await Stream.open(world.port("hurried")), time.monotonic()
+    with suppress(EOFError, ConnectionError):
+        while time.monotonic() - began < PATIENCE:
+            await stream.echo(b"and on")
+            await asyncio.sleep(0.5)
+        raise Wrong(f"expected the end after 8 s, found none after {PATIENCE:g} s")
+    await stream.close()
+
+
+async def denied(world: World) -> None:
+    """An address that is not served."""
+    await _is_cut(await Stream.open(world.port("echo"), source=DENIED), b"")
+
+
+async def _is_cut(stream: Stream, first: bytes) -> None:
+    """Say the first, and be closed without having been served."""
+    if first:
+        await stream.send(first)
+    found = await stream.outcome()
+    await stream.close()
+    if first.strip() and first.strip() in found:
+        raise Wrong(f"expected no service, found {found[:80]!r}")
+
+
+async def non_reader(world: World) -> None:
+    """Sends without end and reads nothing of the echo: ended by idle_timeout and close_timeout."""
+    stream = await Stream.open(world.port("pressed"))
+    stream.stop_reading()
+    try:
+        await stream.send(bytes(FLOOD))
+    except ConnectionError:
+        return
+    finally:
+        await stream.close()
+    raise Wrong("expected to be cut, found that everything was taken")
+
+
+async def slow_taker(world: World) -> None:
+    """Gets more than the buffers hold and takes none of it: cut by close_timeout."""
+    stream = await Stream.open(world.port("big"))
+    stream.stop_reading()
+    await asyncio.sleep(4)
+    stream.reset()
+
+
+async def too_many(world: World) -> None:
+    """More connections of one source than it may have; the others are told a line, or refused for a while."""
+    source = f"127.0.3.{world.random.randint(1, SOURCES)}"
+    found = await _crowd(world, "few", source)
+    served = found.count(b"me")
+    if served > PER_SOURCE:
+        raise Wrong(f"expected {PER_SOURCE} of one source at most, found {served}")
+    expect("answers", set(), set(found) - {b"me", b"", REFUSAL.encode() + b"\r\n"})
+
+
+async def tarpit(world: World) -> None:
+    """The same where the others are held without an answer."""
+    found = await _crowd(world, "tarpit", "127.0.4.1")
+    expect("answers", [b""] * PER_SOURCE + [b"me"] * PER_SOURCE, sorted(found))
+
+
+async def _crowd(world: World, service: str, source: str) -> list[bytes]:
+    """What each of twice as many got as may be there at once."""
+    streams = [await Stream.open(world.port(service), source=source) for _ in range(2 * PER_SOURCE)]
+    await asyncio.sleep(0.2)
+    found = await asyncio.gather(*(_said(stream) for stream in streams))
+    for stream in streams:
+        await stream.close()
+    await asyncio.sleep(0.2)
+    return found
+
+
+async def _said(stream: Stream) -> bytes:
+    """What comes back until there is an end or an echo."""
+    with suppress(ConnectionError):
+        await stream.send(b"me")
+        try:
+            first = await stream.read(2)
+        except EOFError:
+            return b""
+        return first if first == b"me" else first + await stream.outcome()
+    return b""
+
+
+PACES: Paces = [
+    (reset, 1.0),
+    (reset_tls, 3.0),
+    (half_a_handshake, 2.0),
+    (no_handshake, 5.0),
+    (half_a_header, 3.0),
+    (no_header, 3.0),
+    (no_message, 3.0),
+    (silence, 3.0),
+    (for_too_long, 10.0),
+    (denied, 4.0),
+    (non_reader, 5.0),
+    (slow_taker, 5.0),
+    (too_many, 2.0),
+    (tarpit, 5.0),
+]

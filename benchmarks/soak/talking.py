@@ -1,0 +1,219 @@
+"""Clients that behave: echo, text, time, banners, TLS, proxies and datagrams, each answer checked."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import socket
+import struct
+import time
+from contextlib import suppress
+
+from benchmarks.soak.configuration import BIG, TEXTS
+from benchmarks.soak.load import Paces, World
+from benchmarks.soak.stream import Datagrams, Stream, Wrong, expect
+
+TEXT = "straße, naïve, ὀδυσσεύς, 1234"
+
+CLOCK = 2.0
+"""Seconds that a time may be off: an answer takes some."""
+
+PROXIED = 250
+"""Clients behind the proxy."""
+
+_numbers = itertools.count()
+
+
+async def short_echo(world: World) -> None:
+    """Some messages, then either side ends first."""
+    stream = await Stream.open(world.either("echo"))
+    for _ in range(world.random.randint(1, 3)):
+        await stream.echo(world.data())
+    if world.random.random() < 0.5:
+        stream.end()
+        expect("after the end", b"", await stream.rest())
+    await stream.close()
+
+
+async def long_echo(world: World) -> None:
+    """Some minutes of small messages, over reloads; the service does not change in any of them."""
+    stream = await Stream.open(world.either("echo"))
+    for _ in range(world.random.randint(20, 120)):
+        await stream.echo(world.data(most=4096))
+        if not await world.rest(world.random.uniform(0.5, 1.5)):
+            break
+    await stream.close()
+
+
+async def endless_echo(world: World) -> None:
+    """One connection for the whole run."""
+    stream = await Stream.open(world.port("echo"))
+    while await world.rest(1):
+        await stream.echo(world.data(most=4096))
+    await stream.close()
+
+
+async def endless_tls(world: World) -> None:
+    """One encrypted connection for the whole run, over all changes of certificates."""
+    stream = await Stream.open(world.port("tls"), tls=True)
+    while await world.rest(2):
+        await stream.echo(world.data(most=16_384))
+    await stream.close()
+
+
+async def endless_upper(world: World) -> None:
+    """One connection for the whole run, to a service whose limits change."""
+    stream = await Stream.open(world.either("upper"))
+    while await world.rest(2):
+        await _upper(stream)
+    await stream.close()
+
+
+async def upper(world: World) -> None:
+    """Text, and the end of our side."""
+    stream = await Stream.open(world.either("upper"))
+    await _upper(stream)
+    stream.end()
+    expect("after the end", b"", await stream.rest())
+    await stream.close()
+
+
+async def _upper(stream: Stream) -> None:
+    expected = TEXT.upper().encode()
+    await stream.send(TEXT.encode())
+    expect("upper case", expected, await stream.read(len(expected)))
+
+
+async def time_of_day(world: World) -> None:
+    """Two formats on one connection; the service's ports change, this one does not."""
+    stream = await Stream.open(world.port("time"))
+    await stream.send(b"%s\n%Q\n")
+    _near(await stream.line())
+    expect("unknown directive", "error: ", (await stream.line())[:7])
+    await stream.close()
+
+
+def _near(seconds: str) -> None:
+    if abs(time.time() - int(seconds)) > CLOCK:
+        raise Wrong(f"expected a time near {time.time():.0f}, found {seconds}")
+
+
+async def banner(world: World) -> None:
+    """A text of one version or the other, whichever is served."""
+    stream = await Stream.open(world.port("banner"))
+    _one_of_texts(await stream.rest())
+    await stream.close()
+
+
+def _one_of_texts(found: bytes) -> None:
+    if found.decode() not in TEXTS:
+        raise Wrong(f"expected one of {TEXTS}, found {found!r}")
+
+
+async def big_banner(world: World) -> None:
+    """Half a megabyte."""
+    stream = await Stream.open(world.port("big"))
+    expect("digest", hashlib.sha256(BIG).digest(), hashlib.sha256(await stream.rest()).digest())
+    await stream.close()
+
+
+async def discard(world: World) -> None:
+    """Nothing comes back, and what was sent is taken."""
+    stream = await Stream.open(world.port("discard"))
+    await stream.send(world.data())
+    stream.end()
+    expect("discard", b"", await stream.rest())
+    await stream.close()
+
+
+async def extra(world: World) -> None:
+    """A service that is only in one of the versions: once it has answered, it does so to the end."""
+    with suppress(ConnectionError):
+        stream = await Stream.open(world.port("extra"))
+        await stream.read(0)
+        try:
+            await stream.echo(b"?")
+        except (ConnectionError, EOFError):
+            return await stream.close()  # it was gone between the connection and its acceptance
+        for _ in range(20):
+            if not await world.rest(1):
+                break
+            await stream.echo(world.data(most=4096))
+        await stream.close()
+    return None
+
+
+async def tls_echo(world: World) -> None:
+    """A handshake, some messages, close_notify."""
+    stream = await Stream.open(world.port("tls"), tls=True)
+    for _ in range(world.random.randint(1, 3)):
+        await stream.echo(world.data())
+    await stream.close()
+
+
+async def proxied_echo(world: World) -> None:
+    """What a proxy relays, in either version of its header, and encrypted at times."""
+    tls = world.random.random() < 0.3
+    client = f"10.1.1.{world.random.randrange(PROXIED)}"
+    header = world.random.choice((_header_1, _header_2))(client)
+    stream = await Stream.open(world.port("proxied-tls" if tls else "proxied"), first=header, tls=tls)
+    await stream.echo(world.data(most=4096))
+    await stream.close()
+
+
+def _header_1(client: str) -> bytes:
+    return f"PROXY TCP4 {client} 127.0.0.1 40000 7007\r\n".encode()
+
+
+def _header_2(client: str) -> bytes:
+    addresses = socket.inet_aton(client) + socket.inet_aton("127.0.0.1") + struct.pack(">HH", 40000, 7007)
+    return b"\r\n\r\n\0\r\nQUIT\n\x21\x11" + struct.pack(">H", len(addresses)) + addresses
+
+
+async def udp(world: World) -> None:
+    """One datagram to each service that has them."""
+    token = world.name().encode()
+    expect("echo", token, await _asked(world, "echo", token))
+    expect("upper case", TEXT.upper().encode(), await _asked(world, "upper", TEXT.encode()))
+    _near((await _asked(world, "time", b"%s")).decode())
+    _one_of_texts(await _asked(world, "banner", b""))
+
+
+async def _asked(world: World, service: str, question: bytes) -> bytes:
+    datagrams = Datagrams(world.port(service))
+    try:
+        return await datagrams.ask(question)
+    finally:
+        datagrams.close()
+
+
+async def unix_datagrams(world: World) -> None:
+    """Some on one bound socket."""
+    datagrams = Datagrams(
+        world.path("echo-datagrams"), world.places.folder / "run" / f"client-{next(_numbers)}"
+    )
+    try:
+        for _ in range(3):
+            data = world.data(most=8192)
+            expect("echo", data, await datagrams.ask(data))
+    finally:
+        datagrams.close()
+
+
+PACES: Paces = [
+    (short_echo, 0.3),
+    *[(long_echo, 5.0)] * 4,
+    (endless_echo, 0.1),
+    (endless_tls, 0.1),
+    (endless_upper, 0.1),
+    (upper, 0.7),
+    (time_of_day, 1.0),
+    (banner, 0.7),
+    (big_banner, 5.0),
+    (discard, 1.0),
+    (extra, 3.0),
+    (tls_echo, 0.7),
+    (proxied_echo, 0.5),
+    (udp, 0.7),
+    (unix_datagrams, 1.5),
+]

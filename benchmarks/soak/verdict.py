@@ -1,0 +1,89 @@
+"""What the daemon was seen to have, look by look, and whether that is what it should have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import linear_regression
+
+WARMING = 1 / 3
+"""Of the time, until the memory counts: caches, tables of sources and the allocator's arenas fill first."""
+
+SLOPE = 100.0
+"""KB of growth in a minute that would be a leak; it is 144 MB in a day."""
+
+MINUTES = 10.0
+"""A run from which on the slope is judged: in a shorter one it is that of the caches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at the daemon.
+
+    Attributes:
+        seconds: since the load began.
+        private: KB of memory that it has written to and shares with nobody.
+        resident: KB of memory in all.
+        descriptors: that are open.
+        threads: that it has.
+        connections: that are open or on their way in, as it says itself.
+        delay: seconds that the reactor's timers are late, as it says itself.
+        daemon_cpu: seconds of processor time that it has used.
+        client_cpu: seconds of processor time that the load has used.
+        visits: that clients have ended as they should.
+        errors: that clients have seen.
+    """
+
+    seconds: float
+    private: int
+    resident: int
+    descriptors: int
+    threads: int
+    connections: int
+    delay: float
+    daemon_cpu: float
+    client_cpu: float
+    visits: int
+    errors: int
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How it ended.
+
+    Attributes:
+        before: descriptors when the daemon was ready and nobody had come.
+        after: descriptors when everybody was gone.
+        open: connections then.
+        exit_code: of the daemon.
+        errors: what clients and the disturbances have met that should not be, and what the log has of faults.
+    """
+
+    before: int
+    after: int
+    open: int
+    exit_code: int
+    errors: Sequence[str]
+
+
+def slope(looks: Sequence[Look]) -> float:
+    """KB by which the memory grows in a minute, over all looks but the first third."""
+    counted = [look for look in looks if look.seconds >= looks[-1].seconds * WARMING]
+    if len(counted) < 2:
+        return 0.0
+    minutes = [look.seconds / 60 for look in counted]
+    return linear_regression(minutes, [look.private for look in counted]).slope
+
+
+def faults(looks: Sequence[Look], end: End) -> list[str]:
+    """What is not as it should be, in one line each."""
+    found = list(end.errors)
+    if end.after != end.before:
+        found.append(f"expected {end.before} descriptors at the end as at the start, found {end.after}")
+    if end.open:
+        found.append(f"expected no connection at the end, found {end.open}")
+    if looks[-1].seconds >= MINUTES * 60 and slope(looks) > SLOPE:
+        found.append(f"expected at most {SLOPE:g} KB a minute of growth, found {slope(looks):.1f}")
+    if end.exit_code:
+        found.append(f"expected the daemon to end with 0, found {end.exit_code}")
+    return found

@@ -1,0 +1,173 @@
+"""The supervisor as a service of twistd: its start and its end, and signals."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
+from twisted.application import service
+from twisted.internet.defer import Deferred
+from twisted.logger import ILogObserver
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from sockd.daemon import HURRY, WATCH_EVERY
+from sockd.daemon import _end_within as end_within
+from sockd.doors import Door
+from sockd.notify import Notifier
+from sockd.service import PLUGIN_STOP_TIMEOUT
+from sockd.supervisor.crew import CannotServe
+from sockd.supervisor.supervisor import NotDone, Supervisor
+from sockd.telemetry.logs import Log
+
+GRACE = 2.0
+"""Seconds beyond what a worker may take to end, before it is ended."""
+
+
+class SupervisorDaemon(service.Service):
+    """One process that lets others serve.
+
+    Args:
+        supervisor: with its sockets open.
+        reactor: the one that will run.
+        log: where events go; None where twistd's own options say how.
+        notifier: told how far it is, for the service manager.
+    """
+
+    def __init__(self, supervisor: Supervisor, reactor: Any, log: Log | None, notifier: Notifier) -> None:
+        self.supervisor = supervisor
+        self.doors: Sequence[Door] = ()
+        self._reactor = reactor
+        self._log = log
+        self._notifier = notifier
+        self._told_to_stop = False
+        self._stamp: object = None  # of the configuration's files, when they were read last
+        # Until everything is open there is somebody to complain to, even after twistd has detached.
+        self._complaints = open(os.dup(2), "w")  # noqa: SIM115  # closed when the daemon is ready
+
+    @override
+    def setServiceParent(self, parent: Any) -> None:
+        # twistd asks the application for its log observer before it starts the services.
+        if self._log is not None:
+            parent.setComponent(ILogObserver, self._log)
+        super().setServiceParent(parent)
+
+    @override
+    def startService(self) -> None:
+        super().startService()
+        self._reactor.callWhenRunning(self._when_running)
+
+    def _when_running(self) -> None:
+        # The reactor has installed its own handlers, which would exit with the signal's code.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_stop)
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._on_reload))
+        signal.signal(signal.SIGUSR1, lambda *_: self._reactor.callFromThread(self._reopen_log))
+        signal.signal(signal.SIGUSR2, lambda *_: self._reactor.callFromThread(self._on_upgrade))
+        for door in self.doors:
+            door.open()
+            self.supervisor.events.door_listening(door.name, door.bound.address)
+        Deferred.fromCoroutine(self.supervisor.start()).addCallbacks(self._started, self._fail)
+
+    def _started(self, _: Any) -> None:
+        self._complaints.close()
+        self._notifier.ready()
+        self._show_life()
+        self._watch()
+
+    def _show_life(self) -> None:
+        if (interval := self._notifier.watchdog_interval) is not None:
+            self._notifier.watchdog()
+            self._reactor.callLater(interval, self._show_life)
+
+    def _fail(self, failure: Failure) -> None:
+        """End a daemon whose workers cannot serve."""
+        if self._told_to_stop:
+            return
+        text = failure.getErrorMessage()
+        if failure.check(CannotServe) is None:
+            text = f"{failure.type.__name__}: {text}"
+        # A report of faults has its own form.
+        print(text if "\n" in text else f"sockd: {text}", file=self._complaints, flush=True)
+        # twistd itself would exit with 0; handlers run in reverse order, so this is the last thing of all.
+        atexit.register(os._exit, 1)
+        self._told_to_stop = True
+        self._reactor.stop()
+
+    # What an operator may ask.
+
+    def set_log_level(self, level: str) -> None:
+        """Write events of this level and above from now on.
+
+        Raises:
+            ValueError: the log is not sockd's own.
+        """
+        if self._log is None:
+            raise ValueError("the log is not sockd's own, as twistd was given --logger or --syslog")
+        self._log.set_level(level)
+
+    def stop(self) -> None:
+        """End in order."""
+        if not self._told_to_stop:
+            self._told_to_stop = True
+            self._reactor.stop()
+
+    # Signals.
+
+    def _on_stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # as signal calls it
+        """Stop in order at the first signal, hurry at each that follows."""
+        self._reactor.callFromThread(self._hurry if self._told_to_stop else self.stop)
+
+    def _hurry(self) -> None:
+        self.supervisor.crew.hurry()
+        self._reactor.callLater(HURRY, self.supervisor.crew.kill)
+        end_within(HURRY + GRACE)
+
+    def _on_reload(self) -> None:
+        self._notifier.reloading()
+        self._stamp = self.supervisor.source.stamp(self.supervisor.config)
+        reloading = Deferred.fromCoroutine(self.supervisor.reload())
+        reloading.addCallbacks(lambda _: self._after_reload(), lambda failure: failure.trap(NotDone))
+        reloading.addBoth(lambda result: (self._notifier.ready(), result)[1])
+
+    def _after_reload(self) -> None:
+        if self._log is not None:
+            self._log.set_level(self.supervisor.config.log.level)
+
+    def _on_upgrade(self) -> None:
+        Deferred.fromCoroutine(self.supervisor.upgrade()).addErrback(lambda failure: failure.trap(NotDone))
+
+    def _reopen_log(self) -> None:
+        if self._log is not None:
+            self._log.reopen()
+        for member in self.supervisor.crew.everybody:
+            member.signal(signal.SIGUSR1)
+
+    def _watch(self, seen: object = None) -> None:
+        """Reload when files have changed and are the same for two looks, so that nobody is writing them."""
+        if not self.supervisor.config.daemon.watch:
+            return
+        stamp = self.supervisor.source.stamp(self.supervisor.config)
+        if self._stamp is None:
+            self._stamp = stamp
+        if stamp == seen != self._stamp:
+            self._on_reload()
+        self._reactor.callLater(WATCH_EVERY, self._watch, stamp)
+
+    # The end.
+
+    @override
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        self._notifier.stopping()
+        return Deferred.fromCoroutine(self._end())
+
+    async def _end(self) -> None:
+        patience = self.supervisor.config.daemon.drain_timeout + PLUGIN_STOP_TIMEOUT + HURRY + GRACE
+        await self.supervisor.stop(patience)
+        for door in self.doors:
+            await door.close()

@@ -1,0 +1,187 @@
+"""What an operator asks, answered for all workers."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList
+
+from sockd import __version__
+from sockd.control.words import Refused, unknown
+from sockd.supervisor.calls import NoAnswer
+from sockd.supervisor.member import Member
+from sockd.supervisor.merge import merged_services, what_remains
+from sockd.supervisor.supervisor import NotDone, Supervisor
+
+ANSWER_TIMEOUT = 2.0
+"""Seconds in which workers tell their status; one that is stuck is left out."""
+
+
+class CrewOperator:
+    """Carries out the commands in all workers.
+
+    Args:
+        supervisor: of the workers.
+        set_level: changes the level of the supervisor's own log.
+        stop: begins to end the daemon.
+    """
+
+    def __init__(
+        self, supervisor: Supervisor, set_level: Callable[[str], None], stop: Callable[[], None]
+    ) -> None:
+        self._supervisor = supervisor
+        self._crew = supervisor.crew
+        self._set_level = set_level
+        self._stop = stop
+        self._past: list[dict[str, Any]] = []  # what workers have counted that are gone
+        self._crew.last_words = self._remember
+
+    async def status(self) -> dict[str, Any]:
+        """The sum, and the snapshot of each worker."""
+        supervisor = self._supervisor
+        workers = []
+        for member, snapshot in await self._each(self._answering(), "status"):
+            member.last = snapshot
+            about = {"worker": self._name(member), "generation": member.generation}
+            state = "leaving" if member in self._crew.leaving else snapshot["state"]
+            workers.append({**snapshot, **about, "state": state})
+        known = supervisor.config.services
+        services = merged_services(
+            [*(each for worker in workers for each in worker["services"]), *self._past]
+        )
+        for service in services:
+            if service["name"] in known:  # the limits of a worker are its part
+                service["limits"] = known[service["name"]].limits.model_dump(mode="json")
+        return {
+            "pid": os.getpid(),
+            "version": __version__,
+            "reactor": supervisor.reactor_name,
+            "started": supervisor.started,
+            "time": time.time(),
+            "state": supervisor.state,
+            "config_ok": supervisor.config_ok,
+            "generation": self._crew.generation,
+            "reactor_delay": max((worker["reactor_delay"] for worker in workers), default=0.0),
+            "descriptors": {
+                "used": len(os.listdir("/proc/self/fd")),
+                "limit": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+            },
+            "services": [service for service in services if service["name"] in known or service["listeners"]],
+            "workers": workers,
+        }
+
+    def _remember(self, member: Member, snapshot: dict[str, Any]) -> None:  # noqa: ARG002
+        """Keep what a worker has counted that is gone."""
+        self._past = merged_services([*self._past, *what_remains(snapshot)])
+
+    async def ps(self) -> list[dict[str, Any]]:
+        """A row for each connection."""
+        rows = []
+        for member, peers in await self._each(self._answering(), "ps"):
+            rows += [{**row, "id": f"{self._name(member)}/{row['id']}"} for row in peers]
+        return rows
+
+    async def kick(self, id: str) -> None:  # noqa: A002  # the argument's name in the protocol
+        """Cut one connection."""
+        name, _, connection = id.partition("/")
+        for member in self._answering():
+            if self._name(member) == name:
+                await self._asked(member, "kick", id=connection)
+                return
+        raise Refused(f"expected a connection as `sockd ps` lists them, found '{id[:80]}'")
+
+    async def drain(self, service: str | None) -> None:
+        """Accept no more, and come back when the last connection is gone."""
+        await self._all("drain", service, within=None)
+
+    async def pause(self, service: str | None) -> None:
+        """Accept no more."""
+        await self._all("pause", service)
+
+    async def resume(self, service: str | None) -> None:
+        """Accept again."""
+        await self._all("resume", service)
+
+    async def set(self, service: str | None, key: str, value: str) -> None:
+        """Change one limit."""
+        await self._all("set", service, key=key, value=value)
+
+    async def log(self, level: str) -> None:
+        """Change the level of the log."""
+        try:
+            self._set_level(level)
+        except ValueError as error:
+            raise Refused(str(error)) from error
+        await self._each(self._crew.serving, "log", level=level)
+
+    async def reload(self, dry_run: bool) -> dict[str, list[str]]:
+        """Make the configuration file hold."""
+        try:
+            return (await self._supervisor.reload(dry_run=dry_run)).as_dict()
+        except NotDone as error:
+            raise Refused("nothing has changed", {"report": str(error)}) from error
+
+    async def upgrade(self) -> dict[str, int]:
+        """Let new workers serve in the place of these."""
+        try:
+            return {"generation": await self._supervisor.upgrade()}
+        except NotDone as error:
+            raise Refused(f"the workers that serve go on: {error}", {"report": str(error)}) from error
+
+    async def stop(self) -> None:
+        """Begin to end."""
+        self._stop()
+
+    def _answering(self) -> list[Member]:
+        return [*self._crew.serving, *self._crew.leaving]
+
+    def _name(self, member: Member) -> str:
+        """How it is called: by its slot, or by its process when another one serves there."""
+        return f"{member.slot}" if self._crew.members[member.slot] is member else f"{member.pid}"
+
+    async def _all(
+        self, command: str, service: str | None, within: float | None = ANSWER_TIMEOUT, **arguments: Any
+    ) -> None:
+        """Carry out a command wherever the service is."""
+        known = self._supervisor.config.services
+        if service is not None and service not in known:
+            raise Refused(unknown("a service", service, known))
+        answers = await self._gathered(self._crew.serving, command, within, service=service, **arguments)
+        reasons = [str(error) for _, error in answers if isinstance(error, Exception)]
+        # A worker may have no part in the service.
+        if service is not None:
+            reasons = [reason for reason in reasons if not reason.startswith("expected a service")]
+        if reasons:
+            raise Refused(reasons[0])
+
+    async def _each(
+        self, members: Iterable[Member], command: str, **arguments: Any
+    ) -> list[tuple[Member, Any]]:
+        """What those say that answer."""
+        answers = await self._gathered(members, command, ANSWER_TIMEOUT, **arguments)
+        return [(member, answer) for member, answer in answers if not isinstance(answer, Exception)]
+
+    async def _gathered(
+        self, members: Iterable[Member], command: str, within: float | None, **arguments: Any
+    ) -> list[tuple[Member, Any]]:
+        asked = [(member, self._outcome(member, command, within, arguments)) for member in members]
+        results = await DeferredList([Deferred.fromCoroutine(outcome) for _, outcome in asked])
+        return [(member, result) for (member, _), (_, result) in zip(asked, results, strict=True)]
+
+    async def _outcome(
+        self, member: Member, command: str, within: float | None, arguments: dict[str, Any]
+    ) -> Any:
+        try:
+            return await member.ask(command, within=within, **arguments)
+        except (Refused, NoAnswer) as error:
+            return error
+
+    async def _asked(self, member: Member, command: str, **arguments: Any) -> Any:
+        try:
+            return await member.ask(command, within=ANSWER_TIMEOUT, **arguments)
+        except NoAnswer as error:
+            raise Refused(f"worker {self._name(member)}: {error}") from error

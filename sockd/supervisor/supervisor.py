@@ -1,0 +1,280 @@
+"""The parent of the workers: holds the sockets, and brings every worker from one configuration to the next."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sockd.config import Config, Source, report
+from sockd.control.words import Refused
+from sockd.errors import ConfigError
+from sockd.reload import Plan, plan
+from sockd.service import OpenSocket
+from sockd.supervisor.calls import NoAnswer
+from sockd.supervisor.crew import CannotServe, Crew
+from sockd.supervisor.events import SupervisorEvents
+from sockd.supervisor.holdings import Holdings
+from sockd.supervisor.member import START_TIMEOUT, Member, Order
+from sockd.supervisor.texts import Texts, read_texts
+
+SEATS_PER_WORKER = 8
+"""Of each worker the one that serves, and those of former generations that have not finished yet."""
+
+
+class NotDone(Exception):
+    """Nothing has changed. Says why, in lines for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What every worker is told about the daemon.
+
+    Attributes:
+        log: where it writes events: a path, or `-` for standard output; None where twistd's options say how.
+        shed: whether it must not be able to become root.
+        options: for its command line.
+    """
+
+    log: str | None
+    shed: bool
+    options: Sequence[str]
+
+
+class Supervisor:
+    """Its life: `bind`, `start`, `stop`; meanwhile it may `reload` and `upgrade`, one at a time.
+
+    Args:
+        config: the configuration without what only plugins know.
+        source: its file, without plugins.
+        reactor: watches the workers and keeps the time.
+        open_socket: opens an endpoint.
+        about: what workers are told about the daemon.
+    """
+
+    def __init__(
+        self, config: Config, source: Source, reactor: Any, open_socket: OpenSocket, about: About
+    ) -> None:
+        self.config = config
+        self.source = source
+        self.state = "starting"
+        self.started = time.time()
+        self.config_ok = True  # what was read last is what is served
+        self.reactor_name = ""
+        self.events = SupervisorEvents()
+        self._reactor = reactor
+        self._open_socket = open_socket
+        self._about = about
+        self._texts: Texts = ()
+        self._holdings = Holdings()
+        self._busy = ""
+        self._listening: list[tuple[str, ...]] = []
+        workers = config.daemon.workers
+        self._seats = 1 + SEATS_PER_WORKER * workers
+        self.crew = Crew(
+            reactor,
+            workers,
+            self._seats,
+            self._order,
+            about.options,
+            self.events,
+            lambda seat: self._holdings.forget(seat),
+        )
+
+    def _order(self, slot: int, seat: int) -> Order:
+        message = {
+            "worker": slot,
+            "workers": len(self.crew.members),
+            "seat": seat,
+            "log": self._about.log,
+            "path": sys.path,
+            "shed": self._about.shed,
+        }
+        order = self._content(self._texts, self._holdings)
+        return Order({**message, **order.message}, order.descriptors)
+
+    def _content(self, texts: Texts, holdings: Holdings) -> Order:
+        return Order({"texts": texts, **holdings.message()}, holdings.descriptors())
+
+    # The start and the end.
+
+    def bind(self) -> None:
+        """Open every socket.
+
+        Raises:
+            ConfigError: the files have changed since they were read.
+            ExceptionGroup: of every BindError; nothing is left open.
+        """
+        self._texts = self._read(self.config)
+        self._holdings = self._holdings.for_config(self.config, self._open_socket, self._seats)
+
+    def _read(self, config: Config) -> Texts:
+        return read_texts(self.source.path, config.daemon.include)
+
+    def release(self) -> None:
+        """Close everything that is held."""
+        self._holdings.close()
+
+    async def start(self) -> None:
+        """Bring all workers to serve.
+
+        Raises:
+            CannotServe: there is none that does.
+        """
+        told = await self.crew.start()
+        self.state = "ready"
+        self.reactor_name = told[0]["reactor"]
+        alone = dict.fromkeys(name for each in told for name in each["alone"])
+        for name in alone:
+            self.events.alone(name)
+        self._tell_listening([each["listening"] for each in told])
+        listeners = sum(len(service.listen) for service in self.config.services.values())
+        self.events.ready(len(self.config.services), listeners, self.reactor_name, len(told))
+
+    def _tell_listening(self, told: Sequence[Sequence[Sequence[str]]]) -> None:
+        """Tell of each listener once, by the order of the configuration, unless it was there before."""
+        before, self._listening = (
+            self._listening,
+            [*dict.fromkeys(tuple(listener) for listeners in told for listener in listeners)],
+        )
+        for service in self.config.services:
+            for listener in self._listening:
+                if listener[0] == service and listener not in before:
+                    self.events.listening(*listener)
+
+    async def stop(self, patience: float) -> None:
+        """Let every worker finish; what is left after so many seconds is ended."""
+        self.state = "stopping"
+        # The workers take in who waits; with the last of them the sockets are closed.
+        self.release()
+        self.events.stopping(len(self.crew.everybody), self.config.daemon.drain_timeout)
+        await self.crew.stop(patience)
+        self.events.stopped(self.crew.cut)
+
+    # Another configuration.
+
+    async def reload(self, *, dry_run: bool = False) -> Plan:
+        """Let every worker serve what the file says now.
+
+        Raises:
+            NotDone: nothing has changed.
+        """
+        if dry_run:
+            config, _ = await self._checked()
+            return plan(self.config, config)
+        self._begin("reload")
+        self.config_ok = False
+        try:
+            config, texts = await self._checked()
+            todo = plan(self.config, config)
+            await self._change(config, texts)
+        except NotDone as error:
+            self.events.not_reloaded(str(error))
+            raise
+        finally:
+            self._busy = ""
+        self.config_ok = True
+        self.events.reloaded(todo.as_dict())
+        return todo
+
+    async def _checked(self) -> tuple[Config, Texts]:
+        """The configuration as it stands in the file, tried with its plugins by a process of its own."""
+        try:
+            config = self.source.load()
+            texts = self._read(config)
+        except ConfigError as error:
+            raise NotDone(report(error.faults)) from error
+        try:
+            trial = Member(
+                self._reactor,
+                0,
+                0,
+                0,
+                self._about.options,
+                lambda member, code: None,  # noqa: ARG005
+                lambda member: None,  # noqa: ARG005
+                lambda member, name, fields: None,  # noqa: ARG005
+            )
+        except OSError as error:
+            raise NotDone(f"no process can be started to check it: {error.strerror}") from error
+        try:
+            await trial.ask("check", within=START_TIMEOUT, texts=texts, path=sys.path)
+        except Refused as error:
+            raise NotDone(str(error)) from error
+        except NoAnswer as error:
+            raise NotDone(f"a plugin ends the process or blocks it while it is loaded: {error}") from error
+        finally:
+            trial.kill()
+        await trial.gone
+        return config, texts
+
+    async def _change(self, config: Config, texts: Texts) -> None:
+        """Go over to another configuration everywhere, or nowhere."""
+        try:
+            holdings = self._holdings.for_config(config, self._open_socket, self._seats)
+        except ExceptionGroup as group:
+            raise NotDone("\n".join(str(error) for error in group.exceptions)) from group
+        changed: list[Member] = []
+        told = []
+        try:
+            for member in self.crew.serving:
+                changed.append(member)  # also one that gives no answer may have changed
+                told.append((await self._ask_to_reload(member, texts, holdings))["listening"])
+        except Refused as error:
+            changed.pop()
+            await self._change_back(changed)
+            holdings.close_beside(self._holdings)
+            raise NotDone(str(error)) from error
+        old, self._holdings = self._holdings, holdings
+        self.config, self._texts = config, texts
+        # Those that have begun meanwhile serve what was before.
+        for member in self.crew.everybody:
+            if member not in changed and member not in self.crew.leaving:
+                member.kill()
+        old.close_beside(holdings)
+        self._tell_listening(told)
+
+    async def _ask_to_reload(self, member: Member, texts: Texts, holdings: Holdings) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = await member.ask(
+                "reload", within=START_TIMEOUT, order=self._content(texts, holdings)
+            )
+        except NoAnswer:
+            member.kill()  # it is replaced by one that serves what all others do
+            return {"listening": []}
+        return answer
+
+    async def _change_back(self, changed: Sequence[Member]) -> None:
+        for member in changed:
+            try:
+                await self._ask_to_reload(member, self._texts, self._holdings)
+            except Refused:
+                member.kill()
+
+    def _begin(self, what: str) -> None:
+        if self.state != "ready":
+            raise NotDone(f"the daemon is {self.state}")
+        if self._busy:
+            raise NotDone(f"another {self._busy} is not finished yet")
+        self._busy = what
+
+    # Other code.
+
+    async def upgrade(self) -> int:
+        """Let new workers, with the code that is installed now, serve in the place of these; the generation.
+
+        Raises:
+            NotDone: nothing has changed.
+        """
+        self._begin("upgrade")
+        try:
+            await self.crew.upgrade()
+        except CannotServe as error:
+            self.events.not_upgraded(str(error))
+            raise NotDone(str(error)) from error
+        finally:
+            self._busy = ""
+        self.events.upgraded(self.crew.generation)
+        return self.crew.generation
