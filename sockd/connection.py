@@ -130,7 +130,8 @@ class Connection:
             self._meter = Meter(self, limits.bytes_per_second, awaits_message=awaits_message)
         self._output.watch()
         connections.add(self)
-        self.check_deadlines()
+        if connections.first_end is not None:
+            connections.deadlines.set(self, connections.first_end)
         connections.events.opened(self._peer, self.id)
         try:
             self.protocol.makeConnection(self)

@@ -45,6 +45,7 @@ class Connections:
         "deadlines",
         "entries",
         "events",
+        "first_end",
         "handshakes",
         "idle_timeout",
         "limits",
@@ -81,6 +82,7 @@ class Connections:
         self._emptied = emptied
         self._open: set[Connection] = set()
         self._ids = 0
+        self.first_end: float | None = self._first_end()  # the soonest deadline of a new connection
         self._draining = False
 
     def __len__(self) -> int:
@@ -114,6 +116,10 @@ class Connections:
         if self._draining and not len(self):
             self._emptied()
 
+    def _first_end(self) -> float | None:
+        ends = (self.idle_timeout, self.limits.lifetime, self.limits.first_message_timeout)
+        return min((end for end in ends if end is not None), default=None)
+
     def soonest_end(
         self, age: float, quiet_for: Callable[[], float], *, awaits_message: bool
     ) -> tuple[float, str]:
@@ -139,6 +145,7 @@ class Connections:
         self.limits = limits
         if not self._draining:
             self.idle_timeout = limits.idle_timeout
+        self.first_end = self._first_end()
         if self.room is not None:
             self.room.look()
         for connection in list(self._open):
@@ -152,6 +159,7 @@ class Connections:
         for tarpit in list(self.tarpits):
             tarpit.cut()
         self.idle_timeout = min(idle_timeout, self.idle_timeout or idle_timeout)
+        self.first_end = self._first_end()
         for connection in list(self._open):
             connection.check_deadlines()
 

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 LOOK_EVERY = 13
-"""Answers of which one is looked at, for it costs a twentieth of an answer. A prime, lest peers that take turns
-escape."""
+"""Answers of which one is looked at: to look costs a twentieth of an answer. A prime, lest peers that take
+turns escape."""
 
 MOST_REPEATS = 80
-"""Looks in a row that found the answer sent back, after a thousand answers; then one datagram is dropped, which
+"""Looks in a row that found the answer sent back, in a thousand answers; then one datagram is dropped, which
 ends a loop."""
 
 SOON = 5.0

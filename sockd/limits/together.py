@@ -1,11 +1,11 @@
 """Places of one service that are counted over several processes, in memory that they share.
 
-Each process has a seat, and writes only what it holds itself. So what a dead one held is known to the last place,
-whatever it was doing when it was killed, and whoever survives it sets that to zero (`forget`).
+Each process has a seat, and writes only what it holds itself. So what a dead one held is known to the last
+place, whatever it was doing when it was killed, and whoever survives it sets that to zero (`forget`).
 
-A place near the limit is taken under a record lock (fcntl(2)), which the kernel releases when its holder dies.
-Further away there is no lock: who first notes his place and then counts cannot be missed by those who come
-after, so that one place for each seat is margin enough.
+A place near the limit is taken under a record lock (fcntl(2)), which the kernel releases when its holder
+dies. Further away there is no lock: who first notes his place and then counts cannot be missed by those who
+come after, so that one place for each seat is margin enough.
 
 Sources have room for 65,536 entries in windows of 16. Where a window is full of other sources, one that wants
 to come in is refused; that begins with tens of thousands of sources connected at once.
@@ -31,7 +31,7 @@ WINDOW = 16
 """Entries among which one source is looked for."""
 
 PATIENCE = 0.02
-"""Seconds that a lock is waited for: its holder is done in microseconds, unless another process has its core."""
+"""Seconds that a lock is waited for: its holder is done in microseconds, unless another has its core."""
 
 _KEY = 16
 _HEAD = struct.Struct("=II8x16s")  # seats, whether sources are counted, secret of the hash

@@ -1,8 +1,8 @@
 """Many workers under one parent that holds the sockets.
 
 The supervisor opens every socket and loads no plugin; it reads no byte of a peer. Each worker is a fresh
-interpreter with one descriptor, a stream of messages to the supervisor; sockets come over that. Whatever becomes
-of a worker, no socket is closed, and so no queued connection is lost.
+interpreter with one descriptor, a stream of messages to the supervisor; sockets come over that. Whatever
+becomes of a worker, no socket is closed, and so no queued connection is lost.
 
     channel   messages with descriptors on a UNIX stream
     calls     questions and answers on a channel

@@ -2,8 +2,8 @@
 
 A frame is a length of four bytes, a count of descriptors of two, and the text. A stream and not datagrams
 (SOCK_SEQPACKET), for those end at the size of the socket's buffer, and a list of ten thousand connections is
-longer. The kernel hands descriptors over no later than the byte they were sent with, so all of a frame's are there
-when its last byte is.
+longer. The kernel hands descriptors over no later than the byte they were sent with, so all of a frame's are
+there when its last byte is.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Channel:
         if self._out and self.open:
             self._reactor.addWriter(self)
 
-    def doWrite(self) -> None:
+    def doWrite(self) -> None:  # noqa: N802  # as IWriteDescriptor has it
         """Write what can be written."""
         while self._out:
             data, descriptors = self._out[0]

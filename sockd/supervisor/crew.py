@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from heapq import heapify, heappop, heappush
 from typing import Any
 
@@ -92,7 +93,7 @@ class Crew:
         members: list[Member] = []
         try:
             for slot in range(len(self.members)):
-                members.append(self._launch(slot))
+                members.append(self._launch(slot))  # noqa: PERF401  # those before one that fails are ended
             await _all(member.start(self._order(member.slot, member.seat)) for member in members)
             if not all(member.alive for member in members):
                 raise NoAnswer("the process is gone")
@@ -212,10 +213,8 @@ class Crew:
         if member.state != "open":
             member.kill()
             return
-        try:
+        with suppress(Refused, NoAnswer):  # it hangs or is gone; if it wakes up, it finds the request
             await member.ask("retire", within=RETIRE_TIMEOUT)
-        except (Refused, NoAnswer):
-            pass  # it hangs or is gone; if it wakes up, it finds the request
 
     async def _open(self, member: Member) -> None:
         try:

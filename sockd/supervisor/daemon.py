@@ -6,6 +6,7 @@ import atexit
 import os
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -54,11 +55,11 @@ class SupervisorDaemon(service.Service):
         # twistd asks the application for its log observer before it starts the services.
         if self._log is not None:
             parent.setComponent(ILogObserver, self._log)
-        super().setServiceParent(parent)
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
 
     @override
     def startService(self) -> None:
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         self._reactor.callWhenRunning(self._when_running)
 
     def _when_running(self) -> None:
@@ -90,7 +91,7 @@ class SupervisorDaemon(service.Service):
             return
         text = failure.getErrorMessage()
         if failure.check(CannotServe) is None:
-            text = f"{failure.type.__name__}: {text}"
+            text = f"{type(failure.value).__name__}: {text}"
         # A report of faults has its own form.
         print(text if "\n" in text else f"sockd: {text}", file=self._complaints, flush=True)
         # twistd itself would exit with 0; handlers run in reverse order, so this is the last thing of all.
@@ -130,13 +131,12 @@ class SupervisorDaemon(service.Service):
     def _on_reload(self) -> None:
         self._notifier.reloading()
         self._stamp = self.supervisor.source.stamp(self.supervisor.config)
-        reloading = Deferred.fromCoroutine(self.supervisor.reload())
-        reloading.addCallbacks(lambda _: self._after_reload(), lambda failure: failure.trap(NotDone))
-        reloading.addBoth(lambda result: (self._notifier.ready(), result)[1])
+        Deferred.fromCoroutine(self._reload())
 
-    def _after_reload(self) -> None:
-        if self._log is not None:
-            self._log.set_level(self.supervisor.config.log.level)
+    async def _reload(self) -> None:
+        with suppress(NotDone):  # told in the log
+            await self.supervisor.reload()
+        self._notifier.ready()
 
     def _on_upgrade(self) -> None:
         Deferred.fromCoroutine(self.supervisor.upgrade()).addErrback(lambda failure: failure.trap(NotDone))
@@ -162,7 +162,7 @@ class SupervisorDaemon(service.Service):
 
     @override
     def stopService(self) -> Deferred[None]:
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         self._notifier.stopping()
         return Deferred.fromCoroutine(self._end())
 

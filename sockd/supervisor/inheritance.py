@@ -21,7 +21,7 @@ class Inheritance:
     def __init__(self, named: Named, descriptors: Sequence[int]) -> None:
         self._given: dict[tuple[str, int], BoundSocket] = {}
         for (service, index, endpoint), descriptor in zip(named, descriptors, strict=True):
-            bound = BoundSocket(socket.socket(fileno=descriptor), parse(endpoint))
+            bound = BoundSocket(socket.socket(fileno=descriptor), parse(endpoint))  # type: ignore[arg-type]  # not systemd
             self._given[service, index] = bound
         self._by_endpoint: dict[Endpoint, BoundSocket] = {}
 

@@ -18,10 +18,10 @@ from zope.interface import implementer
 
 @implementer(IReadDescriptor)
 class Process:
-    """A fresh interpreter with one end of a socket pair; what it has beside that are standard output and error.
+    """A fresh interpreter with one end of a socket pair, and beside that standard output and error.
 
-    It is watched by a descriptor of its own (pidfd_open(2)), so that it is noticed when it ends, whatever else
-    handles SIGCHLD, and no signal can reach another process that has got its number.
+    It is watched by a descriptor of its own (pidfd_open(2)), so that its end is noticed whatever else handles
+    SIGCHLD, and no signal can reach another process that has got its number.
 
     Args:
         reactor: watches it.

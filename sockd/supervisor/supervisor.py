@@ -1,4 +1,4 @@
-"""The parent of the workers: holds the sockets, and brings every worker from one configuration to the next."""
+"""The parent of the workers: holds the sockets, and lets all serve another configuration or other code."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The process of one worker: serves its part of the configuration, and does what the supervisor says.
 
-It ends when the channel does. What is left then has a second; the kernel ends it at once where it can tell that
-the parent is gone (PR_SET_PDEATHSIG).
+It ends when the channel does; what is left then has a second. Where the kernel can tell that the parent is
+gone (PR_SET_PDEATHSIG), it ends the worker at once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -81,7 +80,11 @@ class Worker:
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        signal.signal(signal.SIGUSR1, lambda *_: self.log and self.log.reopen())
+        signal.signal(signal.SIGUSR1, self._reopen_log)
+
+    def _reopen_log(self, *_: object) -> None:
+        if self.log is not None:
+            self.log.reopen()
 
     def _on_signal(self, *_: object) -> None:
         """Somebody else wants this one worker to end: the others serve on."""
@@ -177,10 +180,11 @@ class Worker:
         self._reactor.addSystemEventTrigger("before", "shutdown", self._stopped)
 
     def _stopped(self) -> Deferred[None]:
-        stopping = Deferred.fromCoroutine(self.server.stop())
-        return stopping.addCallback(
-            lambda _: self._calls.tell("stopped", cut=self._cut, snapshot=self.snapshot())
-        )
+        return Deferred.fromCoroutine(self._finish())
+
+    async def _finish(self) -> None:
+        await self.server.stop()
+        self._calls.tell("stopped", cut=self._cut, snapshot=self.snapshot())
 
     async def hurry(self) -> None:
         """Wait for nobody any longer."""
@@ -278,20 +282,21 @@ class Worker:
     # The log.
 
     def _begin_log(self, config: Config, log: str | None) -> None:
-        at_stdout = log in (None, "-")
-        stream: Any = os.fdopen(os.dup(1), "w") if at_stdout else logs.open_file(Path(log))
+        stream: Any = sys.stdout if log in (None, "-") else logs.open_file(Path(str(log)))
         self.log = logs.observer(stream, config.log.format, config.log.level)
-        globalLogBeginner.beginLoggingTo([partial(self._observe, self.log)], redirectStandardIO=False)
+        globalLogBeginner.beginLoggingTo([self._observe], redirectStandardIO=False)  # type: ignore[list-item]
 
-    def _observe(self, log: logs.Log, event: LogEvent) -> None:
+    def _observe(self, event: LogEvent) -> None:
         """Write an event with the number of the worker, unless the supervisor tells it for all."""
+        if self.log is None:
+            return
         namespace = str(event.get("log_namespace", ""))
         if namespace == "sockd" or namespace.startswith("sockd."):
             if event.get("log_format") in _FOR_ALL:
                 self._cut = event.get("cut", self._cut)
                 return
             event = {**event, "worker": self.number}
-        log(event)
+        self.log(event)
 
 
 def _loaded(texts: Texts) -> Config:
