@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test lint format bench lock clean
+.PHONY: run test lint format bench zoo soak fuzz lock clean
 
 run: $(STAMP)
 	exec $(BIN)/twistd -n sockd -c config/sockd.toml
@@ -21,6 +21,18 @@ lint: $(STAMP)
 # Compares with peers in one run; takes some minutes, ARGS=--quick less than one.
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# Hostile peers against every service; ARGS=--quick takes less than a minute.
+zoo: $(STAMP)
+	$(BIN)/python -m benchmarks.zoo $(ARGS)
+
+# Half an hour of mixed load, reloads and misbehaviour.
+soak: $(STAMP)
+	$(BIN)/python -m benchmarks.soak $(ARGS)
+
+# A minute of arbitrary input for each reader of what comes from outside.
+fuzz: $(STAMP)
+	for target in proxy framing datagrams configuration; do $(BIN)/python tests/fuzz/$$target.py 60 || exit 1; done
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -1,1 +1,1 @@
-"""Whether sockd stays what it is: one daemon, every built-in service, a mixed load, and a look every few seconds."""
+"""Whether a daemon stays what it is: every built-in service, a mixed load, and a look every few seconds."""

@@ -95,14 +95,20 @@ def _watch(
 ) -> list[Look]:
     looks: list[Look] = []
     began = time.monotonic()
+
+    def look() -> None:
+        looks.append(_look(daemon, load, len(disturbances.errors), time.monotonic() - began))
+        show(looks[-1])
+
+    due = 0.0
     while (passed := time.monotonic() - began) < seconds:
         disturbances.go_on()
-        if passed >= len(looks) * between:
+        if passed >= due:
+            due = passed + between
             disturbances.attempt(daemon.check_pages)
             daemon.log.read()
             load.listen()
-            looks.append(_look(daemon, load, len(disturbances.errors), passed))
-            show(looks[-1])
+            disturbances.attempt(look)
         time.sleep(TICK)
     return looks
 
@@ -185,8 +191,8 @@ def main(minutes: float, seconds_between_looks: float, results: Path) -> None:
         click.echo(f"{number:>8,} {name}")
     click.echo(f"{slope(found.looks):+.1f} KB a minute over the last two thirds")
     click.echo(
-        f"processor: daemon {last.daemon_cpu / last.seconds:.1%}, load {last.client_cpu / last.seconds:.1%} of a core; "
-        f"others {others.share():.0%} of all"
+        f"processor: daemon {last.daemon_cpu / last.seconds:.1%} and load "
+        f"{last.client_cpu / last.seconds:.1%} of a core, others {others.share():.0%} of all"
     )
     click.echo(description())
     if wrong := faults(found.looks, found.end):

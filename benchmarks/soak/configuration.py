@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.certificate import CERTIFICATE, KEY, Identity
-from benchmarks.processes import free_port
+from benchmarks.processes import HOST
 
 FILE, CONTROL, LOG = "sockd.toml", "run/control.sock", "log"
 
@@ -34,6 +36,9 @@ DENIED = "127.0.9.9"
 
 VERSIONS = 2
 
+CANDIDATES = range(20_000, 32_000)
+"""Ports that the kernel gives to no client: one could have it when a reload wants to open it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Places:
@@ -50,12 +55,8 @@ class Places:
     @classmethod
     def prepare(cls, folder: Path) -> Places:
         """Choose ports, and write what the configuration refers to and its first version."""
-        ports: dict[str, int] = {}
-        while len(ports) < len(PORTS):
-            port = free_port("udp")
-            if port not in ports.values() and free_port("tcp") != port:
-                ports[PORTS[len(ports)]] = port
-        places = cls(folder, ports)
+        free = (port for port in random.sample(CANDIDATES, len(CANDIDATES)) if _is_free(port))
+        places = cls(folder, dict(zip(PORTS, free, strict=False)))
         Identity().write(folder)
         (folder / "big").write_bytes(BIG)
         places.write(0)
@@ -68,6 +69,16 @@ class Places:
     def write_faulty(self) -> None:
         """Put a text into the file that cannot be served."""
         (self.folder / FILE).write_text(_text(self.ports, 0).replace('plugin = "upper"', 'plugin = "uper"'))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+        try:
+            stream.bind((HOST, port))
+            datagrams.bind((HOST, port))
+        except OSError:
+            return False
+        return True
 
 
 def _text(ports: Mapping[str, int], version: int) -> str:
@@ -142,12 +153,19 @@ listen = [{tcp("chat")}, {udp("chat")}, "unix:run/chat.sock"]
 options.silence = "20s"
 [service.files]
 plugin = "files"
-listen = [{{ endpoint = {tcp("upload")}, protocol = "upload" }}, {{ endpoint = {tcp("raw")}, protocol = "raw" }}]
+listen = [
+  {{ endpoint = {tcp("upload")}, protocol = "upload" }},
+  {{ endpoint = {tcp("raw")}, protocol = "raw" }},
+]
 options.directory = "received"
 [service.few]
 plugin = "echo"
 listen = [{tcp("few")}]
-limits = {{ max_per_source = {PER_SOURCE}, over_limit = "banner", over_limit_banner = "{REFUSAL}", penalty = "2s" }}
+[service.few.limits]
+max_per_source = {PER_SOURCE}
+over_limit = "banner"
+over_limit_banner = "{REFUSAL}"
+penalty = "2s"
 [service.tarpit]
 plugin = "echo"
 listen = [{tcp("tarpit")}]

@@ -1,4 +1,4 @@
-"""The daemon that is looked at, in a process of its own: `sockd run`, its log, its control socket and /proc."""
+"""The daemon that is looked at, a process of its own: what it says, and what the kernel says of it."""
 
 from __future__ import annotations
 
@@ -29,6 +29,9 @@ STOP_TIMEOUT = 20.0
 
 EXPECTED = {"not reloaded"}
 """Events at the level of errors that belong to a soak."""
+
+_PAGES = {"metrics": b"sockd_ready 1", "status.json": b'"state":"ready"', "readyz": b"ready"}
+"""What each must hold."""
 
 _SOCKD = Path(sys.executable).with_name("sockd")
 
@@ -93,15 +96,20 @@ class Daemon:
     def check_pages(self) -> None:
         """Ask the port for metrics all that it can tell."""
         base = f"http://{HOST}:{self.places.ports['metrics']}"
-        for path, part in (("metrics", b"sockd_ready 1"), ("status.json", b'"state":"ready"'), ("readyz", b"ready")):
+        for path, part in _PAGES.items():
             with urllib.request.urlopen(f"{base}/{path}", timeout=PATIENCE) as answer:  # noqa: S310  # our own
                 if part not in answer.read():
                     raise NotDone(f"expected {part!r} in /{path}, found none")
 
     def check_command(self) -> None:
         """Let somebody type `sockd status`."""
-        command = [_SOCKD, "status", "-c", FILE]
-        done = subprocess.run(command, cwd=self.places.folder, capture_output=True, timeout=PATIENCE, check=False)  # noqa: S603  # our own
+        done = subprocess.run(  # noqa: S603  # our own
+            [_SOCKD, "status", "-c", FILE],
+            cwd=self.places.folder,
+            capture_output=True,
+            timeout=PATIENCE,
+            check=False,
+        )
         if done.returncode or b"echo" not in done.stdout:
             raise NotDone(f"sockd status ended with {done.returncode}: {done.stderr[-300:].decode()}")
 

@@ -180,7 +180,8 @@ async def _visit_all(
     while True:
         await asyncio.wait(tasks, timeout=TELL_EVERY)
         new = errors[told_errors:]
-        reports.put(Report(kind, visits - told, new[: MOST_ERRORS - told_errors], len(new), time.process_time()))
+        told_in_full = new[: max(0, MOST_ERRORS - told_errors)]
+        reports.put(Report(kind, visits - told, told_in_full, len(new), time.process_time()))
         told, told_errors = visits.copy(), len(errors)
         if all(task.done() for task in tasks):
             return

@@ -39,7 +39,7 @@ def svg(looks: Sequence[Look], title: str) -> str:
     """The drawing."""
     height = TOP + len(_CURVES) * (HEIGHT + GAP) + 10
     minutes = looks[-1].seconds / 60
-    unit = f"{minutes:.0f} minutes, a look every few seconds; memory in the last two thirds {slope(looks):+.1f} KB/minute"
+    unit = f"{minutes:.0f} minutes; memory over the last two thirds: {slope(looks):+.1f} KB a minute"
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
@@ -68,7 +68,8 @@ def _drawn(curve: _Curve, looks: Sequence[Look], top: int) -> str:
         f'<text x="{LEFT}" y="{top + 14}">{escape(curve.title)}</text>'
         f'<path d="M{LEFT} {floor}H{WIDTH - RIGHT}M{LEFT} {floor - HEIGHT}H{WIDTH - RIGHT}" stroke="{GRID}"/>'
         f'<path d="M{warm:.1f} {floor - HEIGHT}V{floor}" stroke="{GRID}" stroke-dasharray="3 3"/>'
-        f'<text class="unit" x="{LEFT - 8}" y="{floor - HEIGHT + 5}" text-anchor="end">{most:.{curve.digits}f}</text>'
+        f'<text class="unit" x="{LEFT - 8}" y="{floor - HEIGHT + 5}" text-anchor="end">'
+        f"{most:.{curve.digits}f}</text>"
         f'<text class="unit" x="{LEFT - 8}" y="{floor + 5}" text-anchor="end">0</text>'
         f'<polyline points="{points}" fill="none" stroke="{OWN}" stroke-width="1.5"/>'
     )

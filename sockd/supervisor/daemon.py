@@ -16,6 +16,7 @@ from twisted.logger import ILogObserver
 from twisted.python.failure import Failure
 from typing_extensions import override
 
+from sockd.config import Config
 from sockd.daemon import HURRY, WATCH_EVERY
 from sockd.daemon import _end_within as end_within
 from sockd.doors import Door
@@ -41,6 +42,7 @@ class SupervisorDaemon(service.Service):
 
     def __init__(self, supervisor: Supervisor, reactor: Any, log: Log | None, notifier: Notifier) -> None:
         self.supervisor = supervisor
+        supervisor.reloaded = self._reloaded
         self.doors: Sequence[Door] = ()
         self._reactor = reactor
         self._log = log
@@ -137,6 +139,10 @@ class SupervisorDaemon(service.Service):
         with suppress(NotDone):  # told in the log
             await self.supervisor.reload()
         self._notifier.ready()
+
+    def _reloaded(self, config: Config) -> None:
+        if self._log is not None:
+            self._log.set_level(config.log.level)
 
     def _on_upgrade(self) -> None:
         Deferred.fromCoroutine(self.supervisor.upgrade()).addErrback(lambda failure: failure.trap(NotDone))

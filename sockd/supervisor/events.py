@@ -19,7 +19,7 @@ class SupervisorEvents:
 
     def door_listening(self, name: str, address: str) -> None:
         """A port of the daemon's own is open."""
-        self._log.info("listening", address=address, protocol=name)
+        Logger(namespace=f"sockd.{name}").info("listening", address=address, protocol=name)
 
     def alone(self, service: str) -> None:
         """The plugin keeps in memory what its peers share."""

@@ -1,8 +1,8 @@
 """What of a configuration one worker serves.
 
 Streams are served by every worker, each datagram socket by one: two readers would tear the datagrams of one
-peer apart. A service whose plugin keeps in memory what its peers share (`shared_state`) is served by the first
-worker alone.
+peer apart. A service whose plugin keeps in memory what its peers share (`shared_state`) is served by the
+first worker alone.
 
 Totals hold for all workers together. Rates, and what a process has of its own, are divided among those that
 serve.
@@ -30,7 +30,7 @@ def needs_one_worker(service: ServiceConfig) -> bool:
 
 
 def at_true_ports(config: Config, ports: Ports) -> Config:
-    """The same with the ports that the kernel has chosen in the place of 0: no two endpoints are equal then."""
+    """The same with the ports that the kernel has chosen in the place of 0, so that no two are equal."""
 
     def listener(name: str, index: int, written: Listener) -> Listener:
         endpoint, port = written.endpoint, ports.get((name, index))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,7 @@ class Supervisor:
         self.config_ok = True  # what was read last is what is served
         self.reactor_name = ""
         self.events = SupervisorEvents()
+        self.reloaded: Callable[[Config], None] = lambda config: None  # noqa: ARG005
         self._reactor = reactor
         self._open_socket = open_socket
         self._about = about
@@ -176,6 +177,7 @@ class Supervisor:
         finally:
             self._busy = ""
         self.config_ok = True
+        self.reloaded(self.config)
         self.events.reloaded(todo.as_dict())
         return todo
 

@@ -282,7 +282,10 @@ class Worker:
     # The log.
 
     def _begin_log(self, config: Config, log: str | None) -> None:
-        stream: Any = sys.stdout if log in (None, "-") else logs.open_file(Path(str(log)))
+        stream: Any = sys.stdout
+        if log not in (None, "-"):
+            stream = logs.open_file(Path(str(log)))
+            faulthandler.enable(open(str(log), "a"))  # noqa: SIM115  # to the end of the process
         self.log = logs.observer(stream, config.log.format, config.log.level)
         globalLogBeginner.beginLoggingTo([self._observe], redirectStandardIO=False)  # type: ignore[list-item]
 

@@ -1,0 +1,118 @@
+"""Workers of a daemon, as tests see them, and plugins that tell which of them serves."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from running import PATIENCE, Daemon
+
+PLUGINS = '''
+import os
+from typing import ClassVar
+from sockd.plugin import IDatagramPlugin, IStreamPlugin, Plugin, Replies
+from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
+from zope.interface import implementer
+
+class Telling(Protocol):
+    def dataReceived(self, data):
+        if data.startswith(b"hang"):
+            while True:
+                pass
+        self.transport.write(f"{os.getpid()}\\n".encode() * data.count(b"\\n"))
+
+class TellingDatagrams(DatagramProtocol):
+    def datagramReceived(self, data, address):
+        self.transport.write(data + f" {os.getpid()}".encode(), address)
+
+@implementer(IStreamPlugin, IDatagramPlugin)
+class Who(Plugin):
+    """Each line is answered with the number of the process that serves it."""
+    word: str = ""
+    replies: ClassVar[Replies] = Replies(floor=100)
+    def stream_factory(self, protocol, context):
+        return Factory.forProtocol(Telling)
+    def datagram_protocol(self, protocol, context):
+        return TellingDatagrams()
+
+class Alone(Who):
+    shared_state: ClassVar[bool] = True
+
+class Bad(Who):
+    def start(self, context):
+        raise OSError("no tape in the drive")
+
+class Worse(Who):
+    def start(self, context):
+        os._exit(3)
+'''
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """For a daemon that finds these plugins as `tells:Who` and so on."""
+    (folder / "tells.py").write_text(PLUGINS)
+    return {"PYTHONPATH": str(folder)}
+
+
+def workers(daemon: Daemon) -> list[int]:
+    """The processes of the workers, those too that finish."""
+    pid = daemon.process.pid
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that only waits to be asked for its end does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def descriptors(daemon: Daemon) -> int:
+    """How many the supervisor has."""
+    return len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
+
+
+def wait_until(true: Callable[[], bool], seconds: float = PATIENCE) -> float:
+    """Wait for something that cannot be waited for otherwise; returns how long that took."""
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() - began < seconds, f"not so within {seconds} seconds"
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def asked(address: tuple[str, int]) -> int:
+    """Which process serves a new connection."""
+    with socket.create_connection(address, PATIENCE) as client:
+        return ask(client)
+
+
+def ask(client: socket.socket) -> int:
+    """Which process serves this connection."""
+    client.sendall(b"who\n")
+    answer = b""
+    while not answer.endswith(b"\n"):
+        part = client.recv(100)
+        assert part, "closed without an answer"
+        answer += part
+    return int(answer)
+
+
+def connected_to_each(address: tuple[str, int], pids: list[int]) -> dict[int, socket.socket]:
+    """A connection to each of the workers."""
+    found: dict[int, socket.socket] = {}
+    deadline = time.monotonic() + PATIENCE
+    while set(found) != set(pids):
+        assert time.monotonic() < deadline, f"only {set(found)} of {pids} accept"
+        clients = [socket.create_connection(address, PATIENCE) for _ in range(8)]
+        for client in clients:
+            if found.setdefault(ask(client), client) is not client:
+                client.close()
+    return found
