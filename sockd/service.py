@@ -296,7 +296,7 @@ class Service:
         """Let connections finish for so many seconds, then the plugin; returns how many had to be cut."""
         try:
             self.plugin.drain()
-        except Exception:  # the end comes, whatever a plugin raises
+        except BaseException:  # the end comes, whatever a plugin raises
             self.events.plugin_fault("drain", Failure())
         self._emptied = Deferred()
         self.connections.drain(DRAIN_IDLE)
@@ -323,7 +323,7 @@ class Service:
     async def _stop(self) -> None:
         try:
             await _finished(self.plugin.stop())
-        except Exception:  # the end comes, whatever a plugin raises
+        except BaseException:  # as above
             self.events.plugin_fault("stop", Failure())
 
 

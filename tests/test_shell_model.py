@@ -1,4 +1,4 @@
-"""A whole service beside a plain model: whatever peers, its plugin and its operator do, every place comes back."""
+"""A whole service beside a plain model: whatever peers, plugin and operator do, every place comes back."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ tables = st.fixed_dictionaries(
         "first_message_timeout": st.sampled_from(["off", "3s"]),
         "idle_timeout": st.sampled_from(["5s", "20s"]),
         "lifetime": st.sampled_from(["off", "30s"]),
-        "bytes_per_second": st.sampled_from(["off", "1KiB"]),
+        "bytes_per_second": st.sampled_from(["off", "64KiB"]),
         "max_unread_output": st.sampled_from(["64KiB", "1MiB"]),
     }
 )
@@ -79,6 +79,7 @@ class Model(RuleBasedStateMachine):
         self.peers: list[Transport] = []
         self.living: list[IAddress] = []
         self.broken: list[str] = []
+        self.raised: list[Living] = []
         self.behaviour = "echo"
         first = Limits.model_validate(
             {"max_connections": 3, "max_per_source": 2, "over_limit": "queue"} | SHORT
@@ -200,16 +201,12 @@ class Model(RuleBasedStateMachine):
 
     @rule(changed=tables)
     def change(self, changed: dict[str, Any]) -> None:
-        self.change_limits(Limits.model_validate(SHORT | changed))
+        self.service.change(Limits.model_validate(SHORT | changed))
+        self.turn()
 
     @rule(most=st.integers(1, 6))
     def change_the_places(self, most: int) -> None:
-        self.change_limits(self.limits.model_copy(update={"max_connections": most}))
-
-    def change_limits(self, changed: Limits) -> None:
-        self.service.change(changed)
-        if self.service.connections.room is not None:
-            self.service.connections.room.look()  # see the test below
+        self.service.change(self.limits.model_copy(update={"max_connections": most}))
         self.turn()
 
     @rule(seconds=st.sampled_from([0.05, 1.0, 6.0, 31.0]))
@@ -229,6 +226,10 @@ class Model(RuleBasedStateMachine):
         assert not self.broken
 
     @invariant()
+    def who_has_raised_is_gone(self) -> None:
+        assert not self.raised
+
+    @invariant()
     def every_place_that_is_taken_belongs_to_somebody(self) -> None:
         connections = self.service.connections
         assert len(list(connections)) == len(self.living)
@@ -241,7 +242,7 @@ class Model(RuleBasedStateMachine):
             assert not self.held
 
     def teardown(self) -> None:
-        """Left alone, all connections end by themselves; then everybody can come in up to each limit again."""
+        """Left alone, all connections end by themselves; then everybody can come in again."""
         self.pass_time(LONGEST)
         connections = self.service.connections
         assert not self.living
@@ -289,10 +290,13 @@ class Living(Protocol):
 
     def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
         self.model.living.remove(self.address)
+        self.model.raised = [other for other in self.model.raised if other is not self]
         self.trip("connectionLost")
 
     def trip(self, callback: str) -> None:
         if self.behaviour == callback:
+            if callback != "connectionLost":
+                self.model.raised.append(self)
             raise ValueError(callback)
 
 

@@ -105,10 +105,10 @@ def _watch(
         disturbances.go_on()
         if passed >= due:
             due = passed + between
-            disturbances.attempt(daemon.check_pages)
             daemon.log.read()
             load.listen()
-            disturbances.attempt(look)
+            disturbances.attempt(look)  # before the pages: whoever asks for the worst delay begins it anew
+            disturbances.attempt(daemon.check_pages)
         time.sleep(TICK)
     return looks
 

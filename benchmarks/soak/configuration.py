@@ -134,7 +134,7 @@ listen = [{tcp("banner")}, {udp("banner")}]
 options.text = "{TEXTS[version]}"
 [service.big]
 plugin = "banner"
-listen = [{tcp("big")}]
+listen = [{{ endpoint = {tcp("big")}, socket.send_buffer = "64KiB" }}]
 options.file = "big"
 [service.pressed]
 plugin = "echo"

@@ -12,14 +12,14 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from benchmarks.certificate import CERTIFICATE, Identity
 from benchmarks.processes import HOST, START_TIMEOUT, StartError
 from benchmarks.soak.configuration import CONTROL, FILE, LOG, Places
-from sockd.control.client import ask
+from sockd.control.client import Unreachable, ask
 
 PATIENCE = 20.0
 """Seconds for what the daemon is told to do; new certificates alone may take five."""
@@ -69,8 +69,12 @@ class Log:
         told()
         _wait_for("a new log", self._file.exists)
         self.read()
-        self._stream.close()
+        self.close()
         self._stream = self._file.open()
+
+    def close(self) -> None:
+        """Read no more."""
+        self._stream.close()
 
 
 class Daemon:
@@ -81,12 +85,12 @@ class Daemon:
         places: where it serves.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], places: Places) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], places: Places, log: Log) -> None:
         self.places = places
+        self.log = log
         self._process = process
         self._proc = Path(f"/proc/{process.pid}")
         self._control = places.folder / CONTROL
-        self.log = Log(places.folder / LOG)
 
     def status(self) -> dict[str, Any]:
         """What it says of itself over the control socket."""
@@ -100,6 +104,15 @@ class Daemon:
             with urllib.request.urlopen(f"{base}/{path}", timeout=PATIENCE) as answer:  # noqa: S310  # our own
                 if part not in answer.read():
                     raise NotDone(f"expected {part!r} in /{path}, found none")
+
+    def answers(self) -> bool:
+        """Whether its own ports are open, which come last."""
+        try:
+            self.status()
+            self.check_pages()
+        except (Unreachable, OSError):
+            return False
+        return True
 
     def check_command(self) -> None:
         """Let somebody type `sockd status`."""
@@ -203,7 +216,10 @@ def serving(places: Places) -> Iterator[Daemon]:
         )
     try:
         _wait_until_ready(process, places, output)
-        yield Daemon(process, places)
+        with closing(Log(places.folder / LOG)) as log:
+            daemon = Daemon(process, places, log)
+            _wait_for("the daemon's own ports", daemon.answers)
+            yield daemon
     finally:
         if process.poll() is None:
             process.kill()

@@ -10,11 +10,11 @@ from benchmarks.soak.configuration import DENIED, PER_SOURCE, REFUSAL
 from benchmarks.soak.load import Paces, World
 from benchmarks.soak.stream import PATIENCE, Stream, Wrong, expect
 
-FLOOD = 4 * 1024 * 1024
-"""Bytes that nobody reads the echo of: more than all buffers between."""
+FLOOD = 512
+"""Pieces of 64 KiB that nobody reads the echo of: far more than all buffers between."""
 
-SOURCES = 3
-"""Addresses of those who are too many."""
+CROWD, TRAPPED = "127.0.3.1", "127.0.4.1"
+"""The addresses of those who are too many, again and again."""
 
 
 async def reset(world: World) -> None:
@@ -95,7 +95,8 @@ async def non_reader(world: World) -> None:
     stream = await Stream.open(world.port("pressed"))
     stream.stop_reading()
     try:
-        await stream.send(bytes(FLOOD))
+        for _ in range(FLOOD):
+            await stream.send(bytes(65_536))
     except ConnectionError:
         return
     finally:
@@ -107,14 +108,13 @@ async def slow_taker(world: World) -> None:
     """Gets more than the buffers hold and takes none of it: cut by close_timeout."""
     stream = await Stream.open(world.port("big"))
     stream.stop_reading()
-    await asyncio.sleep(4)
+    await world.rest(8)
     stream.reset()
 
 
 async def too_many(world: World) -> None:
     """More connections of one source than it may have; the others are told a line, or refused for a while."""
-    source = f"127.0.3.{world.random.randint(1, SOURCES)}"
-    found = await _crowd(world, "few", source)
+    found = await _crowd(world, "few", CROWD)
     served = found.count(b"me")
     if served > PER_SOURCE:
         raise Wrong(f"expected {PER_SOURCE} of one source at most, found {served}")
@@ -123,7 +123,7 @@ async def too_many(world: World) -> None:
 
 async def tarpit(world: World) -> None:
     """The same where the others are held without an answer."""
-    found = await _crowd(world, "tarpit", "127.0.4.1")
+    found = await _crowd(world, "tarpit", TRAPPED)
     expect("answers", [b""] * PER_SOURCE + [b"me"] * PER_SOURCE, sorted(found))
 
 
@@ -151,7 +151,7 @@ async def _said(stream: Stream) -> bytes:
 
 
 PACES: Paces = [
-    (reset, 1.0),
+    (reset, 0.5),
     (reset_tls, 3.0),
     (half_a_handshake, 2.0),
     (no_handshake, 5.0),
@@ -163,6 +163,6 @@ PACES: Paces = [
     (denied, 4.0),
     (non_reader, 5.0),
     (slow_taker, 5.0),
-    (too_many, 2.0),
+    (too_many, 1.0),
     (tarpit, 5.0),
 ]

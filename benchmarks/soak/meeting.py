@@ -184,7 +184,7 @@ def _received(world: World) -> Path:
 
 
 PACES: Paces = [
-    *[(chat_party, 3.0)] * 2,
+    *[(chat_party, 1.5)] * 2,
     *[(chat_all_along, 0.5)] * 3,
     (chat_by_datagram, 3.0),
     (desk, 2.0),

@@ -130,7 +130,6 @@ async def extra(world: World) -> None:
     """A service that is only in one of the versions: once it has answered, it does so to the end."""
     with suppress(ConnectionError):
         stream = await Stream.open(world.port("extra"))
-        await stream.read(0)
         try:
             await stream.echo(b"?")
         except (ConnectionError, EOFError):
@@ -201,19 +200,19 @@ async def unix_datagrams(world: World) -> None:
 
 
 PACES: Paces = [
-    (short_echo, 0.3),
+    (short_echo, 0.15),
     *[(long_echo, 5.0)] * 4,
     (endless_echo, 0.1),
     (endless_tls, 0.1),
     (endless_upper, 0.1),
-    (upper, 0.7),
+    (upper, 0.4),
     (time_of_day, 1.0),
-    (banner, 0.7),
+    (banner, 0.4),
     (big_banner, 5.0),
     (discard, 1.0),
     (extra, 3.0),
-    (tls_echo, 0.7),
-    (proxied_echo, 0.5),
-    (udp, 0.7),
-    (unix_datagrams, 1.5),
+    (tls_echo, 0.4),
+    (proxied_echo, 0.25),
+    (udp, 0.4),
+    (unix_datagrams, 0.8),
 ]

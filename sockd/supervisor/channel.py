@@ -112,21 +112,32 @@ class Channel:
         self._reactor.removeWriter(self)
 
     def doRead(self) -> None:
-        """Read what is there."""
+        """Read some of what is there."""
+        self._read()
+
+    def read_the_rest(self) -> None:
+        """Read what a process that is gone has still said, and end."""
+        while self.open and self._read():
+            pass
+        self.close()
+
+    def _read(self) -> bool:
+        """Whether there was anything."""
         try:
             data, descriptors, _, _ = socket.recv_fds(
                 self._socket, _READ, self._most, socket.MSG_CMSG_CLOEXEC
             )
         except BlockingIOError:
-            return
+            return False
         except OSError:
             data, descriptors = b"", []
         self._descriptors.extend(descriptors)
         self._in += data
         if not data or len(self._descriptors) > MOST_WAITING:
             self.close()
-            return
+            return False
         self._hand_out()
+        return True
 
     def _hand_out(self) -> None:
         """Give out the messages that are complete."""

@@ -24,6 +24,7 @@ from sockd.notify import Notifier
 from sockd.service import PLUGIN_STOP_TIMEOUT
 from sockd.supervisor.crew import CannotServe
 from sockd.supervisor.supervisor import NotDone, Supervisor
+from sockd.telemetry.events import DaemonEvents
 from sockd.telemetry.logs import Log
 
 GRACE = 2.0
@@ -73,7 +74,7 @@ class SupervisorDaemon(service.Service):
         signal.signal(signal.SIGUSR2, lambda *_: self._reactor.callFromThread(self._on_upgrade))
         for door in self.doors:
             door.open()
-            self.supervisor.events.door_listening(door.name, door.bound.address)
+            DaemonEvents().door_listening(door.name, door.bound.address)
         Deferred.fromCoroutine(self.supervisor.start()).addCallbacks(self._started, self._fail)
 
     def _started(self, _: Any) -> None:

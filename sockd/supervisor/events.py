@@ -17,10 +17,6 @@ class SupervisorEvents:
         """A listener is open at its real address."""
         Logger(namespace=f"sockd.{service}").info("listening", address=address, protocol=protocol)
 
-    def door_listening(self, name: str, address: str) -> None:
-        """A port of the daemon's own is open."""
-        Logger(namespace=f"sockd.{name}").info("listening", address=address, protocol=name)
-
     def alone(self, service: str) -> None:
         """The plugin keeps in memory what its peers share."""
         self._log.info("service runs in one worker", name=service)

@@ -20,16 +20,18 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, globalLogBeginner
 
 from sockd import discovery, tap
-from sockd.config import Config, report
+from sockd.config import Config, SocketOptions, report
 from sockd.control.local import LocalOperator
 from sockd.control.words import COMMANDS, Refused
 from sockd.daemon import HURRY, Daemon
 from sockd.daemon import _end_within as end_within
 from sockd.daemon import _settle_memory as settle_memory
+from sockd.endpoint import Endpoint
 from sockd.errors import ConfigError, PluginError
 from sockd.limits import Together
 from sockd.server import Server
 from sockd.service import PLUGIN_STOP_TIMEOUT
+from sockd.sockets import BoundSocket
 from sockd.status import snapshot
 from sockd.supervisor.calls import Calls
 from sockd.supervisor.inheritance import Inheritance
@@ -135,7 +137,7 @@ class Worker:
             _shed_for_good()
         config = self._take(texts, sockets, places, descriptors)
         self._begin_log(config, log)
-        self.server = Server(config, self._reactor, self._fallback, self._inheritance.open_socket)
+        self.server = Server(config, self._reactor, self._fallback, self._open_socket)
         try:
             self.server.bind()
             await self.server.start()
@@ -184,6 +186,8 @@ class Worker:
 
     async def _finish(self) -> None:
         await self.server.stop()
+        for service in self.server.services:
+            service.listeners.clear()  # their sockets are closed, and cannot be asked
         self._calls.tell("stopped", cut=self._cut, snapshot=self.snapshot())
 
     async def hurry(self) -> None:
@@ -234,6 +238,9 @@ class Worker:
         except BaseException:
             self._inheritance.close()
             raise
+
+    def _open_socket(self, endpoint: Endpoint, options: SocketOptions) -> BoundSocket:
+        return self._inheritance.open_socket(endpoint, options)
 
     def _take_places(self, name: str, descriptor: int) -> None:
         known = self._places.get(name)

@@ -37,9 +37,9 @@ class Worst(BaseException):
     """What no `except Exception` sees."""
 
 
-RAISED: dict[str, Callable[[], BaseException]] = {
+RAISED: dict[str, type[BaseException]] = {
     "ValueError": ValueError,
-    "SystemExit": partial(SystemExit, 3),
+    "SystemExit": SystemExit,
     "KeyboardInterrupt": KeyboardInterrupt,
     "GeneratorExit": GeneratorExit,
     "CancelledError": CancelledError,
@@ -56,12 +56,12 @@ class Raising(Plugin):
 
     replies: ClassVar[Replies] = Replies()
 
-    def stream_factory(self, protocol: str, context: Context) -> Factory:
+    def stream_factory(self, protocol: str, context: Context) -> Any:
         factory: Any = Factory()
         factory.buildProtocol = lambda _: self._built(context)
         return factory
 
-    def datagram_protocol(self, protocol: str, context: Context) -> DatagramProtocol:
+    def datagram_protocol(self, protocol: str, context: Context) -> Any:
         datagrams: Any = DatagramProtocol()
         datagrams.datagramReceived = lambda *_: self.trip("datagramReceived")
         return datagrams
@@ -78,7 +78,7 @@ class Raising(Plugin):
 
     def trip(self, where: str) -> None:
         if self.where == where:
-            raise RAISED[self.what]()
+            raise RAISED[self.what](3)
 
 
 @implementer(IHalfCloseableProtocol)
@@ -97,7 +97,7 @@ class RaisingStream(Protocol):
         self.clock.callLater(0, self.plugin.trip, "timer")
         if self.plugin.where == "resumeProducing":
             self.transport.registerProducer(self, True)
-            data *= 2**18
+            data *= 2**24
         self.transport.write(data)
 
     def pauseProducing(self) -> None:
@@ -126,11 +126,23 @@ class Building(Plugin):
 
     what: Literal["nothing", "garbage", "class"]
 
-    def stream_factory(self, protocol: str, context: Context) -> Factory:
+    def stream_factory(self, protocol: str, context: Context) -> Any:
         built: Any = {"nothing": None, "garbage": object(), "class": Protocol}[self.what]
         factory: Any = Factory()
         factory.buildProtocol = lambda _: built
         return factory
+
+
+class Answering(Protocol):
+    """Answers each piece by what a function makes of it."""
+
+    transport: Any
+
+    def __init__(self, answer: Callable[[bytes], bytes]) -> None:
+        self.answer = answer
+
+    def dataReceived(self, data: bytes) -> None:
+        self.transport.write(self.answer(data))
 
 
 @implementer(IStreamPlugin, IDatagramPlugin)
@@ -140,19 +152,15 @@ class Storming(Plugin):
     replies: ClassVar[Replies] = Replies()
     _failed: int = PrivateAttr(default=0)
 
-    def stream_factory(self, protocol: str, context: Context) -> Factory:
-        class Teller(Protocol):
-            transport: Any
+    def stream_factory(self, protocol: str, context: Context) -> Any:
+        return Factory.forProtocol(partial(Answering, self._tell))
 
-            def dataReceived(_, data: bytes) -> None:  # noqa: N805
-                if data.startswith(b"?"):
-                    _.transport.write(b"%d\n" % self._failed)
-                else:
-                    raise ValueError(data)
+    def _tell(self, data: bytes) -> bytes:
+        if data.startswith(b"?"):
+            return b"%d\n" % self._failed
+        raise ValueError(data)
 
-        return Factory.forProtocol(Teller)
-
-    def datagram_protocol(self, protocol: str, context: Context) -> DatagramProtocol:
+    def datagram_protocol(self, protocol: str, context: Context) -> Any:
         datagrams: Any = DatagramProtocol()
 
         def received(data: bytes, _: object) -> None:
@@ -176,16 +184,13 @@ class Rude(Plugin):
         if self.when == "start":
             self._act(context)
 
-    def stream_factory(self, protocol: str, context: Context) -> Factory:
-        class Acting(Protocol):
-            transport: Any
+    def stream_factory(self, protocol: str, context: Context) -> Any:
+        return Factory.forProtocol(partial(Answering, partial(self._echo, context)))
 
-            def dataReceived(_, data: bytes) -> None:  # noqa: N805
-                if self.when == "data":
-                    self._act(context)
-                _.transport.write(data)
-
-        return Factory.forProtocol(Acting)
+    def _echo(self, context: Context, data: bytes) -> bytes:
+        if self.when == "data":
+            self._act(context)
+        return data
 
     async def stop(self) -> None:
         if self.stopping == "never":

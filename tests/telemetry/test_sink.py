@@ -335,7 +335,7 @@ def test_what_is_stuck_is_waited_for_but_once(make: Make, pipe: tuple[int, int])
     read_until(reader, b"\n")
     sink.write("one\n")
     sink.flush(PATIENCE)
-    assert select.select([reader], [], [], 0)[0]
+    assert select.select([reader], [], [], PATIENCE)[0]
 
 
 def test_a_renamed_file_gets_nothing_more_and_the_new_one_the_right_mode(make: Make, tmp_path: Path) -> None:

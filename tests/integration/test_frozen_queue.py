@@ -1,0 +1,78 @@
+"""Connections that wait in the queue while one generation of workers gives way to the next: none is lost.
+
+No luck is involved: the workers are stopped, so that whatever comes stays in the queue, questions and all.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from crews import environment, wait_until, workers
+from handovers import WAITING, answered, clients_of
+from running import Start
+
+CONFIG = """
+[daemon]
+workers = 2
+drain_timeout = "5s"
+[service.who]
+plugin = "tells:Who"
+listen = ["tcp:0:interface=127.0.0.1:backlog=1024"]
+"""
+
+
+def stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+@pytest.mark.parametrize("when", ["after the upgrade", "during it"])
+def test_all_who_wait_are_answered_when_workers_are_upgraded(
+    start: Start, tmp_path: Path, when: str
+) -> None:
+    daemon = start(CONFIG, env=environment(tmp_path)).ready()
+    old = workers(daemon)
+    for pid in old:
+        os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: all(stopped(pid) for pid in old))
+    clients = clients_of(daemon.port("who"))
+    daemon.signal(signal.SIGUSR2)
+    if when == "after the upgrade":
+        daemon.wait_for("upgraded")
+    for pid in old:
+        os.kill(pid, signal.SIGCONT)
+    assert answered(clients) == WAITING
+    daemon.wait_for("upgraded")
+    assert daemon.stop() == 0
+
+
+def test_all_who_wait_are_answered_when_every_worker_is_killed(start: Start, tmp_path: Path) -> None:
+    daemon = start(CONFIG, env=environment(tmp_path)).ready()
+    old = workers(daemon)
+    for pid in old:
+        os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: all(stopped(pid) for pid in old))
+    clients = clients_of(daemon.port("who"))
+    for pid in old:
+        os.kill(pid, signal.SIGKILL)
+    assert answered(clients) == WAITING
+
+
+@pytest.mark.parametrize("way", ["rebind", "reuseport", "listen_tcp"])
+def test_other_ways_to_hand_a_port_over_lose_some_of_them(way: str) -> None:
+    """What would make the tests above fail, if it were done."""
+    assert answered_by(way) < WAITING
+
+
+def test_a_socket_that_both_generations_have_loses_none_of_them() -> None:
+    assert answered_by("shared") == WAITING
+
+
+def answered_by(way: str) -> int:
+    command = [sys.executable, Path(__file__).parent / "handovers.py", way]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
