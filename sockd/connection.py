@@ -258,7 +258,8 @@ class Connection:
     def _silence(self) -> None:
         """From here on nothing passes."""
         self._closing = True
-        self.rest = None
+        if self.rest is not None:
+            self.rest.end()
         self.write = self.dataReceived = _discard
         self.connections.deadlines.clear(self)
         if self._meter is not None:
@@ -299,7 +300,8 @@ class Connection:
         if self._closing:
             return
         self._closing = True
-        self.rest = None
+        if self.rest is not None:
+            self.rest.end()
         self._reason = self._reason or "closed"
         self._output.end()
         self.connections.deadlines.set(self, self.connections.limits.close_timeout)

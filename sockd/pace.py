@@ -8,33 +8,52 @@ if TYPE_CHECKING:
     from sockd.connection import Connection
 
 FEW = 4096
-"""Bytes. No plugin takes long for so little, so nobody looks how long."""
+"""Bytes. A read of so few is handed on as it is, and nobody looks how long it takes."""
+
+LEAST = 256
+"""Bytes in a piece: of empty lines that is as many answers, a millisecond's work or two."""
 
 MOST = 2**20
 """Bytes. No reactor reads more at once."""
 
+A_TURN = 128 * 1024
+"""Bytes after which others have their turn in any case. uvloop goes on reading from one connection, up to 32
+times, as long as it finds 256,000 bytes there."""
+
 BUDGET = 0.005
-"""Seconds that one connection may have of a turn; the others wait meanwhile."""
+"""Seconds of a turn for all connections of a service that keep it busy; the others wait meanwhile."""
 
 
 class Pace:
-    """How large a piece a service's plugin can take within its budget, learnt from how long it took."""
+    """How much a service's plugin can take within its budget, learnt from how long it took.
 
-    __slots__ = ("size",)
+    Attributes:
+        size: bytes.
+        crowd: those that wait for their next turn, and share the budget.
+    """
+
+    __slots__ = ("crowd", "size")
 
     def __init__(self) -> None:
         self.size = MOST
+        self.crowd: set[Rest] = set()
+
+    @property
+    def piece(self) -> int:
+        """Bytes that one connection may hand over in a turn."""
+        return max(LEAST, min(A_TURN, self.size // max(1, len(self.crowd))))
 
     def took(self, size: int, seconds: float) -> None:
         """It took so many seconds for a piece of this size."""
-        if seconds > BUDGET:
-            self.size = max(FEW, int(size * BUDGET / seconds))
-        elif seconds < BUDGET / 4 and size >= self.size:
+        share = BUDGET / max(1, len(self.crowd))
+        if seconds > share:
+            self.size = max(LEAST, int(size * BUDGET / seconds))
+        elif seconds < share / 4 and size >= self.piece:
             self.size = min(MOST, 2 * self.size)
 
 
 class Rest:
-    """What is left of a read that takes the plugin more than one turn; nothing more is read meanwhile.
+    """What is left of a read that takes more than one turn; nothing more is read meanwhile.
 
     Args:
         connection: whose plugin it is for.
@@ -47,6 +66,12 @@ class Rest:
         self._connection = connection
         self._data = memoryview(data)
         self._going = False
+        connection.connections.pace.crowd.add(self)
+
+    def end(self) -> None:
+        """All was handed on, or nobody wants it any more."""
+        self._connection.rest = None
+        self._connection.connections.pace.crowd.discard(self)
 
     def go_on(self) -> None:
         """Hand on the next piece when the others have had their turn."""
@@ -66,19 +91,19 @@ class Rest:
     def deliver_piece(self) -> None:
         """Hand on a piece, as large as the plugin can take."""
         connection = self._connection
-        size = connection.connections.pace.size
+        size = connection.connections.pace.piece
         piece, self._data = bytes(self._data[:size]), self._data[size:]
         if not self._data:
-            connection.rest = None
+            self.end()
         _deliver(connection, piece)
         connection.read_on()
 
 
 def deliver_much(connection: Connection, data: bytes) -> None:
-    """Hand data to the plugin: in pieces, a turn for each, if it has been slow with so much."""
-    if len(data) > connection.connections.pace.size:
-        connection.rest = Rest(connection, data)
+    """Hand data to the plugin; in pieces, a turn for each, if it is more than it can take at once."""
+    if len(data) > connection.connections.pace.piece:
         connection.transport.pauseProducing()
+        connection.rest = Rest(connection, data)
         connection.rest.deliver_piece()
     else:
         _deliver(connection, data)

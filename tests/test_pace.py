@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 
-from sockd.pace import BUDGET, FEW, MOST, Pace
+from sockd.pace import BUDGET, FEW, LEAST, MOST, Pace
 from tests.memory import Recorder, World
 
 
@@ -95,7 +96,7 @@ def test_others_have_their_turn_between_two_pieces(world: World) -> None:
 
 def test_nothing_is_read_until_all_was_handed_on(world: World) -> None:
     slow_down(world)
-    _, transport = world.connect(Slow(world, 2e-6))
+    _, transport = world.connect(Slow(world, 1e-6))
     transport.protocol.dataReceived(DATA)
     for _ in range(3):
         assert not transport.reading
@@ -105,7 +106,7 @@ def test_nothing_is_read_until_all_was_handed_on(world: World) -> None:
 
 def test_a_plugin_that_pauses_in_between_gets_the_rest_when_it_resumes(world: World) -> None:
     slow_down(world)
-    protocol = Slow(world, 2e-6, {2: lambda transport: transport.pauseProducing()})
+    protocol = Slow(world, 1e-6, {2: lambda transport: transport.pauseProducing()})
     connection, transport = world.connect(protocol)
     transport.protocol.dataReceived(DATA)
     for _ in range(5):
@@ -126,7 +127,7 @@ def test_pausing_and_resuming_twice_in_one_turn_hands_on_each_piece_once(world: 
             transport.resumeProducing()
 
     slow_down(world)
-    protocol = Slow(world, 2e-6, {1: flicker, 2: flicker, 3: flicker})
+    protocol = Slow(world, 1e-6, {1: flicker, 2: flicker, 3: flicker})
     _, transport = world.connect(protocol)
     transport.protocol.dataReceived(DATA)
     for _ in range(5):
@@ -138,7 +139,7 @@ def test_pausing_and_resuming_twice_in_one_turn_hands_on_each_piece_once(world: 
 @pytest.mark.parametrize("piece", [1, 2])
 def test_a_plugin_that_closes_in_between_gets_nothing_more(world: World, piece: int) -> None:
     slow_down(world)
-    protocol = Slow(world, 2e-6, {piece: lambda transport: transport.loseConnection()})
+    protocol = Slow(world, 1e-6, {piece: lambda transport: transport.loseConnection()})
     _, transport = world.connect(protocol)
     transport.protocol.dataReceived(DATA)
     for _ in range(5):
@@ -153,7 +154,7 @@ def test_a_plugin_that_closes_in_between_gets_nothing_more(world: World, piece: 
 def test_a_plugin_that_raises_in_between_is_aborted(world: World, piece: int) -> None:
     """Fault 27."""
     slow_down(world)
-    protocol = Slow(world, 2e-6, {piece: lambda _: 1 / 0})
+    protocol = Slow(world, 1e-6, {piece: lambda _: 1 / 0})
     _, transport = world.connect(protocol)
     transport.protocol.dataReceived(DATA)
     for _ in range(5):
@@ -167,7 +168,7 @@ def test_a_plugin_that_raises_in_between_is_aborted(world: World, piece: int) ->
 def test_a_peer_that_does_not_read_is_not_answered_for_the_rest_until_it_does(world: World) -> None:
     """Fault 4: an echo of what was read already counts as well."""
     slow_down(world)
-    protocol = Slow(world, 2e-6, {1: lambda transport: transport.write(b"x" * 70_000)})
+    protocol = Slow(world, 1e-6, {1: lambda transport: transport.write(b"x" * 70_000)})
     _, transport = world.connect(protocol)
     transport.protocol.dataReceived(DATA)
     for _ in range(5):
@@ -193,7 +194,7 @@ def test_a_rate_holds_the_rest_back_too() -> None:
 
 def test_a_connection_that_is_gone_has_no_turn_left(world: World) -> None:
     slow_down(world)
-    protocol = Slow(world, 2e-6)
+    protocol = Slow(world, 1e-6)
     _, transport = world.connect(protocol)
     transport.protocol.dataReceived(DATA)
     transport.lose(ConnectionDone())
@@ -205,7 +206,7 @@ def test_a_connection_that_is_gone_has_no_turn_left(world: World) -> None:
 def test_what_follows_goes_to_whoever_took_the_connection_over(world: World) -> None:
     slow_down(world)
     second = Slow(world)
-    first = Slow(world, 2e-6, {1: lambda transport: setattr(transport, "protocol", second)})
+    first = Slow(world, 1e-6, {1: lambda transport: setattr(transport, "protocol", second)})
     _, transport = world.connect(first)
     transport.protocol.dataReceived(DATA)
     for _ in range(5):
@@ -231,4 +232,29 @@ def test_a_piece_is_never_too_small_nor_too_large(
     pace = Pace()
     for size, seconds in took:
         pace.took(size, seconds)
-        assert FEW <= pace.size <= MOST
+        assert LEAST <= pace.size <= MOST
+
+
+def test_those_who_keep_a_service_busy_share_one_budget(world: World) -> None:
+    """Fault 9: twenty such peers take no more of a turn than one."""
+    slow_down(world)
+    protocols = [Slow(world, 1e-6) for _ in range(20)]
+    for protocol in protocols:
+        world.limits = world.limits.model_copy(update={"max_connections": 100})
+        world.connections.admission.change(replace(world.connections.admission.terms, max_connections=100))
+        world.connect(protocol)[1].protocol.dataReceived(DATA)
+    before = world.clock.seconds()
+    turn(world)
+    assert world.clock.seconds() - before < 2 * BUDGET
+    for _ in range(5000):
+        turn(world)
+    assert all(b"".join(protocol.pieces) == DATA for protocol in protocols)
+
+
+def test_a_peer_that_sends_without_a_pause_leaves_a_turn_to_the_others_now_and_then(world: World) -> None:
+    """uvloop would go on reading from it as long as its buffer is filled."""
+    _, transport = world.connect(Recorder())
+    transport.protocol.dataReceived(bytes(256_000))
+    assert not transport.reading
+    turn(world)
+    assert transport.reading

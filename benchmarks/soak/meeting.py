@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from benchmarks.soak.load import Paces, World
@@ -18,19 +18,21 @@ _CODE = re.compile(r"/here (\w+)")
 @asynccontextmanager
 async def _member(place: Place, name: str) -> AsyncIterator[Stream]:
     stream = await Stream.open(place)
-    expect("greeting", "* welcome; your name?", await stream.line())
-    await stream.send(f"{name}\n".encode())
-    await stream.line_like(f"* you are {name} in lobby")
-    yield stream
-    await stream.close()
+    try:
+        expect("greeting", "* welcome; your name?", await stream.line())
+        await stream.send(f"{name}\n".encode())
+        await stream.line_like(f"* you are {name} in lobby")
+        yield stream
+    finally:
+        await stream.close()
 
 
 async def chat_party(world: World) -> None:
     """Some people meet in a room of their own; each hears what every other says, in its order."""
     room = world.name()
     names = [world.name() for _ in range(world.random.randint(2, 5))]
-    streams: list[Stream] = []
-    async with _members(world, names, streams):
+    async with AsyncExitStack() as leaving:
+        streams = [await leaving.enter_async_context(_member(world.either("chat"), name)) for name in names]
         for index, (name, stream) in enumerate(zip(names, streams, strict=True)):
             await stream.send(f"/join {room}\n".encode())
             await stream.line_like(f"* you are {name} in {room}")
@@ -49,18 +51,6 @@ async def chat_party(world: World) -> None:
         expect("after /quit", b"", await streams[-1].rest())
         for other in streams[:-1]:
             expect("left", f"* {names[-1]} left {room} (quit)", await other.line())
-
-
-@asynccontextmanager
-async def _members(world: World, names: list[str], streams: list[Stream]) -> AsyncIterator[None]:
-    """All of them in the chat, each over TCP or a UNIX socket."""
-    if len(streams) == len(names):
-        yield
-        return
-    async with _member(world.either("chat"), names[len(streams)]) as stream:
-        streams.append(stream)
-        async with _members(world, names, streams):
-            yield
 
 
 async def chat_all_along(world: World) -> None:

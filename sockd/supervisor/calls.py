@@ -33,6 +33,10 @@ class NoAnswer(Exception):
     """The other end is gone, or has not answered in time."""
 
 
+class TooLate(NoAnswer):
+    """It has not answered in time."""
+
+
 async def refuse_all(command: str, arguments: dict[str, Any], descriptors: list[int]) -> Any:  # noqa: ARG001
     """What an end that takes no commands answers."""
     for descriptor in descriptors:
@@ -118,7 +122,7 @@ class Calls:
 
     def _late(self, number: int, seconds: float) -> None:
         if asked := self._asked.pop(number, None):
-            asked.errback(NoAnswer(f"no answer within {seconds:g} seconds"))
+            asked.errback(TooLate(f"no answer within {seconds:g} seconds"))
 
     def _gone(self) -> None:
         asked, self._asked = self._asked, {}

@@ -32,6 +32,7 @@ MOST_WAITING = 4096
 
 _READ = 256 * 1024
 _HEAD = struct.Struct("!IH")
+_DESCRIPTOR = struct.calcsize("i")
 
 Received = Callable[[dict[str, Any], list[int]], None]
 
@@ -64,7 +65,7 @@ class Channel:
         self._reactor = reactor
         self._received = received
         self._lost = lost
-        self._most = MOST_AT_ONCE if takes_descriptors else 0
+        self._room = socket.CMSG_SPACE(MOST_AT_ONCE * _DESCRIPTOR) if takes_descriptors else 0
         self._in = bytearray()
         self._descriptors: deque[int] = deque()
         self._out: deque[tuple[memoryview, list[int]]] = deque()
@@ -124,14 +125,16 @@ class Channel:
     def _read(self) -> bool:
         """Whether there was anything."""
         try:
-            data, descriptors, _, _ = socket.recv_fds(
-                self._socket, _READ, self._most, socket.MSG_CMSG_CLOEXEC
-            )
+            # socket.recv_fds of Python 3.11 ignores its flags.
+            data, ancillary, _, _ = self._socket.recvmsg(_READ, self._room, socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
             return False
         except OSError:
-            data, descriptors = b"", []
-        self._descriptors.extend(descriptors)
+            data, ancillary = b"", []
+        for _, kind, content in ancillary:
+            if kind == socket.SCM_RIGHTS:
+                whole = len(content) // _DESCRIPTOR * _DESCRIPTOR
+                self._descriptors.extend(memoryview(content[:whole]).cast("i"))
         self._in += data
         if not data or len(self._descriptors) > MOST_WAITING:
             self.close()

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from sockd.control.words import Refused
-from sockd.supervisor.calls import NoAnswer
+from sockd.supervisor.calls import NoAnswer, TooLate
 from sockd.supervisor.events import SupervisorEvents
 from sockd.supervisor.member import Member, Order
 from sockd.supervisor.process import how_it_ended
@@ -23,6 +23,9 @@ BACK_OFF = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 
 STEADY = 10.0
 """Seconds after which the end of a worker is not taken for a fault of its start."""
+
+KILLED_DELAY = 0.25
+"""The longest time until one is started again that somebody has killed: that is no fault of its own."""
 
 RETIRE_TIMEOUT = 1.0
 """Seconds that old workers have to say that they accept no more. One that is stuck is not waited for."""
@@ -140,16 +143,18 @@ class Crew:
         try:
             await member.start(self._order(slot, member.seat))
             await member.open()
-        except (Refused, NoAnswer) as error:
+        except (Refused, TooLate) as error:
             member.fault = str(error)
             member.kill()
+        except NoAnswer:
+            pass  # it is gone, and another one will come
         else:
             self._events.started(slot, member.pid, member.generation)
 
-    def _again(self, slot: int, reason: str = "") -> None:
-        """Start another one, later if that has just failed."""
-        delay = BACK_OFF[min(self._failures[slot], len(BACK_OFF) - 1)]
-        self._failures[slot] += 1
+    def _again(self, slot: int, reason: str = "", most: float = BACK_OFF[-1]) -> None:
+        """Start another one, later if that has just failed, but after so many seconds at most."""
+        delay = min(most, BACK_OFF[min(self._failures[slot], len(BACK_OFF) - 1)])
+        self._failures[slot] += most > KILLED_DELAY or not self._failures[slot]
         if reason:
             self._events.not_started(slot, reason, delay)
         self._timers[slot] = self._reactor.callLater(delay, self._replace, slot)
@@ -172,7 +177,8 @@ class Crew:
             if self._reactor.seconds() - member.started_at > STEADY:
                 self._failures[member.slot] = 0
             reason = "" if member.state_before == "open" else member.fault or how
-            self._again(member.slot, reason)
+            killed = code == -signal.SIGKILL and not member.fault
+            self._again(member.slot, reason, KILLED_DELAY if killed else BACK_OFF[-1])
 
     def _news(self, member: Member, name: str, fields: dict[str, Any]) -> None:
         if name == "stopped":
@@ -219,9 +225,11 @@ class Crew:
     async def _open(self, member: Member) -> None:
         try:
             await member.open()
-        except (Refused, NoAnswer) as error:
+        except (Refused, TooLate) as error:
             member.fault = str(error)
             member.kill()
+        except NoAnswer:
+            pass  # as above
 
     async def stop(self, patience: float) -> None:
         """Let all of them finish, and end what has not after so many seconds."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,17 +166,15 @@ class Supervisor:
         if dry_run:
             config, _ = await self._checked()
             return plan(self.config, config)
-        self._begin("reload")
-        self.config_ok = False
         try:
-            config, texts = await self._checked()
-            todo = plan(self.config, config)
-            await self._change(config, texts)
+            with self._alone("reload"):
+                self.config_ok = False
+                config, texts = await self._checked()
+                todo = plan(self.config, config)
+                await self._change(config, texts)
         except NotDone as error:
             self.events.not_reloaded(str(error))
             raise
-        finally:
-            self._busy = ""
         self.config_ok = True
         self.reloaded(self.config)
         self.events.reloaded(todo.as_dict())
@@ -255,12 +254,18 @@ class Supervisor:
             except Refused:
                 member.kill()
 
-    def _begin(self, what: str) -> None:
+    @contextmanager
+    def _alone(self, what: str) -> Iterator[None]:
+        """One change at a time."""
         if self.state != "ready":
             raise NotDone(f"the daemon is {self.state}")
         if self._busy:
             raise NotDone(f"another {self._busy} is not finished yet")
         self._busy = what
+        try:
+            yield
+        finally:
+            self._busy = ""
 
     # Other code.
 
@@ -270,13 +275,11 @@ class Supervisor:
         Raises:
             NotDone: nothing has changed.
         """
-        self._begin("upgrade")
         try:
-            await self.crew.upgrade()
-        except CannotServe as error:
+            with self._alone("upgrade"):
+                await self.crew.upgrade()
+        except (NotDone, CannotServe) as error:
             self.events.not_upgraded(str(error))
             raise NotDone(str(error)) from error
-        finally:
-            self._busy = ""
         self.events.upgraded(self.crew.generation)
         return self.crew.generation

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,6 +44,9 @@ from sockd.telemetry.watchdog import Watchdog
 
 ORPHANED = 1.0
 """Seconds to end in, once the supervisor is gone."""
+
+FIRST_TO_GO = "500"
+"""A worker rather than the supervisor, where the kernel has to end somebody for want of memory (proc(5))."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -93,6 +97,9 @@ class Worker:
         self._reactor.callFromThread(self._leave)
 
     def _leave(self) -> None:
+        if self._ending:
+            Deferred.fromCoroutine(self.hurry())
+            return
         self._calls.tell("retiring")
         Deferred.fromCoroutine(self.retire())
 
@@ -344,6 +351,8 @@ def _die_with_parent() -> None:
 def main() -> None:
     """The process: `worker DESCRIPTOR [REACTOR]`."""
     _die_with_parent()
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO)
     faulthandler.enable()
     descriptor, *options = sys.argv[1:]
     sock = socket.socket(fileno=int(descriptor))

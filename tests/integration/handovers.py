@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 WAITING = 500
 BACKLOG = 1024
@@ -99,22 +100,21 @@ def reuseport() -> int:
 
 def listen_tcp() -> int:
     """The old one is a port of Twisted's own, whose socket is shared; it stops listening."""
-    from twisted.internet import reactor
+    from twisted.internet import reactor as installed
     from twisted.internet.protocol import Factory, Protocol
 
-    port = reactor.listenTCP(0, Factory.forProtocol(Protocol), BACKLOG, "127.0.0.1")  # type: ignore[attr-defined]
+    reactor: Any = installed
+    port = reactor.listenTCP(0, Factory.forProtocol(Protocol), BACKLOG, "127.0.0.1")
     new = port.socket.dup()
     new.setblocking(True)
     clients = clients_of(("127.0.0.1", port.getHost().port))
-    port.stopListening().addBoth(lambda _: reactor.stop())  # type: ignore[attr-defined]
-    reactor.run()  # type: ignore[attr-defined]
+    port.stopListening().addBoth(lambda _: reactor.stop())
+    reactor.run()
     with answering(new):
         return answered(clients)
 
 
-WAYS: dict[str, Callable[[], int]] = {
-    way.__name__: way for way in (shared, rebind, reuseport, listen_tcp)
-}
+WAYS: dict[str, Callable[[], int]] = {way.__name__: way for way in (shared, rebind, reuseport, listen_tcp)}
 
 if __name__ == "__main__":
-    print(WAYS[sys.argv[1]]())
+    sys.stdout.write(f"{WAYS[sys.argv[1]]()}\n")

@@ -32,9 +32,7 @@ def stopped(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("when", ["after the upgrade", "during it"])
-def test_all_who_wait_are_answered_when_workers_are_upgraded(
-    start: Start, tmp_path: Path, when: str
-) -> None:
+def test_all_who_wait_are_answered_when_workers_are_upgraded(start: Start, tmp_path: Path, when: str) -> None:
     daemon = start(CONFIG, env=environment(tmp_path)).ready()
     old = workers(daemon)
     for pid in old:
@@ -74,5 +72,5 @@ def test_a_socket_that_both_generations_have_loses_none_of_them() -> None:
 
 
 def answered_by(way: str) -> int:
-    command = [sys.executable, Path(__file__).parent / "handovers.py", way]
+    command = [sys.executable, str(Path(__file__).parent / "handovers.py"), way]
     return int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)

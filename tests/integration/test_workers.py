@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
@@ -11,9 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,9 +38,9 @@ def config(workers: int = 2, drain: str = "2s", more: str = "") -> str:
 
 
 @pytest.fixture
-def crew(start: Start, tmp_path: Path) -> Iterator[Daemon]:
+def crew(start: Start, tmp_path: Path) -> Daemon:
     """Two workers that tell who serves."""
-    yield start(config(), env=environment(tmp_path)).ready()
+    return start(config(), env=environment(tmp_path)).ready()
 
 
 def control(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -140,7 +141,9 @@ def test_a_worker_that_is_told_to_end_finishes_what_it_has_while_another_takes_i
 def test_a_worker_that_cannot_start_again_is_tried_again_ever_later(start: Start, tmp_path: Path) -> None:
     daemon = start(config(workers=1), env=environment(tmp_path)).ready()
     good = (tmp_path / "tells.py").read_text()
-    (tmp_path / "tells.py").write_text(good.replace("def datagram_protocol", "1 / 0\n    def datagram_protocol"))
+    (tmp_path / "tells.py").write_text(
+        good.replace("def datagram_protocol", "1 / 0\n    def datagram_protocol")
+    )
     os.kill(workers(daemon)[0], signal.SIGKILL)
     assert "ZeroDivisionError" in daemon.wait_for("worker not started", again_in=0.5)["reason"]
     daemon.wait_for("worker not started", again_in=1.0)
@@ -216,9 +219,7 @@ def closed_or_answered(client: socket.socket) -> bool:
         return True
 
 
-def status_of(folder: Path, service: str = "who") -> dict[str, int]:
-    import json
-
+def status_of(folder: Path, service: str = "who") -> Any:
     snapshot = json.loads(control(folder, "status", "--json").stdout)
     return next(each for each in snapshot["services"] if each["name"] == service)
 
@@ -263,8 +264,6 @@ def test_a_service_that_keeps_state_is_served_by_one_worker(start: Start, tmp_pa
 
 
 def test_an_operator_sees_and_reaches_the_connections_of_all(crew: Daemon, tmp_path: Path) -> None:
-    import json
-
     pids = workers(crew)
     clients = connected_to_each(crew.port("who"), pids)
     rows = json.loads(control(tmp_path, "ps", "--json").stdout)
@@ -465,6 +464,21 @@ def test_an_upgrade_to_code_that_does_not_work_leaves_the_old_workers(start: Sta
     assert sorted(workers(daemon)) == sorted(old)
     assert asked(daemon.port("who")) in old
     wait_until(lambda: descriptors(daemon) == before)
+
+
+def test_one_change_at_a_time(crew: Daemon, tmp_path: Path) -> None:
+    crew.signal(signal.SIGUSR2)
+    wait_until(lambda: len(workers(crew)) > 2)
+    answer = control(tmp_path, "reload")
+    assert answer.returncode != 0
+    assert "upgrade is not finished yet" in answer.stdout + answer.stderr
+    crew.wait_for("upgraded")
+
+
+def test_a_worker_goes_before_the_supervisor_when_memory_is_short(crew: Daemon) -> None:
+    """Fault 43."""
+    scores = [int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in workers(crew)]
+    assert min(scores) > int(Path(f"/proc/{crew.process.pid}/oom_score_adj").read_text())
 
 
 # Privileges.

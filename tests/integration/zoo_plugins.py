@@ -111,7 +111,8 @@ class RaisingStream(Protocol):
 
     def readConnectionLost(self) -> None:
         self.plugin.trip("readConnectionLost")
-        self.transport.loseConnection()
+        if self.plugin.where != "resumeProducing":  # which needs a peer that reads on
+            self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
         pass
