@@ -57,6 +57,7 @@ class Connection:
         "held",
         "host",
         "id",
+        "piece",
         "protocol",
         "rest",
         "started",
@@ -98,6 +99,7 @@ class Connection:
         self._paused = False  # the plugin does not want to read
         self._peer_ended = False  # its side, which is then not read any more
         self._closing = False
+        self.piece = FEW  # bytes that its plugin may be handed in a turn
         self.held = False  # it has moved more than it may
         self.tick = 0
         self.id = connections.next_id()

@@ -43,13 +43,14 @@ class Pace:
         """Bytes that one connection may hand over in a turn."""
         return max(LEAST, min(A_TURN, self.size // max(1, len(self.crowd))))
 
-    def took(self, size: int, seconds: float) -> None:
-        """It took so many seconds for a piece of this size."""
+    def took(self, size: int, seconds: float) -> bool:
+        """It took so many seconds for a piece of this size; returns whether that was little."""
         share = BUDGET / max(1, len(self.crowd))
         if seconds > share:
             self.size = max(LEAST, int(size * BUDGET / seconds))
         elif seconds < share / 4 and size >= self.piece:
             self.size = min(MOST, 2 * self.size)
+        return seconds < share / 4
 
 
 class Rest:
@@ -91,7 +92,7 @@ class Rest:
     def deliver_piece(self) -> None:
         """Hand on a piece, as large as the plugin can take."""
         connection = self._connection
-        size = connection.connections.pace.piece
+        size = min(connection.piece, connection.connections.pace.piece)
         piece, self._data = bytes(self._data[:size]), self._data[size:]
         if not self._data:
             self.end()
@@ -101,7 +102,7 @@ class Rest:
 
 def deliver_much(connection: Connection, data: bytes) -> None:
     """Hand data to the plugin; in pieces, a turn for each, if it is more than it can take at once."""
-    if len(data) > connection.connections.pace.piece:
+    if len(data) > min(connection.piece, connection.connections.pace.piece):
         connection.transport.pauseProducing()
         connection.rest = Rest(connection, data)
         connection.rest.deliver_piece()
@@ -113,4 +114,7 @@ def _deliver(connection: Connection, piece: bytes) -> None:
     connections = connection.connections
     began = connections.seconds()
     connection.protocol.dataReceived(piece)
-    connections.pace.took(len(piece), connections.seconds() - began)
+    quick = connections.pace.took(len(piece), connections.seconds() - began)
+    if len(piece) >= connection.piece:
+        # It begins with few: a plugin may be quick with what others send and slow with what this peer does.
+        connection.piece = min(MOST, 2 * connection.piece) if quick else max(FEW, connection.piece // 2)

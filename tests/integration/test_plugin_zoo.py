@@ -63,6 +63,8 @@ def answers(peer: socket.socket) -> bool:
 def visit(daemon: Daemon, name: str) -> None:
     """A whole conversation, which sees every callback; whatever comes back."""
     with suppress(OSError), connected(daemon, name) as peer:
+        # Else the kernel may take all of a large answer at once, and nobody is paused and resumed.
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
         peer.sendall(b"?")
         peer.recv(1)
         peer.shutdown(socket.SHUT_WR)
