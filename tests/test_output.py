@@ -158,11 +158,11 @@ def test_a_producer_that_raises_harms_its_own_connection_alone(streaming: bool, 
 
     class Neighbour(Recorder):
         def dataReceived(self, data: bytes) -> None:
-            connection.write(data)
+            connection.write(data * (KERNEL + 1))
 
     _, neighbour = world.connect(Neighbour())
     connection.registerProducer(producer, streaming)
-    neighbour.protocol.dataReceived(b"x" * (KERNEL + 1))
+    neighbour.protocol.dataReceived(b"x")
     transport.take()
     transport.lose(ConnectionDone())
     assert not neighbour.lost
