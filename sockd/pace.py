@@ -47,7 +47,8 @@ class Pace:
         """It took so many seconds for a piece of this size; returns whether that was little."""
         share = BUDGET / max(1, len(self.crowd))
         if seconds > share:
-            self.size = max(LEAST, int(size * BUDGET / seconds))
+            # Half is enough: perhaps it was not the plugin but another process that took the time.
+            self.size = max(LEAST, min(self.size, size * max(1, len(self.crowd))) // 2)
         elif seconds < share / 4 and size >= self.piece:
             self.size = min(MOST, 2 * self.size)
         return seconds < share / 4

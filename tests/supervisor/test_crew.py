@@ -1,0 +1,167 @@
+"""When a worker is started again; the processes are made up."""
+
+from __future__ import annotations
+
+import errno
+import signal
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from sockd.control.words import Refused
+from sockd.supervisor import crew as module
+from sockd.supervisor.crew import BACK_OFF, STEADY, Crew
+from sockd.supervisor.events import SupervisorEvents
+from sockd.supervisor.member import Order
+
+
+class Made:
+    """A worker that starts at once, unless it is told otherwise."""
+
+    faults: tuple[str, ...] = ()
+    shortage = False
+    all: list[Made]
+
+    def __init__(
+        self, reactor: Clock, slot: int, generation: int, seat: int, options: Any, ended: Any, *rest: Any
+    ) -> None:
+        if Made.shortage:
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+        self.slot, self.generation, self.seat = slot, generation, seat
+        self.state = self.state_before = "starting"
+        self.started_at = reactor.seconds()
+        self.pid = 1000 + len(Made.all)
+        self.code: int | None = None
+        self.fault = ""
+        self.last = None
+        self.alive = True
+        self.gone: Deferred[None] = Deferred()
+        self._ended = ended
+        Made.all.append(self)
+
+    async def start(self, order: Order) -> None:
+        if Made.faults:
+            raise Refused(Made.faults[0])
+        self.state = "ready"
+
+    async def open(self) -> dict[str, Any]:
+        self.state = "open"
+        return {}
+
+    async def ask(self, command: str, **arguments: Any) -> None:
+        """Does as it is told."""
+
+    def kill(self) -> None:
+        self.ends(-signal.SIGKILL)
+
+    def ends(self, code: int) -> None:
+        if self.alive:
+            self.state_before, self.state, self.code, self.alive = self.state, "gone", code, False
+            self._ended(self, code)
+            self.gone.callback(None)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def crew(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Crew:
+    monkeypatch.setattr(module, "Member", Made)
+    monkeypatch.setattr(Made, "all", [], raising=False)
+    monkeypatch.setattr(Made, "faults", ())
+    monkeypatch.setattr(Made, "shortage", False)
+    forgotten: list[int] = []
+    made = Crew(clock, 2, 7, lambda slot, seat: Order({}, ()), (), SupervisorEvents(), forgotten.append)
+    result(made.start())
+    return made
+
+
+def result(step: Any) -> Any:
+    """What becomes of something that need not wait."""
+    results: list[Any] = []
+    Deferred.fromCoroutine(step).addBoth(results.append)
+    return getattr(results[0], "value", results[0])
+
+
+def seconds_until_next(clock: Clock) -> float:
+    """How long until another worker is started."""
+    before, began = len(Made.all), clock.seconds()
+    while len(Made.all) == before:
+        clock.advance(0.25)
+        assert clock.seconds() - began < 100
+    return clock.seconds() - began
+
+
+def test_one_that_ends_again_and_again_is_started_ever_later(crew: Crew, clock: Clock) -> None:
+    delays = []
+    for _ in range(10):
+        Made.all[-1].ends(1)
+        delays.append(seconds_until_next(clock))
+    assert delays == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30, 30]  # the clock advances by quarters
+    assert BACK_OFF[0] == 0
+
+
+def test_one_that_has_served_for_long_is_started_at_once(crew: Crew, clock: Clock) -> None:
+    for _ in range(5):
+        Made.all[-1].ends(1)
+        seconds_until_next(clock)
+    clock.advance(STEADY + 1)
+    Made.all[-1].ends(1)
+    assert seconds_until_next(clock) == 0.25
+
+
+def test_one_that_was_killed_is_soon_back_however_often(crew: Crew, clock: Clock) -> None:
+    for _ in range(20):
+        Made.all[-1].ends(-signal.SIGKILL)
+        assert seconds_until_next(clock) == 0.25
+
+
+def test_one_that_cannot_serve_is_tried_again_ever_later(crew: Crew, clock: Clock) -> None:
+    Made.faults = ("no tape in the drive",)
+    Made.all[-1].ends(1)
+    assert [seconds_until_next(clock) for _ in range(5)] == [0.25, 0.5, 1, 2, 4]
+    Made.faults = ()
+    seconds_until_next(clock)
+    assert len(crew.serving) == 2
+
+
+def test_where_no_process_can_be_started_it_is_tried_again_until_one_can(crew: Crew, clock: Clock) -> None:
+    """Fault 42."""
+    Made.shortage = True
+    Made.all[-1].ends(1)
+    clock.advance(60)
+    assert len(crew.serving) == 1
+    Made.shortage = False
+    seconds_until_next(clock)
+    assert len(crew.serving) == 2
+
+
+def test_seats_are_given_to_one_process_at_a_time_and_taken_back(crew: Crew, clock: Clock) -> None:
+    for _ in range(50):
+        Made.all[-1].ends(-signal.SIGKILL)
+        seconds_until_next(clock)
+        assert len({member.seat for member in crew.serving}) == 2
+
+
+def test_an_upgrade_beyond_the_seats_is_refused_and_changes_nothing(crew: Crew) -> None:
+    for _ in range(2):
+        assert result(crew.upgrade()) is None
+    before = crew.serving
+    assert "have not finished yet" in str(result(crew.upgrade()))
+    assert (crew.serving, crew.generation, len(crew.leaving)) == (before, 3, 4)
+    for member in list(crew.leaving):
+        member.kill()
+    assert result(crew.upgrade()) is None
+
+
+def test_after_the_end_nobody_is_started(crew: Crew, clock: Clock) -> None:
+    stopping: list[Any] = []
+    Deferred.fromCoroutine(crew.stop(10)).addBoth(stopping.append)
+    clock.advance(11)
+    assert stopping == [None]
+    assert clock.getDelayedCalls() == []
+    assert len(Made.all) == 2
