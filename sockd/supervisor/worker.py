@@ -40,6 +40,7 @@ from sockd.supervisor.share import divided, needs_one_worker, share
 from sockd.supervisor.texts import Texts, load_texts
 from sockd.telemetry import logs
 from sockd.telemetry.events import DaemonEvents
+from sockd.telemetry.sink import open_path
 from sockd.telemetry.watchdog import Watchdog
 
 ORPHANED = 1.0
@@ -299,7 +300,8 @@ class Worker:
         stream: Any = sys.stdout
         if log not in (None, "-"):
             stream = logs.open_file(Path(str(log)))
-            faulthandler.enable(open(str(log), "a"))  # noqa: SIM115  # to the end of the process
+            self._faults = os.fdopen(open_path(Path(str(log))), "a")
+            faulthandler.enable(self._faults)
         self.log = logs.observer(stream, config.log.format, config.log.level)
         globalLogBeginner.beginLoggingTo([self._observe], redirectStandardIO=False)  # type: ignore[list-item]
 
