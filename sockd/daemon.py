@@ -137,7 +137,7 @@ class Daemon(service.Service):
             if (limit := self.server.config.daemon.watchdog) is not None:
                 self._watchdog = Watchdog(limit, self._events.blocked, self._reactor)
                 self._watchdog.start()
-            _settle_memory()
+            settle_memory()
 
     def _show_life(self) -> None:
         if (interval := self._notifier.watchdog_interval) is not None:
@@ -151,7 +151,7 @@ class Daemon(service.Service):
         atexit.register(os._exit, 1)
         if self.log is not None:
             atexit.register(self.log.close)
-        _end_within(self._stop_within)
+        end_within(self._stop_within)
         self._reactor.stop()
 
     def _complain(self, failure: Failure) -> None:
@@ -227,13 +227,13 @@ class Daemon(service.Service):
     def stop(self) -> None:
         """End in order."""
         self._told_to_stop = True
-        _end_within(self._stop_within)
+        end_within(self._stop_within)
         self._reactor.stop()
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # as signal calls it
         """Stop in order at the first signal, hurry at each that follows."""
         again, self._told_to_stop = self._told_to_stop, True
-        _end_within(HURRY if again else self._stop_within)
+        end_within(HURRY if again else self._stop_within)
         self._reactor.callFromThread(self.server.hurry if again else self._reactor.stop)
 
     @override
@@ -248,7 +248,7 @@ class Daemon(service.Service):
             await door.close()
 
 
-def _end_within(seconds: float) -> None:
+def end_within(seconds: float) -> None:
     """Let the kernel end the process: nothing that a plugin does can prevent it, as it needs no reactor."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -258,7 +258,7 @@ def _end_within(seconds: float) -> None:
         timer.start()
 
 
-def _settle_memory() -> None:
+def settle_memory() -> None:
     """Spare the garbage collector what stays to the end: a tenth of what a short connection costs."""
     gc.collect()
     gc.freeze()

@@ -79,6 +79,9 @@ class Plugin(BaseModel):
     protocols: ClassVar[tuple[str, ...]] = ("default",)
     """Names that a listener's `protocol` may have; the first is the default."""
 
+    shared_state: ClassVar[bool] = False
+    """Whether it keeps in memory what its peers share, as a chat its rooms; one worker then serves all of them."""
+
     def start(self, context: Context) -> Awaitable[None] | None:
         """Called before the first listener opens to peers; a failure stops the start."""
 

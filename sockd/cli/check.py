@@ -77,6 +77,12 @@ def _warn(config: Config) -> None:
         for problem, _ in _tls_problems(listener)
         if problem.severity == "warning"
     }
+    if config.daemon.workers:
+        said |= {
+            f"service '{service.name}' keeps in memory what its peers share, so one worker serves all of it"
+            for service in config.services.values()
+            if getattr(service.options, "shared_state", False)
+        }
     for warning in sorted(said):
         click.echo(f"warning: {warning}", err=True)
 

@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from sockd.config import Config
 from sockd.daemon import HURRY, WATCH_EVERY
-from sockd.daemon import _end_within as end_within
+from sockd.daemon import end_within as end_within
 from sockd.doors import Door
 from sockd.notify import Notifier
 from sockd.service import PLUGIN_STOP_TIMEOUT

@@ -25,8 +25,8 @@ from sockd.config import Config, SocketOptions, report
 from sockd.control.local import LocalOperator
 from sockd.control.words import COMMANDS, Refused
 from sockd.daemon import HURRY, Daemon
-from sockd.daemon import _end_within as end_within
-from sockd.daemon import _settle_memory as settle_memory
+from sockd.daemon import end_within as end_within
+from sockd.daemon import settle_memory as settle_memory
 from sockd.endpoint import Endpoint
 from sockd.errors import ConfigError, PluginError
 from sockd.limits import Together

@@ -104,3 +104,9 @@ def test_an_endpoint_that_cannot_be_opened_is_told_as_such(tmp_path: Path, optio
         f"service 'e': listen[0]: cannot listen on unix:{tmp_path}/file: a file that is no socket"
         in result.output
     )
+
+
+def test_a_service_that_one_worker_serves_alone_is_told(tmp_path: Path) -> None:
+    text = '[daemon]\nworkers = 2\n[service.{0}]\nplugin = "{0}"\nlisten = ["tcp:0"]\n'
+    assert "'chat'" in checked(tmp_path, text.format("chat")).stderr
+    assert checked(tmp_path, text.format("echo")).stderr == ""

@@ -336,16 +336,6 @@ def test_a_plugin_that_cannot_check_its_options_is_a_fault(messages: Messages) -
     ]
 
 
-@pytest.mark.parametrize(
-    ("text", "what"),
-    [
-        ("[daemon]\nworkers = 4", "daemon.workers: more than one process (workers above 0)"),
-    ],
-)
-def test_what_this_version_does_not_have_is_said_plainly(messages: Messages, text: str, what: str) -> None:
-    assert messages(text) == [f"{what} is not available in this version"]
-
-
 def test_a_plugin_may_have_an_option_of_a_name_that_sockd_will_use(faults: Faulty) -> None:
     [fault] = faults(f"{CHAT}[service.c.options]\ncontrol = 5")
     assert fault.message == "service 'c': unknown key 'control' in options"

@@ -12,6 +12,7 @@ service drains, everybody reads `* the server is closing` and is disconnected.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 from pydantic import Field, PrivateAttr
 from twisted.internet.interfaces import IProtocolFactory
@@ -28,6 +29,8 @@ from sockd_plugins.chat.lines import ChatLines
 @implementer(IStreamPlugin, IDatagramPlugin)
 class Chat(Plugin):
     """Rooms for many people: one line, or one datagram, is one message to everybody in the room."""
+
+    shared_state: ClassVar[bool] = True
 
     room: str = Field(
         default="lobby", pattern=r"^[A-Za-z0-9_.-]{1,32}$", description="The room that a newcomer is in."

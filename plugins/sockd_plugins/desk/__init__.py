@@ -40,6 +40,8 @@ LONGEST_ANSWER = 8192
 class Desk(Plugin):
     """A person at the server talks with many clients at once: one line, or one datagram, is one message."""
 
+    shared_state: ClassVar[bool] = True
+
     protocols: ClassVar[tuple[str, ...]] = ("clients", "operator")
 
     greeting: str = Field(
