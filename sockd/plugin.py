@@ -80,7 +80,7 @@ class Plugin(BaseModel):
     """Names that a listener's `protocol` may have; the first is the default."""
 
     shared_state: ClassVar[bool] = False
-    """Whether it keeps in memory what its peers share, as a chat its rooms; one worker then serves all of them."""
+    """Whether it keeps in memory what its peers share, as a chat does; one worker then serves all of them."""
 
     def start(self, context: Context) -> Awaitable[None] | None:
         """Called before the first listener opens to peers; a failure stops the start."""
