@@ -109,7 +109,8 @@ class DatagramListener:
 
     async def close(self, *, keep: bool = False) -> None:
         """Receive no more; with `keep` the socket stays open, for somebody else reads it."""
-        await _close(self.port, self.bound, keep=keep)
+        port, self.port = self.port, None
+        await _close(port, self.bound, keep=keep)
 
 
 Listener = StreamListener | DatagramListener

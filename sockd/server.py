@@ -48,15 +48,18 @@ class Server:
         self._unread = Unread(config.daemon.max_unread_output)
         self._shared = Shared(Deadlines(reactor), self._unread, self.descriptors.accepted)
         self._ending: dict[Service, Deferred[int]] = {}  # services that finish, and how many they cut
+        self._services: dict[str, Service] = {}
         self._services = {name: self._service(service) for name, service in config.services.items()}
 
     def _service(self, config: ServiceConfig) -> Service:
+        before = self._services.get(config.name)
         return Service(
             config,
             self.config.daemon.state_dir,
             self._shared,
             self.reactor,
             each_connection=self._each_connection,
+            events=before.events if before is not None else None,
         )
 
     @property
@@ -67,7 +70,7 @@ class Server:
     @property
     def all_services(self) -> list[Service]:
         """Those too that finish."""
-        return [*self._services.values(), *self._ending]
+        return list(dict.fromkeys((*self._services.values(), *self._ending)))
 
     @property
     def connections(self) -> int:

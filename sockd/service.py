@@ -74,6 +74,7 @@ class Service:
         shared: what it has in common with the other services.
         reactor: accepts, reads and keeps the time.
         each_connection: whether every connection is written to the log.
+        events: of the service that this one takes the place of, so that it counts on.
     """
 
     def __init__(
@@ -84,11 +85,12 @@ class Service:
         reactor: Any,
         *,
         each_connection: bool,
+        events: ServiceEvents | None = None,
     ) -> None:
         self.name = config.name
         self.config = config
         self.plugin = cast("Plugin", config.options)  # it was validated with the plugin's class
-        self.events = ServiceEvents(config.name, reactor.seconds, each_connection=each_connection)
+        self.events = events or ServiceEvents(config.name, reactor.seconds, each_connection=each_connection)
         self.listeners: list[Listener] = []
         self._context = Context(config.name, reactor, self.events.log, state_dir / config.name)
         self._reactor = reactor
@@ -289,7 +291,8 @@ class Service:
 
     async def close(self, taken: Collection[BoundSocket] = ()) -> None:
         """Accept nothing more; sockets that another service has taken over stay open."""
-        for listener in self.listeners:
+        closing, self.listeners = self.listeners, []
+        for listener in closing:
             await listener.close(keep=listener.bound in taken)
 
     async def end(self, patience: float) -> int:

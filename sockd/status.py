@@ -12,7 +12,7 @@ from sockd.connection import Connection
 from sockd.listener import DatagramListener, Listener, StreamListener
 from sockd.server import Server
 from sockd.service import Service
-from sockd.telemetry.events import DURATIONS, peer_name
+from sockd.telemetry.events import DURATIONS, ServiceEvents, peer_name
 from sockd.transport import queue_length
 
 
@@ -26,12 +26,18 @@ def snapshot(server: Server) -> dict[str, Any]:
         "time": time.time(),
         "state": server.state,
         "descriptors": {"used": len(os.listdir("/proc/self/fd")), "limit": server.descriptors.most},
-        "services": [_service(service) for service in server.all_services],
+        "services": [_service(service, _counted(server, service)) for service in server.all_services],
     }
 
 
-def _service(service: Service) -> dict[str, Any]:
-    events, open_ones = service.events, list(service.connections)
+def _counted(server: Server, service: Service) -> ServiceEvents:
+    """What it has counted; nothing for one that finishes while another goes on with its counts."""
+    successor = next((other for other in server.services if other.events is service.events), service)
+    return service.events if successor is service else ServiceEvents(service.name, time.monotonic)
+
+
+def _service(service: Service, events: ServiceEvents) -> dict[str, Any]:
+    open_ones = list(service.connections)
     moved = [connection.bytes_moved() for connection in open_ones]
     return {
         "name": service.name,

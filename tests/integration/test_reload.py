@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -13,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from running import PATIENCE, Daemon, Start
+from running import BIN, PATIENCE, Daemon, Start
 
 CONFIG = """
 [service.kept]
@@ -272,3 +274,39 @@ def test_a_file_that_is_watched_is_served_anew_when_it_changes(start: Start, tmp
     daemon.wait_for("not reloaded")
     (tmp_path / "more/fourth.toml").unlink()
     daemon.wait_for("reloaded", remove=["fourth"])
+
+
+def test_status_and_counts_go_on_while_a_former_service_finishes(start: Start, tmp_path: Path) -> None:
+    daemon = start('[control]\nlisten = "unix:run/control.sock"\n' + CONFIG).ready()
+    text = '[control]\nlisten = "unix:run/control.sock"\n' + CONFIG
+
+    def told(name: str) -> list[dict[str, Any]]:
+        done = subprocess.run(
+            [BIN / "sockd", "status", "--json", "--socket", tmp_path / "run/control.sock"],
+            capture_output=True,
+            check=True,
+            timeout=PATIENCE,
+        )
+        return [each for each in json.loads(done.stdout)["services"] if each["name"] == name]
+
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(PATIENCE)
+        client.connect(str(tmp_path / "third.sock"))
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"
+        reload(
+            daemon,
+            tmp_path / "sockd.toml",
+            text.replace('plugin = "echo"\nlisten = ["unix:third', 'plugin = "upper"\nlisten = ["unix:third'),
+        )
+        new, old = told("third")
+        assert (new["state"], new["connections"], old["state"], old["connections"]) == (
+            "open",
+            0,
+            "draining",
+            1,
+        )
+        assert ["opened", "", 1] in new["counts"]
+        assert old["counts"] == []
+        client.sendall(b"y")
+        assert client.recv(1) == b"y"
