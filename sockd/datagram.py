@@ -130,7 +130,7 @@ class DatagramPort:
         self.socket = bound.socket
         self._send = bound.socket.sendto
         self._protocol = protocol
-        self._admit = admission.admit_datagram
+        self._admission = admission
         self._loops = Loops(reactor.seconds)
         self._answers = 0  # since one was looked at
         self._datagram = b""  # that is being delivered
@@ -180,12 +180,9 @@ class DatagramPort:
         if self._unix:
             self._read_unix()
             return
-        receive, admit, deliver, own_ports = (
-            self.socket.recvfrom,
-            self._admit,
-            self._deliver,
-            self._own_ports,
-        )
+        receive, deliver, own_ports = self.socket.recvfrom, self._deliver, self._own_ports
+        admission = self._admission
+        limited = admission.watched
         for _ in range(BATCH):
             try:
                 # Into a new object of the longest size, which is then cut: cheaper than a copy from a buffer.
@@ -200,7 +197,7 @@ class DatagramPort:
                 self._events.dropped(address, "privileged port")
             elif port in own_ports:
                 self._events.dropped(address, "own port")
-            elif reason := admit(address[0]):
+            elif limited and (reason := admission.admit_datagram(address[0])):
                 self._events.dropped(address, reason)
             else:
                 # Without IPv6 flow and scope, which the host carries if it needs one.
@@ -217,7 +214,7 @@ class DatagramPort:
                 continue
             if size > BUFFER_SIZE:
                 self._events.dropped(address, "too large")
-            elif reason := self._admit(None):
+            elif reason := self._admission.admit_datagram(None):
                 self._events.dropped(address, reason)
             else:
                 self._deliver(bytes(self._buffer[:size]), address)

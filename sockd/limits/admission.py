@@ -25,6 +25,9 @@ class Admission:
 
     UNIX peers have no address, and so no source; the totals alone count for them.
 
+    Attributes:
+        watched: whether datagrams are judged at all.
+
     Args:
         terms: the limits; a number alone is `max_connections`.
         seconds: a monotonic clock.
@@ -40,9 +43,9 @@ class Admission:
         "_seconds",
         "_sources",
         "_together",
-        "_watched",
         "open",
         "terms",
+        "watched",
     )
 
     def __init__(self, terms: Terms | int, seconds: Callable[[], float] = time.monotonic) -> None:
@@ -79,7 +82,7 @@ class Admission:
             if self._together is not None:
                 self._together.recount({} if self._sources is None else self._sources.share(self._together))
         self._guarded = self._access is not None or self._sources is not None
-        self._watched = self._guarded or self._datagrams is not None
+        self.watched = self._guarded or self._datagrams is not None
 
     @property
     def shared(self) -> bool:
@@ -143,7 +146,7 @@ class Admission:
 
     def admit_datagram(self, host: str | None) -> str | None:
         """Whether a datagram may be delivered: None, or why not."""
-        if not self._watched:
+        if not self.watched:
             return None
         now, sources = self._seconds(), self._sources
         if host is not None:
