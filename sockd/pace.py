@@ -41,17 +41,18 @@ class Pace:
     @property
     def piece(self) -> int:
         """Bytes that one connection may hand over in a turn."""
+        if self.size >= MOST:  # nobody was slow lately; to divide then would only keep the crowd together
+            return A_TURN
         return max(LEAST, min(A_TURN, self.size // max(1, len(self.crowd))))
 
-    def took(self, size: int, seconds: float) -> bool:
-        """It took so many seconds for a piece of this size; returns whether that was little."""
+    def took(self, size: int, seconds: float) -> None:
+        """It took so many seconds for a piece of this size."""
         share = BUDGET / max(1, len(self.crowd))
         if seconds > share:
             # Half is enough: perhaps it was not the plugin but another process that took the time.
             self.size = max(LEAST, min(self.size, size * max(1, len(self.crowd))) // 2)
         elif seconds < share / 4 and size >= self.piece:
             self.size = min(MOST, 2 * self.size)
-        return seconds < share / 4
 
 
 class Rest:
@@ -115,7 +116,10 @@ def _deliver(connection: Connection, piece: bytes) -> None:
     connections = connection.connections
     began = connections.seconds()
     connection.protocol.dataReceived(piece)
-    quick = connections.pace.took(len(piece), connections.seconds() - began)
-    if len(piece) >= connection.piece:
-        # It begins with few: a plugin may be quick with what others send and slow with what this peer does.
-        connection.piece = min(MOST, 2 * connection.piece) if quick else max(FEW, connection.piece // 2)
+    seconds = connections.seconds() - began
+    connections.pace.took(len(piece), seconds)
+    # It begins with few: a plugin may be quick with what others send and slow with what this peer does.
+    if seconds > BUDGET:
+        connection.piece = max(FEW, connection.piece // 2)
+    elif seconds < BUDGET / 4 and len(piece) >= connection.piece:
+        connection.piece = min(MOST, 2 * connection.piece)
