@@ -123,7 +123,7 @@ class Crew:
                 lambda member: self._events.hung(member.slot, member.pid),
                 self._news,
             )
-        except BaseException:
+        except BaseException:  # whatever it was, the seat is free again
             heappush(self._seats, seat)
             raise
 

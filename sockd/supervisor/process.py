@@ -51,7 +51,7 @@ class Process:
                 self._process.kill()
                 self._process.wait()
                 raise
-        except BaseException:
+        except BaseException:  # whatever it was, no descriptor stays open
             self.channel.close()
             raise
         finally:

@@ -243,7 +243,7 @@ class Worker:
         try:
             self._whole = self._inheritance.placed(_loaded(texts))
             return share(self._whole, self.number, self._workers)
-        except BaseException:
+        except BaseException:  # whatever it was, no descriptor stays open
             self._inheritance.close()
             raise
 
