@@ -24,9 +24,15 @@ Given = Callable[..., Inherited]
 
 
 @pytest.fixture
-def given() -> Iterator[Given]:
+def first() -> int:
+    """A descriptor above all that others in this process have open."""
+    return max(map(int, os.listdir("/proc/self/fd"))) + 100
+
+
+@pytest.fixture
+def given(first: int) -> Iterator[Given]:
     """Descriptors in a row, as systemd gives them, under these names."""
-    first, number = 200, 0
+    number = 0
 
     def give(*named: tuple[str, int]) -> Inherited:
         nonlocal number
@@ -177,13 +183,13 @@ def test_what_systemd_did_not_give_is_told_with_the_reason(environ: dict[str, st
     assert reason(Inherited.from_environment(environ), "systemd:echo").startswith(told)
 
 
-def test_what_is_no_socket_is_left_alone(given: Given, stream: socket.socket) -> None:
+def test_what_is_no_socket_is_left_alone(given: Given, first: int, stream: socket.socket) -> None:
     file = os.open("/dev/null", os.O_RDONLY)
     inherited = given(("store", file), ("echo", stream.fileno()))
     os.close(file)
     assert list(inherited.names) == ["echo"]
-    assert os.fstat(200)
-    only_file = Inherited.from_environment(environment(1, "store"), 200)
+    assert os.fstat(first)
+    only_file = Inherited.from_environment(environment(1, "store"), first)
     assert reason(only_file, "systemd:store").startswith("none of what systemd gave is a socket")
 
 
