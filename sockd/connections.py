@@ -78,7 +78,7 @@ class Connections:
         self.clock = clock
         self.seconds = clock.seconds
         self.unread = unread
-        self.pace = Pace()
+        self.pace = Pace(clock)
         self._emptied = emptied
         self._open: set[Connection] = set()
         self._ids = 0
@@ -149,7 +149,7 @@ class Connections:
         if self.room is not None:
             self.room.look()
         for connection in list(self._open):
-            connection.check_deadlines()
+            connection.limits_changed()
 
     def drain(self, idle_timeout: float) -> None:
         """The end is near: those that have been idle for so many seconds are closed from now on."""
