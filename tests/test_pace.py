@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 
 from sockd.pace import BUDGET, FIRST, LEAST, MOST, PIECE, UNTIMED, _learnt
-from tests.memory import Recorder, World
+from tests.memory import Recorder, World, turn
 
 
 class Slow(Recorder):
@@ -41,16 +40,6 @@ def world() -> World:
     return World()
 
 
-def turn(world: World) -> None:
-    """One turn of the reactor: what was due when it began."""
-    calls: Sequence[Any] = world.clock.getDelayedCalls()
-    due = [call for call in calls if call.getTime() <= world.clock.seconds()]
-    for call in due:
-        run, arguments = call.func, call.args
-        call.cancel()
-        run(*arguments)
-
-
 DATA = bytes(range(256)) * 8  # four pieces of FIRST bytes, each different from its neighbours only by place
 
 COST = PIECE / FIRST
@@ -65,7 +54,7 @@ def test_a_plugin_that_is_slow_gets_smaller_pieces_and_all_of_them_in_order(worl
         transport.protocol.dataReceived(DATA * 16)
         while not transport.reading:
             before = world.clock.seconds()
-            turn(world)
+            turn(world.clock)
             assert world.clock.seconds() - before < BUDGET + 2 * PIECE
     assert b"".join(protocol.pieces) == DATA * 32
     assert len(protocol.pieces) > 16
@@ -77,7 +66,7 @@ def test_a_peer_that_is_new_begins_with_a_small_piece_however_quick_the_plugin_i
     _, transport = world.connect(protocol)
     transport.protocol.dataReceived(DATA * 2)
     while not transport.reading:
-        turn(world)
+        turn(world.clock)
     transport.protocol.dataReceived(DATA * 2)
     pieces = [len(piece) for piece in protocol.happened if isinstance(piece, bytes)]
     assert pieces == [FIRST, 2 * FIRST, 4 * FIRST, FIRST, len(DATA) * 2]
@@ -102,7 +91,7 @@ def test_a_peer_that_was_quick_and_turns_slow_is_found_out_at_once(world: World)
     for _ in range(100):
         transport.protocol.dataReceived(b"x" * 1000)
         while not transport.reading:
-            turn(world)
+            turn(world.clock)
     protocol._cost = COST
     spent = []
     for _ in range(10):
@@ -110,7 +99,7 @@ def test_a_peer_that_was_quick_and_turns_slow_is_found_out_at_once(world: World)
         transport.protocol.dataReceived(DATA * 2)
         spent.append(world.clock.seconds() - before)
         while not transport.reading:
-            turn(world)
+            turn(world.clock)
     assert max(spent[2:]) <= 2 * PIECE
 
 
@@ -124,7 +113,7 @@ def test_many_messages_of_a_size_that_is_not_timed_each_do_not_escape(world: Wor
             before = world.clock.seconds()
             transport.protocol.dataReceived(b"x" * size)
             late += world.clock.seconds() - before > 2 * PIECE
-        turn(world)
+        turn(world.clock)
     assert late <= 1
 
 
@@ -144,7 +133,7 @@ def test_others_have_their_turn_between_two_pieces(world: World) -> None:
     many.protocol.dataReceived(b"x" * (FIRST + 2 * LEAST))
     for _ in range(2):
         few.protocol.dataReceived(b"y")
-        turn(world)
+        turn(world.clock)
     assert order == ["many", "few", "many", "few", "many"]
 
 
@@ -153,7 +142,7 @@ def test_nothing_is_read_until_all_was_handed_on(world: World) -> None:
     transport.protocol.dataReceived(DATA)
     for _ in range((len(DATA) - FIRST) // LEAST):
         assert not transport.reading
-        turn(world)
+        turn(world.clock)
     assert transport.reading
 
 
@@ -162,12 +151,12 @@ def test_a_plugin_that_pauses_in_between_gets_the_rest_when_it_resumes(world: Wo
     connection, transport = world.connect(protocol)
     transport.protocol.dataReceived(DATA)
     for _ in range(10):
-        turn(world)
+        turn(world.clock)
     assert b"".join(protocol.pieces) == DATA[: FIRST + LEAST]
     assert not transport.reading
     connection.resumeProducing()
     for _ in range(10):
-        turn(world)
+        turn(world.clock)
     assert b"".join(protocol.pieces) == DATA
     assert transport.reading
 
@@ -182,7 +171,7 @@ def test_pausing_and_resuming_twice_in_one_turn_hands_on_each_piece_once(world: 
     _, transport = world.connect(protocol)
     transport.protocol.dataReceived(DATA)
     for _ in range(10):
-        turn(world)
+        turn(world.clock)
     assert b"".join(protocol.pieces) == DATA
     assert transport.reading
 
@@ -193,7 +182,7 @@ def test_a_plugin_that_closes_in_between_gets_nothing_more(world: World, piece: 
     _, transport = world.connect(protocol)
     transport.protocol.dataReceived(DATA)
     for _ in range(10):
-        turn(world)
+        turn(world.clock)
     transport.take()
     assert len(protocol.pieces) == piece
     assert protocol.happened[-1] is ConnectionDone
@@ -207,7 +196,7 @@ def test_a_plugin_that_raises_in_between_is_aborted(world: World, piece: int) ->
     _, transport = world.connect(protocol)
     transport.protocol.dataReceived(DATA)
     for _ in range(10):
-        turn(world)
+        turn(world.clock)
     assert len(protocol.pieces) == piece
     assert protocol.happened[-1] is ConnectionAborted
     assert world.faults == 1
@@ -220,11 +209,11 @@ def test_a_peer_that_does_not_read_is_not_answered_for_the_rest_until_it_does(wo
     _, transport = world.connect(protocol)
     transport.protocol.dataReceived(DATA)
     for _ in range(10):
-        turn(world)
+        turn(world.clock)
     assert len(protocol.pieces) == 1
     transport.take()
     for _ in range(10):
-        turn(world)
+        turn(world.clock)
     assert b"".join(protocol.pieces) == DATA
 
 
@@ -244,7 +233,7 @@ def test_a_connection_that_is_gone_has_no_turn_left(world: World) -> None:
     _, transport = world.connect(protocol)
     transport.protocol.dataReceived(DATA)
     transport.lose(ConnectionDone())
-    turn(world)
+    turn(world.clock)
     assert len(protocol.pieces) == 1
     assert protocol.happened[-1] is ConnectionDone
 
@@ -255,7 +244,7 @@ def test_what_follows_goes_to_whoever_took_the_connection_over(world: World) -> 
     _, transport = world.connect(first)
     transport.protocol.dataReceived(DATA)
     for _ in range(10):
-        turn(world)
+        turn(world.clock)
     assert b"".join(first.pieces + second.pieces) == DATA
     assert len(first.pieces) == 1
 
@@ -265,7 +254,7 @@ def test_one_slow_piece_is_forgotten_once_pieces_are_taken_fast(world: World) ->
     for _ in range(12):
         transport.protocol.dataReceived(b"x" * 65536)
         while not transport.reading:
-            turn(world)
+            turn(world.clock)
     assert world.connections.pace.size > 65536
 
 
@@ -285,10 +274,10 @@ def test_those_who_keep_a_service_busy_share_one_budget(world: World) -> None:
         world.connections.admission.change(replace(world.connections.admission.terms, max_connections=100))
         world.connect(protocol)[1].protocol.dataReceived(DATA)
     before = world.clock.seconds()
-    turn(world)
+    turn(world.clock)
     assert world.clock.seconds() - before < 2 * BUDGET
     for _ in range(5000):
-        turn(world)
+        turn(world.clock)
     assert all(b"".join(protocol.pieces) == DATA for protocol in protocols)
 
 
@@ -308,4 +297,4 @@ def test_a_peer_that_sends_without_a_pause_leaves_a_turn_to_the_others_now_and_t
         transport.protocol.dataReceived(bytes(256_000))
         assert not transport.reading
         while not transport.reading:
-            turn(world)
+            turn(world.clock)
