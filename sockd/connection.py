@@ -7,19 +7,19 @@ stops taking what it is sent. Everything else happens at the edges of a connecti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from math import inf
 from typing import Any
 
 from twisted.internet import interfaces
-from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from sockd import pace
 from sockd.connections import Connections
 from sockd.meter import Meter
 from sockd.output import Output
-from sockd.pace import FEW, Rest, deliver_much
-from sockd.transport import bytes_moved, seconds_quiet, tcp_socket, unsent_bytes
+from sockd.transport import bytes_moved, seconds_quiet, why_lost
 
 
 @implementer(
@@ -63,6 +63,7 @@ class Connection:
         "started",
         "tick",
         "transport",
+        "untimed",
         "write",
     )
 
@@ -70,7 +71,7 @@ class Connection:
     """The plugin's; setting another one hands the connection over to it, as with Twisted's transports."""
 
     dataReceived: Callable[[bytes], None]
-    """For the transport. Straight to the plugin where the kernel tells when data last moved."""
+    """For the transport. Straight to the plugin where nothing limits it and the kernel counts."""
 
     write: Callable[[bytes], None]
     """For the plugin. The transport's own while the peer takes what it is sent."""
@@ -95,11 +96,13 @@ class Connection:
         self._reason = ""
         self._output = Output(self)
         self._meter: Meter | None = None  # where each byte is looked at
-        self.rest: Rest | None = None  # of a read that takes the plugin more than one turn
+        self.dataReceived = _discard
+        self.rest: pace.Rest | None = None  # of a read that takes the plugin more than one turn
         self._paused = False  # the plugin does not want to read
         self._peer_ended = False  # its side, which is then not read any more
         self._closing = False
-        self.piece = FEW  # bytes that its plugin may be handed in a turn
+        self.piece = pace.FIRST  # bytes that its plugin may be handed in a turn
+        self.untimed = 0  # and until somebody looks how long it takes
         self.held = False  # it has moved more than it may
         self.tick = 0
         self.id = connections.next_id()
@@ -108,11 +111,7 @@ class Connection:
         """Whether something is left to do when the peer ends its side; else the transport closes at once."""
         if interface is not interfaces.IHalfCloseableProtocol:
             return None
-        left = (
-            unsent_bytes(self.transport)
-            or self._output.producer is not None
-            or interfaces.IHalfCloseableProtocol.providedBy(self.protocol)
-        )
+        left = self._output.is_left() or interfaces.IHalfCloseableProtocol.providedBy(self.protocol)
         return self if left else None
 
     def __getattr__(self, name: str) -> Any:
@@ -128,8 +127,7 @@ class Connection:
         self.transport = transport
         self.started = connections.seconds()
         awaits_message = limits.first_message_timeout is not None
-        if awaits_message or not self._over_tcp or limits.bytes_per_second is not None:
-            self._meter = Meter(self, limits.bytes_per_second, awaits_message=awaits_message)
+        self._meter = Meter(self, counts=not self._over_tcp, awaits_message=awaits_message)
         self._output.watch()
         connections.add(self)
         if connections.first_end is not None:
@@ -140,16 +138,12 @@ class Connection:
         except BaseException:  # a plugin may raise anything
             self.fault("connectionMade")
 
-    @property
-    def direct_data_received(self) -> Callable[[bytes], None] | None:
-        """For sockd's reactor: what may stand for `dataReceived` to the end, if anything may."""
-        return self.deliver if self.dataReceived == self.deliver else None
-
     def deliver(self, data: bytes) -> None:
         """Hand data to the plugin."""
         try:
-            if len(data) > FEW:
-                deliver_much(self, data)
+            self.untimed -= len(data)
+            if self.untimed < 0:
+                pace.deliver(self, data)
             else:
                 self.protocol.dataReceived(data)
         except BaseException:  # a plugin may raise anything, and its neighbours live on
@@ -186,7 +180,7 @@ class Connection:
         finally:
             duration = connections.seconds() - self.started
             connections.events.closed(
-                self._peer, self.id, self._reason or _lost(reason), duration, *self.bytes_moved()
+                self._peer, self.id, self._reason or why_lost(reason), duration, *self.bytes_moved()
             )
             self._output.close()
             connections.remove(self)
@@ -205,7 +199,7 @@ class Connection:
         elif self._output.is_taken():
             self.connections.deadlines.set(self, self.connections.limits.close_timeout)
         else:
-            self.cut("close timeout" if unsent_bytes(self.transport) else self._reason)
+            self.cut("close timeout" if self._output.unsent() else self._reason)
 
     def check_deadlines(self) -> None:
         """End it if it has been open, silent or without a message for too long, else wait until it might."""
@@ -220,11 +214,11 @@ class Connection:
             self.connections.deadlines.set(self, wait)
 
     def quiet_for(self) -> float:
-        """Seconds since a byte last moved in either direction."""
-        if self._meter is not None:
-            return self.connections.seconds() - self._meter.moved
-        handle = tcp_socket(self.transport)
-        return seconds_quiet(handle) if handle else 0.0
+        """Seconds since a byte last moved in either direction, or could have."""
+        if self.held:
+            return 0.0
+        quiet = inf if self._meter is None else self.connections.seconds() - self._meter.moved
+        return min(quiet, seconds_quiet(self.transport)) if self._over_tcp else quiet
 
     def bytes_moved(self) -> tuple[int, int]:
         """How many were received and sent: as the kernel counts those of TCP, else as they passed here."""
@@ -285,9 +279,14 @@ class Connection:
         """
         if self._meter is not None and self._meter.awaits_message:
             self._meter.awaits_message = False
-            if self._over_tcp and not (self._meter.limits or self._closing or self._output.choked):
-                self._meter = None
-                self.pass_through()
+            self.pass_through()
+
+    def limits_changed(self) -> None:
+        """Other limits hold from now on; a first message that was not waited for still is not."""
+        self._meter = self._meter or Meter(self, counts=False, awaits_message=False)
+        self._meter.limits_changed()
+        self.pass_through()
+        self.check_deadlines()
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """Write all of it as one."""
@@ -295,7 +294,9 @@ class Connection:
 
     def write_on(self, data: bytes) -> None:
         """To the transport, whatever stands in between."""
-        (self.transport if self._meter is None else self._meter).write(data)
+        self.transport.write(data)
+        if self._meter is not None:
+            self._meter.wrote(len(data))
 
     def loseConnection(self) -> None:
         """Close once everything is sent; abort when the peer takes nothing for `close_timeout`."""
@@ -378,19 +379,22 @@ class Connection:
         self._output.resume()
 
     def pass_through(self) -> None:
-        """Nothing between transport and plugin, unless each byte is looked at."""
-        meter, transport = self._meter, self.transport
-        self.dataReceived = self.deliver if meter is None else meter.receive
-        write = getattr(transport, "direct_write", transport.write) if meter is None else meter.write
-        self.write = write if self._output.watching else self._output.write_bounded
+        """Nothing between transport and plugin, unless each byte is looked at or the peer is behind."""
+        if self._closing:
+            return
+        transport, received = self.transport, self.deliver
+        write = getattr(transport, "direct_write", transport.write)
+        if self._meter is not None and self._meter.has_nothing_to_do:
+            self._meter = None
+        if self._meter is not None:
+            self._meter.send, write, received = write, self._meter.write, self._meter.receive
+        if not self._output.choked:
+            self.write = write if self._output.watching else self._output.write_bounded
+        if received != self.dataReceived:
+            self.dataReceived = received
+            if receive_directly := getattr(transport, "receive_directly", None):  # of sockd's reactor
+                receive_directly(received)
 
 
 def _discard(_: bytes) -> None:
     """What is written to a connection that is gone."""
-
-
-_ENDS: Mapping[Any, str] = {ConnectionDone: "peer closed", ConnectionAborted: "aborted"}
-
-
-def _lost(reason: Failure) -> str:
-    return _ENDS.get(reason.type, "reset")

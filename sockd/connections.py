@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from sockd.config import Limits
 from sockd.deadlines import Deadlines
+from sockd.handshakes import Handshakes
 from sockd.limits import Admission
 from sockd.output import Unread
 from sockd.pace import Pace
@@ -71,14 +72,14 @@ class Connections:
         self.admission = admission
         self.room: WaitingRoom | None = None  # where those wait who find it full, if they are to wait
         self.entries: set[Entry] = set()  # on their way in
-        self.handshakes = 0  # of these, unfinished
+        self.handshakes = Handshakes(clock, limits.handshake_rate)
         self.tarpits: set[Tarpit] = set()
         self.events = events
         self.deadlines = deadlines
         self.clock = clock
         self.seconds = clock.seconds
         self.unread = unread
-        self.pace = Pace()
+        self.pace = Pace(clock)
         self._emptied = emptied
         self._open: set[Connection] = set()
         self._ids = 0
@@ -146,10 +147,11 @@ class Connections:
         if not self._draining:
             self.idle_timeout = limits.idle_timeout
         self.first_end = self._first_end()
+        self.handshakes.change(limits.handshake_rate)
         if self.room is not None:
             self.room.look()
         for connection in list(self._open):
-            connection.check_deadlines()
+            connection.limits_changed()
 
     def drain(self, idle_timeout: float) -> None:
         """The end is near: those that have been idle for so many seconds are closed from now on."""

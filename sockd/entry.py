@@ -18,7 +18,11 @@ from sockd.connection import Connection
 from sockd.connections import Connections
 from sockd.pace import Rest
 from sockd.tls.credentials import Credentials
+from sockd.tls.session import is_whole
 from sockd.tls.stream import TLSStream
+
+ENOUGH = 16 * 1024
+"""Bytes of what a peer says first, upon which no more is read until its handshake begins."""
 
 
 class Door(Protocol):
@@ -55,7 +59,7 @@ class Entry:
         self._host = host
         self._header = header
         self._held = b""
-        self._shaking = False  # counted among the unfinished handshakes
+        self._shaking: Credentials | None = None  # counted among the unfinished handshakes, with these
         self._left = False  # to its connection, or for good
         self.transport: Any = None
         self.tick = 0
@@ -74,8 +78,11 @@ class Entry:
         """Never called: `makeConnection` is."""
 
     def dataReceived(self, data: bytes) -> None:
-        """A piece of the PROXY header, and what follows it."""
+        """A piece of the PROXY header and what follows it, or the begin of the handshake."""
         self._held += data
+        if self._shaking is not None:
+            self._speak()
+            return
         try:
             if self._header == "allow" and proxy.looks_like_header(self._held) is False:
                 self._identify(self._address, 0)
@@ -105,21 +112,39 @@ class Entry:
         if credentials is None:
             self._give_way(self.transport, rest)
             return
-        if connections.handshakes >= connections.limits.max_handshakes:
+        if connections.handshakes.unfinished >= connections.limits.max_handshakes:
             self._refuse("max_handshakes")
             return
-        connections.handshakes += 1
-        self._shaking = True
+        connections.handshakes.unfinished += 1
+        self._shaking = credentials
         connections.deadlines.set(self, connections.limits.handshake_timeout)
-        stream = TLSStream(credentials.connection(), self._give_way, self._failed)
+        self._held = rest
+        if rest:
+            self._speak()
+
+    def _speak(self) -> None:
+        """The peer has said something: once that is whole, the handshake can begin when it is its turn."""
+        enough = len(self._held) > ENOUGH
+        if enough:
+            self.transport.pauseProducing()
+        if enough or is_whole(self._held):
+            self._door.connections.handshakes.join(self)
+
+    def shake(self) -> None:
+        """It is its turn."""
+        if self._shaking is None:
+            return
+        held, self._held = self._held, b""
+        stream = TLSStream(self._shaking.connection(), self._give_way, self._failed)
         self.transport.protocol = stream
         stream.makeConnection(self.transport)
-        if rest:
-            stream.dataReceived(rest)
+        if len(held) > ENOUGH:
+            self.transport.resumeProducing()
+        stream.dataReceived(held)
 
     def _give_way(self, transport: Any, rest: bytes = b"") -> None:
         """Let the connection take the place, if the plugin wants the peer."""
-        if self._shaking:
+        if self._shaking is not None:
             self._door.connections.events.handshake()
         self._leave()
         connection = self._door.build(self._address, self._host)
@@ -155,7 +180,7 @@ class Entry:
         if not self._left:
             events = self._door.connections.events
             events.refused(self._address, reason)
-            if self._shaking:
+            if self._shaking is not None:
                 events.handshake(reason)
             self._let_go_of_place()
 
@@ -168,12 +193,13 @@ class Entry:
         self._left = True
         connections.deadlines.clear(self)
         connections.entries.discard(self)
-        if self._shaking:
-            connections.handshakes -= 1
+        if self._shaking is not None:
+            connections.handshakes.unfinished -= 1
+            connections.handshakes.forget(self)
 
     def deadline_passed(self) -> None:
         """It has taken too long, or waits for us to speak first."""
-        if self._shaking:
+        if self._shaking is not None:
             self._refuse("handshake timeout")
         elif self._header == "allow" and proxy.looks_like_header(self._held) is None:
             self._identify(self._address, 0)

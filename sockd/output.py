@@ -113,6 +113,10 @@ class Output:
         """Bytes that wait for the peer."""
         return unsent_bytes(self._connection.transport)
 
+    def is_left(self) -> bool:
+        """Whether something waits for the peer, or may still come."""
+        return self.producer is not None or self.unsent() > 0
+
     def cut(self, reason: str) -> None:
         """Abort the connection."""
         self._connection.cut(reason)

@@ -1,58 +1,89 @@
-"""How much of what a peer sends is handed to a plugin in one turn of the reactor."""
+"""How much of what a peer sends is handed to a plugin in one turn of the reactor.
+
+What a peer sends may cost far more than its size tells: of a line protocol's empty lines a read holds tens
+of thousands. So now and then a connection's plugin is timed. It is handed at once what it takes quickly, and
+more than that in pieces. All who wait for their next piece share a budget in each turn of the reactor, so
+that others wait for a turn's end, and not for them.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twisted.internet.interfaces import IReactorTime
+
 if TYPE_CHECKING:
     from sockd.connection import Connection
 
-FEW = 4096
-"""Bytes. A read of so few is handed on as it is, and nobody looks how long it takes."""
-
 LEAST = 256
-"""Bytes in a piece: of empty lines that is as many answers, a millisecond's work or two."""
+"""Bytes in a piece: of empty lines that is as many answers, a millisecond's work."""
 
-MOST = 2**20
-"""Bytes. No reactor reads more at once."""
+FIRST = 512
+"""Bytes in the first piece of a new connection, and what one that was quick is handed at once in any case."""
 
-A_TURN = 128 * 1024
-"""Bytes after which others have their turn in any case. uvloop goes on reading from one connection, up to 32
-times, as long as it finds 256,000 bytes there."""
+MOST = 128 * 1024
+"""Bytes in any piece. uvloop goes on reading from one connection, up to 32 times, as long as it finds
+256,000 bytes there."""
 
-BUDGET = 0.005
-"""Seconds of a turn for all connections of a service that keep it busy; the others wait meanwhile."""
+UNTIMED = 4096
+"""Bytes that a plugin that was quick is handed before it is timed again."""
+
+PIECE = 0.0005
+"""Seconds that a plugin may take for a piece."""
+
+BUDGET = 0.002
+"""Seconds of a turn for all who wait for a piece of a service; the others wait meanwhile."""
 
 
 class Pace:
-    """How much a service's plugin can take within its budget, learnt from how long it took.
+    """How a service's plugin copes with what its peers send.
+
+    Args:
+        clock: for the turns; its seconds should be monotonic.
 
     Attributes:
-        size: bytes.
-        crowd: those that wait for their next turn, and share the budget.
+        size: bytes that it takes quickly, going by the worst that was seen lately. A peer that has been easy
+            to serve up to now may turn into one that is not.
     """
 
-    __slots__ = ("crowd", "size")
+    __slots__ = ("_clock", "_due", "_waiting", "size")
 
-    def __init__(self) -> None:
+    def __init__(self, clock: IReactorTime) -> None:
         self.size = MOST
-        self.crowd: set[Rest] = set()
+        self._clock = clock
+        self._waiting: dict[Rest, None] = {}
+        self._due = False
 
     @property
-    def piece(self) -> int:
-        """Bytes that one connection may hand over in a turn."""
-        if self.size >= MOST:  # nobody was slow lately; to divide then would only keep the crowd together
-            return A_TURN
-        return max(LEAST, min(A_TURN, self.size // max(1, len(self.crowd))))
+    def busy(self) -> bool:
+        """Whether somebody waits."""
+        return self._due
 
-    def took(self, size: int, seconds: float) -> None:
-        """It took so many seconds for a piece of this size."""
-        share = BUDGET / max(1, len(self.crowd))
-        if seconds > share:
-            # Half is enough: perhaps it was not the plugin but another process that took the time.
-            self.size = max(LEAST, min(self.size, size * max(1, len(self.crowd))) // 2)
-        elif seconds < share / 4 and size >= self.piece:
-            self.size = min(MOST, 2 * self.size)
+    def wait(self, rest: Rest) -> None:
+        """It wants its next piece."""
+        self._waiting[rest] = None
+        self._go_on()
+
+    def forget(self, rest: Rest) -> None:
+        """It wants no more."""
+        self._waiting.pop(rest, None)
+
+    def _go_on(self) -> None:
+        if self._waiting and not self._due:
+            self._due = True
+            self._clock.callLater(0, self._turn)
+
+    def _turn(self) -> None:
+        """One after the other, as far as the budget goes; who is not done waits behind the others."""
+        until = self._clock.seconds() + BUDGET
+        self._due = False
+        while self._waiting:
+            rest = next(iter(self._waiting))
+            del self._waiting[rest]
+            rest.have_turn()
+            if self._clock.seconds() >= until:
+                break
+        self._go_on()
 
 
 class Rest:
@@ -63,27 +94,23 @@ class Rest:
         data: all of it.
     """
 
-    __slots__ = ("_connection", "_data", "_going")
+    __slots__ = ("_connection", "_data")
 
     def __init__(self, connection: Connection, data: bytes) -> None:
         self._connection = connection
         self._data = memoryview(data)
-        self._going = False
-        connection.connections.pace.crowd.add(self)
 
     def end(self) -> None:
         """All was handed on, or nobody wants it any more."""
         self._connection.rest = None
-        self._connection.connections.pace.crowd.discard(self)
+        self._connection.connections.pace.forget(self)
 
     def go_on(self) -> None:
         """Hand on the next piece when the others have had their turn."""
-        if not self._going:
-            self._going = True
-            self._connection.connections.clock.callLater(0, self._have_turn)
+        self._connection.connections.pace.wait(self)
 
-    def _have_turn(self) -> None:
-        self._going = False
+    def have_turn(self) -> None:
+        """Hand on the next piece, if that is still wanted."""
         connection = self._connection
         if connection.rest is self and connection.may_read():
             try:
@@ -93,33 +120,47 @@ class Rest:
 
     def deliver_piece(self) -> None:
         """Hand on a piece, as large as the plugin can take."""
-        connection = self._connection
-        size = min(connection.piece, connection.connections.pace.piece)
+        size = _portion(self._connection)
         piece, self._data = bytes(self._data[:size]), self._data[size:]
         if not self._data:
             self.end()
-        _deliver(connection, piece)
-        connection.read_on()
+        _deliver_timed(self._connection, piece)
+        self._connection.read_on()
 
 
-def deliver_much(connection: Connection, data: bytes) -> None:
-    """Hand data to the plugin; in pieces, a turn for each, if it is more than it can take at once."""
-    if len(data) > min(connection.piece, connection.connections.pace.piece):
-        connection.transport.pauseProducing()
-        connection.rest = Rest(connection, data)
-        connection.rest.deliver_piece()
+def deliver(connection: Connection, data: bytes) -> None:
+    """Hand data to the plugin and see how long it takes; in pieces, if it is more than it takes quickly."""
+    was_slow = connection.piece < FIRST
+    if len(data) <= _portion(connection) and not was_slow:
+        _deliver_timed(connection, data)
+        return
+    connection.transport.pauseProducing()
+    connection.rest = rest = Rest(connection, data)
+    if was_slow or connection.connections.pace.busy:
+        rest.go_on()
     else:
-        _deliver(connection, data)
+        rest.deliver_piece()
 
 
-def _deliver(connection: Connection, piece: bytes) -> None:
+def _portion(connection: Connection) -> int:
+    return min(connection.piece, max(FIRST, connection.connections.pace.size))
+
+
+def _deliver_timed(connection: Connection, piece: bytes) -> None:
     connections = connection.connections
+    pace, size = connections.pace, len(piece)
     began = connections.seconds()
     connection.protocol.dataReceived(piece)
-    seconds = connections.seconds() - began
-    connections.pace.took(len(piece), seconds)
-    # It begins with few: a plugin may be quick with what others send and slow with what this peer does.
-    if seconds > BUDGET:
-        connection.piece = max(FEW, connection.piece // 2)
-    elif seconds < BUDGET / 4 and len(piece) >= connection.piece:
-        connection.piece = min(MOST, 2 * connection.piece)
+    took = connections.seconds() - began
+    pace.size = _learnt(pace.size, size, took)
+    connection.piece = _learnt(connection.piece, size, took)
+    connection.untimed = min(UNTIMED, pace.size) if took < PIECE else 0
+
+
+def _learnt(quickly: int, size: int, took: float) -> int:
+    """How many bytes a plugin takes quickly, now that it took so long for `size` of them."""
+    if took > PIECE:
+        return max(LEAST, min(quickly, int(size * PIECE / took)))
+    if took < PIECE / 4:
+        return min(MOST, quickly + size)
+    return quickly

@@ -44,7 +44,7 @@ def _service(service: Service, events: ServiceEvents) -> dict[str, Any]:
         "plugin": service.config.plugin,
         "state": service.state,
         "connections": len(service.connections),
-        "handshakes": service.connections.handshakes,
+        "handshakes": service.connections.handshakes.unfinished,
         "limits": service.config.limits.model_dump(mode="json"),
         "counts": [[event, reason, count] for (event, reason), count in sorted(events.counts.items())],
         "received": events.received + sum(received for received, _ in moved),

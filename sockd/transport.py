@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Mapping
 from typing import Any
+
+from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.python.failure import Failure
 
 _LAST_DATA, _LAST_DATA_OFFSET = struct.Struct("=I4xI"), 44
 """In Linux' struct tcp_info: milliseconds since data was last sent, and since it was last received."""
@@ -41,8 +45,11 @@ def tcp_socket(transport: Any) -> socket.socket | None:
     return handle if inet else None
 
 
-def seconds_quiet(handle: socket.socket) -> float:
-    """How long no byte has moved over a TCP socket in either direction, by the kernel's own clock."""
+def seconds_quiet(transport: Any) -> float:
+    """How long no byte has moved in either direction, by the kernel's own clock; 0 if it cannot tell."""
+    handle = tcp_socket(transport)
+    if handle is None:
+        return 0.0
     info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA_OFFSET + _LAST_DATA.size)
     sent, received = _LAST_DATA.unpack_from(info, _LAST_DATA_OFFSET)
     return float(min(sent, received)) / 1000
@@ -68,3 +75,11 @@ def bytes_moved(transport: Any) -> tuple[int, int]:
     (received,) = _RECEIVED.unpack_from(info, _RECEIVED_OFFSET)
     sent, again = _SENT.unpack_from(info, _SENT_OFFSET)
     return received - (info[0] in _PEER_ENDED), sent - again
+
+
+_ENDS: Mapping[Any, str] = {ConnectionDone: "peer closed", ConnectionAborted: "aborted"}
+
+
+def why_lost(reason: Failure) -> str:
+    """In sockd's words."""
+    return _ENDS.get(reason.type, "reset")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -26,6 +26,16 @@ from sockd.waiting import WaitingRoom
 PEER = IPv4Address("TCP", "127.0.0.1", 40112)
 KERNEL = 64 * 1024
 """Bytes that a transport takes before it pauses its producer."""
+
+
+def turn(clock: Clock) -> None:
+    """One turn of the reactor: what was due when it began."""
+    calls: Sequence[Any] = clock.getDelayedCalls()
+    due = [call for call in calls if call.getTime() <= clock.seconds()]
+    for call in due:
+        run, arguments = call.func, call.args
+        call.cancel()
+        run(*arguments)
 
 
 class Transport:
@@ -209,7 +219,7 @@ class World:
         """Whether every place was given back, once, and nobody is waited for."""
         connections = self.connections
         return (
-            self.admission.open == len(connections) == connections.handshakes == 0
+            self.admission.open == len(connections) == connections.handshakes.unfinished == 0
             and not self.admission.sources
             and not connections.tarpits
         )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from ipaddress import ip_network
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -292,10 +293,10 @@ def test_the_plugin_meets_its_peer_only_after_the_handshake(world: World, creden
     """Fault 19."""
     protocol = Peers()
     wire = Wire(world, lambda: protocol, credentials)
-    assert world.connections.handshakes == world.admission.open == 1
+    assert world.connections.handshakes.unfinished == world.admission.open == 1
     assert protocol.happened == []
     wire.exchange()
-    assert world.connections.handshakes == 0
+    assert world.connections.handshakes.unfinished == 0
     assert protocol.happened == [PROXY]
     wire.exchange(wire.client.encrypt(b"secret"))
     assert protocol.happened == [PROXY, b"secret"]
@@ -346,7 +347,7 @@ def test_unfinished_handshakes_are_bounded(credentials: Credentials) -> None:
     assert world.refused("max_handshakes") == 1
     wires[0].exchange()
     Wire(world, Peers, credentials)
-    assert world.connections.handshakes == 2
+    assert world.connections.handshakes.unfinished == 2
 
 
 @pytest.mark.parametrize("build", [lambda: None, lambda: 1 / 0], ids=["nothing", "an error"])
@@ -358,3 +359,61 @@ def test_a_peer_that_the_plugin_does_not_want_is_gone_after_the_handshake(
     wire.exchange()
     assert wire.raw.lost
     assert world.is_empty()
+
+
+def test_a_peer_that_says_nothing_costs_no_session_of_openssl(credentials: Credentials) -> None:
+    """Fault 24: it takes tens of kilobytes."""
+    world = World()
+    made: list[int] = []
+    connection = credentials.connection
+    counted: Any = SimpleNamespace(connection=lambda: made.append(1) or connection())  # type: ignore[func-returns-value]
+    wire = Wire(world, Peers, counted)
+    hello = wire.client.speak()
+    wire.raw.protocol.dataReceived(hello[:-1])
+    assert made == []
+    wire.raw.protocol.dataReceived(hello[-1:])
+    assert made == [1]
+
+
+def test_handshakes_over_their_rate_wait_and_are_then_completed(credentials: Credentials) -> None:
+    """Fault 20."""
+    world = World(handshake_rate="1/s")
+    protocols = [Peers() for _ in range(3)]
+    wires = [Wire(world, lambda each=each: each, credentials) for each in protocols]  # type: ignore[misc]
+    for wire in wires:
+        wire.exchange()
+    assert [len(protocol.happened) for protocol in protocols] == [1, 0, 0]
+    world.run(1.1)
+    for wire in wires:
+        wire.exchange()
+    assert [len(protocol.happened) for protocol in protocols] == [1, 1, 0]
+    wires[2].raw.lose(ConnectionDone())
+    assert world.connections.handshakes.unfinished == 0
+    assert world.admission.open == 2
+
+
+def test_who_waits_for_its_handshake_for_too_long_is_refused(credentials: Credentials) -> None:
+    world = World(handshake_rate="1/m", handshake_timeout="5s")
+    wires = [Wire(world, Peers, credentials) for _ in range(2)]
+    for wire in wires:
+        wire.exchange()
+    world.run(5.2)
+    wires[1].raw.turn()
+    assert world.refused("handshake timeout") == 1
+    assert wires[1].raw.lost
+    assert not wires[0].raw.lost
+
+
+def test_who_waits_for_its_handshake_is_read_no_further_than_to_a_bound(credentials: Credentials) -> None:
+    world = World(handshake_rate="1/m")
+    first, second = (Wire(world, Peers, credentials) for _ in range(2))
+    first.exchange()
+    for _ in range(20):
+        if second.raw.reading:
+            second.raw.protocol.dataReceived(b"\x16\x03\x01\x40\x00" + b"x" * 1000)
+    assert not second.raw.reading
+    world.connections.handshakes.change(None)
+    second.raw.turn()
+    assert second.raw.lost
+    assert world.is_empty() is False  # the first is there
+    assert world.admission.open == 1

@@ -92,7 +92,7 @@ def test_bytes_are_looked_at_only_where_the_kernel_does_not_count_them(over_tcp:
     protocol = Recorder()
     transport = world.enter(world.factory(lambda _: protocol, over_tcp=over_tcp))
     connection = transport.protocol
-    assert (connection.direct_data_received is None) is metered
+    assert (connection.dataReceived == connection.deliver) is not metered
     assert (connection.write == transport.write) is not metered
 
 

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from twisted.internet.error import ConnectionDone
 
+from sockd.config import Limits
 from sockd.connection import Connection
-from tests.memory import KERNEL, Recorder, World
+from tests.memory import KERNEL, PEER, Recorder, Transport, World
 
 
 class Greeter(Recorder):
@@ -160,7 +161,7 @@ def test_a_producer_writes_at_its_rate_and_is_never_stuck(streaming: bool) -> No
 def test_both_directions_count_together() -> None:
     world = World(bytes_per_second=1000)
     connection, transport = world.connect(Recorder())
-    transport.protocol.dataReceived(b"x" * 600)
+    transport.protocol.dataReceived(b"x" * 500)
     assert transport.reading
     connection.write(b"y" * 600)
     assert not transport.reading
@@ -217,9 +218,9 @@ def test_what_was_held_and_unread_at_once_goes_on_when_both_are_over() -> None:
 def test_a_plugin_that_has_paused_is_not_read_when_its_rate_has_room_again() -> None:
     world = World(bytes_per_second=1000)
     connection, transport = world.connect(Recorder())
-    transport.protocol.dataReceived(b"x" * 2000)
+    flood(transport)
     connection.pauseProducing()
-    world.run(2)
+    world.run(4)
     assert not transport.reading
     connection.resumeProducing()
     assert transport.reading
@@ -252,3 +253,94 @@ def test_a_held_connection_that_ends_leaves_nothing_behind() -> None:
     world.run(61)
     assert world.is_empty()
     assert world.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("over_tcp", [True, False])
+def test_a_rate_that_is_changed_holds_for_connections_that_are_open(over_tcp: bool) -> None:
+    world = World()
+    transport = world.enter(world.factory(lambda _: Recorder(), over_tcp=over_tcp))
+    change(world, bytes_per_second=1000)
+    flood(transport)
+    assert not transport.reading
+    world.run(2)
+    assert not transport.reading
+    change(world, bytes_per_second="off")
+    assert transport.reading
+    for _ in range(20):
+        flood(transport)
+        assert transport.reading
+    transport.lose(ConnectionDone())
+    assert world.is_empty()
+    world.run(61)
+    assert not world.clock.getDelayedCalls()
+
+
+def test_a_rate_that_is_raised_lets_go_who_was_held_and_holds_anew() -> None:
+    world = World(bytes_per_second=1000)
+    _, transport = world.connect(Recorder())
+    flood(transport)
+    assert not transport.reading
+    change(world, bytes_per_second=2000)
+    assert transport.reading
+    flood(transport)
+    assert not transport.reading
+    world.run(1.3)
+    assert transport.reading
+
+
+def test_another_limit_that_changes_forgives_nobody() -> None:
+    world = World(bytes_per_second=1000)
+    _, transport = world.connect(Recorder())
+    flood(transport)
+    change(world, bytes_per_second=1000, max_connections=7)
+    assert not transport.reading
+
+
+class Fast(Transport):
+    """As sockd's reactor: told when the way of the data changes."""
+
+    receive: Any = None
+
+    def receive_directly(self, receive: Any) -> None:
+        self.receive = receive
+
+
+def test_nothing_stands_between_once_the_first_message_was_answered() -> None:
+    """What one deadline costs is not paid for each message of a connection's whole life."""
+    world = World(first_message_timeout="10s")
+    transport = Fast()
+    transport.protocol = world.factory(lambda _: Greeter(), over_tcp=True).buildProtocol(PEER)
+    transport.protocol.makeConnection(transport)
+    connection = transport.protocol
+    assert transport.receive != connection.deliver
+    transport.receive(b"hello\n")
+    assert transport.receive == connection.deliver
+    assert connection.write == transport.write
+
+
+def test_nothing_stands_between_after_a_first_answer_that_was_not_taken_at_once() -> None:
+    world = World(first_message_timeout="10s", max_unread_output="1MiB")
+    transport = Fast()
+    protocol: Any = Recorder()
+    transport.protocol = world.factory(lambda _: protocol, over_tcp=True).buildProtocol(PEER)
+    transport.protocol.makeConnection(transport)
+    connection = transport.protocol
+    protocol.dataReceived = lambda _: connection.write(b"x" * (2 * KERNEL))
+    transport.receive(b"hello")
+    connection.write(b"more")
+    assert connection.write == connection._output.write_bounded
+    transport.take()
+    assert transport.receive == connection.deliver
+    assert connection.write == transport.write
+
+
+def change(world: World, **limits: Any) -> None:
+    """An operator changes them."""
+    values = {"max_connections": 3, "idle_timeout": "60s", "close_timeout": "5s"} | limits
+    world.connections.change(Limits.model_validate(values))
+
+
+def flood(transport: Transport) -> None:
+    """4,000 bytes in eight reads."""
+    for _ in range(8):
+        transport.protocol.dataReceived(b"x" * 500)

@@ -38,6 +38,7 @@ FLOORS = [
         "connections",
         "datagram",
         "entry",
+        "handshakes",
         "loops",
         "meter",
         "output",

@@ -79,7 +79,7 @@ def test_the_kernel_knows_how_long_nothing_has_moved(pair: tuple[socket.socket, 
     accepted.recv(1)
     handle = tcp_socket(Tcp(accepted))
     assert handle is accepted
-    assert 0 <= seconds_quiet(handle) < 5
+    assert 0 <= seconds_quiet(Tcp(accepted)) < 5
 
 
 class Stock:

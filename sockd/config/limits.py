@@ -123,6 +123,11 @@ class Limits(BaseModel):
         validate_default=True,
         description="How long a TLS handshake may take, from the first byte on.",
     )
+    handshake_rate: RateOrOff = Field(
+        default="off",
+        validate_default=True,
+        description="How fast TLS handshakes may begin; what is more waits, up to handshake_timeout.",
+    )
     max_handshakes: int = Field(
         default=1000, ge=1, description="TLS handshakes that may be unfinished at once."
     )

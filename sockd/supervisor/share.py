@@ -20,7 +20,7 @@ from sockd.endpoint import InetEndpoint
 Ports = Mapping[tuple[str, int], int]
 """The port of a socket, by the service's name and the listener's place in its `listen`."""
 
-_OF_STREAMS = ("connection_rate", "connection_rate_per_source", "max_handshakes")
+_OF_STREAMS = ("connection_rate", "connection_rate_per_source", "handshake_rate", "max_handshakes")
 _OF_DATAGRAMS = ("datagram_rate", "datagram_rate_per_source")
 
 

@@ -22,6 +22,17 @@ _HEADER = 5
 """Bytes that a record begins with, the last two of which are the length of the rest."""
 
 
+_HANDSHAKE = 22
+"""The type of the record that a session begins with."""
+
+
+def is_whole(begin: bytes) -> bool:
+    """Whether what a peer says first is a whole record, or none of a handshake: both can be answered."""
+    if begin[:1] != bytes([_HANDSHAKE]):
+        return bool(begin)
+    return len(begin) >= _HEADER and len(begin) >= _HEADER + (begin[3] << 8 | begin[4])
+
+
 class Session:
     """Our end of TLS on one connection.
 

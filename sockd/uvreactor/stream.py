@@ -56,8 +56,6 @@ class Stream(BareStream):
             self._filling = True
             self._receive_by(self._stash.append)
             self.reactor.loop.call_soon(self._pause_late)
-        elif direct := getattr(self.protocol, "direct_data_received", None):
-            self._receive_by(direct)
 
     def _receive_by(self, receive: Callable[[bytes], None]) -> None:
         """Let uvloop call this with what it reads; it looks only when it is told to."""
@@ -67,8 +65,7 @@ class Stream(BareStream):
     def data_received(self, data: bytes, /) -> None:
         """Hand it to whatever protocol there is now.
 
-        A protocol that never raises and hands its data on by itself spares this call by a method
-        `direct_data_received`, which is looked up once.
+        A protocol that never raises and hands its data on by itself spares this call by `receive_directly`.
         """
         try:
             self.protocol.dataReceived(data)
@@ -111,6 +108,11 @@ class Stream(BareStream):
             self._resume_producer()
         elif self._writeDisconnecting:
             self.reactor.loop.call_soon(self._end_writing)
+
+    def receive_directly(self, receive: Callable[[bytes], None]) -> None:
+        """Hand data to this, whatever the protocol is, unless something stands in between."""
+        if not (self._uv is None or self._stash is not None or self.TLS or self.disconnected):
+            self._receive_by(receive)
 
     # Reading.
 

@@ -67,6 +67,7 @@ OFF = [
     "connection_rate_per_source",
     "datagram_rate",
     "datagram_rate_per_source",
+    "handshake_rate",
     "bytes_per_second",
     "penalty",
     "first_message_timeout",

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import select
+import signal
 import socket
 import struct
 import time
@@ -303,3 +304,32 @@ def test_two_echoes_that_are_set_on_each_other_fall_silent(tmp_path: Path, react
                 passed += 1
             assert passed < 3000
         assert not select.select(ends, [], [], 0)[0]
+
+
+CHANGED = """
+[service.echo]
+plugin = "echo"
+listen = ["unix:run/echo.sock"]
+limits.bytes_per_second = "{rate}"
+"""
+
+
+@pytest.mark.parametrize("reactor", ["uv", "epoll"])
+def test_a_rate_that_a_reload_changes_holds_for_a_connection_that_is_open(
+    tmp_path: Path, reactor: str
+) -> None:
+    with (
+        serving(tmp_path, CHANGED.format(rate="off"), reactor) as daemon,
+        connect_unix(daemon, "echo") as client,
+    ):
+        assert asked(client) == b"hello"
+        (tmp_path / "sockd.toml").write_text(CHANGED.format(rate="50KiB"))
+        daemon.signal(signal.SIGHUP)
+        daemon.wait_for("reloaded")
+        began = time.monotonic()
+        for _ in range(40):
+            client.sendall(b"x" * 4096)
+            received = 0
+            while received < 4096:
+                received += len(client.recv(4096))
+        assert time.monotonic() - began > 2.9  # 320 KiB both ways, and two seconds' worth may be ahead
