@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from heapq import heapify, heappop, heappush
 from typing import Any
 
@@ -15,7 +16,7 @@ from twisted.python.failure import Failure
 from sockd.control.words import Refused
 from sockd.supervisor.calls import NoAnswer, TooLate
 from sockd.supervisor.events import SupervisorEvents
-from sockd.supervisor.member import Member, Order
+from sockd.supervisor.member import Handed, Member, Order
 from sockd.supervisor.process import how_it_ended
 
 BACK_OFF = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
@@ -113,19 +114,23 @@ class Crew:
             raise OSError("too many workers have not finished yet")
         seat = heappop(self._seats)
         try:
-            return Member(
-                self._reactor,
-                slot,
-                self.generation,
-                seat,
-                self._options,
-                self._ended,
-                lambda member: self._events.hung(member.slot, member.pid),
-                self._news,
-            )
+            return self._member(slot, self.generation, seat)
         except BaseException:  # whatever it was, the seat is free again
             heappush(self._seats, seat)
             raise
+
+    def _member(self, slot: int, generation: int, seat: int, handed: Handed | None = None) -> Member:
+        return Member(
+            self._reactor,
+            slot,
+            generation,
+            seat,
+            self._options,
+            self._ended,
+            lambda member: self._events.hung(member.slot, member.pid),
+            self._news,
+            handed,
+        )
 
     # One of them.
 
@@ -189,6 +194,46 @@ class Crew:
             self.leaving.add(member)
             self._replace(member.slot)
 
+    # From one image of the supervisor to the next.
+
+    async def hold(self) -> None:
+        """Start nobody any more, and end those that cannot be handed over, as they do not serve yet."""
+        beginning = [member for member in self._begin_to_stop() if member.handed(leaving=False) is None]
+        for member in beginning:
+            member.kill()
+        await _all(_gone(member) for member in beginning)
+
+    def go_on(self) -> None:
+        """Start whoever is missing."""
+        self._stopping = False
+        for slot, member in enumerate(self.members):
+            if member is None:
+                self._replace(slot)
+
+    def hand_over(self, keep: list[int]) -> dict[str, Any]:
+        """As JSON has it, for another image of this process, which needs these descriptors besides."""
+        handed = [member.handed(leaving=member in self.leaving) for member in self.everybody]
+        keep += [each.channel for each in handed if each is not None]
+        return {
+            "size": len(self.members),
+            "generation": self.generation,
+            "cut": self.cut,
+            "members": [asdict(each) for each in handed if each is not None],
+        }
+
+    def take_over(self, handed: Mapping[str, Any]) -> None:
+        """Go on with the workers of the former image; `go_on` starts those that are missing."""
+        self.generation, self.cut = handed["generation"], handed["cut"]
+        for each in handed["members"]:
+            worker = Handed(**each)
+            member = self._member(worker.slot, worker.generation, worker.seat, worker)
+            self._seats.remove(member.seat)
+            if worker.leaving:
+                self.leaving.add(member)
+            else:
+                self.members[member.slot] = member
+        heapify(self._seats)
+
     # All of them.
 
     async def upgrade(self) -> None:
@@ -203,10 +248,7 @@ class Crew:
         except CannotServe:
             self.generation -= 1
             raise
-        for slot, timer in enumerate(self._timers):
-            if timer is not None and timer.active():
-                timer.cancel()
-            self._timers[slot] = None
+        self._forget_timers()
         old = [member for member in self.members if member is not None]
         self.members = list(new)
         self._failures = [0] * len(new)
@@ -246,10 +288,14 @@ class Crew:
 
     def _begin_to_stop(self) -> list[Member]:
         self._stopping = True
-        for timer in self._timers:
+        self._forget_timers()
+        return self.everybody
+
+    def _forget_timers(self) -> None:
+        for slot, timer in enumerate(self._timers):
             if timer is not None and timer.active():
                 timer.cancel()
-        return self.everybody
+            self._timers[slot] = None
 
     @property
     def everybody(self) -> list[Member]:

@@ -53,6 +53,10 @@ class SupervisorEvents:
         """A configuration cannot be served; nothing has changed."""
         self._log.error("not reloaded", reason=reason)
 
+    def replaced(self, version: str) -> None:
+        """The process of the supervisor runs other code."""
+        self._log.info("supervisor replaced", version=version)
+
     def upgraded(self, generation: int) -> None:
         """New workers serve."""
         self._log.info("upgraded", generation=generation)
