@@ -16,8 +16,9 @@ from twisted.python.failure import Failure
 from sockd.control.words import Refused
 from sockd.supervisor.calls import NoAnswer, TooLate
 from sockd.supervisor.events import SupervisorEvents
-from sockd.supervisor.member import Handed, Member, Order
+from sockd.supervisor.member import START_TIMEOUT, Handed, Member, Order
 from sockd.supervisor.process import how_it_ended
+from sockd.supervisor.spare import NO_SLOT, Spare
 
 BACK_OFF = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Seconds until a worker is started again that has soon ended, by how often in a row."""
@@ -44,6 +45,7 @@ class Crew:
         size: how many there are.
         seats: how many processes can note at once what they hold; the first seat is the supervisor's.
         order: what a worker is to serve, by its slot and its seat.
+        load: what one that has no place yet is to load.
         options: for the workers' command line.
         events: told about everything that happens.
         forget: called with the seat of a process that has ended.
@@ -55,6 +57,7 @@ class Crew:
         size: int,
         seats: int,
         order: Callable[[int, int], Order],
+        load: Callable[[], Order],
         options: Sequence[str],
         events: SupervisorEvents,
         forget: Callable[[int], None],
@@ -74,6 +77,7 @@ class Crew:
         self._failures = [0] * size
         self._timers: list[IDelayedCall | None] = [None] * size
         self._stopping = False
+        self._spare = Spare(reactor, lambda: self._launch(NO_SLOT), load, events)
 
     @property
     def serving(self) -> list[Member]:
@@ -90,7 +94,9 @@ class Crew:
         """
         members = await self._ready_members()
         self.members = list(members)
-        return [await member.open() for member in members]
+        opened = [await member.open() for member in members]
+        self._reserve()
+        return opened
 
     async def _ready_members(self) -> list[Member]:
         """A whole crew that waits for the word to serve."""
@@ -140,10 +146,11 @@ class Crew:
 
     async def _bring_up(self, slot: int) -> None:
         try:
-            member = self._launch(slot)
+            member = self._spare.take() or self._launch(slot)
         except OSError as error:
             self._again(slot, (error.strerror or str(error)).lower())
             return
+        member.slot = slot
         self.members[slot] = member
         try:
             await member.start(self._order(slot, member.seat))
@@ -155,6 +162,31 @@ class Crew:
             pass  # it is gone, and another one will come
         else:
             self._events.started(slot, member.pid, member.generation)
+        self._reserve()
+
+    async def try_out(self, order: Order) -> None:
+        """Let a process that serves nobody load something: the spare one, or one that is started for it.
+
+        Raises:
+            OSError: no process can be started.
+            Refused: it cannot.
+            NoAnswer: it has ended, or took too long.
+        """
+        member = self._spare.take() or self._launch(NO_SLOT)
+        try:
+            await member.ask("check", within=START_TIMEOUT, order=order)
+        except BaseException:  # whatever it was, nothing of it must come to serve
+            member.kill()
+            await member.gone
+            raise
+        else:
+            self._spare.give_back(member)
+        finally:
+            self._reserve()
+
+    def _reserve(self) -> None:
+        if not self._stopping:
+            self._spare.prepare()
 
     def _again(self, slot: int, reason: str = "", most: float = BACK_OFF[-1]) -> None:
         """Start another one, later if that has just failed, but after so many seconds at most."""
@@ -170,10 +202,12 @@ class Crew:
         how = how_it_ended(code)
         if member.last is not None:
             self.last_words(member, member.last)
-        if member in self.leaving:
+        if member is self._spare.member:
+            self._spare.ended(member, how)
+        elif member in self.leaving:
             self.leaving.discard(member)
             self._events.left(member.slot, member.pid, how)
-        elif self.members[member.slot] is member:
+        elif member.slot != NO_SLOT and self.members[member.slot] is member:
             self.members[member.slot] = None
             if self._stopping:
                 return
@@ -209,6 +243,7 @@ class Crew:
         for slot, member in enumerate(self.members):
             if member is None:
                 self._replace(slot)
+        self._reserve()
 
     def hand_over(self, keep: list[int]) -> dict[str, Any]:
         """As JSON has it, for another image of this process, which needs these descriptors besides."""
@@ -242,11 +277,13 @@ class Crew:
         Raises:
             CannotServe: nothing has changed.
         """
+        self._spare.drop()
         self.generation += 1
         try:
             new = await self._ready_members()
         except CannotServe:
             self.generation -= 1
+            self._reserve()
             raise
         self._forget_timers()
         old = [member for member in self.members if member is not None]
@@ -256,6 +293,7 @@ class Crew:
         # A datagram socket has one reader at a time, so the old ones stop before the new ones begin.
         await _all(self._retire(member) for member in old)
         await _all(self._open(member) for member in new)
+        self._reserve()
 
     async def _retire(self, member: Member) -> None:
         if member.state != "open":
@@ -289,7 +327,8 @@ class Crew:
     def _begin_to_stop(self) -> list[Member]:
         self._stopping = True
         self._forget_timers()
-        return self.everybody
+        spare = self._spare.drop()
+        return [*self.everybody, *([spare] if spare is not None else ())]
 
     def _forget_timers(self) -> None:
         for slot, timer in enumerate(self._timers):

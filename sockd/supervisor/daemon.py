@@ -203,7 +203,8 @@ class SupervisorDaemon(service.Service):
         if self._log is not None:
             self._log.reopen()
         for member in self.supervisor.crew.everybody:
-            member.signal(signal.SIGUSR1)
+            if member.state == "open":  # one that begins has no handler yet, and opens it soon anyway
+                member.signal(signal.SIGUSR1)
 
     def _stamp_now(self) -> str:
         return str(self.supervisor.source.stamp(self.supervisor.config))

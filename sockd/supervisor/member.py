@@ -142,6 +142,12 @@ class Member:
         """Whether its process is there."""
         return self.state != "gone"
 
+    async def prepare(self, order: Order) -> None:
+        """Let it load everything and wait for a place. Raises as `start` does."""
+        await self.ask("prepare", within=START_TIMEOUT, order=order)
+        self.state = "spare"
+        self._tick()
+
     async def start(self, order: Order) -> None:
         """Let it load everything; it serves nobody yet.
 
@@ -151,7 +157,8 @@ class Member:
         """
         await self.ask("start", within=START_TIMEOUT, order=order)
         self.state = "ready"
-        self._tick()
+        if self._timer is None:
+            self._tick()
 
     async def open(self) -> dict[str, Any]:
         """Let it serve; returns what it says about that."""
@@ -214,6 +221,8 @@ class Member:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._hung(self)
+        if self.state == "spare":
+            self.state = "starting"  # it gets no place any more
         self.signal(signal.SIGABRT)
         self._timer = self._reactor.callLater(ABORT_TIMEOUT, self.kill)
 

@@ -84,12 +84,14 @@ class Supervisor:
         self.busy = ""  # with what
         self._listening: list[tuple[str, ...]] = []
         workers = config.daemon.workers if handed is None else handed["crew"]["size"]
-        self._seats = 1 + SEATS_PER_WORKER * workers if handed is None else handed["seats"]
+        # One is the supervisor's own, and one the spare worker's.
+        self._seats = 2 + SEATS_PER_WORKER * workers if handed is None else handed["seats"]
         self.crew = Crew(
             reactor,
             workers,
             self._seats,
             self._order,
+            self._load,
             about.options,
             self.events,
             lambda seat: self._holdings.forget(seat),
@@ -108,6 +110,9 @@ class Supervisor:
         }
         order = self._content(self._texts, self._holdings)
         return Order({**message, **order.message}, order.descriptors)
+
+    def _load(self) -> Order:
+        return Order({"texts": self._texts, "path": sys.path, "shed": self._about.shed}, ())
 
     def _content(self, texts: Texts, holdings: Holdings) -> Order:
         return Order({"texts": texts, **holdings.message()}, holdings.descriptors())
@@ -193,34 +198,20 @@ class Supervisor:
         return todo
 
     async def _checked(self) -> tuple[Config, Texts]:
-        """The configuration as it stands in the file, tried with its plugins by a process of its own."""
+        """The configuration as it stands in the file, tried by a process that serves nobody."""
         try:
             config = self.source.load()
             texts = self._read(config)
         except ConfigError as error:
             raise NotDone(report(error.faults)) from error
         try:
-            trial = Member(
-                self._reactor,
-                0,
-                0,
-                0,
-                self._about.options,
-                lambda member, code: None,  # noqa: ARG005
-                lambda member: None,  # noqa: ARG005
-                lambda member, name, fields: None,  # noqa: ARG005
-            )
+            await self.crew.try_out(Order({"texts": texts, "path": sys.path}, ()))
         except OSError as error:
-            raise NotDone(f"no process can be started to check it: {error.strerror}") from error
-        try:
-            await trial.ask("check", within=START_TIMEOUT, texts=texts, path=sys.path)
+            raise NotDone(f"no process can be started to check it: {error.strerror or error}") from error
         except Refused as error:
             raise NotDone(str(error)) from error
         except NoAnswer as error:
             raise NotDone(f"a plugin ends the process or blocks it while it is loaded: {error}") from error
-        finally:
-            trial.kill()
-        await trial.gone
         return config, texts
 
     async def _change(self, config: Config, texts: Texts) -> None:

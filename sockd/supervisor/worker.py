@@ -106,7 +106,7 @@ class Worker:
         """Carry out what the supervisor asks."""
         if command == "ping":
             return None
-        if command in ("start", "reload", "check"):
+        if command in ("prepare", "start", "reload", "check"):
             return await getattr(self, command)(descriptors=descriptors, **arguments)
         if command in ("open", "retire", "stop", "hurry"):
             return await getattr(self, command)()
@@ -123,6 +123,13 @@ class Worker:
         sys.path[:] = path
         _loaded(texts)
 
+    async def prepare(self, texts: Texts, path: list[str], shed: bool, descriptors: Sequence[int]) -> None:
+        """Load everything, and wait for a place."""
+        if shed:
+            _shed_for_good()
+        await self.check(texts, path, descriptors)
+        _name_process("sockd spare")
+
     async def start(
         self,
         texts: Texts,
@@ -138,6 +145,7 @@ class Worker:
     ) -> None:
         """Load everything, and let the plugins make themselves ready."""
         self.number, self._workers, self._seat = worker, workers, seat
+        _name_process(f"sockd worker {worker}")
         sys.path[:] = path
         if shed:
             _shed_for_good()
@@ -342,6 +350,12 @@ def _shed_for_good() -> None:
     if 0 in os.getgroups():
         raise Refused("a worker is still in the group of root, although twistd was given a user")
     die_with_parent()  # a change of user has undone it
+
+
+def _name_process(name: str) -> None:
+    """As `ps -o comm` and `top` show it, so that an operator can tell them apart."""
+    with suppress(OSError):
+        Path("/proc/self/comm").write_text(name)
 
 
 def main() -> None:
