@@ -49,7 +49,7 @@ class Crew:
                 self._ready.set()
 
     def workers(self) -> list[int]:
-        """The processes of the workers."""
+        """Every process that the supervisor has started: the workers, and the spare one."""
         pid = self.process.pid
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 

@@ -207,7 +207,9 @@ class Connection:
             return
         awaits_message = self._meter is not None and self._meter.awaits_message
         age = self.connections.seconds() - self.started
-        wait, reason = self.connections.soonest_end(age, self.quiet_for, awaits_message=awaits_message)
+        wait, reason = self.connections.soonest_end(
+            self.id, age, self.quiet_for, awaits_message=awaits_message
+        )
         if wait <= 0:
             self.end(reason)
         elif reason:

@@ -81,6 +81,7 @@ class Daemon(service.Service):
         self._foreground = foreground
         self._told_to_stop = False
         self._reloading = False
+        self._reload_due = False  # a signal has come in the midst of another one
         self._events = DaemonEvents()
         self._watchdog: Watchdog | None = None
         self._config_ok = True  # what was read last is what is served
@@ -188,6 +189,9 @@ class Daemon(service.Service):
         finally:
             self._reloading = False
             self._notifier.ready()
+            if self._reload_due:
+                self._reload_due = False
+                self._reactor.callLater(0, self._on_reload)
         self._config_ok = True
         if self.log is not None:
             self.set_log_level(config.log.level)
@@ -220,6 +224,9 @@ class Daemon(service.Service):
         self._reactor.callLater(WATCH_EVERY, self._watch, stamp)
 
     def _on_reload(self) -> None:
+        if self._reloading:
+            self._reload_due = True
+            return
         Deferred.fromCoroutine(self.reload()).addErrback(
             lambda failure: self._events.not_reloaded(failure.getErrorMessage())
         )

@@ -5,10 +5,14 @@ The one place that imports the reactor, and the one that changes the process: si
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -123,7 +127,7 @@ def install_reactor(name: str = "") -> tuple[Any, str]:
 
 def _daemon(config: Config, source: Source | None, options: ServerOptions) -> service.Service:
     if config.daemon.workers and source is not None:
-        return _supervised(config, Source(source.path, None), options)
+        return supervised(config, Source(source.path, None), options)
     reactor, fallback = install_reactor()
     log = None if options["syslog"] or options["logger"] else _log(config, options)
     open_socket = Inherited.from_environment().open_socket
@@ -141,10 +145,18 @@ def _daemon(config: Config, source: Source | None, options: ServerOptions) -> se
     return daemon
 
 
-def _supervised(config: Config, source: Source, options: ServerOptions) -> service.Service:
-    """The parent of workers, with every socket open."""
+def supervised(
+    config: Config, source: Source, options: ServerOptions, handed: Mapping[str, Any] | None = None
+) -> service.Service:
+    """The parent of workers, with every socket open.
+
+    Args:
+        config: what to serve.
+        source: its file.
+        options: twistd's.
+        handed: what a former image of this process has left, if there was one.
+    """
     from sockd.supervisor.daemon import SupervisorDaemon
-    from sockd.supervisor.operator import CrewOperator
     from sockd.supervisor.supervisor import About, Supervisor
 
     reactor, _ = install_reactor()
@@ -156,13 +168,25 @@ def _supervised(config: Config, source: Source, options: ServerOptions) -> servi
         shed=options["uid"] is not None,
         options=[chosen] if chosen else [],
     )
-    open_socket = Inherited.from_environment().open_socket
-    supervisor = Supervisor(config, source, reactor, open_socket, about)
-    daemon = SupervisorDaemon(supervisor, reactor, log, Notifier.from_environment())
-    operator = CrewOperator(supervisor, daemon.set_log_level, daemon.stop)
+    inherited = Inherited.from_environment()
+    supervisor = Supervisor(
+        config, source, reactor, inherited.open_socket, about, handed and handed["supervisor"]
+    )
+    daemon = SupervisorDaemon(
+        supervisor,
+        reactor,
+        log,
+        Notifier.from_environment(),
+        twistd=partial(_words, options, about.log),
+        inherited=list(chain(*inherited.descriptors.values())),
+        handed=handed,
+    )
+    if handed is not None:
+        return daemon
+    operator = daemon.operator
     try:
         supervisor.bind()
-        daemon.doors = open_doors(config, operator, operator.status, reactor, open_socket)
+        daemon.doors = open_doors(config, operator, operator.status, reactor, inherited.open_socket)
     except ConfigError as error:
         _give_up(report(error.faults))
     except ExceptionGroup as group:
@@ -170,6 +194,20 @@ def _supervised(config: Config, source: Source, options: ServerOptions) -> servi
     except BindError as error:
         _give_up(f"sockd: {error}")
     return daemon
+
+
+def _words(options: ServerOptions, log_file: str | None) -> list[str]:
+    """The command line of twistd for another image of this process, which is where it has to be already."""
+    pid_file, observer = options["pidfile"], options["logger"]
+    given = {
+        "pidfile": os.path.abspath(pid_file) if pid_file else "",
+        "logfile": log_file,
+        "logger": observer and f"{observer.__module__}.{observer.__qualname__}",
+        "prefix": options["prefix"],
+        "reactor": options.get("reactor"),
+    }
+    flags = [f"--{flag}" for flag in ("nodaemon", "syslog") if options[flag]]
+    return ["--no_save", *flags, *(f"--{key}={value}" for key, value in given.items() if value is not None)]
 
 
 def _install_fast_reactor() -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -415,11 +416,34 @@ def test_draining_closes_the_idle_and_leaves_the_busy(world: World) -> None:
     _, busy = world.connect(Recorder())
     world.run(10)
     busy.protocol.dataReceived(b"x")
-    world.connections.drain(5.0)
+    world.connections.drain(5.0, 0)
     assert idle.disconnecting
     assert not busy.disconnecting
     world.run(6)
     assert busy.disconnecting
+
+
+def test_draining_closes_the_idle_one_after_the_other() -> None:
+    """Fault 40."""
+    world = World(max_connections=1000)
+    idle = [world.connect(Recorder())[1] for _ in range(1000)]
+    world.run(10)
+    world.connections.drain(5.0, 20)
+    closed = [0]
+    for _ in range(20):
+        world.run(1)
+        closed.append(sum(transport.disconnecting for transport in idle))
+    assert closed[-1] == 1000
+    assert all(40 <= now - before <= 60 for before, now in pairwise(closed))
+
+
+def test_a_turn_to_be_closed_does_not_outlast_the_idle_timeout() -> None:
+    world = World(max_connections=100, idle_timeout="12s")
+    idle = [world.connect(Recorder())[1] for _ in range(100)]
+    world.run(10)
+    world.connections.drain(5.0, 1000)
+    world.run(3)
+    assert all(transport.disconnecting for transport in idle)
 
 
 def test_the_end_of_the_last_connection_is_told_once_the_end_is_near(world: World) -> None:
@@ -427,7 +451,7 @@ def test_the_end_of_the_last_connection_is_told_once_the_end_is_near(world: Worl
     before.lose(ConnectionDone())
     assert world.emptied == 0
     first, second = world.connect(Recorder())[1], world.connect(Recorder())[1]
-    world.connections.drain(60)
+    world.connections.drain(60, 0)
     first.lose(ConnectionDone())
     assert world.emptied == 0
     second.lose(ConnectionDone())

@@ -103,7 +103,11 @@ def reload(daemon: Daemon, dry_run: bool) -> None:
 @click.command()
 @of_daemon(PATIENT)
 def upgrade(daemon: Daemon) -> None:
-    """Go over to the code that is installed now: new workers take the sockets, the old ones drain."""
+    """Go over to the code that is installed now, without losing a connection.
+
+    It is tried first; if it cannot serve, nothing changes. Then it takes the place of the supervisor, whose
+    process stays the same, and new workers take the sockets, while the old ones finish what they have.
+    """
     daemon.tell(daemon.ask("upgrade"), "upgraded")
 
 

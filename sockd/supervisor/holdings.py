@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from sockd.errors import BindError
 from sockd.limits.together import Together
 from sockd.service import OpenSocket
 from sockd.sockets import BoundSocket
+from sockd.supervisor.handover import retold, told
 
 Key = tuple[str, int]
 """A listener: the service's name, and the place in its `listen`."""
@@ -95,6 +96,26 @@ class Holdings:
         """Close everything."""
         self.close_beside(Holdings())
         self.sockets, self.places = {}, {}
+
+    def hand_over(self, keep: list[int]) -> dict[str, Any]:
+        """As JSON has it, for another image of this process, which needs these descriptors besides."""
+        keep += self.descriptors()
+        return {
+            "sockets": [(*key, told(held.bound)) for key, held in self.sockets.items()],
+            "places": [(name, places.descriptor) for name, places in self.places.items()],
+        }
+
+    @classmethod
+    def taken_over(cls, handed: Mapping[str, Any], config: Config) -> Holdings:
+        """What the former image held, for the configuration that it served."""
+        wanted = dict(_wanted(config))
+        return cls(
+            {
+                (name, index): Held(retold(*bound), *wanted[name, index])
+                for name, index, bound in handed["sockets"]
+            },
+            {name: Together(descriptor, NOBODY) for name, descriptor in handed["places"]},
+        )
 
     def forget(self, seat: int) -> None:
         """Take back the places of a process that has ended."""

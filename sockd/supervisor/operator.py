@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -37,7 +37,7 @@ class CrewOperator:
         self._crew = supervisor.crew
         self._set_level = set_level
         self._stop = stop
-        self._past: list[dict[str, Any]] = []  # what workers have counted that are gone
+        self.past: list[dict[str, Any]] = []  # what workers have counted that are gone
         self._crew.last_words = self._remember
 
     async def status(self) -> dict[str, Any]:
@@ -50,9 +50,7 @@ class CrewOperator:
             state = "leaving" if member in self._crew.leaving else snapshot["state"]
             workers.append({**snapshot, **about, "state": state})
         known = supervisor.config.services
-        services = merged_services(
-            [*(each for worker in workers for each in worker["services"]), *self._past]
-        )
+        services = merged_services([*(each for worker in workers for each in worker["services"]), *self.past])
         for service in services:
             if service["name"] in known:  # the limits of a worker are its part
                 service["limits"] = known[service["name"]].limits.model_dump(mode="json")
@@ -76,7 +74,7 @@ class CrewOperator:
 
     def _remember(self, member: Member, snapshot: dict[str, Any]) -> None:  # noqa: ARG002
         """Keep what a worker has counted that is gone."""
-        self._past = merged_services([*self._past, *what_remains(snapshot)])
+        self.past = merged_services([*self.past, *what_remains(snapshot)])
 
     async def ps(self) -> list[dict[str, Any]]:
         """A row for each connection."""
@@ -126,9 +124,16 @@ class CrewOperator:
             raise Refused("nothing has changed", {"report": str(error)}) from error
 
     async def upgrade(self) -> dict[str, int]:
+        """Go over to the code that is installed now; whoever asked is answered by it."""
+        return await self._upgraded(self._supervisor.upgrade())
+
+    async def renew(self) -> dict[str, int]:
         """Let new workers serve in the place of these."""
+        return await self._upgraded(self._supervisor.renew())
+
+    async def _upgraded(self, upgrade: Awaitable[int]) -> dict[str, int]:
         try:
-            return {"generation": await self._supervisor.upgrade()}
+            return {"generation": await upgrade}
         except NotDone as error:
             raise Refused(f"the workers that serve go on: {error}", {"report": str(error)}) from error
 

@@ -6,7 +6,6 @@ gone (PR_SET_PDEATHSIG), it ends the worker at once.
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import os
 import signal
@@ -36,6 +35,7 @@ from sockd.sockets import BoundSocket
 from sockd.status import snapshot
 from sockd.supervisor.calls import Calls
 from sockd.supervisor.inheritance import Inheritance
+from sockd.supervisor.process import die_with_parent
 from sockd.supervisor.share import divided, needs_one_worker, share
 from sockd.supervisor.texts import Texts, load_texts
 from sockd.telemetry import logs
@@ -48,8 +48,6 @@ ORPHANED = 1.0
 
 FIRST_TO_GO = "500"
 """A worker rather than the supervisor, where the kernel has to end somebody for want of memory (proc(5))."""
-
-_PR_SET_PDEATHSIG = 1
 
 _FOR_ALL = frozenset({"ready", "listening", "stopping", "stopped", "reloaded"})
 """Events that the supervisor tells, once for all workers."""
@@ -108,7 +106,7 @@ class Worker:
         """Carry out what the supervisor asks."""
         if command == "ping":
             return None
-        if command in ("start", "reload", "check"):
+        if command in ("prepare", "start", "reload", "check"):
             return await getattr(self, command)(descriptors=descriptors, **arguments)
         if command in ("open", "retire", "stop", "hurry"):
             return await getattr(self, command)()
@@ -125,6 +123,13 @@ class Worker:
         sys.path[:] = path
         _loaded(texts)
 
+    async def prepare(self, texts: Texts, path: list[str], shed: bool, descriptors: Sequence[int]) -> None:
+        """Load everything, and wait for a place."""
+        if shed:
+            _shed_for_good()
+        await self.check(texts, path, descriptors)
+        _name_process("sockd spare")
+
     async def start(
         self,
         texts: Texts,
@@ -140,6 +145,7 @@ class Worker:
     ) -> None:
         """Load everything, and let the plugins make themselves ready."""
         self.number, self._workers, self._seat = worker, workers, seat
+        _name_process(f"sockd worker {worker}")
         sys.path[:] = path
         if shed:
             _shed_for_good()
@@ -343,16 +349,18 @@ def _shed_for_good() -> None:
         raise Refused("a worker can still become root, although twistd was given a user")
     if 0 in os.getgroups():
         raise Refused("a worker is still in the group of root, although twistd was given a user")
-    _die_with_parent()  # a change of user has undone it
+    die_with_parent()  # a change of user has undone it
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+def _name_process(name: str) -> None:
+    """As `ps -o comm` and `top` show it, so that an operator can tell them apart."""
+    with suppress(OSError):
+        Path("/proc/self/comm").write_text(name)
 
 
 def main() -> None:
     """The process: `worker DESCRIPTOR [REACTOR]`."""
-    _die_with_parent()
+    die_with_parent()
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO)
     faulthandler.enable()

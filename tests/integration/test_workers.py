@@ -18,7 +18,18 @@ from typing import Any
 
 import pytest
 
-from crews import alive, ask, asked, connected_to_each, descriptors, environment, wait_until, workers
+from crews import (
+    alive,
+    ask,
+    asked,
+    children,
+    connected_to_each,
+    descriptors,
+    environment,
+    spare,
+    wait_until,
+    workers,
+)
 from running import BIN, PATIENCE, Daemon, Start
 
 CONFIG = """
@@ -102,6 +113,30 @@ def test_a_worker_that_is_killed_is_replaced_within_a_second_and_the_other_serve
         client.close()
 
 
+def test_the_spare_worker_takes_the_place_of_one_that_dies_and_another_one_is_prepared(crew: Daemon) -> None:
+    wait_until(lambda: spare(crew) is not None)
+    ready = spare(crew)
+    os.kill(workers(crew)[0], signal.SIGKILL)
+    assert crew.wait_for("worker started")["worker_pid"] == ready
+    wait_until(lambda: spare(crew) not in (None, ready))
+    assert ready in workers(crew)
+
+
+def test_a_worker_that_could_not_be_replaced_is_told_before_one_is_missing(
+    start: Start, tmp_path: Path
+) -> None:
+    daemon = start(config(), env=environment(tmp_path)).ready()
+    wait_until(lambda: spare(daemon) is not None)
+    good = (tmp_path / "tells.py").read_text()
+    (tmp_path / "tells.py").write_text("1 / 0")
+    os.kill(workers(daemon)[0], signal.SIGKILL)
+    daemon.wait_for("worker started")  # it has loaded what was good
+    assert "ZeroDivisionError" in daemon.wait_for("no spare worker")["reason"]
+    (tmp_path / "tells.py").write_text(good)
+    wait_until(lambda: spare(daemon) is not None)
+    asked(daemon.port("who"))
+
+
 @pytest.mark.parametrize("how", ["stopped", "busy"])
 def test_a_worker_that_hangs_is_replaced_within_12_seconds(crew: Daemon, how: str) -> None:
     """Fault 30."""
@@ -141,10 +176,14 @@ def test_a_worker_that_is_told_to_end_finishes_what_it_has_while_another_takes_i
 def test_a_worker_that_cannot_start_again_is_tried_again_ever_later(start: Start, tmp_path: Path) -> None:
     daemon = start(config(workers=1), env=environment(tmp_path)).ready()
     good = (tmp_path / "tells.py").read_text()
+    wait_until(lambda: spare(daemon) is not None)
     (tmp_path / "tells.py").write_text(
         good.replace("def datagram_protocol", "1 / 0\n    def datagram_protocol")
     )
     os.kill(workers(daemon)[0], signal.SIGKILL)
+    taken = daemon.wait_for("worker started")["worker_pid"]
+    daemon.wait_for("no spare worker")
+    os.kill(taken, signal.SIGKILL)
     assert "ZeroDivisionError" in daemon.wait_for("worker not started", again_in=0.5)["reason"]
     daemon.wait_for("worker not started", again_in=1.0)
     (tmp_path / "tells.py").write_text(good)
@@ -467,11 +506,14 @@ def test_an_upgrade_to_code_that_does_not_work_leaves_the_old_workers(start: Sta
 
 
 def test_one_change_at_a_time(crew: Daemon, tmp_path: Path) -> None:
-    crew.signal(signal.SIGUSR2)
-    wait_until(lambda: len(workers(crew)) > 2)
-    answer = control(tmp_path, "reload")
-    assert answer.returncode != 0
-    assert "upgrade is not finished yet" in answer.stdout + answer.stderr
+    wait_until(lambda: spare(crew) is not None)
+    with closing(socket.socket(socket.AF_UNIX)) as operator:
+        operator.settimeout(PATIENCE)
+        operator.connect(str(tmp_path / "run/control.sock"))
+        crew.signal(signal.SIGUSR2)
+        wait_until(lambda: len(children(crew)) > 3)  # the new code is tried
+        operator.sendall(b'{"command": "reload"}\n')
+        assert "upgrade is not finished yet" in operator.makefile().readline()
     crew.wait_for("upgraded")
 
 
