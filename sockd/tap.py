@@ -159,7 +159,7 @@ def _supervised(config: Config, source: Source, options: ServerOptions) -> servi
     open_socket = Inherited.from_environment().open_socket
     supervisor = Supervisor(config, source, reactor, open_socket, about)
     daemon = SupervisorDaemon(supervisor, reactor, log, Notifier.from_environment())
-    operator = CrewOperator(supervisor, daemon.set_log_level, daemon.stop)
+    operator = CrewOperator(supervisor, daemon.set_log_level, daemon.stop, daemon.own)
     try:
         supervisor.bind()
         daemon.doors = open_doors(config, operator, operator.status, reactor, open_socket)

@@ -114,6 +114,13 @@ class SupervisorDaemon(service.Service):
             raise ValueError("the log is not sockd's own, as twistd was given --logger or --syslog")
         self._log.set_level(level)
 
+    def own(self) -> dict[str, Any]:
+        """What this process tells of itself alone."""
+        return {
+            "timers": len(self._reactor.getDelayedCalls()),
+            "log_dropped": self._log.dropped if self._log is not None else None,
+        }
+
     def stop(self) -> None:
         """End in order."""
         if not self._told_to_stop:

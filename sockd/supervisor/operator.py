@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -28,15 +28,21 @@ class CrewOperator:
         supervisor: of the workers.
         set_level: changes the level of the supervisor's own log.
         stop: begins to end the daemon.
+        own: what the supervisor's process tells of itself alone.
     """
 
     def __init__(
-        self, supervisor: Supervisor, set_level: Callable[[str], None], stop: Callable[[], None]
+        self,
+        supervisor: Supervisor,
+        set_level: Callable[[str], None],
+        stop: Callable[[], None],
+        own: Callable[[], Mapping[str, Any]],
     ) -> None:
         self._supervisor = supervisor
         self._crew = supervisor.crew
         self._set_level = set_level
         self._stop = stop
+        self._own = own
         self._past: list[dict[str, Any]] = []  # what workers have counted that are gone
         self._crew.last_words = self._remember
 
@@ -70,6 +76,7 @@ class CrewOperator:
                 "used": len(os.listdir("/proc/self/fd")),
                 "limit": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
             },
+            **self._own(),
             "services": [service for service in services if service["name"] in known or service["listeners"]],
             "workers": workers,
         }

@@ -228,7 +228,7 @@ class Worker:
             raise Refused("\n".join(str(error) for error in group.exceptions)) from group
         finally:
             self._inheritance.close()
-        self._share_places()
+            self._share_places()
         self.set_log_level(config.log.level)
         return {"listening": self._listening()}
 
@@ -258,7 +258,11 @@ class Worker:
             self._places[name] = Together(descriptor, self._seat)
 
     def _share_places(self) -> None:
-        """Count together with the other workers; nobody has been accepted yet where that is new."""
+        """Count together with the other workers; nobody has been accepted yet where that is new.
+
+        A service that is gone keeps its places until its last connection has ended.
+        """
+        self._places = {service.name: self._places[service.name] for service in self.server.services}
         for service in self.server.services:
             admission = service.connections.admission
             if not admission.shared:
@@ -286,7 +290,8 @@ class Worker:
     def snapshot(self) -> dict[str, Any]:
         """What it tells about itself."""
         delay = self._watchdog.delay().worst if self._watchdog is not None else 0.0
-        return {**snapshot(self.server), "reactor_delay": delay}
+        dropped = self.log.dropped if self.log is not None else None
+        return {**snapshot(self.server), "reactor_delay": delay, "log_dropped": dropped}
 
     def set_log_level(self, level: str) -> None:
         """Write events of this level and above from now on."""

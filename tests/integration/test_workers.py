@@ -367,6 +367,31 @@ def test_a_reload_changes_one_service_and_leaves_a_connection_of_another(
         client.close()
 
 
+def test_a_service_that_comes_and_goes_leaves_no_descriptor_in_any_worker(
+    start: Start, tmp_path: Path
+) -> None:
+    daemon = start(config(), env=environment(tmp_path)).ready()
+    more = '[service.other]\nplugin = "echo"\nlisten = ["unix:run/other.sock"]\n'
+    refused = '[service.x]\nplugin = "tells:Bad"\nlisten = ["unix:x.sock"]\n'
+
+    def change(text: str, event: str) -> None:
+        told = count(daemon, event)
+        (tmp_path / "sockd.toml").write_text(config(more=text))
+        daemon.signal(signal.SIGHUP)
+        wait_until(lambda: count(daemon, event) > told)
+
+    def held() -> list[int]:
+        return [descriptors_of(pid) for pid in (daemon.process.pid, *workers(daemon))]
+
+    change("", "reloaded")
+    before = held()
+    for _ in range(2):
+        change(more, "reloaded")
+        change(more + refused, "not reloaded")
+        change("", "reloaded")
+    wait_until(lambda: held() == before)
+
+
 def banner(path: Path) -> bytes:
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(PATIENCE)
