@@ -46,7 +46,7 @@ FAMILIES: Mapping[str, Family] = {
     "descriptors_used": Family("gauge", "File descriptors that are open."),
     "descriptors_limit": Family("gauge", "File descriptors that may be open."),
     "timers": Family("gauge", "Calls that wait for their time in the reactor."),
-    "log_lines_dropped": Family("counter", "Lines that found no room, as nobody took those before them."),
+    "log_lines_dropped": Family("counter", "Lines of the log that found no room."),
     "service_open": Family(
         "gauge", "1 while the service accepts peers, 0 while it is paused or drains.", max
     ),
