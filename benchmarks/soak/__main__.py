@@ -35,8 +35,8 @@ KINDS = ("talking", "meeting", "harming")
 TICK = 0.25
 """Seconds between two moments at which something may be due."""
 
-CALM = 90.0
-"""Seconds until everybody is gone: the longest is idle_timeout, for a peer that has vanished."""
+CALM = 60.0
+"""Seconds until everybody is gone and no timer waits for them: `idle_timeout` twice, on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)
