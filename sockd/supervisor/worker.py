@@ -137,8 +137,9 @@ class Worker:
         sockets: Sequence[Any],
         places: Sequence[str],
         descriptors: Sequence[int],
+        standing: Sequence[tuple[str, dict[str, Any]]] = (),
     ) -> None:
-        """Load everything, and let the plugins make themselves ready."""
+        """Load everything, and let the plugins make themselves ready; then what an operator has asked for."""
         self.number, self._workers, self._seat = worker, workers, seat
         sys.path[:] = path
         if shed:
@@ -155,6 +156,9 @@ class Worker:
             raise Refused(str(error)) from error
         self._inheritance.close()
         self._share_places()
+        for command, arguments in standing:
+            with suppress(Refused):  # this worker has no part in the service
+                await self._answer(command, arguments, [])
 
     async def open(self) -> dict[str, Any]:
         """Serve peers; tells where."""

@@ -506,6 +506,40 @@ def test_a_worker_goes_before_the_supervisor_when_memory_is_short(crew: Daemon) 
     assert min(scores) > int(Path(f"/proc/{crew.process.pid}/oom_score_adj").read_text())
 
 
+def test_what_an_operator_has_asked_for_holds_for_workers_that_begin_later(
+    start: Start, tmp_path: Path
+) -> None:
+    other = '[service.other]\nplugin = "echo"\nlisten = ["unix:run/other.sock"]\n'
+    daemon = start(config(more=other), env=environment(tmp_path)).ready()
+    for words in (("pause", "who"), ("set", "other.max_per_source", "5"), ("log", "debug")):
+        assert control(tmp_path, *words).returncode == 0
+
+    def told() -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(control(tmp_path, "status", "--json").stdout)
+        return answer
+
+    def everywhere() -> set[tuple[str, int | None]]:
+        """Of all workers: the state of the one service, a limit of the other."""
+        services = [{each["name"]: each for each in worker["services"]} for worker in told()["workers"]]
+        return {(each["who"]["state"], each["other"]["limits"]["max_per_source"]) for each in services}
+
+    os.kill(workers(daemon)[0], signal.SIGKILL)
+    daemon.wait_for("worker started")
+    assert everywhere() == {("paused", 5)}
+    assert control(tmp_path, "upgrade").returncode == 0
+    wait_until(lambda: len(told()["workers"]) == 2)
+    assert everywhere() == {("paused", 5)}
+    limits = {each["name"]: each["limits"]["max_per_source"] for each in told()["services"]}
+    assert limits == {"who": None, "other": 5}
+    with closing(socket.create_connection(daemon.port("who"), PATIENCE)) as client:
+        client.sendall(b"who\n")
+        assert control(tmp_path, "reload").returncode == 0
+        assert everywhere() == {("paused", None)}
+        assert control(tmp_path, "resume").returncode == 0
+        assert ask(client) in workers(daemon)
+    assert everywhere() == {("open", None)}
+
+
 # Privileges.
 
 
