@@ -163,7 +163,12 @@ class Daemon(service.Service):
     def snapshot(self) -> dict[str, Any]:
         """What it tells about itself."""
         delay = self._watchdog.delay().worst if self._watchdog is not None else 0.0
-        return {**snapshot(self.server), "reactor_delay": delay, "config_ok": self._config_ok}
+        return {
+            **snapshot(self.server),
+            "reactor_delay": delay,
+            "config_ok": self._config_ok,
+            "log_dropped": self.log.dropped if self.log is not None else None,
+        }
 
     async def reload(self, *, dry_run: bool = False) -> dict[str, list[str]]:
         """Serve what the configuration file says now; returns the names of services by what becomes of them.

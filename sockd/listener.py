@@ -65,6 +65,8 @@ class StreamListener:
         # uvloop turns TCP_NODELAY on for every stream; what is written in the configuration counts.
         stock = options.stock or not options.no_delay
         self.port = adopt_stream_port(reactor, self.bound, door, stock=stock)
+        if self._holds:
+            self.port.stopReading()
 
     def hold(self, why: str, *, held: bool) -> None:
         """Accept no more, or again, as far as this reason goes; who comes meanwhile waits in the kernel."""

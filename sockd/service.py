@@ -315,6 +315,7 @@ class Service:
         # Aborted connections hear of their end in the next turn of the reactor.
         await deferLater(self._reactor, 0)
         await Deferred.fromCoroutine(self._stop()).addTimeout(PLUGIN_STOP_TIMEOUT, self._reactor)
+        self._admission.leave()
         return cut
 
     def hurry(self) -> None:

@@ -26,6 +26,7 @@ def snapshot(server: Server) -> dict[str, Any]:
         "time": time.time(),
         "state": server.state,
         "descriptors": {"used": len(os.listdir("/proc/self/fd")), "limit": server.descriptors.most},
+        "timers": len(server.reactor.getDelayedCalls()),
         "services": [_service(service, _counted(server, service)) for service in server.all_services],
     }
 

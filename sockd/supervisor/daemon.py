@@ -70,7 +70,7 @@ class SupervisorDaemon(service.Service):
         self.supervisor = supervisor
         supervisor.reloaded = self._reloaded
         supervisor.replace = self._replace
-        self.operator = CrewOperator(supervisor, self.set_log_level, self.stop)
+        self.operator = CrewOperator(supervisor, self.set_log_level, self.stop, self.own)
         self.doors: Sequence[Door] = ()
         self._reactor = reactor
         self._log = log
@@ -156,6 +156,13 @@ class SupervisorDaemon(service.Service):
         if self._log is None:
             raise ValueError("the log is not sockd's own, as twistd was given --logger or --syslog")
         self._log.set_level(level)
+
+    def own(self) -> dict[str, Any]:
+        """What this process tells of itself alone."""
+        return {
+            "timers": len(self._reactor.getDelayedCalls()),
+            "log_dropped": self._log.dropped if self._log is not None else None,
+        }
 
     def stop(self) -> None:
         """End in order."""

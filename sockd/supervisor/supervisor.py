@@ -19,6 +19,7 @@ from sockd.supervisor.crew import CannotServe, Crew
 from sockd.supervisor.events import SupervisorEvents
 from sockd.supervisor.holdings import Holdings
 from sockd.supervisor.member import START_TIMEOUT, Member, Order
+from sockd.supervisor.standing import Standing
 from sockd.supervisor.succession import NotReplaced
 from sockd.supervisor.texts import Texts, read_texts
 
@@ -73,6 +74,7 @@ class Supervisor:
         self.config_ok = True  # what was read last is what is served
         self.reactor_name = ""
         self.events = SupervisorEvents()
+        self.standing = Standing()
         self.reloaded: Callable[[Config], None] = lambda config: None  # noqa: ARG005
         self.free: Callable[[], None] = lambda: None
         self.replace: Callable[[], Awaitable[None]] = _stay
@@ -107,6 +109,7 @@ class Supervisor:
             "log": self._about.log,
             "path": sys.path,
             "shed": self._about.shed,
+            "standing": self.standing.orders(),
         }
         order = self._content(self._texts, self._holdings)
         return Order({**message, **order.message}, order.descriptors)
@@ -193,6 +196,7 @@ class Supervisor:
             self.events.not_reloaded(str(error))
             raise
         self.config_ok = True
+        self.standing.reloaded(self.config.services)
         self.reloaded(self.config)
         self.events.reloaded(todo.as_dict())
         return todo

@@ -142,8 +142,9 @@ class Worker:
         sockets: Sequence[Any],
         places: Sequence[str],
         descriptors: Sequence[int],
+        standing: Sequence[tuple[str, dict[str, Any]]] = (),
     ) -> None:
-        """Load everything, and let the plugins make themselves ready."""
+        """Load everything, and let the plugins make themselves ready; then what an operator has asked for."""
         self.number, self._workers, self._seat = worker, workers, seat
         _name_process(f"sockd worker {worker}")
         sys.path[:] = path
@@ -161,6 +162,9 @@ class Worker:
             raise Refused(str(error)) from error
         self._inheritance.close()
         self._share_places()
+        for command, arguments in standing:
+            with suppress(Refused):  # this worker has no part in the service
+                await self._answer(command, arguments, [])
 
     async def open(self) -> dict[str, Any]:
         """Serve peers; tells where."""
@@ -234,7 +238,7 @@ class Worker:
             raise Refused("\n".join(str(error) for error in group.exceptions)) from group
         finally:
             self._inheritance.close()
-        self._share_places()
+            self._share_places()
         self.set_log_level(config.log.level)
         return {"listening": self._listening()}
 
@@ -264,7 +268,11 @@ class Worker:
             self._places[name] = Together(descriptor, self._seat)
 
     def _share_places(self) -> None:
-        """Count together with the other workers; nobody has been accepted yet where that is new."""
+        """Count together with the other workers; nobody has been accepted yet where that is new.
+
+        A service that is gone keeps its places until its last connection has ended.
+        """
+        self._places = {service.name: self._places[service.name] for service in self.server.services}
         for service in self.server.services:
             admission = service.connections.admission
             if not admission.shared:
@@ -292,7 +300,8 @@ class Worker:
     def snapshot(self) -> dict[str, Any]:
         """What it tells about itself."""
         delay = self._watchdog.delay().worst if self._watchdog is not None else 0.0
-        return {**snapshot(self.server), "reactor_delay": delay}
+        dropped = self.log.dropped if self.log is not None else None
+        return {**snapshot(self.server), "reactor_delay": delay, "log_dropped": dropped}
 
     def set_log_level(self, level: str) -> None:
         """Write events of this level and above from now on."""

@@ -45,6 +45,8 @@ FAMILIES: Mapping[str, Family] = {
     "reactor_delay_seconds": Family("gauge", "How late the reactor's timers are.", max),
     "descriptors_used": Family("gauge", "File descriptors that are open."),
     "descriptors_limit": Family("gauge", "File descriptors that may be open."),
+    "timers": Family("gauge", "Calls that wait for their time in the reactor."),
+    "log_lines_dropped": Family("counter", "Lines of the log that found no room."),
     "service_open": Family(
         "gauge", "1 while the service accepts peers, 0 while it is paused or drains.", max
     ),
@@ -151,6 +153,8 @@ def _process(snapshot: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator
     descriptors = snapshot.get("descriptors", {})
     yield Sample("descriptors_used", descriptors.get("used"), labels)
     yield Sample("descriptors_limit", descriptors.get("limit"), labels)
+    yield Sample("timers", snapshot.get("timers"), labels)
+    yield Sample("log_lines_dropped", snapshot.get("log_dropped"), labels)
     for service in snapshot.get("services", ()):
         yield from _service(service, {**labels, "service": service["name"]})
 

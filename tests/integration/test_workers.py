@@ -406,6 +406,31 @@ def test_a_reload_changes_one_service_and_leaves_a_connection_of_another(
         client.close()
 
 
+def test_a_service_that_comes_and_goes_leaves_no_descriptor_in_any_worker(
+    start: Start, tmp_path: Path
+) -> None:
+    daemon = start(config(), env=environment(tmp_path)).ready()
+    more = '[service.other]\nplugin = "echo"\nlisten = ["unix:run/other.sock"]\n'
+    refused = '[service.x]\nplugin = "tells:Bad"\nlisten = ["unix:x.sock"]\n'
+
+    def change(text: str, event: str) -> None:
+        told = count(daemon, event)
+        (tmp_path / "sockd.toml").write_text(config(more=text))
+        daemon.signal(signal.SIGHUP)
+        wait_until(lambda: count(daemon, event) > told)
+
+    def held() -> list[int]:
+        return [descriptors_of(pid) for pid in (daemon.process.pid, *workers(daemon))]
+
+    change("", "reloaded")
+    before = held()
+    for _ in range(2):
+        change(more, "reloaded")
+        change(more + refused, "not reloaded")
+        change("", "reloaded")
+    wait_until(lambda: held() == before)
+
+
 def banner(path: Path) -> bytes:
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(PATIENCE)
@@ -521,6 +546,40 @@ def test_a_worker_goes_before_the_supervisor_when_memory_is_short(crew: Daemon) 
     """Fault 43."""
     scores = [int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in workers(crew)]
     assert min(scores) > int(Path(f"/proc/{crew.process.pid}/oom_score_adj").read_text())
+
+
+def test_what_an_operator_has_asked_for_holds_for_workers_that_begin_later(
+    start: Start, tmp_path: Path
+) -> None:
+    other = '[service.other]\nplugin = "echo"\nlisten = ["unix:run/other.sock"]\n'
+    daemon = start(config(more=other), env=environment(tmp_path)).ready()
+    for words in (("pause", "who"), ("set", "other.max_per_source", "5"), ("log", "debug")):
+        assert control(tmp_path, *words).returncode == 0
+
+    def told() -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(control(tmp_path, "status", "--json").stdout)
+        return answer
+
+    def everywhere() -> set[tuple[str, int | None]]:
+        """Of all workers: the state of the one service, a limit of the other."""
+        services = [{each["name"]: each for each in worker["services"]} for worker in told()["workers"]]
+        return {(each["who"]["state"], each["other"]["limits"]["max_per_source"]) for each in services}
+
+    os.kill(workers(daemon)[0], signal.SIGKILL)
+    daemon.wait_for("worker started")
+    assert everywhere() == {("paused", 5)}
+    assert control(tmp_path, "upgrade").returncode == 0
+    wait_until(lambda: len(told()["workers"]) == 2)
+    assert everywhere() == {("paused", 5)}
+    limits = {each["name"]: each["limits"]["max_per_source"] for each in told()["services"]}
+    assert limits == {"who": None, "other": 5}
+    with closing(socket.create_connection(daemon.port("who"), PATIENCE)) as client:
+        client.sendall(b"who\n")
+        assert control(tmp_path, "reload").returncode == 0
+        assert everywhere() == {("paused", None)}
+        assert control(tmp_path, "resume").returncode == 0
+        assert ask(client) in workers(daemon)
+    assert everywhere() == {("open", None)}
 
 
 # Privileges.

@@ -82,6 +82,8 @@ def test_every_name_is_one_that_is_told_of() -> None:
         ("sockd_config_ok", {}, 1),
         ("sockd_reactor_delay_seconds", {}, 0.0004),
         ("sockd_descriptors_used", {}, 1266),
+        ("sockd_timers", {}, 14),
+        ("sockd_log_lines_dropped_total", {}, 0),
         ("sockd_connections", {"service": "chat"}, 812),
         ("sockd_connections_limit", {"service": "chat"}, 1000),
         ("sockd_connections_opened_total", {"service": "chat"}, 20838),
