@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet import interfaces
 from twisted.python.failure import Failure
@@ -19,9 +19,9 @@ from sockd import pace
 from sockd.connections import Connections
 from sockd.meter import Meter
 from sockd.output import Output
-from sockd.transport import bytes_moved, seconds_quiet, why_lost
+from sockd.transport import ASKED_BELOW, bytes_moved, passes_on, seconds_quiet, why_lost
 
-
+@passes_on("transport", *ASKED_BELOW)
 @implementer(
     interfaces.IProtocol,
     interfaces.ITCPTransport,
@@ -32,8 +32,6 @@ from sockd.transport import bytes_moved, seconds_quiet, why_lost
 )
 class Connection:
     """One accepted stream: the reactor's protocol and the plugin's transport.
-
-    What it does not know itself it asks the transport (`getHost`, `setTcpNoDelay` …).
 
     Args:
         protocol: the plugin's.
@@ -114,10 +112,9 @@ class Connection:
         left = self._output.is_left() or interfaces.IHalfCloseableProtocol.providedBy(self.protocol)
         return self if left else None
 
-    def __getattr__(self, name: str) -> Any:
-        if name in Connection.__slots__:  # not set yet: asking the transport would ask for it again
-            raise AttributeError(name)
-        return getattr(self.transport, name)
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...  # what is passed on
 
     # What the reactor calls.
 
@@ -127,7 +124,8 @@ class Connection:
         self.transport = transport
         self.started = connections.seconds()
         awaits_message = limits.first_message_timeout is not None
-        self._meter = Meter(self, counts=not self._over_tcp, awaits_message=awaits_message)
+        if awaits_message or not self._over_tcp or limits.bytes_per_second is not None:
+            self._meter = Meter(self, counts=not self._over_tcp, awaits_message=awaits_message)
         self._output.watch()
         connections.add(self)
         if connections.first_end is not None:
