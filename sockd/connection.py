@@ -18,8 +18,9 @@ from zope.interface import implementer
 from sockd import pace
 from sockd.connections import Connections
 from sockd.meter import Meter
-from sockd.output import Output
+from sockd.output import GONE, Output
 from sockd.transport import ASKED_BELOW, bytes_moved, passes_on, seconds_quiet, why_lost
+
 
 @passes_on("transport", *ASKED_BELOW)
 @implementer(
@@ -100,7 +101,7 @@ class Connection:
         self._peer_ended = False  # its side, which is then not read any more
         self._closing = False
         self.piece = pace.FIRST  # bytes that its plugin may be handed in a turn
-        self.untimed = 0  # and until somebody looks how long it takes
+        self.untimed = pace.FIRST  # and until somebody looks how long it takes
         self.held = False  # it has moved more than it may
         self.tick = 0
         self.id = connections.next_id()
@@ -121,8 +122,7 @@ class Connection:
     def makeConnection(self, transport: Any) -> None:
         """The reactor's side is open; open the plugin's."""
         connections, limits = self.connections, self.connections.limits
-        self.transport = transport
-        self.started = connections.seconds()
+        self.transport, self.started = transport, connections.seconds()
         awaits_message = limits.first_message_timeout is not None
         if awaits_message or not self._over_tcp or limits.bytes_per_second is not None:
             self._meter = Meter(self, counts=not self._over_tcp, awaits_message=awaits_message)
@@ -182,7 +182,8 @@ class Connection:
             )
             self._output.close()
             connections.remove(self)
-            del self.protocol  # the two refer to each other
+            self._output, self._meter = GONE, None
+            del self.protocol  # all of them refer to it, and then only a collector would free it
 
     def logPrefix(self) -> str:
         """What Twisted's log calls it."""
@@ -205,9 +206,8 @@ class Connection:
             return
         awaits_message = self._meter is not None and self._meter.awaits_message
         age = self.connections.seconds() - self.started
-        wait, reason = self.connections.soonest_end(
-            self.id, age, self.quiet_for, awaits_message=awaits_message
-        )
+        soonest = self.connections.soonest_end
+        wait, reason = soonest(self.id, age, self.quiet_for, awaits_message=awaits_message)
         if wait <= 0:
             self.end(reason)
         elif reason:

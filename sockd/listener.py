@@ -191,7 +191,8 @@ class ConnectionFactory:
         if protocol is None:
             connections.leave(host)
             return None
-        kind = ReceivingConnection if IFileDescriptorReceiver.providedBy(protocol) else Connection
+        receives = not self._over_tcp and IFileDescriptorReceiver.providedBy(protocol)
+        kind = ReceivingConnection if receives else Connection
         return kind(protocol, connections, address, host=host, over_tcp=self._over_tcp)
 
     def turn_away(self, address: IAddress, reason: str) -> IProtocol | None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from itertools import pairwise
 from typing import Any
 
@@ -44,6 +45,22 @@ def test_the_plugin_gets_a_transport_of_twisteds_contract(world: World) -> None:
     assert connection.disconnecting is False
     connection.loseConnection()
     assert connection.disconnecting is True
+
+
+def test_a_connection_that_is_over_is_freed_at_once(world: World) -> None:
+    """Reference counts free it: a daemon with thousands in a second has nothing to collect."""
+    connection, transport = world.connect(Recorder())
+    transport.protocol.dataReceived(b"one")
+    gc.collect()
+    gc.disable()
+    try:
+        transport.lose(ConnectionDone())
+        transport.protocol = transport.producer = None  # as those of reactors do
+        address = id(connection)
+        del connection, transport
+        assert address not in [id(each) for each in gc.get_objects() if type(each) is Connection]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("error", [ValueError, OSError, SystemExit, KeyboardInterrupt])

@@ -50,19 +50,45 @@ class Descriptor:
         """Nothing to do: uvloop calls it after it has closed the descriptor."""
 
 
-def hand_over(stream: Stream, sock: Descriptor | socket.socket) -> None:
-    """Let uvloop serve a connected socket; `stream.connection_made` is called in the next turn.
+class Openings:
+    """Streams on their way to uvloop.
 
-    The loop's coroutine does everything at once but to wait for that call. Of all ends that it may come to
-    before, SystemExit alone leaves the socket open.
+    Args:
+        loop: uvloop's.
     """
-    reactor = stream.reactor
-    opening = reactor.loop.connect_accepted_socket(lambda: stream, sock)
-    opened = opening.send(None)
-    with suppress(SystemExit):
-        opening.throw(SystemExit)
-    opened.cancel()  # nobody waits for it
-    reactor.native.add(stream)
+
+    def __init__(self, loop: Any) -> None:
+        self._loop = loop
+        self._begun: list[tuple[Any, Any]] = []
+
+    def begin(self, stream: Stream, sock: Descriptor | socket.socket) -> None:
+        """Let uvloop serve a connected socket; `stream.connection_made` is called in the next turn.
+
+        The loop's coroutine does everything at once but to wait for that call. It must not be dropped
+        before, for that would close the socket.
+        """
+        opening = self._loop.connect_accepted_socket(lambda: stream, sock)
+        if not self._begun:
+            self._loop.call_soon(self._finish)
+        self._begun.append((opening, opening.send(None)))
+
+    def _finish(self) -> None:
+        """Let the coroutines of those end that are open: all at once, for a callback each costs more."""
+        begun, self._begun = self._begun, []
+        for opening, opened in begun:
+            if opened.done():
+                with suppress(StopIteration, RuntimeError):  # its result, or that the stream is closed
+                    opening.send(None)
+            else:
+                self._begun.append((opening, opened))
+        if self._begun:
+            self._loop.call_soon(self._finish)
+
+
+def hand_over(stream: Stream, sock: Descriptor | socket.socket) -> None:
+    """Let uvloop serve a connected socket from now on."""
+    stream.reactor.openings.begin(stream, sock)
+    stream.reactor.native.add(stream)
 
 
 class Accepted(Stream, tcp.Server):
