@@ -13,6 +13,9 @@ RESERVE = 192
 """Descriptors that connections leave to others, a quarter at most: the control socket and logs need some,
 and plugins, which may open files for connections that are there already."""
 
+A_TURN = 50
+"""Connections that a port accepts in a turn: those who are there wait meanwhile."""
+
 PAUSE = 0.1
 """Seconds."""
 
@@ -52,6 +55,7 @@ class Descriptors:
 
     def grant(self, wanted: int) -> int:
         """How many of so many connections may be accepted now. At 0 accepting pauses."""
+        wanted = min(wanted, A_TURN)
         if self._granted < wanted:
             # Half of the room: to look is not free, and others open descriptors too.
             self._granted = (self._room() + 1) // 2

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from twisted.internet.task import Clock
 
-from sockd.descriptors import PAUSE, Descriptors, used
+from sockd.descriptors import A_TURN, PAUSE, Descriptors, used
 
 LIMIT = 400
 """Descriptors that the tests let themselves have."""
@@ -80,6 +80,7 @@ def test_accepting_pauses_before_the_last_and_resumes_when_some_are_free(bench: 
 def test_however_many_come_at_once_and_by_however_many_ports_the_reserve_is_left(bench: Bench) -> None:
     """Fault 1: a reactor accepts a hundred in one turn, for each of its ports."""
     while granted := bench.descriptors.grant(100):
+        assert granted <= A_TURN
         bench.use(used() + granted)
     assert used() == EDGE
     assert bench.held == [True]
