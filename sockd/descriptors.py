@@ -10,14 +10,16 @@ from typing import Protocol
 from twisted.internet.interfaces import IReactorTime
 
 RESERVE = 192
-"""Descriptors that connections leave to others: a reactor accepts a hundred before anybody can look, and
-plugins, logs and the control socket need some."""
+"""Descriptors that connections leave to others, a quarter at most: the control socket and logs need some,
+and plugins, which may open files for connections that are there already."""
 
-LOOK_EVERY = 16
-"""Connections between two looks."""
+A_TURN = 50
+"""Connections that a port accepts in a turn: those who are there wait meanwhile."""
 
 PAUSE = 0.1
 """Seconds."""
+
+_OPEN = "/proc/self/fd"
 
 
 class Hold(Protocol):
@@ -28,52 +30,60 @@ class Hold(Protocol):
 
 
 class Descriptors:
-    """How many descriptors the process may still open.
+    """How many connections may be accepted.
 
     Args:
         clock: for the pauses.
         hold: called with whether accepting has to pause.
-        short: told once for each pause, with the limit.
+        short: told at each look that finds too few, with the limit.
+        relieve: called then too, to let connections go that can be spared.
     """
 
-    __slots__ = ("_clock", "_edge", "_hold", "_short", "_since", "holding", "most")
+    __slots__ = ("_clock", "_edge", "_granted", "_hold", "_relieve", "_short", "holding", "most")
 
-    def __init__(self, clock: IReactorTime, hold: Hold, short: Callable[[int], None]) -> None:
+    def __init__(
+        self, clock: IReactorTime, hold: Hold, short: Callable[[int], None], relieve: Callable[[], None]
+    ) -> None:
         self._clock = clock
         self._hold = hold
         self._short = short
-        self._since = 0
+        self._relieve = relieve
+        self._granted = 0  # connections that may be accepted before somebody looks again
         self.holding = False
         self.most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._edge = self.most - min(RESERVE, self.most // 4)
 
-    def accepted(self) -> None:
-        """Another connection is there."""
-        self._since += 1
-        if self._since >= LOOK_EVERY and not self.holding:
-            self._since = 0
-            self._look()
-
-    def _look(self) -> None:
-        if self._near():
+    def grant(self, wanted: int) -> int:
+        """How many of so many connections may be accepted now. At 0 accepting pauses."""
+        wanted = min(wanted, A_TURN)
+        if self._granted < wanted:
+            # Half of the room: to look is not free, and others open descriptors too.
+            self._granted = (self._room() + 1) // 2
+        granted = max(0, min(wanted, self._granted))
+        self._granted -= granted
+        if not granted and not self.holding:
             self.holding = True
-            self._short(self.most)
             self._hold(held=True)
-            self._clock.callLater(PAUSE, self._look_again)
+            self._say_short()
+        return granted
+
+    def _say_short(self) -> None:
+        self._short(self.most)
+        self._relieve()
+        self._clock.callLater(PAUSE, self._look_again)
 
     def _look_again(self) -> None:
-        if self._near():
-            self._short(self.most)
-            self._clock.callLater(PAUSE, self._look_again)
-        else:
+        if self._room() > 0:
             self.holding = False
             self._hold(held=False)
+        else:
+            self._say_short()
 
-    def _near(self) -> bool:
-        """The kernel gives the lowest free number: one near the limit means that nearly all are taken."""
-        try:
-            descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return True
-        os.close(descriptor)
-        return descriptor >= self._edge
+    def _room(self) -> int:
+        """Descriptors below the edge that are free."""
+        return self._edge - used()
+
+
+def used() -> int:
+    """How many descriptors are open."""
+    return os.stat(_OPEN).st_size or len(os.listdir(_OPEN))  # Linux before 6.2 does not count them itself

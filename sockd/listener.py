@@ -27,7 +27,7 @@ from sockd.endpoint import InetEndpoint
 from sockd.entry import Entry
 from sockd.limits import Networks
 from sockd.passing import ReceivingConnection
-from sockd.ports import adopt_stream_port
+from sockd.ports import Grant, adopt_stream_port
 from sockd.refusal import MOST_TARPITS, Goodbye, Tarpit
 from sockd.sockets import BoundSocket
 from sockd.tls.credentials import Credentials
@@ -47,7 +47,7 @@ class StreamListener:
     factory: IProtocolFactory
     connections: Connections
     credentials: Credentials | None
-    accepted: Callable[[], None]
+    grant: Grant
     port: Any = None
     _holds: set[str] = field(default_factory=set)
 
@@ -56,7 +56,6 @@ class StreamListener:
         door = ConnectionFactory(
             self.factory,
             self.connections,
-            self.accepted,
             credentials=self.credentials,
             proxied=self.config.proxy_protocol,
             over_tcp=isinstance(self.bound.endpoint, InetEndpoint),
@@ -64,7 +63,7 @@ class StreamListener:
         options = self.config.socket
         # uvloop turns TCP_NODELAY on for every stream; what is written in the configuration counts.
         stock = options.stock or not options.no_delay
-        self.port = adopt_stream_port(reactor, self.bound, door, stock=stock)
+        self.port = adopt_stream_port(reactor, self.bound, door, self.grant, stock=stock)
         if self._holds:
             self.port.stopReading()
 
@@ -128,7 +127,6 @@ class ConnectionFactory:
         self,
         plugin_factory: IProtocolFactory,
         connections: Connections,
-        accepted: Callable[[], None] = lambda: None,
         *,
         credentials: Credentials | None = None,
         proxied: ProxyProtocol | None = None,
@@ -137,7 +135,6 @@ class ConnectionFactory:
         self.connections = connections
         self.credentials = credentials
         self._plugin_factory = plugin_factory
-        self._accepted = accepted
         self._over_tcp = over_tcp
         self._header = proxied.mode if proxied is not None else ""
         self._trusted = Networks(proxied.trust) if proxied is not None and over_tcp else None
@@ -152,7 +149,6 @@ class ConnectionFactory:
 
     def buildProtocol(self, address: IAddress) -> IProtocol | None:
         """A connection for the peer, or its way there; None, upon which the reactor closes its socket."""
-        self._accepted()
         host = getattr(address, "host", None)
         header = self._header
         if header:

@@ -8,6 +8,7 @@ that are no longer theirs.
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, cast
 
@@ -17,6 +18,12 @@ from typing_extensions import override
 
 from sockd.sockets import BoundSocket
 from sockd.transport import TCP_INFO_SIZE
+
+ACCEPTS = 100
+"""Connections that are accepted in one turn at most."""
+
+Grant = Callable[[int], int]
+"""How many of so many connections may be accepted now."""
 
 
 class _TCPServer(tcp.Server):
@@ -36,13 +43,27 @@ class _TCPServer(tcp.Server):
         super()._closeSocket(orderly)
 
 
-class _TCPPort(tcp.Port):
+class _Accepting:
+    """Accepts in a turn what may be accepted, where Twisted's ports accept more and more."""
+
+    grant: Grant
+
+    @property
+    def numberAccepts(self) -> int:  # noqa: N802  # as Twisted's
+        """So many."""
+        return self.grant(ACCEPTS)
+
+    @numberAccepts.setter
+    def numberAccepts(self, _: int) -> None: ...  # noqa: N802  # as Twisted's
+
+
+class _TCPPort(_Accepting, tcp.Port):
     """Twisted's TCP port, for these streams."""
 
     transport = _TCPServer
 
 
-class _UnixPort(unix.Port):
+class _UnixPort(_Accepting, unix.Port):
     """Twisted's UNIX port on a socket that is already open, without its chmod to 0666 and its unlink."""
 
     @override
@@ -53,7 +74,6 @@ class _UnixPort(unix.Port):
         cast("Factory", self.factory).doStart()
         self.connected = True
         self.fileno = self.socket.fileno  # type: ignore[method-assign]  # as Twisted's ports do
-        self.numberAccepts = 100  # as in Twisted's ports: how many to accept in the first turn
         self.startReading()
 
     @override
@@ -62,7 +82,7 @@ class _UnixPort(unix.Port):
 
 
 def adopt_stream_port(
-    reactor: Any, bound: BoundSocket, factory: interfaces.IProtocolFactory, *, stock: bool
+    reactor: Any, bound: BoundSocket, factory: interfaces.IProtocolFactory, grant: Grant = int, *, stock: bool
 ) -> interfaces.IListeningPort:
     """Let the reactor accept connections from a copy of the socket's descriptor.
 
@@ -70,15 +90,19 @@ def adopt_stream_port(
         reactor: the one that runs.
         bound: a listening socket.
         factory: builds the protocol of each connection.
+        grant: asked before connections are accepted; by default all may be.
         stock: whether to serve on Twisted's own transports although the reactor has others.
     """
     descriptor, family = bound.socket.fileno(), bound.socket.family
     if not stock and getattr(reactor, "leaves_adopted_paths", False):  # sockd's own
-        return cast("interfaces.IListeningPort", reactor.adoptStreamPort(descriptor, family, factory))
-    port: tcp.Port
+        own = reactor.adoptStreamPort(descriptor, family, factory)
+        own.grant = grant
+        return cast("interfaces.IListeningPort", own)
+    port: _TCPPort | _UnixPort
     if family == socket.AF_UNIX:
         port = _UnixPort._fromListeningDescriptor(reactor, descriptor, factory)
     else:
         port = _TCPPort._fromListeningDescriptor(reactor, descriptor, family, factory)
+    port.grant = grant
     port.startListening()
     return port

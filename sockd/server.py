@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from random import sample
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -18,6 +19,12 @@ from sockd.reload import Plan, Sockets, plan
 from sockd.service import PAUSED, OpenSocket, Service, Shared
 from sockd.sockets import open_socket
 from sockd.telemetry.events import ServerEvents
+
+LOOK_AT, SPARED = 64, 16
+"""Connections that are looked at when descriptors are short, and how many of them are let go at once."""
+
+IDLE = 5.0
+"""Seconds for which they have been idle at least."""
 
 CERTIFICATES_EVERY = 5.0
 """Seconds between two looks whether the files of certificates have changed."""
@@ -44,9 +51,9 @@ class Server:
         self._events = ServerEvents(reactor.seconds)
         self.started = time.time()
         self._each_connection = config.log.level == "debug"
-        self.descriptors = Descriptors(reactor, self._hold, self._events.descriptors_short)
+        self.descriptors = Descriptors(reactor, self._hold, self._events.descriptors_short, self._relieve)
         self._unread = Unread(config.daemon.max_unread_output)
-        self._shared = Shared(Deadlines(reactor), self._unread, self.descriptors.accepted)
+        self._shared = Shared(Deadlines(reactor), self._unread, self.descriptors.grant)
         self._ending: dict[Service, Deferred[int]] = {}  # services that finish, and how many they cut
         self._services: dict[str, Service] = {}
         self._services = {name: self._service(service) for name, service in config.services.items()}
@@ -142,6 +149,15 @@ class Server:
     def _hold(self, *, held: bool) -> None:
         for service in self.services:
             service.hold("descriptors", held=held)
+
+    def _relieve(self) -> None:
+        """Let those go that have been idle for longest, of as many as one can look at."""
+        every = [connection for service in self.all_services for connection in service.connections]
+        looked_at = sample(every, min(len(every), LOOK_AT))
+        quiet = sorted(looked_at, key=lambda connection: connection.quiet_for(), reverse=True)
+        for connection in quiet[:SPARED]:
+            if connection.quiet_for() >= IDLE:
+                connection.end("descriptors")
 
     # Another configuration.
 

@@ -26,6 +26,7 @@ from sockd.limits import AccessList, Admission, Terms
 from sockd.listener import DatagramListener, Listener, StreamListener
 from sockd.output import Unread
 from sockd.plugin import Context, IDatagramPlugin, IStreamPlugin, Plugin, Replies
+from sockd.ports import Grant
 from sockd.sockets import BoundSocket, open_socket
 from sockd.telemetry.events import ServiceEvents
 from sockd.tls.credentials import Credentials, Settings
@@ -54,14 +55,14 @@ class Shared:
     Attributes:
         deadlines: where their connections wait.
         unread: the output that peers leave unread.
-        accepted: called for each new connection.
+        grant: how many connections may be accepted now.
         open_socket: opens an endpoint, or finds it open.
         own_ports: ports on which the daemon receives datagrams.
     """
 
     deadlines: Deadlines
     unread: Unread
-    accepted: Callable[[], None]
+    grant: Grant
     open_socket: OpenSocket = open_socket
     own_ports: set[int] = field(default_factory=set)
 
@@ -153,7 +154,7 @@ class Service:
             factory,
             self.connections,
             self._credentials(listener),
-            self._shared.accepted,
+            self._shared.grant,
         )
 
     def _credentials(self, listener: ListenerConfig) -> Credentials | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sockd import __version__
 from sockd.connection import Connection
+from sockd.descriptors import used
 from sockd.listener import DatagramListener, Listener, StreamListener
 from sockd.server import Server
 from sockd.service import Service
@@ -25,7 +26,7 @@ def snapshot(server: Server) -> dict[str, Any]:
         "started": server.started,
         "time": time.time(),
         "state": server.state,
-        "descriptors": {"used": len(os.listdir("/proc/self/fd")), "limit": server.descriptors.most},
+        "descriptors": {"used": used(), "limit": server.descriptors.most},
         "timers": len(server.reactor.getDelayedCalls()),
         "services": [_service(service, _counted(server, service)) for service in server.all_services],
     }

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from twisted.internet.task import Clock
 
-from sockd.descriptors import LOOK_EVERY, PAUSE, Descriptors
+from sockd.descriptors import A_TURN, PAUSE, Descriptors, used
 
 LIMIT = 400
 """Descriptors that the tests let themselves have."""
@@ -20,24 +20,24 @@ class Bench:
         self.clock = Clock()
         self.held: list[bool] = []
         self.short: list[int] = []
+        self.relieved = 0
         self.open: list[int] = []
-        self.descriptors = Descriptors(self.clock, self._hold, self.short.append)
+        self.descriptors = Descriptors(self.clock, self._hold, self.short.append, self._relieve)
 
     def _hold(self, *, held: bool) -> None:
         self.held.append(held)
 
+    def _relieve(self) -> None:
+        self.relieved += 1
+
     def use(self, up_to: int) -> None:
         """Open some until so many are open in all."""
-        while not self.open or self.open[-1] < up_to - 1:
+        while used() < up_to:
             self.open.append(os.open(os.devnull, os.O_RDONLY))
 
     def free(self) -> None:
         while self.open:
             os.close(self.open.pop())
-
-    def accept(self, connections: int = LOOK_EVERY) -> None:
-        for _ in range(connections):
-            self.descriptors.accepted()
 
 
 @pytest.fixture
@@ -50,44 +50,67 @@ def bench() -> Iterator[Bench]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+EDGE = LIMIT - LIMIT // 4
+
+
 def test_accepting_goes_on_while_there_are_enough(bench: Bench) -> None:
-    bench.use(LIMIT // 2)
-    bench.accept(100)
+    bench.use(EDGE // 2)
+    assert [bench.descriptors.grant(10) for _ in range(10)] == [10] * 10
     assert bench.held == []
 
 
 def test_accepting_pauses_before_the_last_and_resumes_when_some_are_free(bench: Bench) -> None:
     """Fault 1: whoever else needs one still gets it."""
-    bench.use(LIMIT - LIMIT // 4 + 1)
-    bench.accept()
+    bench.use(EDGE)
+    assert bench.descriptors.grant(100) == 0
     assert bench.held == [True]
     assert bench.short == [LIMIT]
+    assert bench.relieved == 1
     os.close(os.open(os.devnull, os.O_RDONLY))
     bench.clock.pump([PAUSE] * 5)
     assert bench.held == [True]
+    assert bench.relieved == 6
     bench.free()
     bench.clock.pump([PAUSE] * 2)
     assert bench.held == [True, False]
     assert bench.clock.getDelayedCalls() == []
+    assert bench.descriptors.grant(10) == 10
+
+
+def test_however_many_come_at_once_and_by_however_many_ports_the_reserve_is_left(bench: Bench) -> None:
+    """Fault 1: a reactor accepts a hundred in one turn, for each of its ports."""
+    while granted := bench.descriptors.grant(100):
+        assert granted <= A_TURN
+        bench.use(used() + granted)
+    assert used() == EDGE
+    assert bench.held == [True]
+
+
+def test_a_low_number_that_is_free_is_no_room(bench: Bench) -> None:
+    """As when a port that pauses closes a descriptor of its own."""
+    bench.use(EDGE + 1)
+    os.close(bench.open.pop(0))
+    assert bench.descriptors.grant(1) == 0
 
 
 def test_accepting_pauses_even_when_not_one_is_left(bench: Bench) -> None:
     with pytest.raises(OSError, match="Too many open files"):
         bench.use(LIMIT + 10)
-    bench.accept()
+    assert bench.descriptors.grant(100) == 0
     assert bench.held == [True]
 
 
-def test_it_is_looked_at_once_in_so_many_connections_and_not_while_paused(bench: Bench) -> None:
-    bench.use(LIMIT - 10)
-    bench.accept(LOOK_EVERY - 1)
-    assert bench.held == []
-    bench.accept(10 * LOOK_EVERY)
-    assert bench.held == [True]
-    assert len(bench.clock.getDelayedCalls()) == 1
+def test_it_is_looked_at_less_often_while_there_is_much_room(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    monkeypatch.setattr("sockd.descriptors.used", lambda: looks.append(1) or 10)  # type: ignore[func-returns-value]
+    for _ in range(120):
+        assert bench.descriptors.grant(1) == 1
+    assert len(looks) == 1
 
 
-def test_looking_leaves_no_descriptor_open(bench: Bench) -> None:
-    before = len(os.listdir("/proc/self/fd"))
-    bench.accept(100 * LOOK_EVERY)
-    assert len(os.listdir("/proc/self/fd")) == before
+def test_those_that_are_open_are_counted_on_any_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    new = used()
+    monkeypatch.setattr(os, "stat", lambda _: os.stat_result((0,) * 10))
+    assert used() in (new, new + 1)  # with the one that the folder is read by

@@ -46,7 +46,7 @@ def listener() -> StreamListener:
         Factory.forProtocol(Recorder),
         World().connections,
         None,
-        lambda: None,
+        int,
     )
     made.port = Port()
     return made
@@ -94,17 +94,6 @@ def test_bytes_are_looked_at_only_where_the_kernel_does_not_count_them(over_tcp:
     connection = transport.protocol
     assert (connection.dataReceived == connection.deliver) is not metered
     assert (connection.write == transport.write) is not metered
-
-
-def test_each_accepted_peer_is_told_even_if_it_is_refused() -> None:
-    """Descriptors are counted by it."""
-    world = World(max_connections=1)
-    door = world.factory(lambda _: Recorder())
-    told: list[int] = []
-    door._accepted = lambda: told.append(1)
-    for _ in range(3):
-        world.enter(door)
-    assert len(told) == 3
 
 
 def test_the_plugins_factory_hears_of_begin_and_end() -> None:

@@ -87,7 +87,7 @@ class Model(RuleBasedStateMachine):
         self.service = Service(
             ServiceConfig(name="model", plugin="model", listen=(), limits=first, options=Plugin()),
             Path("state"),
-            Shared(Deadlines(self.clock), Unread(2**20), lambda: None),
+            Shared(Deadlines(self.clock), Unread(2**20), int),
             self.clock,
             each_connection=False,
         )

@@ -7,6 +7,7 @@ import os
 import resource
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import tcp, unix
@@ -37,6 +38,8 @@ class _Port(tcp.Port):
     """Hands over to uvloop what waits to be accepted."""
 
     reactor: Any
+    grant: Callable[[int], int] | None = None
+    """How many of so many connections may be accepted now; who is told 0 may stop reading."""
     _stream: Any
 
     @override
@@ -44,7 +47,9 @@ class _Port(tcp.Port):
         self._accept(ACCEPTS)
 
     def _accept(self, most: int) -> None:
-        """Accept so many, if they are there."""
+        """Accept so many, if they are there and may be."""
+        if self.grant is not None and most:
+            most = self.grant(most)
         listening: Any = self.socket
         accept = listening._accept  # the public one takes twice as long
         try:
