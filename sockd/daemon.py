@@ -24,6 +24,7 @@ from sockd.errors import ConfigError
 from sockd.notify import Notifier
 from sockd.server import Server
 from sockd.status import snapshot
+from sockd.store import Store
 from sockd.telemetry.events import DaemonEvents
 from sockd.telemetry.logs import Log
 from sockd.telemetry.watchdog import Watchdog
@@ -54,6 +55,7 @@ class Daemon(service.Service):
         log: where events go; None where twistd's own options say how.
         source: the configuration's file; None where there is none.
         notifier: told how far it is, for the service manager.
+        store: where sockets are kept over a restart.
         stop_within: seconds after a signal by which the process has ended, whatever happens.
         foreground: whether twistd stays where it was started.
     """
@@ -65,6 +67,7 @@ class Daemon(service.Service):
         log: Log | None,
         source: Source | None,
         notifier: Notifier,
+        store: Store,
         stop_within: float,
         *,
         foreground: bool,
@@ -77,6 +80,7 @@ class Daemon(service.Service):
         # Of the configuration's files, when they were read last.
         self._stamp = source.stamp(server.config) if source is not None else None
         self._notifier = notifier
+        self._store = store
         self._stop_within = stop_within
         self._foreground = foreground
         self._told_to_stop = False
@@ -132,6 +136,7 @@ class Daemon(service.Service):
         elif self.running:
             self.server.open()
             self._complaints.close()
+            self._store.begin()
             self._notifier.ready()
             self._show_life()
             self._watch()
@@ -252,6 +257,7 @@ class Daemon(service.Service):
     def stopService(self) -> Deferred[None]:
         super().stopService()
         self._notifier.stopping()
+        self._store.leave()
         return Deferred.fromCoroutine(self._end())
 
     async def _end(self) -> None:

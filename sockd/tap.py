@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,6 +31,7 @@ from sockd.inherited import Inherited
 from sockd.notify import Notifier
 from sockd.server import Server
 from sockd.service import PLUGIN_STOP_TIMEOUT
+from sockd.store import Store
 from sockd.telemetry import logs
 
 
@@ -130,14 +130,17 @@ def _daemon(config: Config, source: Source | None, options: ServerOptions) -> se
         return supervised(config, Source(source.path, None), options)
     reactor, fallback = install_reactor()
     log = None if options["syslog"] or options["logger"] else _log(config, options)
-    open_socket = Inherited.from_environment().open_socket
-    server = Server(config, reactor, fallback, open_socket)
-    stop_within = config.daemon.drain_timeout + PLUGIN_STOP_TIMEOUT + HURRY
     notifier = Notifier.from_environment()
-    daemon = Daemon(server, reactor, log, source, notifier, stop_within, foreground=options["nodaemon"])
+    store = Store(Inherited.from_environment(), notifier)
+    store.prepare(config)
+    server = Server(config, reactor, fallback, store.open_socket)
+    stop_within = config.daemon.drain_timeout + PLUGIN_STOP_TIMEOUT + HURRY
+    daemon = Daemon(
+        server, reactor, log, source, notifier, store, stop_within, foreground=options["nodaemon"]
+    )
     try:
         server.bind()
-        daemon.doors = open_doors(config, LocalOperator(daemon), daemon.snapshot, reactor, open_socket)
+        daemon.doors = open_doors(config, LocalOperator(daemon), daemon.snapshot, reactor, store.open_socket)
     except ExceptionGroup as group:
         _give_up(*(f"sockd: {error}" for error in group.exceptions))
     except BindError as error:
@@ -168,25 +171,18 @@ def supervised(
         shed=options["uid"] is not None,
         options=[chosen] if chosen else [],
     )
-    inherited = Inherited.from_environment()
-    supervisor = Supervisor(
-        config, source, reactor, inherited.open_socket, about, handed and handed["supervisor"]
-    )
-    daemon = SupervisorDaemon(
-        supervisor,
-        reactor,
-        log,
-        Notifier.from_environment(),
-        twistd=partial(_words, options, about.log),
-        inherited=list(chain(*inherited.descriptors.values())),
-        handed=handed,
-    )
+    notifier = Notifier.from_environment()
+    store = Store(Inherited.from_environment(), notifier)
+    supervisor = Supervisor(config, source, reactor, store, about, handed and handed["supervisor"])
+    twistd = partial(_words, options, about.log)
+    daemon = SupervisorDaemon(supervisor, reactor, log, notifier, store, twistd, handed)
     if handed is not None:
         return daemon
     operator = daemon.operator
+    store.prepare(config)
     try:
         supervisor.bind()
-        daemon.doors = open_doors(config, operator, operator.status, reactor, inherited.open_socket)
+        daemon.doors = open_doors(config, operator, operator.status, reactor, store.open_socket)
     except ConfigError as error:
         _give_up(report(error.faults))
     except ExceptionGroup as group:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -28,6 +29,12 @@ STEADY = 10.0
 
 KILLED_DELAY = 0.25
 """The longest time until one is started again that somebody has killed: that is no fault of its own."""
+
+AT_ONCE = len(os.sched_getaffinity(0))
+"""Workers that are started side by side in the place of others: with more, the first one would be late."""
+
+TURN = 0.05
+"""Seconds until it is looked again whether there is a core for the next one."""
 
 RETIRE_TIMEOUT = 1.0
 """Seconds that old workers have to say that they accept no more. One that is stuck is not waited for."""
@@ -141,6 +148,9 @@ class Crew:
     # One of them.
 
     def _replace(self, slot: int) -> None:
+        if not self._spare.ready and self._beginning >= AT_ONCE:
+            self._timers[slot] = self._reactor.callLater(TURN, self._replace, slot)
+            return
         self._timers[slot] = None
         Deferred.fromCoroutine(self._bring_up(slot))
 
@@ -185,8 +195,13 @@ class Crew:
             self._reserve()
 
     def _reserve(self) -> None:
-        if not self._stopping:
+        """Prepare a spare one, once every place is taken."""
+        if not self._stopping and len(self.serving) == len(self.members):
             self._spare.prepare()
+
+    @property
+    def _beginning(self) -> int:
+        return sum(member is not None and member.state == "starting" for member in self.members)
 
     def _again(self, slot: int, reason: str = "", most: float = BACK_OFF[-1]) -> None:
         """Start another one, later if that has just failed, but after so many seconds at most."""

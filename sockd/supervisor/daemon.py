@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from sockd import __version__
-from sockd.config import Config
+from sockd.config import Config, SocketOptions
 from sockd.control.dialog import command_of, line_of, refusal
 from sockd.control.listener import ControlListener
 from sockd.daemon import HURRY, WATCH_EVERY
@@ -27,6 +27,7 @@ from sockd.daemon import end_within as end_within
 from sockd.doors import Door, doors_on
 from sockd.notify import Notifier
 from sockd.service import PLUGIN_STOP_TIMEOUT
+from sockd.store import Store
 from sockd.supervisor.crew import CannotServe
 from sockd.supervisor.handover import Handover, retold, told
 from sockd.supervisor.operator import CrewOperator
@@ -51,8 +52,8 @@ class SupervisorDaemon(service.Service):
         reactor: the one that will run.
         log: where events go; None where twistd's own options say how.
         notifier: told how far it is, for the service manager.
+        store: where sockets are kept over a restart.
         twistd: the words of its command line for another image of this process.
-        inherited: descriptors of systemd, which every image of this process may need.
         handed: what a former image of this process has left.
     """
 
@@ -62,9 +63,8 @@ class SupervisorDaemon(service.Service):
         reactor: Any,
         log: Log | None,
         notifier: Notifier,
-        *,
+        store: Store,
         twistd: Callable[[], Sequence[str]],
-        inherited: Sequence[int],
         handed: Mapping[str, Any] | None,
     ) -> None:
         self.supervisor = supervisor
@@ -75,8 +75,8 @@ class SupervisorDaemon(service.Service):
         self._reactor = reactor
         self._log = log
         self._notifier = notifier
+        self._store = store
         self._twistd = twistd
-        self._inherited = inherited
         self._owed: Sequence[tuple[int, str]] | None = None
         self._told_to_stop = False
         self._reload_due = False  # a signal has come in the midst of something else
@@ -118,6 +118,7 @@ class SupervisorDaemon(service.Service):
             Deferred.fromCoroutine(self._go_on(self._owed))
 
     def _started(self, _: Any) -> None:
+        self._store.begin()
         self._notifier.ready()
         self._begin()
 
@@ -245,7 +246,7 @@ class SupervisorDaemon(service.Service):
 
     def _hand_over(self) -> Handover:
         """Everything that the next image has to know."""
-        keep = list(self._inherited)
+        keep = self._store.of_units
         owed = [each for door in self.doors if isinstance(door, ControlListener) for each in door.owed()]
         state = {
             "path": sys.path,
@@ -263,6 +264,8 @@ class SupervisorDaemon(service.Service):
 
     def _take_over(self, handed: Mapping[str, Any]) -> None:
         bounds = {name: retold(*bound) for name, bound in handed["doors"].items()}
+        if "metrics" in bounds:
+            bounds["metrics"] = self._store.resume(bounds["metrics"], SocketOptions())
         self.doors = doors_on(bounds, self.operator, self.operator.status, self._reactor)
         self._owed, self._stamp, self.operator.past = handed["owed"], handed["stamp"], handed["past"]
         self._reload_due = handed["reload_due"]
@@ -284,6 +287,7 @@ class SupervisorDaemon(service.Service):
     def stopService(self) -> Deferred[None]:
         super().stopService()  # type: ignore[no-untyped-call]
         self._notifier.stopping()
+        self._store.leave()
         return Deferred.fromCoroutine(self._end())
 
     async def _end(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,9 @@ from sockd.supervisor.handover import retold, told
 
 Key = tuple[str, int]
 """A listener: the service's name, and the place in its `listen`."""
+
+Resume = Callable[[BoundSocket, SocketOptions], BoundSocket]
+"""Takes a socket that a former image of this process has opened."""
 
 NOBODY = 0
 """The supervisor's own seat; it holds no place."""
@@ -106,16 +109,14 @@ class Holdings:
         }
 
     @classmethod
-    def taken_over(cls, handed: Mapping[str, Any], config: Config) -> Holdings:
+    def taken_over(cls, handed: Mapping[str, Any], config: Config, resume: Resume) -> Holdings:
         """What the former image held, for the configuration that it served."""
-        wanted = dict(_wanted(config))
-        return cls(
-            {
-                (name, index): Held(retold(*bound), *wanted[name, index])
-                for name, index, bound in handed["sockets"]
-            },
-            {name: Together(descriptor, NOBODY) for name, descriptor in handed["places"]},
-        )
+        wanted, sockets = dict(_wanted(config)), {}
+        for name, index, bound in handed["sockets"]:
+            endpoint, options = wanted[name, index]
+            sockets[name, index] = Held(resume(retold(*bound), options), endpoint, options)
+        places = {name: Together(descriptor, NOBODY) for name, descriptor in handed["places"]}
+        return cls(sockets, places)
 
     def forget(self, seat: int) -> None:
         """Take back the places of a process that has ended."""

@@ -44,6 +44,11 @@ class Spare:
         self._failures = 0
         self._timer: IDelayedCall | None = None
 
+    @property
+    def ready(self) -> bool:
+        """Whether one waits."""
+        return self.member is not None and self.member.state == "spare"
+
     def prepare(self) -> None:
         """Start one, if there is none."""
         self._forget_timer()
@@ -67,10 +72,9 @@ class Spare:
 
     def take(self) -> Member | None:
         """The one that waits, for a place; None if it is not ready."""
-        member = self.member
-        if member is None or member.state != "spare":
+        if not self.ready:
             return None
-        self.member = None
+        member, self.member = self.member, None
         return member
 
     def give_back(self, member: Member) -> None:

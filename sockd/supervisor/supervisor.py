@@ -13,7 +13,7 @@ from sockd.config import Config, Source, report
 from sockd.control.words import Refused
 from sockd.errors import ConfigError
 from sockd.reload import Plan, plan
-from sockd.service import OpenSocket
+from sockd.store import Store
 from sockd.supervisor.calls import NoAnswer
 from sockd.supervisor.crew import CannotServe, Crew
 from sockd.supervisor.events import SupervisorEvents
@@ -53,7 +53,7 @@ class Supervisor:
         config: the configuration without what only plugins know.
         source: its file, without plugins.
         reactor: watches the workers and keeps the time.
-        open_socket: opens an endpoint.
+        store: opens sockets.
         about: what workers are told about the daemon.
         handed: what a former image of this process has left; it is gone on with.
     """
@@ -63,7 +63,7 @@ class Supervisor:
         config: Config,
         source: Source,
         reactor: Any,
-        open_socket: OpenSocket,
+        store: Store,
         about: About,
         handed: Mapping[str, Any] | None = None,
     ) -> None:
@@ -79,7 +79,7 @@ class Supervisor:
         self.free: Callable[[], None] = lambda: None
         self.replace: Callable[[], Awaitable[None]] = _stay
         self._reactor = reactor
-        self._open_socket = open_socket
+        self._store = store
         self._about = about
         self._texts: Texts = ()
         self._holdings = Holdings()
@@ -130,7 +130,7 @@ class Supervisor:
             ExceptionGroup: of every BindError; nothing is left open.
         """
         self._texts = self._read(self.config)
-        self._holdings = self._holdings.for_config(self.config, self._open_socket, self._seats)
+        self._holdings = self._holdings.for_config(self.config, self._store.open_socket, self._seats)
 
     def _read(self, config: Config) -> Texts:
         return read_texts(self.source.path, config.daemon.include)
@@ -221,7 +221,7 @@ class Supervisor:
     async def _change(self, config: Config, texts: Texts) -> None:
         """Go over to another configuration everywhere, or nowhere."""
         try:
-            holdings = self._holdings.for_config(config, self._open_socket, self._seats)
+            holdings = self._holdings.for_config(config, self._store.open_socket, self._seats)
         except ExceptionGroup as group:
             raise NotDone("\n".join(str(error) for error in group.exceptions)) from group
         changed: list[Member] = []
@@ -331,7 +331,7 @@ class Supervisor:
         self.reactor_name = handed["reactor_name"]
         self._listening = [tuple(listener) for listener in handed["listening"]]
         self._texts = handed["texts"]
-        self._holdings = Holdings.taken_over(handed["holdings"], self.config)
+        self._holdings = Holdings.taken_over(handed["holdings"], self.config, self._store.resume)
         self.crew.take_over(handed["crew"])
 
 

@@ -232,3 +232,24 @@ def test_an_upgrade_has_another_spare_one_and_the_end_has_none(reserved: Crew, c
     assert [spare.alive for spare in Made.spares] == [False, False]
     clock.advance(60)
     assert len(Made.spares) == 2
+
+
+def test_no_more_are_started_side_by_side_than_there_are_cores(
+    crew: Crew, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that serves soon is better than two that serve late."""
+    monkeypatch.setattr(module, "AT_ONCE", 1)
+    loaded: list[Deferred[None]] = []
+
+    async def start(member: Made, order: Order) -> None:
+        loaded.append(Deferred())
+        await loaded[-1]
+
+    monkeypatch.setattr(Made, "start", start)
+    for member in list(crew.serving):
+        member.kill()
+    clock.pump([0.1] * 10)
+    assert (len(loaded), len(crew.serving)) == (1, 0)
+    loaded[0].callback(None)
+    clock.pump([0.1] * 10)
+    assert (len(loaded), len(crew.serving)) == (2, 1)
