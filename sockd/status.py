@@ -50,6 +50,8 @@ def _service(service: Service, events: ServiceEvents) -> dict[str, Any]:
         "counts": [[event, reason, count] for (event, reason), count in sorted(events.counts.items())],
         "received": events.received + sum(received for received, _ in moved),
         "sent": events.sent + sum(sent for _, sent in moved),
+        "datagrams_received": events.datagrams_received,
+        "datagrams_sent": events.datagrams_sent,
         "durations": {"bounds": DURATIONS, "counts": events.durations, "sum": events.duration},
         "listeners": [_listener(listener) for listener in service.listeners],
     }
