@@ -133,7 +133,8 @@ def _daemon(config: Config, source: Source | None, options: ServerOptions) -> se
     daemon = Daemon(server, reactor, log, source, notifier, stop_within, foreground=options["nodaemon"])
     try:
         server.bind()
-        daemon.doors = open_doors(config, LocalOperator(daemon), daemon.snapshot, reactor, open_socket)
+        operator = LocalOperator(daemon)
+        daemon.doors = open_doors(config, operator, operator.status, reactor, open_socket)
     except ExceptionGroup as group:
         _give_up(*(f"sockd: {error}" for error in group.exceptions))
     except BindError as error:
