@@ -23,7 +23,7 @@ from sockd.doors import Door
 from sockd.errors import ConfigError
 from sockd.notify import Notifier
 from sockd.server import Server
-from sockd.status import snapshot
+from sockd.status import Moved, snapshot
 from sockd.store import Store
 from sockd.telemetry.events import DaemonEvents
 from sockd.telemetry.logs import Log
@@ -165,11 +165,11 @@ class Daemon(service.Service):
 
     # What an operator may ask.
 
-    def snapshot(self) -> dict[str, Any]:
-        """What it tells about itself."""
+    def snapshot(self, moved: Moved | None = None) -> dict[str, Any]:
+        """What it tells about itself; `moved` is what connections have told already."""
         delay = self._watchdog.delay().worst if self._watchdog is not None else 0.0
         return {
-            **snapshot(self.server),
+            **snapshot(self.server, moved),
             "reactor_delay": delay,
             "config_ok": self._config_ok,
             "log_dropped": self.log.dropped if self.log is not None else None,

@@ -140,7 +140,8 @@ def _daemon(config: Config, source: Source | None, options: ServerOptions) -> se
     )
     try:
         server.bind()
-        daemon.doors = open_doors(config, LocalOperator(daemon), daemon.snapshot, reactor, store.open_socket)
+        operator = LocalOperator(daemon)
+        daemon.doors = open_doors(config, operator, operator.status, reactor, store.open_socket)
     except ExceptionGroup as group:
         _give_up(*(f"sockd: {error}" for error in group.exceptions))
     except BindError as error:

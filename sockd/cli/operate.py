@@ -84,7 +84,7 @@ def set(daemon: Daemon, name: str, value: str) -> None:  # noqa: A001  # the com
 @of_daemon()
 @click.argument("level", type=click.Choice(LEVELS))
 def log(daemon: Daemon, level: str) -> None:
-    """Write events of LEVEL and above to the log from now on, until the next start."""
+    """Write events of LEVEL and above to the log, until the next start or reload."""
     daemon.tell(daemon.ask("log", level=level), f"the log has {level} and above")
 
 

@@ -14,7 +14,7 @@ from sockd.config.validate import validate
 from sockd.control.words import Refused, unknown
 from sockd.daemon import Daemon, NotReloaded
 from sockd.service import PAUSED, Service
-from sockd.status import find, peers
+from sockd.status import find, moved, peers
 
 DRAIN_LOOK = 0.25
 """Seconds between two looks whether the last connection of a service is gone."""
@@ -31,11 +31,11 @@ class LocalOperator:
 
     async def status(self) -> dict[str, Any]:
         """The snapshot."""
-        return self._daemon.snapshot()
+        return self._daemon.snapshot(await moved(self._daemon.server))
 
     async def ps(self) -> list[dict[str, Any]]:
         """A row for each connection."""
-        return peers(self._daemon.server)
+        return await peers(self._daemon.server)
 
     async def kick(self, id: str) -> None:  # noqa: A002  # the argument's name in the protocol
         """Cut one connection."""

@@ -32,7 +32,7 @@ from sockd.limits import Together
 from sockd.server import Server
 from sockd.service import PLUGIN_STOP_TIMEOUT
 from sockd.sockets import BoundSocket
-from sockd.status import snapshot
+from sockd.status import Moved, snapshot
 from sockd.supervisor.calls import Calls
 from sockd.supervisor.inheritance import Inheritance
 from sockd.supervisor.process import die_with_parent
@@ -297,11 +297,11 @@ class Worker:
 
     # What a LocalOperator needs of a daemon.
 
-    def snapshot(self) -> dict[str, Any]:
-        """What it tells about itself."""
+    def snapshot(self, moved: Moved | None = None) -> dict[str, Any]:
+        """What it tells about itself; `moved` is what connections have told already."""
         delay = self._watchdog.delay().worst if self._watchdog is not None else 0.0
         dropped = self.log.dropped if self.log is not None else None
-        return {**snapshot(self.server), "reactor_delay": delay, "log_dropped": dropped}
+        return {**snapshot(self.server, moved), "reactor_delay": delay, "log_dropped": dropped}
 
     def set_log_level(self, level: str) -> None:
         """Write events of this level and above from now on."""

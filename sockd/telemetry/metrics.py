@@ -56,8 +56,10 @@ FAMILIES: Mapping[str, Family] = {
     "connections_closed": Family("counter", "Connections that have ended, by reason."),
     "connections_refused": Family("counter", "Connections that the plugin never saw, by reason."),
     "connection_duration_seconds": Family("histogram", "How long connections were open that have ended."),
-    "received_bytes": Family("counter", "Bytes that peers have sent over connections."),
-    "sent_bytes": Family("counter", "Bytes that peers were sent over connections."),
+    "received_bytes": Family("counter", "Bytes that peers have sent."),
+    "sent_bytes": Family("counter", "Bytes that peers were sent."),
+    "datagrams_received": Family("counter", "Datagrams that were handed to the plugin."),
+    "datagrams_sent": Family("counter", "Datagrams that the plugin has sent."),
     "datagrams_dropped": Family("counter", "Datagrams not delivered or not sent, by reason."),
     "datagrams_dropped_by_kernel": Family("counter", "Datagrams that found the socket's buffer full."),
     "plugin_faults": Family("counter", "Exceptions that the plugin has raised, by callback."),
@@ -166,6 +168,8 @@ def _service(service: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[
     yield Sample("tls_handshakes_unfinished", service["handshakes"], labels)
     yield Sample("received_bytes", service["received"], labels)
     yield Sample("sent_bytes", service["sent"], labels)
+    yield Sample("datagrams_received", service["datagrams_received"], labels)
+    yield Sample("datagrams_sent", service["datagrams_sent"], labels)
     yield Sample(
         "connections_opened", 0, labels
     )  # there from the start, so that the first one shows as a rate

@@ -91,6 +91,8 @@ def test_every_name_is_one_that_is_told_of() -> None:
         ("sockd_connections_refused_total", {"service": "chat", "reason": "not tls"}, 4),
         ("sockd_connections_closed_total", {"service": "chat", "reason": "idle timeout"}, 1204),
         ("sockd_received_bytes_total", {"service": "echo"}, 918273645),
+        ("sockd_datagrams_received_total", {"service": "time"}, 918),
+        ("sockd_datagrams_sent_total", {"service": "chat"}, 4300),
         ("sockd_datagrams_dropped_total", {"service": "time", "reason": "reply not owed"}, 9),
         ("sockd_datagrams_dropped_by_kernel_total", {"listener": "udp:0.0.0.0:7007"}, 118),
         ("sockd_tls_handshakes_total", {"service": "chat", "result": "completed"}, 6120),
