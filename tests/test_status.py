@@ -9,6 +9,7 @@ from typing import Any, cast
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from sockd.handshakes import Handshakes
 from sockd.server import Server
 from sockd.status import PIECE, moved, peers, snapshot
 from sockd.telemetry.events import ServiceEvents
@@ -39,7 +40,7 @@ class Peer:
 class Peers(set[Peer]):
     """Those of a service."""
 
-    handshakes = 0
+    handshakes = Handshakes(Clock(), None)
     seconds = staticmethod(float)
 
 
