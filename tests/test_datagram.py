@@ -117,6 +117,7 @@ def test_a_datagram_is_delivered_whole_and_answered(bench: Bench) -> None:
 
 
 def test_the_largest_udp_datagram_is_not_cut(bench: Bench) -> None:
+    """Fault 14."""
     protocol = Recorder()
     port = bench.serve(protocol)
     bench.client.send(b"x" * 65_507)
@@ -127,6 +128,7 @@ def test_the_largest_udp_datagram_is_not_cut(bench: Bench) -> None:
 def test_a_unix_datagram_longer_than_any_buffer_is_dropped_whole(
     unix_bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Fault 14."""
     monkeypatch.setattr("sockd.datagram.BUFFER_SIZE", 1000)
     protocol = Recorder()
     port = unix_bench.serve(protocol)
