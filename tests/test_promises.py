@@ -32,6 +32,7 @@ FLOORS = [
         "telemetry",
         "tls",
         "transport",
+        "unicast",
     },
     {
         "connection",
