@@ -9,9 +9,7 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
-RESERVE = 192
-"""Descriptors that connections leave to others, a quarter at most: the control socket and logs need some,
-and plugins, which may open files for connections that are there already."""
+from sockd.config.budget import kept
 
 A_TURN = 50
 """Connections that a port accepts in a turn: those who are there wait meanwhile."""
@@ -51,7 +49,7 @@ class Descriptors:
         self._granted = 0  # connections that may be accepted before somebody looks again
         self.holding = False
         self.most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._edge = self.most - min(RESERVE, self.most // 4)
+        self._edge = self.most - kept(self.most)
 
     def grant(self, wanted: int) -> int:
         """How many of so many connections may be accepted now. At 0 accepting pauses."""

@@ -198,6 +198,8 @@ class Server:
             service.open()
             self._services[name] = service
         self._services = {name: self._services[name] for name in config.services}
+        for service in self.services:
+            service.refresh_credentials()
         self._events.reloaded(todo.as_dict())
         return todo
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
 import socket
 import stat
-import struct
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from pathlib import Path
 from sockd.config import SocketOptions
 from sockd.endpoint import Endpoint, InetEndpoint, SystemdEndpoint, UnixEndpoint
 from sockd.errors import BindError
+from sockd.unicast import take_only_unicast
 
 DEFAULT_BACKLOG = 1024
 """Connections that wait to be accepted; Twisted's 50 overflow in a burst. The kernel caps it at somaxconn."""
@@ -26,17 +25,6 @@ KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES = 60, 10, 6
 
 FOLDER_MODE = 0o755
 """Of folders made for UNIX sockets; who may connect is decided by the socket's own mode."""
-
-SO_ATTACH_FILTER = 26
-BPF_LOAD_WORD, BPF_LOAD_BYTE, BPF_JUMP_IF_EQUAL, BPF_JUMP_IF_AT_LEAST, BPF_RETURN = (
-    0x20,
-    0x30,
-    0x15,
-    0x35,
-    0x06,
-)
-SKF_PACKET_TYPE, SKF_NETWORK_HEADER, PACKET_HOST = 0xFFFFF004, 0xFFF00000, 0
-"""Linux' numbers (asm-generic/socket.h, linux/filter.h, linux/if_packet.h), which Python has no names for."""
 
 _REASONS = {
     errno.EADDRINUSE: "the address is already in use",
@@ -131,34 +119,13 @@ def _open_inet(endpoint: InetEndpoint, options: SocketOptions) -> BoundSocket:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, options.reuse_address)
             _set_tcp(sock, options)
         else:
-            _take_only_unicast(sock)
+            take_only_unicast(sock)
         sock.bind((endpoint.interface, endpoint.port))
         _listen(sock, endpoint, options)
     except BaseException:  # whatever it was, nothing stays open
         sock.close()
         raise
     return BoundSocket(sock, endpoint)
-
-
-def _take_only_unicast(sock: socket.socket) -> None:
-    """Let the kernel drop what was sent to many: one forged datagram would bring all of their answers.
-
-    A classic BPF program (Linux, networking/filter.rst): what came to the link layer's broadcast or multicast
-    addresses is refused by the packet's type, what was routed to a multicast group by its address.
-    """
-    v6 = sock.family == socket.AF_INET6
-    program = (
-        (BPF_LOAD_WORD, 0, 0, SKF_PACKET_TYPE),
-        (BPF_JUMP_IF_EQUAL, 0, 3, PACKET_HOST),
-        (BPF_LOAD_BYTE, 0, 0, SKF_NETWORK_HEADER + (24 if v6 else 16)),  # of the destination's address
-        (BPF_JUMP_IF_AT_LEAST, 1, 0, 0xFF if v6 else 224),
-        (BPF_RETURN, 0, 0, 0xFFFFFFFF),
-        (BPF_RETURN, 0, 0, 0),
-    )
-    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in program))
-    sock.setsockopt(
-        socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(program), ctypes.addressof(code))
-    )
 
 
 def _set_tcp(sock: socket.socket, options: SocketOptions) -> None:

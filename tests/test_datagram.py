@@ -129,6 +129,7 @@ def test_datagrams_are_counted_with_their_bytes_when_they_are_delivered_and_when
 
 
 def test_the_largest_udp_datagram_is_not_cut(bench: Bench) -> None:
+    """Fault 14."""
     protocol = Recorder()
     port = bench.serve(protocol)
     bench.client.send(b"x" * 65_507)
@@ -139,6 +140,7 @@ def test_the_largest_udp_datagram_is_not_cut(bench: Bench) -> None:
 def test_a_unix_datagram_longer_than_any_buffer_is_dropped_whole(
     unix_bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Fault 14."""
     monkeypatch.setattr("sockd.datagram.BUFFER_SIZE", 1000)
     protocol = Recorder()
     port = unix_bench.serve(protocol)

@@ -33,6 +33,7 @@ FLOORS = [
         "telemetry",
         "tls",
         "transport",
+        "unicast",
     },
     {
         "connection",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from hypothesis import settings
@@ -24,8 +26,11 @@ from sockd.listener import ConnectionFactory
 from sockd.output import Unread
 from sockd.plugin import Plugin
 from sockd.service import Service, Shared
+from sockd.tls.credentials import Credentials, Settings
 from sockd.waiting import Waiting
 from tests.memory import Transport
+from tests.tls.authority import issue
+from tests.tls.ends import Client
 
 PROXY = UNIXAddress(None)
 """It needs no networks to be trusted, and the kernel tells nothing of its streams."""
@@ -64,9 +69,17 @@ tables = st.fixed_dictionaries(
         "idle_timeout": st.sampled_from(["5s", "20s"]),
         "lifetime": st.sampled_from(["off", "30s"]),
         "bytes_per_second": st.sampled_from(["off", "64KiB"]),
+        "handshake_rate": st.sampled_from(["off", "1/s"]),
+        "max_handshakes": st.integers(1, 3),
         "max_unread_output": st.sampled_from(["64KiB", "1MiB"]),
     }
 )
+
+
+@cache
+def credentials() -> Credentials:
+    with TemporaryDirectory() as folder:
+        return Credentials(Settings(*issue("localhost").write(Path(folder))))
 
 
 class Model(RuleBasedStateMachine):
@@ -96,6 +109,7 @@ class Model(RuleBasedStateMachine):
         factory.buildProtocol = self.build
         self.door = ConnectionFactory(factory, self.service.connections)
         self.proxied = ConnectionFactory(factory, self.service.connections, proxied=ProxyProtocol())
+        self.secret = ConnectionFactory(factory, self.service.connections, credentials=credentials())
 
     def hold(self, why: str, *, held: bool) -> None:
         (self.held.add if held else self.held.discard)(why)
@@ -176,6 +190,18 @@ class Model(RuleBasedStateMachine):
                 transport.protocol.dataReceived(piece)
         self.turn()
 
+    @precondition(lambda self: not self.held)
+    @rule(address=st.sampled_from(ADDRESSES), said=st.sampled_from(["", "half", "whole", "no tls"]))
+    def connect_to_tls(self, address: IAddress, said: str) -> None:
+        """It never comes to a session: what matters is that the place comes back."""
+        self.behaviour = "echo"
+        transport = self.come(self.secret, address)
+        hello = Client().speak()
+        data = {"": b"", "half": hello[:50], "whole": hello, "no tls": b"GET / HTTP/1.1\r\n\r\n"}[said]
+        if data and transport.reading and not transport.lost:
+            transport.protocol.dataReceived(data)
+        self.turn()
+
     @precondition(lambda self: self.peers)
     @rule(data=st.data(), size=st.sampled_from([1, 100, 5000, 70_000]))
     def send(self, data: st.DataObject, size: int) -> None:
@@ -247,6 +273,7 @@ class Model(RuleBasedStateMachine):
         connections = self.service.connections
         assert not self.living
         assert connections.admission.open == len(connections) == len(connections.tarpits) == 0
+        assert connections.handshakes.unfinished == 0
         self.pass_time(LONGEST)
         assert not self.held
         self.behaviour = "echo"
@@ -261,7 +288,13 @@ class Model(RuleBasedStateMachine):
         assert not self.clock.getDelayedCalls()
 
 
-SHORT = {"idle_timeout": "5s", "close_timeout": "1s", "tarpit_time": "2s", "header_timeout": "2s"}
+SHORT = {
+    "idle_timeout": "5s",
+    "close_timeout": "1s",
+    "tarpit_time": "2s",
+    "header_timeout": "2s",
+    "handshake_timeout": "3s",
+}
 """Deadlines that the model's time passes often."""
 
 

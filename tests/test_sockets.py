@@ -78,6 +78,7 @@ def test_socket_options_of_the_configuration_are_set() -> None:
 
 
 def test_accepted_connections_inherit_the_options() -> None:
+    """Fault 6: a peer that is gone without a word is found by them."""
     bound = opened("tcp:0:interface=127.0.0.1", no_delay=True, keepalive=True)
     client = socket.create_connection(bound.socket.getsockname())
     accepted, _ = bound.socket.accept()

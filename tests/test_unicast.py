@@ -50,3 +50,41 @@ def test_datagrams_to_a_multicast_group_are_dropped_by_the_kernel_and_others_are
         sender.sendto(b"to one", (own, port))
         bound.socket.settimeout(5)
         assert bound.socket.recv(100) == b"to one"
+
+
+FORGED = ["224.0.0.1", "239.255.255.250", "255.255.255.255", "240.0.0.1"]
+
+
+def send_as(source: str, port: int, data: bytes) -> None:
+    """A datagram over loopback in the name of somebody else (RFC 791, RFC 768)."""
+    udp = struct.pack("!4H", 40112, port, 8 + len(data), 0) + data
+    addresses = socket.inet_aton(source) + socket.inet_aton("127.0.0.1")
+    ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, socket.IPPROTO_UDP, 0) + addresses
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        raw.sendto(ip + udp, ("127.0.0.1", 0))
+
+
+@pytest.mark.parametrize("source", FORGED)
+def test_who_can_be_no_sender_is_not_heard(source: str) -> None:
+    """Fault 15."""
+    bound = open_socket(parse("udp:0:interface=127.0.0.1"), SocketOptions())
+    port = bound.socket.getsockname()[1]
+    bound.socket.settimeout(5)
+    try:
+        send_as(source, port, b"forged")
+        send_as("127.0.0.9", port, b"true")
+        assert bound.socket.recvfrom(100) == (b"true", ("127.0.0.9", 40112))
+    except PermissionError:
+        pytest.skip("raw sockets are not permitted here")
+    finally:
+        bound.close()
+
+
+@pytest.mark.parametrize("kind", ["udp6", "udp"])
+def test_this_machine_itself_is_heard(kind: str) -> None:
+    bound = open_socket(parse(f"{kind}:0"), SocketOptions())
+    with socket.socket(bound.socket.family, socket.SOCK_DGRAM) as sender:
+        bound.socket.settimeout(5)
+        sender.sendto(b"hello", ("::1" if kind == "udp6" else "127.0.0.1", bound.socket.getsockname()[1]))
+        assert bound.socket.recv(100) == b"hello"
+    bound.close()

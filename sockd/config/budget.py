@@ -12,7 +12,16 @@ from sockd.config.positions import KeyPath
 RESERVED = 64
 """Descriptors of the process itself and of its plugins: the log, the reactor's own, open files."""
 
+KEPT = 192
+"""Descriptors that no connection takes, a quarter at most: the control socket and logs need some, and
+plugins, which may open files for connections that are there already."""
+
 _KEY = "max_connections"
+
+
+def kept(available: int) -> int:
+    """How many of so many descriptors no connection takes."""
+    return min(KEPT, available // 4)
 
 
 def descriptors_needed(config: Config) -> int:
@@ -44,14 +53,14 @@ def tell_excess(config: Config, sources: Sequence[Document], available: int, fau
     needed = descriptors_needed(config)
     written = {service.limits.max_connections: service.name for service in _promising(config)}
     largest = max([*written, _common(config)])
-    if needed <= available or not largest:
+    if needed <= available - kept(available) or not largest:
         return
     name = written.get(largest)
     path: KeyPath = ("service", name, "limits", _KEY) if name else ("limits", _KEY)
     document = next(source for source in sources if source.get(path) is not None)
     what = (
         f"all services together need {needed} descriptors (their connections, listeners and {RESERVED} more),"
-        f" but the process may have {available} (ulimit -n)"
+        f" but the process may have {available} (ulimit -n), of which it keeps {kept(available)} free"
     )
     faults.add(document, path, sentence(path, what))
 

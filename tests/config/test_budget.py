@@ -57,13 +57,14 @@ def test_datagrams_need_no_descriptor_for_each_peer(config: Load) -> None:
 
 def test_the_largest_number_that_was_written_is_the_fault(tmp_path: Path) -> None:
     text = service("a", 1, "limits.max_connections = 100") + service("b", 2, "limits.max_connections = 200")
-    [fault] = told(tmp_path, text, 367)
+    [fault] = told(tmp_path, text, 489)
     assert fault.message == (
         "service 'b': limits.max_connections: all services together need 368 descriptors "
-        "(their connections, listeners and 64 more), but the process may have 367 (ulimit -n)"
+        "(their connections, listeners and 64 more), but the process may have 489 (ulimit -n), "
+        "of which it keeps 122 free"
     )
     assert (fault.line, fault.source[fault.column - 1 :][: fault.length]) == (8, "200")
-    assert told(tmp_path, text, 368) == ()
+    assert told(tmp_path, text, 490) == ()
 
 
 def test_what_is_written_for_all_is_the_fault_where_it_is_written(tmp_path: Path) -> None:

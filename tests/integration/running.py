@@ -81,6 +81,16 @@ class Daemon:
         assert record is not None, f"no event {event!r} {fields}: {self.events} {self.errors}"
         return record
 
+    def wait_for_times(self, event: str, times: int) -> None:
+        """Until there were so many events of this name."""
+
+        def found() -> int:
+            return sum(record.get("event") == event for record in self.events)
+
+        with self._changed:
+            self._changed.wait_for(lambda: found() >= times or self._ended == 2, PATIENCE)
+        assert found() >= times, f"{found()} of {times} events {event!r}: {self.errors}"
+
     def ready(self) -> Daemon:
         """Wait until everything is open."""
         self.wait_for("ready")

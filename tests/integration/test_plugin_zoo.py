@@ -30,6 +30,9 @@ listen = ["tcp:0:interface=127.0.0.1", "unix:run/neighbour.sock"]
 
 DATAGRAMS = dict.fromkeys(["Raising", "Storming"], ', "udp:0:interface=127.0.0.1"')
 
+FAULTS = 500
+"""Of each kind."""
+
 Zoo = Callable[..., Daemon]
 
 
@@ -95,6 +98,7 @@ WHERE = [
 
 @pytest.mark.parametrize("where", WHERE)
 def test_whatever_a_callback_raises_is_counted_and_the_neighbours_serve_on(zoo: Zoo, where: str) -> None:
+    """Faults 17 and 25 to 28."""
     daemon = zoo(*(service(what.lower(), "Raising", where=where, what=what) for what in RAISED))
     with connected(daemon, "neighbour") as neighbour:
         assert answers(neighbour)
@@ -107,6 +111,29 @@ def test_whatever_a_callback_raises_is_counted_and_the_neighbours_serve_on(zoo: 
     assert code == 0
     assert seconds < PATIENCE / 2
     assert daemon.events[-1]["event"] == "stopped"
+
+
+def test_thousands_of_faults_leave_no_descriptor_open_and_no_place_taken(zoo: Zoo) -> None:
+    """Faults 25 to 28: the limit of each service is as many as come at once."""
+    where = ["buildProtocol", "connectionMade", "dataReceived", "connectionLost"]
+    services = [service(name.lower(), "Raising", where=name, what="ValueError") for name in where]
+    daemon = zoo(*(text.replace("options", "limits.max_connections = 10\noptions", 1) for text in services))
+    folder = Path(f"/proc/{daemon.process.pid}/fd")
+    for name in where:
+        visit(daemon, name.lower())
+        daemon.wait_for("plugin fault", service=name.lower(), callback=name)
+    before = len(list(folder.iterdir()))
+    for _ in range(FAULTS):
+        for name in where:
+            with suppress(OSError), connected(daemon, name.lower()) as peer:
+                peer.sendall(b"?")
+                peer.recv(1)
+    until = time.monotonic() + PATIENCE
+    while len(list(folder.iterdir())) > before and time.monotonic() < until:
+        time.sleep(0.01)
+    assert len(list(folder.iterdir())) <= before
+    assert not [event for event in daemon.events if event.get("event") == "connection refused"]
+    assert ended(daemon)[0] == 0
 
 
 def test_whatever_a_timer_raises_ends_neither_the_daemon_nor_the_connection(zoo: Zoo) -> None:
@@ -136,6 +163,7 @@ def test_whatever_is_raised_at_the_end_the_daemon_ends_in_order(zoo: Zoo, where:
     [("nothing", "connection refused"), ("garbage", "plugin fault"), ("class", "plugin fault")],
 )
 def test_what_is_no_protocol_is_closed_and_told(zoo: Zoo, what: str, event: str) -> None:
+    """Fault 25."""
     daemon = zoo(service("rude", "Building", what=what))
     with connected(daemon, "neighbour") as neighbour:
         with suppress(ConnectionError), connected(daemon, "rude") as peer:
@@ -170,6 +198,7 @@ def test_a_storm_of_faults_does_not_fill_the_log(zoo: Zoo) -> None:
 
 
 def test_a_plugin_that_sleeps_holds_the_neighbours_up_for_that_long_and_no_longer(zoo: Zoo) -> None:
+    """Fault 30."""
     daemon = zoo(service("rude", "Rude", does="sleep"))
     with connected(daemon, "neighbour") as neighbour, connected(daemon, "rude") as peer:
         assert answers(neighbour)
@@ -185,6 +214,7 @@ def test_a_plugin_that_sleeps_holds_the_neighbours_up_for_that_long_and_no_longe
 def test_what_a_plugin_does_to_the_process_is_not_felt_by_the_others(
     zoo: Zoo, tmp_path: Path, does: str, when: str
 ) -> None:
+    """Faults 31 and 32."""
     daemon = zoo(service("rude", "Rude", does=does, when=when))
     with connected(daemon, "neighbour") as neighbour, connected(daemon, "rude") as peer:
         assert answers(peer)
@@ -215,6 +245,7 @@ def test_a_stop_that_never_ends_is_given_up(zoo: Zoo) -> None:
 def test_a_stop_that_cannot_be_given_up_is_ended_by_the_kernel_at_a_second_signal(
     zoo: Zoo, stopping: str
 ) -> None:
+    """Fault 33."""
     daemon = zoo(service("rude", "Rude", stopping=stopping))
     daemon.signal()
     daemon.wait_for("stopping")
@@ -222,6 +253,7 @@ def test_a_stop_that_cannot_be_given_up_is_ended_by_the_kernel_at_a_second_signa
 
 
 def test_a_thread_that_never_ends_does_not_keep_the_process(zoo: Zoo) -> None:
+    """Fault 33."""
     daemon = zoo(service("rude", "Rude", does="thread"))
     with connected(daemon, "rude") as peer:
         assert answers(peer)

@@ -1,0 +1,129 @@
+"""Many TLS clients at once: certificates that change under them, and what each of them costs."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from running import PATIENCE, Daemon
+from serving import serving
+from tests.tls.authority import issue
+
+ROTATIONS = 100
+
+CONNECTIONS = 400
+
+A_CONNECTION = 32 * 1024
+"""Bytes that an idle TLS connection may cost."""
+
+CONFIG = """
+[service.echo]
+plugin = "echo"
+listen = [{ endpoint = "tcp:0:interface=127.0.0.1", tls = { certificate = "server.pem" } }]
+"""
+
+
+@pytest.fixture(params=["uv", "epoll"])
+def daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Daemon]:
+    put(tmp_path, 0)
+    with serving(tmp_path, CONFIG, request.param) as daemon:
+        yield daemon
+
+
+def put(folder: Path, number: int) -> None:
+    """Another certificate with its key in one file, which appears whole."""
+    server = issue(f"server-{number}.example")
+    new = folder / "server.new"
+    new.write_bytes(server.pem + server.key_pem())
+    new.chmod(0o600)
+    new.rename(folder / "server.pem")
+
+
+def shake(daemon: Daemon) -> ssl.SSLSocket:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context.wrap_socket(socket.create_connection(daemon.port("echo"), PATIENCE))
+
+
+class Clients:
+    """One after the other shakes hands and asks, until they are told to end."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._ended = threading.Event()
+        self.served = 0
+        self.seen: set[bytes | None] = set()
+        self.fault: Exception | None = None
+        self._thread = threading.Thread(target=self._go_on)
+        self._thread.start()
+
+    def _go_on(self) -> None:
+        try:
+            while not self._ended.is_set():
+                with shake(self._daemon) as client:
+                    self.seen.add(client.getpeercert(binary_form=True))
+                    client.sendall(b"hello")
+                    assert client.recv(5) == b"hello"
+                self.served += 1
+        except Exception as error:  # shown by the test
+            self.fault = error
+
+    def end(self) -> None:
+        self._ended.set()
+        self._thread.join(PATIENCE)
+        assert self.fault is None, self.fault
+
+
+def test_certificates_change_a_hundred_times_and_no_handshake_fails(daemon: Daemon, tmp_path: Path) -> None:
+    """Fault 23."""
+    with shake(daemon) as old:
+        clients = Clients(daemon)
+        for number in range(1, ROTATIONS + 1):
+            put(tmp_path, number)
+            daemon.signal(signal.SIGHUP)
+            daemon.wait_for_times("certificates loaded", number)
+        clients.end()
+        old.sendall(b"still")
+        assert old.recv(5) == b"still"
+    assert clients.served >= ROTATIONS
+    assert len(clients.seen) > ROTATIONS / 2
+    assert not [event for event in daemon.events if event.get("event") == "connection refused"]
+
+
+def resident(daemon: Daemon) -> int:
+    status = Path(f"/proc/{daemon.process.pid}/status").read_text()
+    [line] = [line for line in status.splitlines() if line.startswith("VmRSS:")]
+    return int(line.split()[1]) * 1024
+
+
+def test_an_idle_connection_costs_no_more_than_its_bound(daemon: Daemon) -> None:
+    """Fault 24."""
+    with ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(shake(daemon))
+        before = resident(daemon)
+        for _ in range(CONNECTIONS):
+            client = stack.enter_context(shake(daemon))
+            client.sendall(b"x" * 1000)
+            client.recv(1000)
+        assert (resident(daemon) - before) / CONNECTIONS < A_CONNECTION
+
+
+def test_who_connects_and_says_nothing_costs_a_small_part_of_that(daemon: Daemon) -> None:
+    """Faults 19 and 24: a session of OpenSSL is made for those who have begun one."""
+    with ExitStack() as stack:
+        stack.enter_context(shake(daemon))
+        before = resident(daemon)
+        for _ in range(CONNECTIONS):
+            stack.enter_context(socket.create_connection(daemon.port("echo"), PATIENCE))
+        with shake(daemon) as client:
+            client.sendall(b"x")
+            assert client.recv(1) == b"x"
+        assert (resident(daemon) - before) / CONNECTIONS < A_CONNECTION / 4
