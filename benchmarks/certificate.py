@@ -31,9 +31,9 @@ class Identity:
             .sign(self._key, SHA256())
         )
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Path, certificate: str = CERTIFICATE, key: str = KEY) -> None:
         """Put both into files there; only their owner can read the key."""
-        key = folder / KEY
-        key.touch(mode=0o600)
-        key.write_bytes(self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        (folder / CERTIFICATE).write_bytes(self._certificate.public_bytes(Encoding.PEM))
+        file = folder / key
+        file.touch(mode=0o600)
+        file.write_bytes(self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        (folder / certificate).write_bytes(self._certificate.public_bytes(Encoding.PEM))

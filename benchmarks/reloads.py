@@ -1,25 +1,47 @@
 """Whether reloads and upgrades lose anything: `python -m benchmarks.reloads [COUNT]`.
 
-So many changes under load, some of them upgrades, every other one deliberately broken, while clients come
-with a connection for each request and long connections count. Fails if a request is not answered, or a long
-connection is cut.
+So many changes under load, one in eight of them an upgrade, every other one deliberately broken. Clients come
+with a connection for each request, and long connections count. All of it in a network namespace, where the
+kernel's counters are the witnesses. Fails if a request is not answered, a long connection is cut or has a
+gap, if a connection was reset or dropped, or if the supervisor keeps a descriptor.
 """
 
 from __future__ import annotations
 
+import itertools
+import os
+import shutil
 import signal
+import socket
+import subprocess
+import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
 
+from benchmarks.certificate import KEY, Identity
 from benchmarks.machine import description
-from benchmarks.workers import Crew, Streams, Visitors, crew
+from benchmarks.workers import HOST, Crew, Streams, Visitors, crew
 
 WORKERS = 2
 LONG = 100
 """Long connections."""
+
+UPGRADE_EVERY = 8
+"""One change in so many is an upgrade; the others are reloads."""
+
+HANGS_EVERY = 200
+"""A plugin that hangs while it is loaded is noticed after ten seconds, so this is tried less often."""
+
+WITNESSES = ("TcpOutRsts", "TcpEstabResets", "TcpExtListenDrops", "TcpExtListenOverflows")
+"""Counters of the kernel, by nstat's names, that have to stay at 0."""
+
+INSIDE = "SOCKD_RELOADS_INSIDE"
 
 CONFIG = f"""
 [daemon]
@@ -27,73 +49,241 @@ workers = {WORKERS}
 drain_timeout = "1h"
 [service.echo]
 plugin = "echo"
-listen = ["tcp:0:interface=127.0.0.1"]
+listen = ["tcp:0:interface={HOST}"]
 limits.max_connections = {{most}}
 [service.other]
-plugin = "banner"
+plugin = "other:Other"
 listen = ["unix:{{name}}.sock"]
 options.text = "{{name}}"
 """
 
-BROKEN = (
-    "[service",
-    "[service.x]\nplugin = 'ehco'\nlisten = ['unix:x.sock']\n",
-    "[service.x]\nplugin = 'echo'\nlisten = ['unix:/proc/x.sock', 'unix:x.sock']\n",
-    "[service.x]\nplugin = 'echo'\nlisten = ['unix:x.sock']\noptions.colour = 1\n",
-)
+PLUGIN = '''
+from sockd.plugin import IStreamPlugin, Plugin
+from twisted.internet.protocol import Factory, Protocol
+from zope.interface import implementer
+
+@implementer(IStreamPlugin)
+class Other(Plugin):
+    """Something else."""
+    text: str = ""
+    def stream_factory(self, protocol, context):
+        return Factory.forProtocol(Protocol)
+'''
+RAISES = PLUGIN + "\n1 / 0\n"
+EXITS = PLUGIN + "\nimport os; os._exit(5)\n"
+HANGS = PLUGIN + "\nwhile True: pass\n"
+CANNOT_START = PLUGIN + "    def start(self, context):\n        raise OSError('no tape in the drive')\n"
+
+SERVICE = "[service.x]\nplugin = '{plugin}'\nlisten = ['unix:x.sock', {more}]\n{options}"
+
+
+class Machine:
+    """Changes one daemon, and waits until each change is over."""
+
+    def __init__(self, daemon: Crew, folder: Path, taken: int) -> None:
+        self.done: Counter[str] = Counter()
+        self._daemon = daemon
+        self._folder = folder
+        self._numbers = itertools.count(1)
+        self._text = text(0)
+        self._broken_reloads = itertools.cycle(self._kinds_of_broken_reloads(taken).items())
+        self._broken_upgrades = itertools.cycle(self._kinds_of_broken_upgrades().items())
+
+    def reload(self) -> None:
+        """To something other than before."""
+        self._text = text(next(self._numbers))
+        self._daemon.file.write_text(self._text)
+        self._signal(signal.SIGHUP, "reloaded")
+        self.done["reload"] += 1
+
+    def upgrade(self) -> None:
+        """To the same code, in new processes."""
+        self._signal(signal.SIGUSR2, "upgraded")
+        self.done["upgrade"] += 1
+
+    def broken_reload(self) -> None:
+        """Nothing must change."""
+        kind, more = next(self._broken_reloads)
+        self._daemon.file.write_text(self._text + more)
+        self._signal(signal.SIGHUP, "not reloaded")
+        self._daemon.file.write_text(self._text)
+        self.done[kind] += 1
+
+    def hanging_reload(self) -> None:
+        """The same, with a plugin that does not come to an end."""
+        self._daemon.file.write_text(self._text + SERVICE.format(plugin="hangs:Other", more="", options=""))
+        self._signal(signal.SIGHUP, "not reloaded")
+        self._daemon.file.write_text(self._text)
+        self.done["reload: a plugin that hangs"] += 1
+
+    def broken_upgrade(self) -> None:
+        """The workers that serve have to go on."""
+        kind, act = next(self._broken_upgrades)
+        with act():
+            pass
+        self.done[kind] += 1
+
+    def _kinds_of_broken_reloads(self, taken: int) -> Mapping[str, str]:
+        tls = "{{ endpoint = 'tcp:0:interface={}', tls = {{ certificate = '{}', key = '{}' }} }}"
+        return {
+            "reload: no TOML": "[service",
+            "reload: an unknown plugin": SERVICE.format(plugin="ehco", more="", options=""),
+            "reload: an unknown option": SERVICE.format(
+                plugin="echo", more="", options="options.colour = 1\n"
+            ),
+            "reload: a port that is taken": SERVICE.format(
+                plugin="echo", more=f"'tcp:{taken}:interface={HOST}'", options=""
+            ),
+            "reload: a bad certificate": SERVICE.format(
+                plugin="echo", more=tls.format(HOST, "bad.pem", "key.pem"), options=""
+            ),
+            "reload: a key of another certificate": SERVICE.format(
+                plugin="echo", more=tls.format(HOST, "certificate.pem", "other.pem"), options=""
+            ),
+            "reload: a plugin that raises": SERVICE.format(plugin="raises:Other", more="", options=""),
+            "reload: a plugin that ends the process": SERVICE.format(
+                plugin="exits:Other", more="", options=""
+            ),
+            "reload: a plugin that cannot start": SERVICE.format(
+                plugin="cannot_start:Other", more="", options=""
+            ),
+        }
+
+    def _kinds_of_broken_upgrades(self) -> Mapping[str, Callable[[], object]]:
+        return {
+            "upgrade: a plugin that raises": lambda: self._upgrade_to(RAISES),
+            "upgrade: a plugin that ends the process": lambda: self._upgrade_to(EXITS),
+            "upgrade: a plugin that cannot start": lambda: self._upgrade_to(CANNOT_START),
+            "upgrade: a new worker is killed": self._kill_a_new_worker,
+        }
+
+    @contextmanager
+    def _upgrade_to(self, code: str) -> Iterator[None]:
+        (self._folder / "other.py").write_text(code)
+        try:
+            self._signal(signal.SIGUSR2, "not upgraded")
+            yield
+        finally:
+            (self._folder / "other.py").write_text(PLUGIN)
+
+    @contextmanager
+    def _kill_a_new_worker(self) -> Iterator[None]:
+        daemon = self._daemon
+        before, wanted = set(daemon.serving()), daemon.events["not upgraded"] + 1
+        replaced = daemon.events["supervisor replaced"] + 1
+        daemon.process.send_signal(signal.SIGUSR2)
+        daemon.wait_for("supervisor replaced", replaced)
+        while not (new := set(daemon.serving()) - before):
+            time.sleep(0.001)
+        os.kill(new.pop(), signal.SIGKILL)
+        daemon.wait_for("not upgraded", wanted)
+        yield
+
+    def _signal(self, number: int, event: str) -> None:
+        wanted = self._daemon.events[event] + 1
+        self._daemon.process.send_signal(number)
+        self._daemon.wait_for(event, wanted)
+
+
+def text(number: int) -> str:
+    """A configuration that is other than that of the number before: in its limits, or in a service too."""
+    return CONFIG.format(most=5000 + number % 7, name=f"n{number // 2 % 2}")
 
 
 @click.command()
 @click.argument("count", type=int, default=1000)
-@click.option("--upgrades", type=int, default=20, help="How many of them are upgrades, at most.")
-def main(count: int, upgrades: int) -> None:
+def main(count: int) -> None:
     """Change so often."""
+    if INSIDE not in os.environ:
+        raise SystemExit(_in_a_namespace())
     click.echo(description())
-    with tempfile.TemporaryDirectory() as folder, crew(Path(folder), text(0)) as daemon:
-        before = daemon.descriptors()
-        streams, visitors = Streams(daemon.address, LONG), Visitors(daemon.address, 2)
-        began = time.monotonic()
-        for number in range(count):
-            change(daemon, number, upgrades=min(upgrades, count // 4), count=count)
-        seconds = time.monotonic() - began
-        time.sleep(0.5)
-        visitors.end()
-        generations = daemon.events["upgraded"]
-        streams.end()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        for name, code in {
+            "other": PLUGIN,
+            "raises": RAISES,
+            "exits": EXITS,
+            "hangs": HANGS,
+            "cannot_start": CANNOT_START,
+        }.items():
+            (folder / f"{name}.py").write_text(code)
+        _certificates(folder)
+        os.environ |= {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        taken = stack.enter_context(socket.create_server((HOST, 0))).getsockname()[1]
+        daemon = stack.enter_context(crew(folder, text(0)))
         daemon.settled(WORKERS)
-        after = daemon.descriptors()
-    told = daemon.events
+        run(daemon, Machine(daemon, folder, taken), count)
+
+
+def run(daemon: Crew, machine: Machine, count: int) -> None:
+    """Change so often, and tell what became of those who were served meanwhile."""
+    before = daemon.descriptors()
+    streams, visitors = Streams(daemon.address, LONG), Visitors(daemon.address, 2)
+    began = time.monotonic()
+    for number in range(count):
+        upgrade = number % (2 * UPGRADE_EVERY) < 2
+        if number % 2 == 0:
+            (machine.upgrade if upgrade else machine.reload)()
+        elif number % HANGS_EVERY == HANGS_EVERY - 1:
+            machine.hanging_reload()
+        else:
+            (machine.broken_upgrade if upgrade else machine.broken_reload)()
+        if number % 100 == 99:
+            click.echo(f"  {number + 1} after {time.monotonic() - began:.0f} s: {visitors.served} requests")
+    seconds = time.monotonic() - began
+    time.sleep(0.5)
+    gap = visitors.gap()
+    visitors.end()
+    streams.end()
+    counters = _witnesses()
+    daemon.settled(WORKERS)
+    after = daemon.descriptors()
+    for kind, times in sorted(machine.done.items()):
+        click.echo(f"  {times:4} {kind}")
+    good = machine.done["reload"] + machine.done["upgrade"]
     click.echo(
-        f"{told['reloaded']} reloads, {told['not reloaded']} broken ones, {generations} upgrades"
-        f" in {seconds:.0f} s;"
+        f"{count} changes in {seconds:.0f} s, {count - good} of them broken;"
         f" {visitors.served} requests, {sum(visitors.faults.values())} failed {dict(visitors.faults)};"
-        f" {LONG} long connections, {streams.faults} cut, {streams.rounds} rounds;"
+        f" longest time without an answer {gap:.2f} s;"
+        f" {LONG} long connections, {streams.bytes} bytes each way, {streams.faults} cut or with a gap;"
+        f" {' '.join(f'{name} {value}' for name, value in counters.items())};"
         f" descriptors {before} before, {after} after"
     )
-    if visitors.faults or streams.faults or after > before:
+    if visitors.faults or streams.faults or after > before or any(counters.values()):
         raise SystemExit(1)
 
 
-def text(number: int) -> str:
-    """A configuration that is other than that of the number before."""
-    return CONFIG.format(most=5000 + number % 7, name=f"n{number % 2}")
+def _in_a_namespace() -> int:
+    """Do the same where nobody else's packets are counted; the exit code."""
+    inside = ["sh", "-c", 'ip link set lo up && exec "$@"', "sh", sys.executable, "-m", "benchmarks.reloads"]
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        raise click.ClickException("there is no unshare(1), so no network namespace can be made")
+    user = [] if os.geteuid() == 0 else ["--map-root-user"]
+    command = [unshare, "--net", *user, *inside, *sys.argv[1:]]
+    return subprocess.run(command, env=os.environ | {INSIDE: "1"}, check=False).returncode  # noqa: S603
 
 
-def change(daemon: Crew, number: int, *, upgrades: int, count: int) -> None:
-    """Do one thing, and wait until it is done."""
-    told = daemon.events
-    if number % 2:
-        broken = BROKEN[number // 2 % len(BROKEN)]
-        daemon.file.write_text(text(number) + broken)
-        awaited, done = signal.SIGHUP, "not reloaded"
-    elif upgrades and number % max(2, count // upgrades // 2 * 2) == 0:
-        awaited, done = signal.SIGUSR2, "upgraded"
-    else:
-        daemon.file.write_text(text(number // 2))
-        awaited, done = signal.SIGHUP, "reloaded"
-    wanted = told[done] + 1
-    daemon.process.send_signal(awaited)
-    daemon.wait_for(done, wanted)
+def _witnesses() -> dict[str, int]:
+    """What the kernel has counted in this namespace, as nstat reads it."""
+    found: dict[str, int] = {}
+    for file in ("/proc/net/snmp", "/proc/net/netstat"):
+        lines = Path(file).read_text().splitlines()
+        for names, values in zip(lines[::2], lines[1::2], strict=True):
+            prefix, *keys = names.split()
+            found |= {
+                prefix[:-1] + key: int(value) for key, value in zip(keys, values.split()[1:], strict=True)
+            }
+    return {name: found[name] for name in WITNESSES}
+
+
+def _certificates(folder: Path) -> None:
+    """A certificate, its key, the key of another one, and a file that is none."""
+    for name in ("other.pem", KEY):  # the later one stays, with its certificate
+        Identity().write(folder)
+        if name != KEY:
+            (folder / KEY).rename(folder / name)
+    (folder / "bad.pem").write_text("no certificate")
 
 
 if __name__ == "__main__":

@@ -11,11 +11,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 HOST = "127.0.0.1"
-PATIENCE = 30
+PATIENCE = 60
 """Seconds. Nothing takes this long unless it is broken."""
 
 LINE = b"0123456789abcdef\n"
@@ -49,18 +49,27 @@ class Crew:
                 self._ready.set()
 
     def workers(self) -> list[int]:
-        """The processes of the workers."""
+        """Every process that the supervisor has started: the workers, and the spare one."""
         pid = self.process.pid
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    def serving(self) -> list[int]:
+        """The processes of the workers, those too that finish."""
+        return [pid for pid in self.workers() if _name(pid).startswith("sockd worker")]
 
     def descriptors(self) -> int:
         """How many the supervisor has."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
     def settled(self, workers: int) -> None:
-        """Wait until only so many workers are there, all of them serving."""
+        """Wait until only so many workers are there, all of them serving, and a spare one."""
         deadline = time.monotonic() + PATIENCE
-        while len(self.workers()) != workers and time.monotonic() < deadline:
+        while sorted(_name(pid)[:12] for pid in self.workers()) != [
+            "sockd spare",
+            *["sockd worker"] * workers,
+        ]:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"there are other processes than {workers} workers and a spare one")
             time.sleep(0.05)
 
     def wait_for(self, event: str, count: int) -> None:
@@ -70,6 +79,13 @@ class Crew:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"there is no event '{event}' number {count}")
             time.sleep(0.002)
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().rstrip("\n")
+    except OSError:
+        return ""
 
 
 @contextmanager
@@ -132,41 +148,80 @@ class Visitors:
 
 
 class Streams:
-    """Long connections, each of which counts to the service and back and notices every gap."""
+    """Long connections. What each sends is numbered, and each byte that comes back is compared.
+
+    Args:
+        address: of a service that echoes.
+        count: how many there are.
+    """
 
     def __init__(self, address: tuple[str, int], count: int) -> None:
-        self.rounds = 0
+        self.bytes = 0  # that have come back, of all of them
         self.faults = 0
-        self._sockets = [socket.create_connection(address, PATIENCE) for _ in range(count)]
-        self._numbers = [0] * count
+        self._open = [Stream(socket.create_connection(address, PATIENCE)) for _ in range(count)]
+        self._all = list(self._open)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
     def _run(self) -> None:
-        while not self._ended.is_set():
-            for index, stream in enumerate(self._sockets):
-                if self._numbers[index] < 0:
-                    continue
-                sent = b"%09d\n" % self._numbers[index]
-                try:
-                    stream.sendall(sent)
-                    answer = b""
-                    while len(answer) < len(sent) and (part := stream.recv(100)):
-                        answer += part
-                except OSError:
-                    answer = b""
-                if answer == sent:
-                    self._numbers[index] += 1
-                else:
-                    self._numbers[index] = -1
-                    self.faults += 1
-            self.rounds += 1
-            self._ended.wait(0.01)
+        while not self._ended.wait(0.02):
+            self._turn()
+        deadline = time.monotonic() + PATIENCE
+        while any(stream.sent > stream.received for stream in self._open) and time.monotonic() < deadline:
+            self._turn(send=False)
+            time.sleep(0.02)
+        self.faults += sum(stream.sent > stream.received for stream in self._open)
+
+    def _turn(self, *, send: bool = True) -> None:
+        for stream in list(self._open):
+            before = stream.received
+            try:
+                stream.turn(send=send)
+            except (OSError, ValueError):
+                self._open.remove(stream)
+                self.faults += 1
+            self.bytes += stream.received - before
 
     def end(self) -> None:
-        """Close them."""
+        """Let the rest come back, and close them."""
         self._ended.set()
         self._thread.join()
-        for stream in self._sockets:
-            stream.close()
+        for stream in self._all:
+            stream.socket.close()
+
+
+class Stream:
+    """One of them: the numbers from 0 on, without end."""
+
+    PIECE = 250
+    MOST = 16 * 1024
+    """Bytes of a turn, and bytes that may be on their way."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self.sent = self.received = 0
+        sock.setblocking(False)
+
+    def turn(self, *, send: bool) -> None:
+        """Send some more, and compare what has come back.
+
+        Raises:
+            OSError: it has been cut.
+            ValueError: something else has come, or the end.
+        """
+        with suppress(BlockingIOError):
+            if send and self.sent - self.received < self.MOST:
+                self.sent += self.socket.send(_numbers(self.sent, self.PIECE))
+        with suppress(BlockingIOError):
+            data = self.socket.recv(2 * self.MOST)
+            if not data or data != _numbers(self.received, len(data)):
+                raise ValueError(f"not what was sent, from byte {self.received} on")
+            self.received += len(data)
+
+
+def _numbers(start: int, size: int) -> bytes:
+    """A piece of the endless text of all numbers, ten bytes each."""
+    first = start // 10
+    text = b"".join(b"%09d\n" % number for number in range(first, first + size // 10 + 2))
+    return text[start % 10 : start % 10 + size]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet import interfaces
 from twisted.python.failure import Failure
@@ -18,10 +18,11 @@ from zope.interface import implementer
 from sockd import pace
 from sockd.connections import Connections
 from sockd.meter import Meter
-from sockd.output import Output
-from sockd.transport import bytes_moved, seconds_quiet, why_lost
+from sockd.output import GONE, Output
+from sockd.transport import ASKED_BELOW, bytes_moved, passes_on, seconds_quiet, why_lost
 
 
+@passes_on("transport", *ASKED_BELOW)
 @implementer(
     interfaces.IProtocol,
     interfaces.ITCPTransport,
@@ -32,8 +33,6 @@ from sockd.transport import bytes_moved, seconds_quiet, why_lost
 )
 class Connection:
     """One accepted stream: the reactor's protocol and the plugin's transport.
-
-    What it does not know itself it asks the transport (`getHost`, `setTcpNoDelay` …).
 
     Args:
         protocol: the plugin's.
@@ -102,7 +101,7 @@ class Connection:
         self._peer_ended = False  # its side, which is then not read any more
         self._closing = False
         self.piece = pace.FIRST  # bytes that its plugin may be handed in a turn
-        self.untimed = 0  # and until somebody looks how long it takes
+        self.untimed = pace.FIRST  # and until somebody looks how long it takes
         self.held = False  # it has moved more than it may
         self.tick = 0
         self.id = connections.next_id()
@@ -114,20 +113,19 @@ class Connection:
         left = self._output.is_left() or interfaces.IHalfCloseableProtocol.providedBy(self.protocol)
         return self if left else None
 
-    def __getattr__(self, name: str) -> Any:
-        if name in Connection.__slots__:  # not set yet: asking the transport would ask for it again
-            raise AttributeError(name)
-        return getattr(self.transport, name)
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...  # what is passed on
 
     # What the reactor calls.
 
     def makeConnection(self, transport: Any) -> None:
         """The reactor's side is open; open the plugin's."""
         connections, limits = self.connections, self.connections.limits
-        self.transport = transport
-        self.started = connections.seconds()
+        self.transport, self.started = transport, connections.seconds()
         awaits_message = limits.first_message_timeout is not None
-        self._meter = Meter(self, counts=not self._over_tcp, awaits_message=awaits_message)
+        if awaits_message or not self._over_tcp or limits.bytes_per_second is not None:
+            self._meter = Meter(self, counts=not self._over_tcp, awaits_message=awaits_message)
         self._output.watch()
         connections.add(self)
         if connections.first_end is not None:
@@ -184,7 +182,8 @@ class Connection:
             )
             self._output.close()
             connections.remove(self)
-            del self.protocol  # the two refer to each other
+            self._output, self._meter = GONE, None
+            del self.protocol  # all of them refer to it, and then only a collector would free it
 
     def logPrefix(self) -> str:
         """What Twisted's log calls it."""
@@ -207,7 +206,8 @@ class Connection:
             return
         awaits_message = self._meter is not None and self._meter.awaits_message
         age = self.connections.seconds() - self.started
-        wait, reason = self.connections.soonest_end(age, self.quiet_for, awaits_message=awaits_message)
+        soonest = self.connections.soonest_end
+        wait, reason = soonest(self.id, age, self.quiet_for, awaits_message=awaits_message)
         if wait <= 0:
             self.end(reason)
         elif reason:

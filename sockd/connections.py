@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,29 @@ if TYPE_CHECKING:
     from sockd.refusal import Tarpit
 
 
+GOLDEN = 0.618033988749895
+"""Multiples of it, without their whole part, lie evenly between 0 and 1, however many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """When those are closed that have nothing to finish, once the end is near.
+
+    Attributes:
+        idle: seconds on which nothing has moved by then.
+        begun: when the end has come near.
+        spread: seconds over which they are closed, one after the other, as their peers all come back.
+    """
+
+    idle: float
+    begun: float
+    spread: float
+
+    def wait(self, number: int, quiet: float, now: float) -> float:
+        """Seconds until a connection of this number is closed that has been quiet for so long."""
+        return max(self.idle - quiet, self.begun + self.spread * (number * GOLDEN % 1.0) - now)
+
+
 class Connections:
     """Keeps track of every open connection, whichever listener it came by.
 
@@ -37,7 +61,7 @@ class Connections:
     """
 
     __slots__ = (
-        "_draining",
+        "_drain",
         "_emptied",
         "_ids",
         "_open",
@@ -48,7 +72,6 @@ class Connections:
         "events",
         "first_end",
         "handshakes",
-        "idle_timeout",
         "limits",
         "pace",
         "room",
@@ -68,7 +91,6 @@ class Connections:
         emptied: Callable[[], None],
     ) -> None:
         self.limits = limits
-        self.idle_timeout = limits.idle_timeout
         self.admission = admission
         self.room: WaitingRoom | None = None  # where those wait who find it full, if they are to wait
         self.entries: set[Entry] = set()  # on their way in
@@ -83,8 +105,8 @@ class Connections:
         self._emptied = emptied
         self._open: set[Connection] = set()
         self._ids = 0
+        self._drain: Drain | None = None  # once the end is near
         self.first_end: float | None = self._first_end()  # the soonest deadline of a new connection
-        self._draining = False
 
     def __len__(self) -> int:
         return len(self._open) + len(self.entries)
@@ -114,19 +136,26 @@ class Connections:
         self.admission.release(host)
         if self.room is not None:
             self.room.look()
-        if self._draining and not len(self):
+        if self._drain is not None and not len(self):
             self._emptied()
 
     def _first_end(self) -> float | None:
-        ends = (self.idle_timeout, self.limits.lifetime, self.limits.first_message_timeout)
+        limits = self.limits
+        ends = (self._idle(), limits.lifetime, limits.first_message_timeout)
         return min((end for end in ends if end is not None), default=None)
 
+    def _idle(self) -> float | None:
+        """The shortest silence that may be the end of a connection."""
+        idle, drain = self.limits.idle_timeout, self._drain
+        return idle if drain is None else min(drain.idle, idle or drain.idle)
+
     def soonest_end(
-        self, age: float, quiet_for: Callable[[], float], *, awaits_message: bool
+        self, number: int, age: float, quiet_for: Callable[[], float], *, awaits_message: bool
     ) -> tuple[float, str]:
         """When the first deadline of a connection is, and which; `(inf, "")` if it has none.
 
         Args:
+            number: its own, from `next_id`.
             age: seconds since it was opened.
             quiet_for: tells the seconds since data last moved; may cost a system call.
             awaits_message: whether its first message is not complete yet.
@@ -136,16 +165,17 @@ class Connections:
             ends.append((limits.lifetime - age, "lifetime"))
         if awaits_message and limits.first_message_timeout is not None:
             ends.append((limits.first_message_timeout - age, "first message"))
-        if self.idle_timeout is not None:
-            quiet = quiet_for() if age >= self.idle_timeout else 0.0
-            ends.append((self.idle_timeout - quiet, "idle"))
+        if (idle := self._idle()) is not None:
+            quiet = quiet_for() if age >= idle else 0.0
+            if limits.idle_timeout is not None:
+                ends.append((limits.idle_timeout - quiet, "idle"))
+            if self._drain is not None:
+                ends.append((self._drain.wait(number, quiet, self.seconds()), "idle"))
         return min(ends)
 
     def change(self, limits: Limits) -> None:
         """Other limits hold from now on, for those that are open too."""
         self.limits = limits
-        if not self._draining:
-            self.idle_timeout = limits.idle_timeout
         self.first_end = self._first_end()
         self.handshakes.change(limits.handshake_rate)
         if self.room is not None:
@@ -153,14 +183,18 @@ class Connections:
         for connection in list(self._open):
             connection.limits_changed()
 
-    def drain(self, idle_timeout: float) -> None:
-        """The end is near: those that have been idle for so many seconds are closed from now on."""
-        self._draining = True
+    def drain(self, idle: float, spread: float) -> None:
+        """The end is near: those are closed that have been idle for so many seconds, each in its turn.
+
+        Args:
+            idle: seconds on which nothing has moved.
+            spread: seconds over which the turns are spread.
+        """
+        self._drain = Drain(idle, self.seconds(), spread)
         if self.room is not None:
             self.room.cut()
         for tarpit in list(self.tarpits):
             tarpit.cut()
-        self.idle_timeout = min(idle_timeout, self.idle_timeout or idle_timeout)
         self.first_end = self._first_end()
         for connection in list(self._open):
             connection.check_deadlines()

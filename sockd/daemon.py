@@ -23,7 +23,8 @@ from sockd.doors import Door
 from sockd.errors import ConfigError
 from sockd.notify import Notifier
 from sockd.server import Server
-from sockd.status import snapshot
+from sockd.status import Moved, snapshot
+from sockd.store import Store
 from sockd.telemetry.events import DaemonEvents
 from sockd.telemetry.logs import Log
 from sockd.telemetry.watchdog import Watchdog
@@ -54,6 +55,7 @@ class Daemon(service.Service):
         log: where events go; None where twistd's own options say how.
         source: the configuration's file; None where there is none.
         notifier: told how far it is, for the service manager.
+        store: where sockets are kept over a restart.
         stop_within: seconds after a signal by which the process has ended, whatever happens.
         foreground: whether twistd stays where it was started.
     """
@@ -65,6 +67,7 @@ class Daemon(service.Service):
         log: Log | None,
         source: Source | None,
         notifier: Notifier,
+        store: Store,
         stop_within: float,
         *,
         foreground: bool,
@@ -77,10 +80,12 @@ class Daemon(service.Service):
         # Of the configuration's files, when they were read last.
         self._stamp = source.stamp(server.config) if source is not None else None
         self._notifier = notifier
+        self._store = store
         self._stop_within = stop_within
         self._foreground = foreground
         self._told_to_stop = False
         self._reloading = False
+        self._reload_due = False  # a signal has come in the midst of another one
         self._events = DaemonEvents()
         self._watchdog: Watchdog | None = None
         self._config_ok = True  # what was read last is what is served
@@ -131,6 +136,7 @@ class Daemon(service.Service):
         elif self.running:
             self.server.open()
             self._complaints.close()
+            self._store.begin()
             self._notifier.ready()
             self._show_life()
             self._watch()
@@ -159,10 +165,15 @@ class Daemon(service.Service):
 
     # What an operator may ask.
 
-    def snapshot(self) -> dict[str, Any]:
-        """What it tells about itself."""
+    def snapshot(self, moved: Moved | None = None) -> dict[str, Any]:
+        """What it tells about itself; `moved` is what connections have told already."""
         delay = self._watchdog.delay().worst if self._watchdog is not None else 0.0
-        return {**snapshot(self.server), "reactor_delay": delay, "config_ok": self._config_ok}
+        return {
+            **snapshot(self.server, moved),
+            "reactor_delay": delay,
+            "config_ok": self._config_ok,
+            "log_dropped": self.log.dropped if self.log is not None else None,
+        }
 
     async def reload(self, *, dry_run: bool = False) -> dict[str, list[str]]:
         """Serve what the configuration file says now; returns the names of services by what becomes of them.
@@ -188,6 +199,9 @@ class Daemon(service.Service):
         finally:
             self._reloading = False
             self._notifier.ready()
+            if self._reload_due:
+                self._reload_due = False
+                self._reactor.callLater(0, self._on_reload)
         self._config_ok = True
         if self.log is not None:
             self.set_log_level(config.log.level)
@@ -220,6 +234,9 @@ class Daemon(service.Service):
         self._reactor.callLater(WATCH_EVERY, self._watch, stamp)
 
     def _on_reload(self) -> None:
+        if self._reloading:
+            self._reload_due = True
+            return
         Deferred.fromCoroutine(self.reload()).addErrback(
             lambda failure: self._events.not_reloaded(failure.getErrorMessage())
         )
@@ -240,6 +257,7 @@ class Daemon(service.Service):
     def stopService(self) -> Deferred[None]:
         super().stopService()
         self._notifier.stopping()
+        self._store.leave()
         return Deferred.fromCoroutine(self._end())
 
     async def _end(self) -> None:

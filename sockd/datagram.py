@@ -221,6 +221,8 @@ class DatagramPort:
 
     def _deliver(self, datagram: bytes, address: Address) -> None:
         allowance = len(datagram)
+        self._events.datagrams_received += 1
+        self._events.received += allowance
         if self._factor != 1:
             allowance = int(allowance * self._factor)
         if allowance < self._floor:
@@ -272,6 +274,9 @@ class DatagramPort:
             if addr is not None:
                 raise
             self._events.dropped(addr, "no return address")
+        else:
+            self._events.datagrams_sent += 1
+            self._events.sent += size
 
     def writeSequence(self, seq: Iterable[bytes], addr: Address) -> None:
         """Send one reply made of pieces."""

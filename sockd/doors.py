@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from sockd.config import Config, SocketOptions
@@ -37,18 +37,30 @@ def open_doors(
     Raises:
         BindError: one cannot be opened; nothing is left open.
     """
-    doors: list[Door] = []
-    bound = None
+    bounds: dict[str, BoundSocket] = {}
     if config.control.listen is not None:
-        bound = open_control(config.control.listen)
-        doors.append(ControlListener(bound, operator, reactor))
+        bounds["control"] = open_control(config.control.listen)
     if config.metrics.listen is not None:
         try:
-            metrics = open_socket(config.metrics.listen, SocketOptions())
+            bounds["metrics"] = open_socket(config.metrics.listen, SocketOptions())
         except BaseException:  # whatever it was, nothing stays open
-            if bound is not None:
+            for bound in bounds.values():
                 bound.close()
             raise
+    return doors_on(bounds, operator, snapshot, reactor)
+
+
+def doors_on(
+    bounds: Mapping[str, BoundSocket],
+    operator: Operator,
+    snapshot: Callable[[], dict[str, Any] | Awaitable[dict[str, Any]]],
+    reactor: Any,
+) -> list[Door]:
+    """Those whose sockets are open already, by their names."""
+    doors: list[Door] = []
+    if (control := bounds.get("control")) is not None:
+        doors.append(ControlListener(control, operator, reactor))
+    if (metrics := bounds.get("metrics")) is not None:
         # Not for those who have no such port: it takes a tenth of a second to import.
         from sockd.telemetry.pages import MetricsListener
 

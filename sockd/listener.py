@@ -64,6 +64,8 @@ class StreamListener:
         # uvloop turns TCP_NODELAY on for every stream; what is written in the configuration counts.
         stock = options.stock or not options.no_delay
         self.port = adopt_stream_port(reactor, self.bound, door, self.grant, stock=stock)
+        if self._holds:
+            self.port.stopReading()
 
     def hold(self, why: str, *, held: bool) -> None:
         """Accept no more, or again, as far as this reason goes; who comes meanwhile waits in the kernel."""
@@ -185,7 +187,8 @@ class ConnectionFactory:
         if protocol is None:
             connections.leave(host)
             return None
-        kind = ReceivingConnection if IFileDescriptorReceiver.providedBy(protocol) else Connection
+        receives = not self._over_tcp and IFileDescriptorReceiver.providedBy(protocol)
+        kind = ReceivingConnection if receives else Connection
         return kind(protocol, connections, address, host=host, over_tcp=self._over_tcp)
 
     def turn_away(self, address: IAddress, reason: str) -> IProtocol | None:

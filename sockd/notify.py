@@ -1,8 +1,9 @@
-"""Tells systemd how the daemon is (sd_notify(3)). Never waits, never fails; nobody there, nothing happens."""
+"""Tells systemd how the daemon is (sd_notify(3)). Never fails; nobody there, nothing happens."""
 
 from __future__ import annotations
 
 import os
+import select
 import socket
 import time
 from array import array
@@ -68,6 +69,18 @@ class Notifier:
     def forget(self, name: str) -> None:
         """Let systemd close what it keeps under that name."""
         self._send("FDSTOREREMOVE=1", f"FDNAME={name}")
+
+    def barrier(self, seconds: float) -> None:
+        """Wait until everything that was told has been done, for no longer than this."""
+        reading, writing = os.pipe()
+        try:
+            self._send("BARRIER=1", descriptors=[writing])
+        finally:
+            os.close(writing)
+        poll = select.poll()
+        poll.register(reading, 0)  # that the other end is closed is always told
+        poll.poll(seconds * 1000)
+        os.close(reading)
 
     def close(self) -> None:
         """Say nothing more."""

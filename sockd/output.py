@@ -199,3 +199,7 @@ class Output:
         producer, self.producer = self.producer, None
         if producer is not None:
             self._tell(producer, "stopProducing")
+
+
+GONE = Output(None)  # type: ignore[arg-type]
+"""Of every connection that is over; no connection's in particular."""

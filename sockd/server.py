@@ -16,7 +16,7 @@ from sockd.errors import BindError, PluginError
 from sockd.listener import Listener
 from sockd.output import Unread
 from sockd.reload import Plan, Sockets, plan
-from sockd.service import OpenSocket, Service, Shared
+from sockd.service import PAUSED, OpenSocket, Service, Shared
 from sockd.sockets import open_socket
 from sockd.telemetry.events import ServerEvents
 
@@ -184,6 +184,8 @@ class Server:
         self._unread.most = config.daemon.max_unread_output
         for name in (*todo.restart, *todo.remove):
             old = self._services.pop(name)
+            if name in new and old.state == PAUSED:
+                new[name].hold(PAUSED, held=True)
             await old.close(sockets.taken)
             self._end(old)
         for name in (*todo.limits, *todo.listeners, *todo.keep):

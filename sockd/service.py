@@ -41,6 +41,9 @@ PAUSED = "paused"
 DRAIN_IDLE = 5.0
 """Seconds. A connection on which nothing moves for so long has nothing to finish when its service ends."""
 
+DRAIN_SPREAD = 30.0
+"""Seconds over which such are closed, or half of the drain timeout if that is less: their peers come back."""
+
 PLUGIN_STOP_TIMEOUT = 5.0
 """Seconds that one plugin's `stop` may take."""
 
@@ -303,7 +306,7 @@ class Service:
         except BaseException:  # the end comes, whatever a plugin raises
             self.events.plugin_fault("drain", Failure())
         self._emptied = Deferred()
-        self.connections.drain(DRAIN_IDLE)
+        self.connections.drain(DRAIN_IDLE, min(DRAIN_SPREAD, patience / 2))
         if self.connections and patience and not self._hurried:
             timer = self._reactor.callLater(patience, self._end_wait)
             await self._emptied
@@ -313,6 +316,7 @@ class Service:
         # Aborted connections hear of their end in the next turn of the reactor.
         await deferLater(self._reactor, 0)
         await Deferred.fromCoroutine(self._stop()).addTimeout(PLUGIN_STOP_TIMEOUT, self._reactor)
+        self._admission.leave()
         return cut
 
     def hurry(self) -> None:

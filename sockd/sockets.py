@@ -7,6 +7,7 @@ import fcntl
 import os
 import socket
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,8 @@ class BoundSocket:
     endpoint: InetEndpoint | UnixEndpoint
     inode: tuple[int, int] | None = None
     """Device and inode of the path, so that only our own is removed."""
+    closing: Callable[[], bool] = lambda: True
+    """Called when it is closed; tells whether it is gone then, or somebody else keeps it."""
 
     @property
     def address(self) -> str:
@@ -56,11 +59,20 @@ class BoundSocket:
 
     def close(self) -> None:
         """Close it for this process; queued connections are reset unless another process shares it."""
-        if isinstance(self.endpoint, UnixEndpoint) and self.inode == _inode(self.endpoint.path):
+        if (
+            self.closing()
+            and isinstance(self.endpoint, UnixEndpoint)
+            and self.inode == _inode(self.endpoint.path)
+        ):
             # After a change of user the folder may be out of reach; the next start replaces the path.
             with suppress(OSError):
                 self.endpoint.path.unlink()
         self.socket.close()
+
+
+def bound_already(sock: socket.socket, endpoint: InetEndpoint | UnixEndpoint) -> BoundSocket:
+    """A socket that is open as the endpoint says."""
+    return BoundSocket(sock, endpoint, _inode(endpoint.path) if isinstance(endpoint, UnixEndpoint) else None)
 
 
 def open_socket(endpoint: Endpoint, options: SocketOptions) -> BoundSocket:

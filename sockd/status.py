@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
+
+from twisted.internet.task import deferLater
 
 from sockd import __version__
 from sockd.connection import Connection
@@ -16,9 +19,41 @@ from sockd.service import Service
 from sockd.telemetry.events import DURATIONS, ServiceEvents, peer_name
 from sockd.transport import queue_length
 
+PIECE = 200
+"""Connections that are asked in one turn of the reactor, which takes a millisecond or two."""
 
-def snapshot(server: Server) -> dict[str, Any]:
-    """The whole server."""
+Moved = Mapping[Connection, tuple[int, int]]
+"""What connections have received and sent."""
+
+
+async def _in_turns(server: Server) -> AsyncIterator[tuple[Service, list[Connection]]]:
+    """Every connection, in pieces between which the reactor serves; not those that have ended meanwhile."""
+    first = True
+    for service in server.all_services:
+        connections = list(service.connections)
+        for start in range(0, len(connections), PIECE):
+            if not first:
+                await deferLater(server.reactor, 0)
+            first = False
+            yield (
+                service,
+                [each for each in connections[start : start + PIECE] if each in service.connections],
+            )
+
+
+async def moved(server: Server) -> Moved:
+    """What each connection has moved, asked in turns: for ten thousand it takes too long for one."""
+    return {each: each.bytes_moved() async for _, piece in _in_turns(server) for each in piece}
+
+
+def snapshot(server: Server, moved: Moved | None = None) -> dict[str, Any]:
+    """The whole server.
+
+    Args:
+        server: that is asked.
+        moved: what connections have moved, as far as they have been asked already.
+    """
+    known = moved or {}
     return {
         "pid": os.getpid(),
         "version": __version__,
@@ -27,7 +62,8 @@ def snapshot(server: Server) -> dict[str, Any]:
         "time": time.time(),
         "state": server.state,
         "descriptors": {"used": used(), "limit": server.descriptors.most},
-        "services": [_service(service, _counted(server, service)) for service in server.all_services],
+        "timers": len(server.reactor.getDelayedCalls()),
+        "services": [_service(service, _counted(server, service), known) for service in server.all_services],
     }
 
 
@@ -37,9 +73,9 @@ def _counted(server: Server, service: Service) -> ServiceEvents:
     return service.events if successor is service else ServiceEvents(service.name, time.monotonic)
 
 
-def _service(service: Service, events: ServiceEvents) -> dict[str, Any]:
-    open_ones = list(service.connections)
-    moved = [connection.bytes_moved() for connection in open_ones]
+def _service(service: Service, events: ServiceEvents, known: Moved) -> dict[str, Any]:
+    # Of one that has ended since it was asked, `events` has the bytes.
+    moved = [known.get(connection) or connection.bytes_moved() for connection in service.connections]
     return {
         "name": service.name,
         "plugin": service.config.plugin,
@@ -50,6 +86,8 @@ def _service(service: Service, events: ServiceEvents) -> dict[str, Any]:
         "counts": [[event, reason, count] for (event, reason), count in sorted(events.counts.items())],
         "received": events.received + sum(received for received, _ in moved),
         "sent": events.sent + sum(sent for _, sent in moved),
+        "datagrams_received": events.datagrams_received,
+        "datagrams_sent": events.datagrams_sent,
         "durations": {"bounds": DURATIONS, "counts": events.durations, "sum": events.duration},
         "listeners": [_listener(listener) for listener in service.listeners],
     }
@@ -76,13 +114,9 @@ def _listener(listener: Listener) -> dict[str, Any]:
     }
 
 
-def peers(server: Server) -> list[dict[str, Any]]:
-    """Every open connection."""
-    return [
-        _connection(service, connection)
-        for service in server.all_services
-        for connection in service.connections
-    ]
+async def peers(server: Server) -> list[dict[str, Any]]:
+    """A row for each connection, asked in turns as well."""
+    return [_connection(service, each) async for service, piece in _in_turns(server) for each in piece]
 
 
 def _connection(service: Service, connection: Connection) -> dict[str, Any]:

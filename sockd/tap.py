@@ -5,10 +5,13 @@ The one place that imports the reactor, and the one that changes the process: si
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,6 +31,7 @@ from sockd.inherited import Inherited
 from sockd.notify import Notifier
 from sockd.server import Server
 from sockd.service import PLUGIN_STOP_TIMEOUT
+from sockd.store import Store
 from sockd.telemetry import logs
 
 
@@ -123,17 +127,21 @@ def install_reactor(name: str = "") -> tuple[Any, str]:
 
 def _daemon(config: Config, source: Source | None, options: ServerOptions) -> service.Service:
     if config.daemon.workers and source is not None:
-        return _supervised(config, Source(source.path, None), options)
+        return supervised(config, Source(source.path, None), options)
     reactor, fallback = install_reactor()
     log = None if options["syslog"] or options["logger"] else _log(config, options)
-    open_socket = Inherited.from_environment().open_socket
-    server = Server(config, reactor, fallback, open_socket)
-    stop_within = config.daemon.drain_timeout + PLUGIN_STOP_TIMEOUT + HURRY
     notifier = Notifier.from_environment()
-    daemon = Daemon(server, reactor, log, source, notifier, stop_within, foreground=options["nodaemon"])
+    store = Store(Inherited.from_environment(), notifier)
+    store.prepare(config)
+    server = Server(config, reactor, fallback, store.open_socket)
+    stop_within = config.daemon.drain_timeout + PLUGIN_STOP_TIMEOUT + HURRY
+    daemon = Daemon(
+        server, reactor, log, source, notifier, store, stop_within, foreground=options["nodaemon"]
+    )
     try:
         server.bind()
-        daemon.doors = open_doors(config, LocalOperator(daemon), daemon.snapshot, reactor, open_socket)
+        operator = LocalOperator(daemon)
+        daemon.doors = open_doors(config, operator, operator.status, reactor, store.open_socket)
     except ExceptionGroup as group:
         _give_up(*(f"sockd: {error}" for error in group.exceptions))
     except BindError as error:
@@ -141,10 +149,18 @@ def _daemon(config: Config, source: Source | None, options: ServerOptions) -> se
     return daemon
 
 
-def _supervised(config: Config, source: Source, options: ServerOptions) -> service.Service:
-    """The parent of workers, with every socket open."""
+def supervised(
+    config: Config, source: Source, options: ServerOptions, handed: Mapping[str, Any] | None = None
+) -> service.Service:
+    """The parent of workers, with every socket open.
+
+    Args:
+        config: what to serve.
+        source: its file.
+        options: twistd's.
+        handed: what a former image of this process has left, if there was one.
+    """
     from sockd.supervisor.daemon import SupervisorDaemon
-    from sockd.supervisor.operator import CrewOperator
     from sockd.supervisor.supervisor import About, Supervisor
 
     reactor, _ = install_reactor()
@@ -156,13 +172,18 @@ def _supervised(config: Config, source: Source, options: ServerOptions) -> servi
         shed=options["uid"] is not None,
         options=[chosen] if chosen else [],
     )
-    open_socket = Inherited.from_environment().open_socket
-    supervisor = Supervisor(config, source, reactor, open_socket, about)
-    daemon = SupervisorDaemon(supervisor, reactor, log, Notifier.from_environment())
-    operator = CrewOperator(supervisor, daemon.set_log_level, daemon.stop)
+    notifier = Notifier.from_environment()
+    store = Store(Inherited.from_environment(), notifier)
+    supervisor = Supervisor(config, source, reactor, store, about, handed and handed["supervisor"])
+    twistd = partial(_words, options, about.log)
+    daemon = SupervisorDaemon(supervisor, reactor, log, notifier, store, twistd, handed)
+    if handed is not None:
+        return daemon
+    operator = daemon.operator
+    store.prepare(config)
     try:
         supervisor.bind()
-        daemon.doors = open_doors(config, operator, operator.status, reactor, open_socket)
+        daemon.doors = open_doors(config, operator, operator.status, reactor, store.open_socket)
     except ConfigError as error:
         _give_up(report(error.faults))
     except ExceptionGroup as group:
@@ -170,6 +191,20 @@ def _supervised(config: Config, source: Source, options: ServerOptions) -> servi
     except BindError as error:
         _give_up(f"sockd: {error}")
     return daemon
+
+
+def _words(options: ServerOptions, log_file: str | None) -> list[str]:
+    """The command line of twistd for another image of this process, which is where it has to be already."""
+    pid_file, observer = options["pidfile"], options["logger"]
+    given = {
+        "pidfile": os.path.abspath(pid_file) if pid_file else "",
+        "logfile": log_file,
+        "logger": observer and f"{observer.__module__}.{observer.__qualname__}",
+        "prefix": options["prefix"],
+        "reactor": options.get("reactor"),
+    }
+    flags = [f"--{flag}" for flag in ("nodaemon", "syslog") if options[flag]]
+    return ["--no_save", *flags, *(f"--{key}={value}" for key, value in given.items() if value is not None)]
 
 
 def _install_fast_reactor() -> str:

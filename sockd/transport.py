@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from typing import Any, TypeVar
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.python.failure import Failure
+
+_T = TypeVar("_T", bound=type)
 
 _LAST_DATA, _LAST_DATA_OFFSET = struct.Struct("=I4xI"), 44
 """In Linux' struct tcp_info: milliseconds since data was last sent, and since it was last received."""
@@ -23,9 +26,30 @@ _SENT, _SENT_OFFSET = struct.Struct("=QQ"), 200
 _PEER_ENDED = frozenset({8, 9})
 """CLOSE_WAIT and LAST_ACK: the peer's FIN was counted as a byte received."""
 
+ASKED_BELOW = (
+    *("getHost", "getHandle", "socket", "fileno", "reactor", "connected", "disconnected"),
+    *("getTcpKeepAlive", "getTcpNoDelay", "setTcpKeepAlive", "setTcpNoDelay", "getWriteBufferSize"),
+    *("TLS", "getPeerCertificate", "negotiatedProtocol", "sendFileDescriptor"),
+    *("client", "hostname", "logstr", "server", "sessionno", "bufferSize", "isReading", "tcp_info"),
+)
+"""What protocols ask of Twisted's transports, beside what is in `ITransport`."""
 
 TCP_INFO_SIZE = 216
 """Bytes of struct tcp_info that hold all of these."""
+
+
+def passes_on(below: str, *names: str) -> Callable[[_T], _T]:
+    """Let a class answer these names with what the transport that it holds as `below` has of them.
+
+    By properties, for a `__getattr__` would make every other attribute of the class twice as slow.
+    """
+
+    def decorate(cls: _T) -> _T:
+        for name in names:
+            setattr(cls, name, property(attrgetter(f"{below}.{name}")))
+        return cls
+
+    return decorate
 
 
 def unsent_bytes(transport: Any) -> int:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -43,6 +45,22 @@ def test_the_plugin_gets_a_transport_of_twisteds_contract(world: World) -> None:
     assert connection.disconnecting is False
     connection.loseConnection()
     assert connection.disconnecting is True
+
+
+def test_a_connection_that_is_over_is_freed_at_once(world: World) -> None:
+    """Reference counts free it: a daemon with thousands in a second has nothing to collect."""
+    connection, transport = world.connect(Recorder())
+    transport.protocol.dataReceived(b"one")
+    gc.collect()
+    gc.disable()
+    try:
+        transport.lose(ConnectionDone())
+        transport.protocol = transport.producer = None  # as those of reactors do
+        address = id(connection)
+        del connection, transport
+        assert address not in [id(each) for each in gc.get_objects() if type(each) is Connection]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("error", [ValueError, OSError, SystemExit, KeyboardInterrupt])
@@ -415,11 +433,34 @@ def test_draining_closes_the_idle_and_leaves_the_busy(world: World) -> None:
     _, busy = world.connect(Recorder())
     world.run(10)
     busy.protocol.dataReceived(b"x")
-    world.connections.drain(5.0)
+    world.connections.drain(5.0, 0)
     assert idle.disconnecting
     assert not busy.disconnecting
     world.run(6)
     assert busy.disconnecting
+
+
+def test_draining_closes_the_idle_one_after_the_other() -> None:
+    """Fault 40."""
+    world = World(max_connections=1000)
+    idle = [world.connect(Recorder())[1] for _ in range(1000)]
+    world.run(10)
+    world.connections.drain(5.0, 20)
+    closed = [0]
+    for _ in range(20):
+        world.run(1)
+        closed.append(sum(transport.disconnecting for transport in idle))
+    assert closed[-1] == 1000
+    assert all(40 <= now - before <= 60 for before, now in pairwise(closed))
+
+
+def test_a_turn_to_be_closed_does_not_outlast_the_idle_timeout() -> None:
+    world = World(max_connections=100, idle_timeout="12s")
+    idle = [world.connect(Recorder())[1] for _ in range(100)]
+    world.run(10)
+    world.connections.drain(5.0, 1000)
+    world.run(3)
+    assert all(transport.disconnecting for transport in idle)
 
 
 def test_the_end_of_the_last_connection_is_told_once_the_end_is_near(world: World) -> None:
@@ -427,7 +468,7 @@ def test_the_end_of_the_last_connection_is_told_once_the_end_is_near(world: Worl
     before.lose(ConnectionDone())
     assert world.emptied == 0
     first, second = world.connect(Recorder())[1], world.connect(Recorder())[1]
-    world.connections.drain(60)
+    world.connections.drain(60, 0)
     first.lose(ConnectionDone())
     assert world.emptied == 0
     second.lose(ConnectionDone())

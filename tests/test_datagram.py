@@ -116,6 +116,18 @@ def test_a_datagram_is_delivered_whole_and_answered(bench: Bench) -> None:
     assert bench.client.recv(100) == b"pong"
 
 
+def test_datagrams_are_counted_with_their_bytes_when_they_are_delivered_and_when_they_are_sent(
+    bench: Bench,
+) -> None:
+    port = bench.serve(Recorder(b"pong", b"far too much for what was asked"))
+    bench.client.send(b"ping!")
+    port.doRead()
+    events = bench.events
+    assert (events.datagrams_received, events.received) == (1, 5)
+    assert (events.datagrams_sent, events.sent) == (1, 4)
+    assert bench.dropped("reply too large") == 1
+
+
 def test_the_largest_udp_datagram_is_not_cut(bench: Bench) -> None:
     """Fault 14."""
     protocol = Recorder()

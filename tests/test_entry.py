@@ -244,7 +244,7 @@ def test_a_plugin_that_closes_at_once_gets_nothing_that_came_with_the_header(wor
 
 def test_a_peer_that_the_plugin_does_not_want_gives_back_its_place_and_ends_the_drain(world: World) -> None:
     transport = world.enter(world.factory(lambda _: None, mode="require"), PROXY)
-    world.connections.drain(5.0)
+    world.connections.drain(5.0, 0)
     assert world.emptied == 0
     transport.protocol.dataReceived(proxy.render(CLIENT, TARGET, 1))
     assert transport.lost

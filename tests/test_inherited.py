@@ -139,9 +139,11 @@ def test_a_socket_outlives_its_listener_with_all_who_wait(given: Given, stream: 
         again.close()
 
 
-def test_programs_that_the_daemon_starts_inherit_nothing(given: Given, stream: socket.socket) -> None:
+def test_programs_that_the_daemon_starts_inherit_nothing(
+    given: Given, first: int, stream: socket.socket
+) -> None:
     given(("echo", stream.fileno()))
-    assert not os.get_inheritable(200)
+    assert not os.get_inheritable(first)
 
 
 def test_any_other_endpoint_is_opened_as_ever() -> None:

@@ -29,6 +29,7 @@ FLOORS = [
         "ports",
         "proxy",
         "sockets",
+        "store",
         "telemetry",
         "tls",
         "transport",

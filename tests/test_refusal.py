@@ -84,7 +84,7 @@ def test_a_tarpit_holds_a_bounded_number_and_refuses_the_others() -> None:
 def test_when_the_end_is_near_the_tarpit_lets_go_and_is_not_waited_for() -> None:
     world = full("tarpit")
     transport = come(world)
-    world.connections.drain(5.0)
+    world.connections.drain(5.0, 0)
     assert transport.lost
     assert world.emptied == 0
     leave(world)

@@ -4,10 +4,19 @@ import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
-from sockd.transport import TCP_INFO_SIZE, bytes_moved, seconds_quiet, tcp_socket, unsent_bytes
+from sockd.transport import (
+    ASKED_BELOW,
+    TCP_INFO_SIZE,
+    bytes_moved,
+    passes_on,
+    seconds_quiet,
+    tcp_socket,
+    unsent_bytes,
+)
 
 
 @dataclass
@@ -101,3 +110,18 @@ def test_what_was_not_sent_yet_is_known_of_each_kind_of_transport() -> None:
     assert unsent_bytes(Fast()) == 5
     assert unsent_bytes(Encrypted(Fast())) == 5
     assert unsent_bytes(object()) == 0
+
+
+def test_what_protocols_ask_of_twisted_s_transports_is_asked_of_the_one_below() -> None:
+    class Below:
+        client = ("192.0.2.1", 1)
+
+    @passes_on("transport", *ASKED_BELOW)
+    class Above:
+        transport = Below()
+
+    above: Any = Above()
+    assert above.client == ("192.0.2.1", 1)
+    assert not hasattr(above, "negotiatedProtocol")  # so that the question whether there is one has an answer
+    with pytest.raises(AttributeError):
+        above.client = None

@@ -195,7 +195,7 @@ def test_when_the_end_is_near_those_who_wait_are_cut_and_accepting_is_not_resume
     """Fault 40: the ports are closed by then."""
     service = Service(Terms(1))
     first, second = service.come(2)
-    service.world.connections.drain(5.0)
+    service.world.connections.drain(5.0, 0)
     assert second.lost
     first.lose(ConnectionDone())
     assert service.world.held == [True]
@@ -207,7 +207,7 @@ def test_one_who_comes_after_the_end_is_cut() -> None:
     """A reactor may have accepted it before, and build its protocol a turn later."""
     service = Service(Terms(1))
     first = service.come(1)[0]
-    service.world.connections.drain(5.0)
+    service.world.connections.drain(5.0, 0)
     assert service.come(1)[0].lost
     first.lose(ConnectionDone())
     assert service.world.is_empty()

@@ -1,9 +1,10 @@
-"""One daemon under a mixed load for half an hour: `python -m benchmarks.soak [--minutes 30]`.
+"""One daemon under a mixed load for half an hour: `python -m benchmarks.soak [--minutes 30] [--workers 2]`.
 
 A real daemon serves every built-in service over TCP, UDP, UNIX sockets, TLS and behind a proxy, with limits.
 Three processes of clients use it as it should be used and as it should not, at a moderate pace, and check
-every answer; meanwhile it is reloaded, gets new certificates and a new log. It is looked at every few
-seconds. Then the load ends, and everything must be as it was. The command fails if anything is not.
+every answer; meanwhile it is reloaded, gets new certificates and a new log, and new workers, if it has any.
+It is looked at every few seconds. Then the load ends, and everything must be as it was. The command fails
+if anything is not.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ import click
 from benchmarks.machine import ROOT, Others, cores, description
 from benchmarks.processes import MeasureError
 from benchmarks.soak.configuration import Places
-from benchmarks.soak.daemon import Daemon, serving
+from benchmarks.soak.daemon import Daemon, Held, serving
 from benchmarks.soak.disturbing import Disturbances
 from benchmarks.soak.load import Load, loading
 from benchmarks.soak.plot import svg
-from benchmarks.soak.verdict import End, Look, faults, slope
+from benchmarks.soak.verdict import End, Look, at_one_age, faults, slope
 
 KINDS = ("talking", "meeting", "harming")
 """Modules with clients; each is a process."""
@@ -34,8 +35,8 @@ KINDS = ("talking", "meeting", "harming")
 TICK = 0.25
 """Seconds between two moments at which something may be due."""
 
-CALM = 90.0
-"""Seconds until everybody is gone: the longest is idle_timeout, for a peer that has vanished."""
+CALM = 60.0
+"""Seconds until everybody is gone and no timer waits for them: `idle_timeout` twice, on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +56,12 @@ class Soak:
     counts: list[tuple[str, str, str, int]]
 
 
-def soak(seconds: float, between: float, show: Callable[[Look], None]) -> Soak:
+def soak(seconds: float, between: float, show: Callable[[Look], None], workers: int = 0) -> Soak:
     """One run.
 
     Args:
         seconds: how long the load goes on.
+        workers: how many serve; 0: a single process does.
         between: seconds between two looks.
         show: is given each look.
 
@@ -67,16 +69,16 @@ def soak(seconds: float, between: float, show: Callable[[Look], None]) -> Soak:
         MeasureError: the daemon does not start.
     """
     with tempfile.TemporaryDirectory() as name:
-        places = Places.prepare(Path(name))
+        places = Places.prepare(Path(name), workers)
         with serving(places) as daemon:
-            before = daemon.descriptors()
-            disturbances = Disturbances(daemon, seconds)
+            before = daemon.settled()
             with loading(places, KINDS) as load:
+                disturbances = Disturbances(daemon, load.upgrade, seconds)
                 looks = _watch(daemon, load, disturbances, seconds, between, show)
                 load.end()
             disturbances.attempt(disturbances.back_to_first_version)
             status = _calm(daemon, before)
-            after = daemon.descriptors()
+            after = Held.told(status)
             exit_code = daemon.stop()
         left = sorted(path.name for path in (places.folder / "received").rglob("*") if path.is_file())
         errors = load.errors + disturbances.errors + daemon.log.faults
@@ -114,29 +116,33 @@ def _watch(
 
 
 def _look(daemon: Daemon, load: Load, disturbed: int, seconds: float) -> Look:
-    status = daemon.status()
-    private, resident = daemon.memory()
+    status, processes = daemon.status(), daemon.processes()
+    held = Held.told(status)
+    sizes = [process.memory() for process in processes]
     return Look(
         seconds=round(seconds, 2),
-        private=private,
-        resident=resident,
-        descriptors=daemon.descriptors(),
-        threads=daemon.threads(),
+        generation=status.get("generation", 1),
+        private=sum(private for private, _ in sizes),
+        first=sizes[0][0],
+        resident=sum(resident for _, resident in sizes),
+        descriptors=held.descriptors,
+        timers=held.timers,
+        threads=sum(process.threads() for process in processes),
         connections=_open(status),
         delay=round(status.get("reactor_delay") or 0.0, 6),
-        daemon_cpu=daemon.cpu(),
+        daemon_cpu=round(sum(process.cpu() for process in processes), 2),
         client_cpu=round(load.cpu, 2),
         visits=load.visits.total(),
         errors=load.failed + disturbed,
     )
 
 
-def _calm(daemon: Daemon, before: int) -> dict[str, Any]:
+def _calm(daemon: Daemon, before: Held) -> dict[str, Any]:
     """Wait until everybody is gone, and what the daemon says then."""
     until = time.monotonic() + CALM
     while True:
         status = daemon.status()
-        if (not _open(status) and daemon.descriptors() == before) or time.monotonic() > until:
+        if (not _open(status) and Held.told(status) == before) or time.monotonic() > until:
             return status
         time.sleep(TICK)
 
@@ -153,7 +159,7 @@ def _counts(status: dict[str, Any]) -> list[tuple[str, str, str, int]]:
     ]
 
 
-def _write(found: Soak, folder: Path) -> None:
+def _write(found: Soak, folder: Path, workers: int) -> None:
     folder.mkdir(parents=True)
     with (folder / "rows.csv").open("w", newline="") as file:
         rows = csv.DictWriter(file, [field.name for field in fields(Look)], lineterminator="\n")
@@ -163,33 +169,39 @@ def _write(found: Soak, folder: Path) -> None:
         csv.writer(file, lineterminator="\n").writerows(
             [("service", "event", "reason", "count"), *found.counts]
         )
-    (folder / "soak.svg").write_text(svg(found.looks, "One daemon, every service, a mixed load"))
+    who = f"A daemon with {workers} workers" if workers else "One daemon"
+    (folder / "soak.svg").write_text(svg(found.looks, f"{who}, every service, a mixed load"))
 
 
 def _line(look: Look) -> str:
     return (
         f"{look.seconds:>7.0f} s {look.private / 1000:>7.2f} MB {look.descriptors:>4} descriptors "
-        f"{look.connections:>4} connections {look.delay * 1000:>6.1f} ms {look.visits:>7,} visits "
-        f"{look.errors:>3} errors"
+        f"{look.timers:>3} timers {look.connections:>4} connections {look.delay * 1000:>6.1f} ms "
+        f"{look.visits:>7,} visits {look.errors:>3} errors"
     )
 
 
 @click.command()
 @click.option("--minutes", type=click.FloatRange(min=0.2), default=30.0, show_default=True)
+@click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--seconds-between-looks", type=click.FloatRange(min=0.5), default=5.0, show_default=True)
 @click.option("--results", type=click.Path(path_type=Path), default=ROOT / "benchmarks" / "results")
-def main(minutes: float, seconds_between_looks: float, results: Path) -> None:
+def main(minutes: float, workers: int, seconds_between_looks: float, results: Path) -> None:
     """See whether a daemon stays what it is under a mixed load."""
     others = Others(set(cores()))
     try:
-        found = soak(minutes * 60, seconds_between_looks, lambda look: click.echo(_line(look)))
+        found = soak(minutes * 60, seconds_between_looks, lambda look: click.echo(_line(look)), workers)
     except MeasureError as error:
         raise click.ClickException(str(error)) from None
-    _write(found, results / f"{datetime.now(UTC):%Y-%m-%d_%H%M%S}-soak")
+    _write(found, results / f"{datetime.now(UTC):%Y-%m-%d_%H%M%S}-soak-{workers}", workers)
     last = found.looks[-1]
     for name, number in sorted(found.done.items()):
         click.echo(f"{number:>8,} {name}")
-    click.echo(f"{slope(found.looks):+.1f} KB a minute over the last two thirds")
+    grown = slope(at_one_age(found.looks)), slope(found.looks, lambda look: look.first)
+    click.echo(
+        f"{grown[0]:+.1f} KB a minute over the last two thirds, {grown[1]:+.1f} of the first process alone"
+    )
+    click.echo(f"at the start {found.end.before}, at the end {found.end.after}")
     click.echo(
         f"processor: daemon {last.daemon_cpu / last.seconds:.1%} and load "
         f"{last.client_cpu / last.seconds:.1%} of a core, others {others.share():.0%} of all"

@@ -11,13 +11,21 @@ from pathlib import Path
 from benchmarks.certificate import CERTIFICATE, KEY, Identity
 from benchmarks.processes import HOST
 
+HOST_6 = "::1"
+
 FILE, CONTROL, LOG = "sockd.toml", "run/control.sock", "log"
 
 PORTS = (
     *("echo", "tls", "proxied", "proxied-tls", "upper", "time", "banner", "big", "pressed", "discard"),
-    *("desk", "chat", "upload", "raw", "few", "tarpit", "hurried", "extra", "metrics"),
+    *("desk", "chat", "upload", "raw", "few", "tarpit", "hurried", "extra", "metrics", "trusted"),
 )
-"""Names of TCP ports; those of services with datagrams have the same number for UDP."""
+"""Names of TCP ports; those of services with datagrams have the same number for UDP, and over IPv6."""
+
+CLIENT, CLIENT_KEY = "client.pem", "client.key"
+"""What a client shows to `trusted`; it is its own authority."""
+
+STRANGER, STRANGER_KEY = "stranger.pem", "stranger.key"
+"""What `trusted` does not know."""
 
 TEXTS = ("this is the first text", "this is the second text")
 """Of the service `banner`, by version."""
@@ -36,6 +44,9 @@ DENIED = "127.0.9.9"
 
 VERSIONS = 2
 
+DRAIN_TIMEOUT = 5.0
+"""Seconds that connections have when the daemon, or the worker that has them, ends."""
+
 CANDIDATES = range(20_000, 32_000)
 """Ports that the kernel gives to no client: one could have it when a reload wants to open it."""
 
@@ -47,52 +58,64 @@ class Places:
     Attributes:
         folder: of the configuration, the sockets and the log.
         ports: by name.
+        workers: how many serve; 0: a single process does.
     """
 
     folder: Path
     ports: Mapping[str, int]
+    workers: int
 
     @classmethod
-    def prepare(cls, folder: Path) -> Places:
+    def prepare(cls, folder: Path, workers: int) -> Places:
         """Choose ports, and write what the configuration refers to and its first version."""
         free = (port for port in random.sample(CANDIDATES, len(CANDIDATES)) if _is_free(port))
-        places = cls(folder, dict(zip(PORTS, free, strict=False)))
+        places = cls(folder, dict(zip(PORTS, free, strict=False)), workers)
         Identity().write(folder)
+        Identity().write(folder, CLIENT, CLIENT_KEY)
+        Identity().write(folder, STRANGER, STRANGER_KEY)
         (folder / "big").write_bytes(BIG)
         places.write(0)
         return places
 
     def write(self, version: int) -> None:
         """Put a version into the file."""
-        (self.folder / FILE).write_text(_text(self.ports, version))
+        (self.folder / FILE).write_text(_text(self.ports, self.workers, version))
 
     def write_faulty(self) -> None:
         """Put a text into the file that cannot be served."""
-        (self.folder / FILE).write_text(_text(self.ports, 0).replace('plugin = "upper"', 'plugin = "uper"'))
+        faulty = _text(self.ports, self.workers, 0).replace('plugin = "upper"', 'plugin = "uper"')
+        (self.folder / FILE).write_text(faulty)
 
 
 def _is_free(port: int) -> bool:
-    with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
-        try:
-            stream.bind((HOST, port))
-            datagrams.bind((HOST, port))
-        except OSError:
-            return False
-        return True
+    for family, host in ((socket.AF_INET, HOST), (socket.AF_INET6, HOST_6)):
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            with socket.socket(family, kind) as probe:
+                try:
+                    probe.bind((host, port))
+                except OSError:
+                    return False
+    return True
 
 
-def _text(ports: Mapping[str, int], version: int) -> str:
+def _text(ports: Mapping[str, int], workers: int, version: int) -> str:
     def tcp(name: str) -> str:
         return f'"tcp:{ports[name]}:interface=127.0.0.1"'
 
     def udp(name: str) -> str:
         return f'"udp:{ports[name]}:interface=127.0.0.1"'
 
-    tls = f'tls = {{ certificate = "{CERTIFICATE}", key = "{KEY}" }}'
+    def both(name: str) -> str:
+        six = (f'"{kind}:{ports[name]}:interface=[{HOST_6}]"' for kind in ("tcp6", "udp6"))
+        return ", ".join((tcp(name), udp(name), *six))
+
+    pair = f'certificate = "{CERTIFICATE}", key = "{KEY}"'
+    tls = f"tls = {{ {pair} }}"
     proxy = 'proxy_protocol = { trust = ["127.0.0.1"] }'
     common = f"""
 [daemon]
-drain_timeout = "5s"
+workers = {workers}
+drain_timeout = "{DRAIN_TIMEOUT:g}s"
 [log]
 file = "{LOG}"
 format = "json"
@@ -107,7 +130,7 @@ connection_rate = "2000/s"
 connection_rate_per_source = "1000/s"
 datagram_rate_per_source = "1000/s"
 deny = ["{DENIED}"]
-idle_timeout = "60s"
+idle_timeout = "20s"
 handshake_timeout = "3s"
 header_timeout = "3s"
 close_timeout = "2s"
@@ -116,18 +139,20 @@ max_unread_output = "1MiB"
 [service.echo]
 plugin = "echo"
 listen = [
-  {tcp("echo")}, {udp("echo")}, "unix:run/echo.sock", "unixgram:run/echo-datagrams.sock",
+  {both("echo")}, "unix:run/echo.sock", "unixgram:run/echo-datagrams.sock",
   {{ endpoint = {tcp("tls")}, {tls} }},
+  {{ endpoint = "tcp6:{ports["tls"]}:interface=[{HOST_6}]", {tls} }},
+  {{ endpoint = {tcp("trusted")}, tls = {{ {pair}, client_ca = "{CLIENT}" }} }},
   {{ endpoint = {tcp("proxied")}, {proxy} }},
   {{ endpoint = {tcp("proxied-tls")}, {tls}, {proxy} }},
 ]
 [service.upper]
 plugin = "upper"
-listen = [{tcp("upper")}, {udp("upper")}, "unix:run/upper.sock"]
+listen = [{both("upper")}, "unix:run/upper.sock"]
 limits.max_connections = {(2000, 1500)[version]}
 [service.time]
 plugin = "time"
-listen = [{tcp("time")}, {udp("time")}{("", ', "unix:run/time.sock"')[version]}]
+listen = [{both("time")}{("", ', "unix:run/time.sock"')[version]}]
 [service.banner]
 plugin = "banner"
 listen = [{tcp("banner")}, {udp("banner")}]

@@ -11,8 +11,9 @@ import sys
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ PATIENCE = 20.0
 STOP_TIMEOUT = 20.0
 """Seconds after SIGTERM: its drain_timeout and what others use of the machine."""
 
+SETTLED = 0.5
+"""Seconds between two looks that are alike."""
+
 EXPECTED = {"not reloaded"}
 """Events at the level of errors that belong to a soak."""
 
@@ -38,6 +42,26 @@ _SOCKD = Path(sys.executable).with_name("sockd")
 
 class NotDone(Exception):
     """The daemon does not do what it was told to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a daemon holds, all its processes together, as it says itself; all that it must give back.
+
+    Attributes:
+        descriptors: that are open.
+        timers: calls that wait for their time.
+    """
+
+    descriptors: int
+    timers: int
+
+    @classmethod
+    def told(cls, status: Mapping[str, Any]) -> Held:
+        """What a status tells."""
+        processes = [status, *status.get("workers", ())]
+        descriptors = sum(each["descriptors"]["used"] for each in processes)
+        return cls(descriptors, sum(each["timers"] for each in processes))
 
 
 class Log:
@@ -77,6 +101,42 @@ class Log:
         self._stream.close()
 
 
+class Process:
+    """One process, as the kernel tells of it; of one that is gone meanwhile there is nothing to tell."""
+
+    def __init__(self, pid: int) -> None:
+        self._proc = Path(f"/proc/{pid}")
+
+    def children(self) -> list[Process]:
+        """Those that it has started."""
+        pid = self._proc.name
+        words = (self._proc / "task" / pid / "children").read_text().split()
+        return [Process(int(word)) for word in words]
+
+    def memory(self) -> tuple[int, int]:
+        """Private and resident memory, in KB."""
+        sizes = dict.fromkeys(("Private_Dirty:", "Rss:"), 0)
+        with suppress(OSError):
+            for line in (self._proc / "smaps_rollup").read_text().splitlines():
+                name, *rest = line.split()
+                if name in sizes:
+                    sizes[name] = int(rest[0])
+        return sizes["Private_Dirty:"], sizes["Rss:"]
+
+    def threads(self) -> int:
+        """How many it has."""
+        with suppress(OSError):
+            return len(os.listdir(self._proc / "task"))
+        return 0
+
+    def cpu(self) -> float:
+        """Seconds of processor time that it has used, and its children that are gone."""
+        with suppress(OSError):
+            fields = (self._proc / "stat").read_text().rpartition(")")[2].split()
+            return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+        return 0.0
+
+
 class Daemon:
     """One that serves.
 
@@ -89,7 +149,6 @@ class Daemon:
         self.places = places
         self.log = log
         self._process = process
-        self._proc = Path(f"/proc/{process.pid}")
         self._control = places.folder / CONTROL
 
     def status(self) -> dict[str, Any]:
@@ -147,27 +206,25 @@ class Daemon:
         address = HOST, self.places.ports["tls"]
         _wait_for("the new certificate", lambda: _same(expected, ssl.get_server_certificate(address)))
 
-    def memory(self) -> tuple[int, int]:
-        """Private and resident memory, in KB."""
-        sizes = dict.fromkeys(("Private_Dirty:", "Rss:"), 0)
-        for line in (self._proc / "smaps_rollup").read_text().splitlines():
-            name, *rest = line.split()
-            if name in sizes:
-                sizes[name] = int(rest[0])
-        return sizes["Private_Dirty:"], sizes["Rss:"]
+    def upgrade(self) -> None:
+        """Let other workers serve."""
+        self._signal_for("upgraded", signal.SIGUSR2)
 
-    def descriptors(self) -> int:
-        """How many are open."""
-        return len(os.listdir(self._proc / "fd"))
+    def first(self) -> Process:
+        """The process that was started: it serves itself, or has workers."""
+        return Process(self._process.pid)
 
-    def threads(self) -> int:
-        """How many it has."""
-        return len(os.listdir(self._proc / "task"))
+    def processes(self) -> list[Process]:
+        """It and its workers."""
+        return [self.first(), *self.first().children()]
 
-    def cpu(self) -> float:
-        """Seconds of processor time that it has used."""
-        fields = (self._proc / "stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    def settled(self) -> Held:
+        """What it holds when nothing is on its way out any more."""
+        held = None
+        while held != (now := Held.told(self.status())):
+            held = now
+            time.sleep(SETTLED)
+        return now
 
     def stop(self) -> int:
         """End it in order, and its exit code."""

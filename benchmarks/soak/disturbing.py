@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 from benchmarks.soak.configuration import VERSIONS
 from benchmarks.soak.daemon import Daemon
+from benchmarks.soak.load import Upgrade
 
-RELOAD, CERTIFICATE, COMMAND, LOG = 30.0, 60.0, 60.0, 150.0
+RELOAD, CERTIFICATE, COMMAND, LOG, UPGRADE = 30.0, 60.0, 60.0, 150.0, 240.0
 """Seconds between two of each in a run that is long enough."""
 
 SHORTEST = 5
@@ -24,6 +25,7 @@ class Disturbances:
 
     Args:
         daemon: the one that has to bear it.
+        upgrade: has to be told of each.
         seconds: how long it will.
 
     Attributes:
@@ -31,13 +33,15 @@ class Disturbances:
         errors: what did not go as it should.
     """
 
-    def __init__(self, daemon: Daemon, seconds: float) -> None:
+    def __init__(self, daemon: Daemon, upgrade: Upgrade, seconds: float) -> None:
         self.done: Counter[str] = Counter()
         self.errors: list[str] = []
         self._daemon = daemon
+        self._clients_upgrade = upgrade
         self._reloads = self._version = 0
         every = seconds / SHORTEST
         now = time.monotonic()
+        upgrades = [(self._upgrade, min(UPGRADE, every * 2))] if daemon.places.workers else []
         self._plan: dict[Callable[[], None], tuple[float, float]] = {
             what: (now + pause, pause)
             for what, pause in (
@@ -45,6 +49,7 @@ class Disturbances:
                 (daemon.change_certificate, min(CERTIFICATE, every * 2)),
                 (daemon.check_command, min(COMMAND, every * 2)),
                 (daemon.reopen_log, min(LOG, every * 2)),
+                *upgrades,
             )
         }
 
@@ -68,6 +73,13 @@ class Disturbances:
     def back_to_first_version(self) -> None:
         """Let it serve what it served at the start."""
         self._daemon.reload(0)
+
+    def _upgrade(self) -> None:
+        self._clients_upgrade.begin()
+        try:
+            self._daemon.upgrade()
+        finally:
+            self._clients_upgrade.end()
 
     def _reload(self) -> None:
         self._reloads += 1

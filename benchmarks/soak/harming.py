@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Collection
 from contextlib import suppress
 
 from benchmarks.soak.configuration import DENIED, PER_SOURCE, REFUSAL
-from benchmarks.soak.load import Paces, World
-from benchmarks.soak.stream import PATIENCE, Stream, Wrong, expect
+from benchmarks.soak.load import Paces, Visit, World
+from benchmarks.soak.stream import PATIENCE, UNVERIFIED, Stream, Wrong, expect
 
 FLOOD = 512
 """Pieces of 64 KiB that nobody reads the echo of: far more than all buffers between."""
@@ -27,7 +28,7 @@ async def reset(world: World) -> None:
 
 async def reset_tls(world: World) -> None:
     """Broken off after a handshake."""
-    stream = await Stream.open(world.port("tls"), tls=True)
+    stream = await Stream.open(world.port("tls"), tls=UNVERIFIED)
     await stream.send(world.data(most=4096))
     stream.reset()
 
@@ -166,3 +167,6 @@ PACES: Paces = [
     (too_many, 1.0),
     (tarpit, 5.0),
 ]
+
+LASTING: Collection[Visit] = ()
+"""None: whatever ends these, they expect it."""

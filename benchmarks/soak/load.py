@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import SimpleQueue
+from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
-from benchmarks.soak.configuration import Places
+from benchmarks.processes import HOST
+from benchmarks.soak.configuration import DRAIN_TIMEOUT, HOST_6, Places
 from benchmarks.soak.stream import Place
 
 TELL_EVERY = 1.0
@@ -26,6 +29,9 @@ MOST_ERRORS = 20
 
 END_TIMEOUT = 60.0
 """Seconds for all clients to come to the end of what they are at."""
+
+AFTER_UPGRADE = DRAIN_TIMEOUT + 5.0
+"""Seconds from an upgrade on in which the former workers end; others use the machine too."""
 
 _spawning = get_context("spawn")  # the load has nothing of the one that starts it
 
@@ -46,9 +52,13 @@ class World:
     over: asyncio.Event = field(default_factory=asyncio.Event)
     number: int = 0
 
-    def port(self, name: str) -> int:
+    def port(self, name: str) -> tuple[str, int]:
         """A TCP or UDP port."""
-        return self.places.ports[name]
+        return HOST, self.places.ports[name]
+
+    def port_6(self, name: str) -> tuple[str, int]:
+        """The same over IPv6."""
+        return HOST_6, self.places.ports[name]
 
     def path(self, name: str) -> Path:
         """A UNIX socket."""
@@ -57,6 +67,14 @@ class World:
     def either(self, name: str) -> Place:
         """A service over TCP or over its UNIX socket."""
         return self.random.choice((self.port(name), self.path(name)))
+
+    def any(self, name: str) -> Place:
+        """A service over TCP on IPv4 or IPv6, or over its UNIX socket."""
+        return self.random.choice((self.port(name), self.port_6(name), self.path(name)))
+
+    def any_port(self, name: str) -> tuple[str, int]:
+        """A service over IPv4 or IPv6."""
+        return self.random.choice((self.port(name), self.port_6(name)))
 
     def name(self) -> str:
         """One that nobody else has."""
@@ -95,6 +113,26 @@ class Report:
     cpu: float
 
 
+class Upgrade:
+    """When the latest one was, for all processes: it ends connections that outlast `drain_timeout`."""
+
+    def __init__(self) -> None:
+        self._begun: Synchronized[float] = _spawning.Value("d", -math.inf)
+        self._over: Synchronized[float] = _spawning.Value("d", -math.inf)
+
+    def begin(self) -> None:
+        """From now on."""
+        self._begun.value, self._over.value = time.monotonic(), math.inf
+
+    def end(self) -> None:
+        """The new workers serve; the former ones have some seconds."""
+        self._over.value = time.monotonic() + AFTER_UPGRADE
+
+    def met_since(self, began: float) -> bool:
+        """Whether what began then may have lost a connection to it."""
+        return self._begun.value <= time.monotonic() and began <= self._over.value
+
+
 class Load:
     """The processes of clients.
 
@@ -102,9 +140,17 @@ class Load:
         visits: that have ended as they should, by kind.
         errors: what went wrong, in words.
         failed: how often something went wrong.
+        upgrade: has to be told of each.
     """
 
-    def __init__(self, processes: Sequence[BaseProcess], over: Event, reports: SimpleQueue[Report]) -> None:
+    def __init__(
+        self,
+        processes: Sequence[BaseProcess],
+        over: Event,
+        reports: SimpleQueue[Report],
+        upgrade: Upgrade,
+    ) -> None:
+        self.upgrade = upgrade
         self.visits: Counter[str] = Counter()
         self.errors: list[str] = []
         self.failed = 0
@@ -145,36 +191,48 @@ class Load:
 
 @contextmanager
 def loading(places: Places, kinds: Sequence[str]) -> Iterator[Load]:
-    """Clients of each kind, which are the names of modules of this package with `PACES`."""
-    over, reports = _spawning.Event(), _spawning.SimpleQueue()
+    """Clients of each kind, which are the names of modules of this package with `PACES` and `LASTING`."""
+    over, reports, upgrade = _spawning.Event(), _spawning.SimpleQueue(), Upgrade()
     processes = [
-        _spawning.Process(target=_work, name=kind, args=(kind, places, over, reports), daemon=True)
+        _spawning.Process(target=_work, name=kind, args=(kind, places, over, reports, upgrade), daemon=True)
         for kind in kinds
     ]
     for process in processes:
         process.start()
     try:
-        yield Load(processes, over, reports)
+        yield Load(processes, over, reports, upgrade)
     finally:
         for process in processes:
             process.kill()
             process.join()
 
 
-def _work(kind: str, places: Places, over: Event, reports: SimpleQueue[Report]) -> None:
+def _work(kind: str, places: Places, over: Event, reports: SimpleQueue[Report], upgrade: Upgrade) -> None:
     """What a process of clients does."""
     from importlib import import_module
 
-    paces: Paces = import_module(f"benchmarks.soak.{kind}").PACES
-    asyncio.run(_visit_all(kind, paces, World(places, random.Random(kind)), over, reports))  # noqa: S311  # no secret
+    module = import_module(f"benchmarks.soak.{kind}")
+    world = World(places, random.Random(kind))  # noqa: S311  # no secret
+    asyncio.run(_visit_all(kind, module.PACES, module.LASTING, world, over, reports, upgrade))
 
 
 async def _visit_all(
-    kind: str, paces: Paces, world: World, over: Event, reports: SimpleQueue[Report]
+    kind: str,
+    paces: Paces,
+    lasting: Collection[Visit],
+    world: World,
+    over: Event,
+    reports: SimpleQueue[Report],
+    upgrade: Upgrade,
 ) -> None:
     visits: Counter[str] = Counter()
     errors: list[str] = []
-    tasks = [asyncio.create_task(_repeat(*pace, world, visits, errors)) for pace in paces]
+    tasks = [
+        asyncio.create_task(
+            _repeat(visit, pause, world, visits, errors, upgrade if visit in lasting else None)
+        )
+        for visit, pause in paces
+    ]
     told: Counter[str] = Counter()
     told_errors = 0
     while True:
@@ -190,14 +248,23 @@ async def _visit_all(
 
 
 async def _repeat(
-    visit: Visit, seconds: float, world: World, visits: Counter[str], errors: list[str]
+    visit: Visit,
+    seconds: float,
+    world: World,
+    visits: Counter[str],
+    errors: list[str],
+    upgrade: Upgrade | None,
 ) -> None:
-    """One after another until the load ends."""
+    """One after another until the load ends; an upgrade may end those that are lasting."""
     name = visit.__name__
     while await world.rest(world.random.expovariate(1 / seconds)):
+        began = time.monotonic()
         try:
             await visit(world)
         except Exception as error:  # whatever goes wrong is what is looked for
+            if upgrade is not None and upgrade.met_since(began):
+                visits[f"{name}, ended by an upgrade"] += 1
+                continue
             errors.append(f"{time.strftime('%H:%M:%S')} {name}: {type(error).__name__}: {error}")
         else:
             visits[name] += 1

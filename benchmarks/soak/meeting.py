@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from benchmarks.soak.load import Paces, World
+from benchmarks.soak.load import Paces, Visit, World
 from benchmarks.soak.stream import Datagrams, Place, Stream, expect
 
 _CLIENT = re.compile(r"(c\d+) \S+> (\S+)")
@@ -183,3 +183,6 @@ PACES: Paces = [
     (upload_wrong, 10.0),
     (upload_cut, 8.0),
 ]
+
+LASTING: Collection[Visit] = {chat_party, chat_all_along, chat_by_datagram, desk}
+"""Those that an upgrade may end: they meet others in the memory of one worker."""

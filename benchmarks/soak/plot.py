@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 from benchmarks.plots import OWN, STYLE
-from benchmarks.soak.verdict import WARMING, Look, slope
+from benchmarks.soak.verdict import WARMING, Look, at_one_age, slope
 
 WIDTH, LEFT, RIGHT, TOP = 760, 70, 20, 54
 """Pixels: of all, beside the curves, and above them."""
@@ -29,7 +29,9 @@ class _Curve:
 
 _CURVES = (
     _Curve("private memory, MB", lambda look: look.private / 1000, 1),
+    _Curve("private memory of the first process, MB", lambda look: look.first / 1000, 1),
     _Curve("descriptors", lambda look: look.descriptors),
+    _Curve("timers", lambda look: look.timers),
     _Curve("connections", lambda look: look.connections),
     _Curve("delay of the reactor, ms", lambda look: look.delay * 1000, 1),
 )
@@ -39,7 +41,9 @@ def svg(looks: Sequence[Look], title: str) -> str:
     """The drawing."""
     height = TOP + len(_CURVES) * (HEIGHT + GAP) + 10
     minutes = looks[-1].seconds / 60
-    unit = f"{minutes:.0f} minutes; memory over the last two thirds: {slope(looks):+.1f} KB a minute"
+    unit = (
+        f"{minutes:.0f} minutes; memory over the last two thirds: {slope(at_one_age(looks)):+.1f} KB a minute"
+    )
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '

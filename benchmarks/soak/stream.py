@@ -10,20 +10,25 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from benchmarks.processes import HOST
-
 PATIENCE = 20.0
 """Seconds for an answer; others use the machine too."""
 
 RETRIES = 3
 """How often a datagram is sent until its answer is missing."""
 
-Place = int | Path
-"""A TCP port on this machine, or the path of a UNIX socket."""
+Place = tuple[str, int] | Path
+"""An address of this machine with a port, or the path of a UNIX socket."""
 
-UNVERIFIED = ssl.create_default_context()
-UNVERIFIED.check_hostname = False
-UNVERIFIED.verify_mode = ssl.CERT_NONE
+
+def unverified() -> ssl.SSLContext:
+    """A client that takes any certificate: the daemon gets new ones all the time."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+UNVERIFIED = unverified()
 
 
 class Wrong(Exception):
@@ -41,6 +46,10 @@ def _short(value: object) -> str:
     return text if len(text) <= 100 else f"{text[:100]}… of {len(text)}"
 
 
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
 class Stream:
     """One connection."""
 
@@ -49,23 +58,26 @@ class Stream:
         self._writer = writer
 
     @classmethod
-    async def open(cls, place: Place, *, source: str = HOST, first: bytes = b"", tls: bool = False) -> Self:
+    async def open(
+        cls, place: Place, *, source: str = "", first: bytes = b"", tls: ssl.SSLContext | None = None
+    ) -> Self:
         """Connect.
 
         Args:
             place: where to.
-            source: the address that it comes from.
+            source: the address that it comes from; without it, the one that it goes to.
             first: sent before all else, in the clear.
-            tls: whether a handshake follows.
+            tls: for a handshake, if one follows.
         """
         async with asyncio.timeout(PATIENCE):
             if isinstance(place, Path):
                 return cls(*await asyncio.open_unix_connection(place))
-            reader, writer = await asyncio.open_connection(HOST, place, local_addr=(source, 0))
+            host, port = place
+            reader, writer = await asyncio.open_connection(host, port, local_addr=(source or host, 0))
             if first:
                 writer.write(first)
-            if tls:
-                await writer.start_tls(UNVERIFIED)
+            if tls is not None:
+                await writer.start_tls(tls)
             return cls(reader, writer)
 
     async def send(self, data: bytes) -> None:
@@ -135,12 +147,13 @@ class Datagrams:
     """A socket of datagrams to one place."""
 
     def __init__(self, place: Place, own: Path | None = None) -> None:
-        self.socket = socket.socket(socket.AF_INET if own is None else socket.AF_UNIX, socket.SOCK_DGRAM)
+        family = socket.AF_UNIX if isinstance(place, Path) else _family(place[0])
+        self.socket = socket.socket(family, socket.SOCK_DGRAM)
         self._own = own
         self.socket.setblocking(False)
         if own is not None:
             self.socket.bind(str(own))
-        self.socket.connect((HOST, place) if isinstance(place, int) else str(place))
+        self.socket.connect(str(place) if isinstance(place, Path) else place)
 
     async def ask(self, data: bytes) -> bytes:
         """Send one, and have the next that comes; again, if none does."""

@@ -5,13 +5,24 @@ from __future__ import annotations
 import hashlib
 import itertools
 import socket
+import ssl
 import struct
 import time
+from collections.abc import Collection
 from contextlib import suppress
 
-from benchmarks.soak.configuration import BIG, TEXTS
-from benchmarks.soak.load import Paces, World
-from benchmarks.soak.stream import Datagrams, Stream, Wrong, expect
+from benchmarks.processes import HOST
+from benchmarks.soak.configuration import (
+    BIG,
+    CLIENT,
+    CLIENT_KEY,
+    HOST_6,
+    STRANGER,
+    STRANGER_KEY,
+    TEXTS,
+)
+from benchmarks.soak.load import Paces, Visit, World
+from benchmarks.soak.stream import UNVERIFIED, Datagrams, Place, Stream, Wrong, expect, unverified
 
 TEXT = "straße, naïve, ὀδυσσεύς, 1234"
 
@@ -26,7 +37,7 @@ _numbers = itertools.count()
 
 async def short_echo(world: World) -> None:
     """Some messages, then either side ends first."""
-    stream = await Stream.open(world.either("echo"))
+    stream = await Stream.open(world.any("echo"))
     for _ in range(world.random.randint(1, 3)):
         await stream.echo(world.data())
     if world.random.random() < 0.5:
@@ -37,7 +48,7 @@ async def short_echo(world: World) -> None:
 
 async def long_echo(world: World) -> None:
     """Some minutes of small messages, over reloads; the service does not change in any of them."""
-    stream = await Stream.open(world.either("echo"))
+    stream = await Stream.open(world.any("echo"))
     for _ in range(world.random.randint(20, 120)):
         await stream.echo(world.data(most=4096))
         if not await world.rest(world.random.uniform(0.5, 1.5)):
@@ -47,7 +58,7 @@ async def long_echo(world: World) -> None:
 
 async def endless_echo(world: World) -> None:
     """One connection for the whole run."""
-    stream = await Stream.open(world.port("echo"))
+    stream = await Stream.open(world.any_port("echo"))
     while await world.rest(1):
         await stream.echo(world.data(most=4096))
     await stream.close()
@@ -55,7 +66,7 @@ async def endless_echo(world: World) -> None:
 
 async def endless_tls(world: World) -> None:
     """One encrypted connection for the whole run, over all changes of certificates."""
-    stream = await Stream.open(world.port("tls"), tls=True)
+    stream = await Stream.open(world.port("tls"), tls=UNVERIFIED)
     while await world.rest(2):
         await stream.echo(world.data(most=16_384))
     await stream.close()
@@ -63,7 +74,7 @@ async def endless_tls(world: World) -> None:
 
 async def endless_upper(world: World) -> None:
     """One connection for the whole run, to a service whose limits change."""
-    stream = await Stream.open(world.either("upper"))
+    stream = await Stream.open(world.any("upper"))
     while await world.rest(2):
         await _upper(stream)
     await stream.close()
@@ -71,7 +82,7 @@ async def endless_upper(world: World) -> None:
 
 async def upper(world: World) -> None:
     """Text, and the end of our side."""
-    stream = await Stream.open(world.either("upper"))
+    stream = await Stream.open(world.any("upper"))
     await _upper(stream)
     stream.end()
     expect("after the end", b"", await stream.rest())
@@ -86,7 +97,7 @@ async def _upper(stream: Stream) -> None:
 
 async def time_of_day(world: World) -> None:
     """Two formats on one connection; the service's ports change, this one does not."""
-    stream = await Stream.open(world.port("time"))
+    stream = await Stream.open(world.any_port("time"))
     await stream.send(b"%s\n%Q\n")
     _near(await stream.line())
     expect("unknown directive", "error: ", (await stream.line())[:7])
@@ -144,42 +155,81 @@ async def extra(world: World) -> None:
 
 async def tls_echo(world: World) -> None:
     """A handshake, some messages, close_notify."""
-    stream = await Stream.open(world.port("tls"), tls=True)
+    stream = await Stream.open(world.any_port("tls"), tls=UNVERIFIED)
     for _ in range(world.random.randint(1, 3)):
         await stream.echo(world.data())
     await stream.close()
 
 
+async def trusted_echo(world: World) -> None:
+    """The same with a certificate of our own."""
+    stream = await Stream.open(world.port("trusted"), tls=_showing(world, CLIENT, CLIENT_KEY))
+    for _ in range(world.random.randint(1, 3)):
+        await stream.echo(world.data())
+    await stream.close()
+
+
+async def mistrusted(world: World) -> None:
+    """An unknown certificate, or none: not served, which a client of TLS 1.3 learns when it reads."""
+    tls = world.random.choice((UNVERIFIED, _showing(world, STRANGER, STRANGER_KEY)))
+    try:
+        stream = await Stream.open(world.port("trusted"), tls=tls)
+        await stream.send(b"?")
+        found = await stream.outcome()
+    except (ssl.SSLError, ConnectionError):
+        return
+    await stream.close()
+    expect("served", b"", found)
+
+
+_contexts: dict[str, ssl.SSLContext] = {}
+
+
+def _showing(world: World, certificate: str, key: str) -> ssl.SSLContext:
+    """A client with a certificate."""
+    if certificate not in _contexts:
+        _contexts[certificate] = unverified()
+        _contexts[certificate].load_cert_chain(world.places.folder / certificate, world.places.folder / key)
+    return _contexts[certificate]
+
+
 async def proxied_echo(world: World) -> None:
     """What a proxy relays, in either version of its header, and encrypted at times."""
     tls = world.random.random() < 0.3
-    client = f"10.1.1.{world.random.randrange(PROXIED)}"
+    client = f"{world.random.choice(('10.1.1.', '2001:db8::'))}{world.random.randrange(PROXIED)}"
     header = world.random.choice((_header_1, _header_2))(client)
-    stream = await Stream.open(world.port("proxied-tls" if tls else "proxied"), first=header, tls=tls)
+    stream = await Stream.open(
+        world.port("proxied-tls" if tls else "proxied"), first=header, tls=UNVERIFIED if tls else None
+    )
     await stream.echo(world.data(most=4096))
     await stream.close()
 
 
 def _header_1(client: str) -> bytes:
-    return f"PROXY TCP4 {client} 127.0.0.1 40000 7007\r\n".encode()
+    kind, server = ("TCP6", HOST_6) if ":" in client else ("TCP4", HOST)
+    return f"PROXY {kind} {client} {server} 40000 7007\r\n".encode()
 
 
 def _header_2(client: str) -> bytes:
-    addresses = socket.inet_aton(client) + socket.inet_aton("127.0.0.1") + struct.pack(">HH", 40000, 7007)
-    return b"\r\n\r\n\0\r\nQUIT\n\x21\x11" + struct.pack(">H", len(addresses)) + addresses
+    family, kind, server = (
+        (socket.AF_INET6, b"\x21", HOST_6) if ":" in client else (socket.AF_INET, b"\x11", HOST)
+    )
+    addresses = socket.inet_pton(family, client) + socket.inet_pton(family, server)
+    addresses += struct.pack(">HH", 40000, 7007)
+    return b"\r\n\r\n\0\r\nQUIT\n\x21" + kind + struct.pack(">H", len(addresses)) + addresses
 
 
 async def udp(world: World) -> None:
     """One datagram to each service that has them."""
     token = world.name().encode()
-    expect("echo", token, await _asked(world, "echo", token))
-    expect("upper case", TEXT.upper().encode(), await _asked(world, "upper", TEXT.encode()))
-    _near((await _asked(world, "time", b"%s")).decode())
-    _one_of_texts(await _asked(world, "banner", b""))
+    expect("echo", token, await _asked(world.any_port("echo"), token))
+    expect("upper case", TEXT.upper().encode(), await _asked(world.any_port("upper"), TEXT.encode()))
+    _near((await _asked(world.any_port("time"), b"%s")).decode())
+    _one_of_texts(await _asked(world.port("banner"), b""))
 
 
-async def _asked(world: World, service: str, question: bytes) -> bytes:
-    datagrams = Datagrams(world.port(service))
+async def _asked(place: Place, question: bytes) -> bytes:
+    datagrams = Datagrams(place)
     try:
         return await datagrams.ask(question)
     finally:
@@ -212,7 +262,12 @@ PACES: Paces = [
     (discard, 1.0),
     (extra, 3.0),
     (tls_echo, 0.4),
+    (trusted_echo, 0.6),
+    (mistrusted, 2.0),
     (proxied_echo, 0.25),
     (udp, 0.4),
     (unix_datagrams, 0.8),
 ]
+
+LASTING: Collection[Visit] = {long_echo, endless_echo, endless_tls, endless_upper, extra}
+"""Those that an upgrade may end, as they outlast `drain_timeout`."""

@@ -65,7 +65,6 @@ class Daemon:
         click.echo(json.dumps(result, indent=2) if self.as_json else words)
 
     def _configured(self) -> Path:
-        from sockd.config import as_dict, report
         from sockd.errors import ConfigError
 
         if not self.config.exists():
@@ -75,6 +74,8 @@ class Daemon:
         try:
             return configured(self.config)
         except ConfigError as error:
+            from sockd.config import as_dict, report
+
             faults = [as_dict(fault) for fault in error.faults]
             raise Refused(str(error), {"faults": faults, "report": report(error.faults)}) from None
 

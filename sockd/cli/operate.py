@@ -84,7 +84,7 @@ def set(daemon: Daemon, name: str, value: str) -> None:  # noqa: A001  # the com
 @of_daemon()
 @click.argument("level", type=click.Choice(LEVELS))
 def log(daemon: Daemon, level: str) -> None:
-    """Write events of LEVEL and above to the log from now on, until the next start."""
+    """Write events of LEVEL and above to the log, until the next start or reload."""
     daemon.tell(daemon.ask("log", level=level), f"the log has {level} and above")
 
 
@@ -103,7 +103,11 @@ def reload(daemon: Daemon, dry_run: bool) -> None:
 @click.command()
 @of_daemon(PATIENT)
 def upgrade(daemon: Daemon) -> None:
-    """Go over to the code that is installed now: new workers take the sockets, the old ones drain."""
+    """Go over to the code that is installed now, without losing a connection.
+
+    It is tried first; if it cannot serve, nothing changes. Then it takes the place of the supervisor, whose
+    process stays the same, and new workers take the sockets, while the old ones finish what they have.
+    """
     daemon.tell(daemon.ask("upgrade"), "upgraded")
 
 

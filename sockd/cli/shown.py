@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import click
 
 from sockd.text import printable
 
@@ -50,13 +55,37 @@ def columns(head: Sequence[str], rows: Iterable[Sequence[object]], right: str = 
         rows: their cells.
         right: a letter for each column, `r` for one that is set to the right.
     """
-    cells = [list(head), *([printable(str(cell)) for cell in row] for row in rows)]
+    return "\n".join(_lines([list(head), *([printable(str(cell)) for cell in row] for row in rows)], right))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Cells, and the colour of their line where it stands out."""
+
+    cells: Sequence[object]
+    color: str | None = None
+
+
+def table(head: Sequence[str], rows: Sequence[Row], right: str = "", width: int | None = None) -> list[str]:
+    """The same as lines for a terminal, each in its colour and at most so wide; the head is dim."""
+    plain = columns(head, (row.cells for row in rows), right).split("\n")
+    return [
+        click.style(line[:width], dim=True if row is None else None, fg=row.color if row else None)
+        for line, row in zip(plain, [None, *rows], strict=True)
+    ]
+
+
+def show(*parts: Sequence[str]) -> None:
+    """Print parts with an empty line between them; without colours where they are not wanted."""
+    colored = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    click.echo("\n\n".join("\n".join(part) for part in parts if part), color=colored)
+
+
+def _lines(cells: Sequence[Sequence[str]], right: str) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    sides = right.ljust(len(head))
-    return "\n".join(
-        GAP.join(
+    sides = right.ljust(len(cells[0]))
+    for row in cells:
+        yield GAP.join(
             cell.rjust(width) if side == "r" else cell.ljust(width)
             for cell, width, side in zip(row, widths, sides, strict=True)
         ).rstrip()
-        for row in cells
-    )

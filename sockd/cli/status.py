@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import click
 
 from sockd.cli.daemon import Daemon, of_daemon
-from sockd.cli.shown import counted, places, size, span
+from sockd.cli.shown import Row, counted, places, show, size, span, table
 from sockd.text import printable
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
-PIPE_WIDTH = 1000
-"""Columns where there is no terminal: nothing is cut."""
-
-_STYLES = {"open": "green", "ready": "green", "paused": "yellow", "draining": "yellow"}
 
 
 @click.command()
@@ -31,8 +22,10 @@ def status(daemon: Daemon, verbose: bool) -> None:
     \b
     CONNECTIONS  open now, and how many may be
     REFUSED      connections that were turned away, by a limit or by the plugin
+    DATAGRAMS    that were handed to the plugin
     DROPPED      datagrams that were not delivered or not answered
     FAULTS       errors in the plugin's own code; the log has them
+    IN, OUT      bytes
     """  # noqa: D301  # click keeps the lines after a real backspace as they are
     snapshot = daemon.ask("status")
     if daemon.as_json:
@@ -42,26 +35,11 @@ def status(daemon: Daemon, verbose: bool) -> None:
 
 
 def _show(snapshot: Mapping[str, Any], *, verbose: bool) -> None:
-    console = terminal()
-    console.print(printable(headline(snapshot)), markup=False)
-    if snapshot.get("workers"):
-        console.print(_workers(snapshot["workers"]))
-    console.print(services(snapshot["services"]))
+    rows = snapshot["services"]
+    parts = [[printable(headline(snapshot))], _workers(snapshot.get("workers") or ()), _services(rows)]
     if verbose:
-        console.print(_listeners(snapshot["services"]))
-        for service in snapshot["services"]:
-            for line in _reasons(service):
-                console.print(printable(line), markup=False)
-
-
-def terminal() -> Console:
-    """Where tables are printed."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = PIPE_WIDTH
-    return console
+        parts += [_listeners(rows), [printable(line) for service in rows for line in _reasons(service)]]
+    show(*parts)
 
 
 def headline(snapshot: Mapping[str, Any]) -> str:
@@ -76,72 +54,64 @@ def headline(snapshot: Mapping[str, Any]) -> str:
     ]
     if descriptors:
         parts.append(f"descriptors {descriptors['used']}/{descriptors['limit']}")
+    if snapshot.get("config_ok") is False:
+        parts.append("the configuration read last is not served")
     return ", ".join(part for part in parts if part)
 
 
-def table(*head: str) -> Table:
-    """An empty table; a head that begins with a blank is that of a column of numbers."""
-    from rich import box
-    from rich.table import Table
-
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for word in head:
-        made.add_column(
-            word.strip(),
-            justify="right" if word.startswith(" ") else "left",
-            no_wrap=True,
-            header_style="dim",
-        )
-    return made
+def color_of(state: str) -> str | None:
+    """In which a state is shown that is not the usual one."""
+    return None if state in ("open", "ready") else "yellow" if state in ("paused", "draining") else "red"
 
 
-def add_row(to: Table, *cells: object, style: str = "") -> None:
-    """Add a row of texts, which nothing in them can colour or break."""
-    from rich.text import Text
-
-    to.add_row(*(Text(printable(str(cell))) for cell in cells), style=style)
-
-
-def services(rows: list[Mapping[str, Any]]) -> Table:
-    """A line for each service."""
-    head = ("SERVICE", "PLUGIN", "STATE", " CONNECTIONS", " REFUSED", " DROPPED", " FAULTS", " IN", " OUT")
-    shown = table(*head)
-    for each in rows:
+def _services(services: Sequence[Mapping[str, Any]]) -> list[str]:
+    head = (
+        "SERVICE",
+        "PLUGIN",
+        "STATE",
+        "CONNECTIONS",
+        "REFUSED",
+        "DATAGRAMS",
+        "DROPPED",
+        "FAULTS",
+        "IN",
+        "OUT",
+    )
+    rows = []
+    for each in services:
         faults = counted(each, "plugin fault")
-        add_row(
-            shown,
+        cells = (
             each["name"],
             each["plugin"],
             each["state"],
             places(each["connections"], each["limits"].get("max_connections")),
             counted(each, "connection refused"),
+            each.get("datagrams_received", 0),
             counted(each, "datagram dropped"),
             faults,
             size(each["received"]),
             size(each["sent"]),
-            style="red" if faults else _STYLES.get(each["state"], "").replace("green", ""),
         )
-    return shown
+        rows.append(Row(cells, "red" if faults else color_of(each["state"])))
+    return table(head, rows, "   rrrrrrr")
 
 
-def _workers(rows: list[Mapping[str, Any]]) -> Table:
-    shown = table(" WORKER", " PID", " GENERATION", "STATE", " CONNECTIONS", " DELAY")
-    for each in rows:
+def _workers(workers: Sequence[Mapping[str, Any]]) -> list[str]:
+    head = ("WORKER", "PID", "GENERATION", "STATE", "CONNECTIONS", "DELAY")
+    rows = []
+    for each in workers:
         connections = sum(service["connections"] for service in each.get("services", ()))
         delay = f"{each.get('reactor_delay') or 0:.3f}s"
-        add_row(
-            shown, each["worker"], each["pid"], each["generation"], each["state"], connections, delay,
-            style=_STYLES.get(each["state"], "red").replace("green", ""),
-        )  # fmt: skip
-    return shown
+        cells = (each["worker"], each["pid"], each["generation"], each["state"], connections, delay)
+        rows.append(Row(cells, color_of(each["state"])))
+    return table(head, rows, "rrr rr") if rows else []
 
 
-def _listeners(rows: list[Mapping[str, Any]]) -> Table:
-    shown = table("SERVICE", "LISTENER", "PROTOCOL", "TLS", " QUEUE", " DROPS")
-    for service in rows:
-        for each in service["listeners"]:
-            add_row(
-                shown,
+def _listeners(services: Sequence[Mapping[str, Any]]) -> list[str]:
+    head = ("SERVICE", "LISTENER", "PROTOCOL", "TLS", "QUEUE", "DROPS")
+    rows = [
+        Row(
+            (
                 service["name"],
                 each["address"],
                 each["protocol"],
@@ -149,7 +119,11 @@ def _listeners(rows: list[Mapping[str, Any]]) -> Table:
                 f"{each['queue']}/{each['backlog']}" if each.get("queue") is not None else "-",
                 "-" if each.get("drops") is None else each["drops"],
             )
-    return shown
+        )
+        for service in services
+        for each in service["listeners"]
+    ]
+    return table(head, rows, "    rr")
 
 
 def _certificate(listener: Mapping[str, Any]) -> str:

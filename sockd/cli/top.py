@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from sockd.cli.daemon import Daemon, of_daemon
-from sockd.cli.shown import counted, places, size
-from sockd.cli.status import add_row, headline, table, terminal
+from sockd.cli.shown import Row, counted, places, show, size, table
+from sockd.cli.status import color_of, headline
 from sockd.control.client import Unreachable
 from sockd.control.words import Refused
 from sockd.text import printable
 
-if TYPE_CHECKING:
-    from rich.console import Group
+_HOME, _REST_OF_LINE, _BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
+"""What a terminal does: go to its first place, clear to the end of the line, and what is below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Pace:
     max_connections: int | None
     opened: float
     refused: float
+    datagrams: float
     faults: float
     received: float
     sent: float
@@ -65,7 +67,7 @@ def top(daemon: Daemon, once: bool, every: float) -> None:
     if daemon.as_json:
         daemon.tell([asdict(row) for row in rows], "")
     else:
-        terminal().print(_screen(headline(after), rows))
+        show(_screen(headline(after), rows))
 
 
 def paces(before: Mapping[str, Any], after: Mapping[str, Any], seconds: float) -> list[Pace]:
@@ -79,37 +81,54 @@ def paces(before: Mapping[str, Any], after: Mapping[str, Any], seconds: float) -
         return round((now - then if now >= then else now) / seconds, 3)
 
     def pace(service: Mapping[str, Any]) -> Pace:
-        then = earlier.get(service["name"], {"counts": (), "received": 0, "sent": 0})
+        then = earlier.get(service["name"], {"counts": ()})
         events = ("opened", "connection refused", "plugin fault")
         opened, refused, faults = (rate(counted(service, e), counted(then, e)) for e in events)
-        moved = (rate(service[way], then[way]) for way in ("received", "sent"))
+        datagrams, received, sent = (
+            rate(service.get(way, 0), then.get(way, 0)) for way in ("datagrams_received", "received", "sent")
+        )
         taken, most = service["connections"], service["limits"].get("max_connections")
-        return Pace(service["name"], service["state"], taken, most, opened, refused, faults, *moved)
+        return Pace(
+            service["name"], service["state"], taken, most, opened, refused, datagrams, faults, received, sent
+        )
 
     return sorted(map(pace, after["services"]), key=lambda row: -(row.received + row.sent + row.opened))
 
 
-def _screen(title: str, rows: Sequence[Pace]) -> Group:
-    from rich.console import Group
-    from rich.text import Text
-
-    head = ("SERVICE", "STATE", " CONNECTIONS", " NEW/s", " REFUSED/s", " FAULTS/s", " IN/s", " OUT/s")
-    shown = table(*head)
-    for row in rows:
-        events = (f"{number:.1f}" for number in (row.opened, row.refused, row.faults))
-        moved = (size(row.received), size(row.sent))
-        taken = places(row.connections, row.max_connections)
-        cells = (row.service, row.state, taken, *events, *moved)
-        add_row(shown, *cells, style="red" if row.faults else "")
-    return Group(Text(printable(title)), shown)
+def _screen(title: str, rows: Sequence[Pace], width: int | None = None) -> list[str]:
+    head = (
+        "SERVICE",
+        "STATE",
+        "CONNECTIONS",
+        "NEW/s",
+        "REFUSED/s",
+        "DATAGRAMS/s",
+        "FAULTS/s",
+        "IN/s",
+        "OUT/s",
+    )
+    shown = [
+        Row(
+            (
+                row.service,
+                row.state,
+                places(row.connections, row.max_connections),
+                *(f"{number:.1f}" for number in (row.opened, row.refused, row.datagrams, row.faults)),
+                size(row.received),
+                size(row.sent),
+            ),
+            "red" if row.faults else color_of(row.state),
+        )
+        for row in rows
+    ]
+    return [printable(title)[:width], "", *table(head, shown, "  rrrrrrr", width)]
 
 
 def _watch(daemon: Daemon, every: float, before: Mapping[str, Any], began: float) -> None:
     """Show one table after the other, until a key ends it; a daemon that is away may come back."""
-    from rich.live import Live
-
     rows: list[Pace] = []
-    with _keys(), Live(screen=True, auto_refresh=False) as live:
+    colored = "NO_COLOR" not in os.environ
+    with _keys(), _other_screen():
         while not _pressed_q(every):
             try:
                 after, now = daemon.try_to_ask("status"), time.monotonic()
@@ -118,7 +137,23 @@ def _watch(daemon: Daemon, every: float, before: Mapping[str, Any], began: float
             else:
                 rows, title = paces(before, after, now - began), headline(after)
                 before, began = after, now
-            live.update(_screen(f"{title}  (q ends)", rows), refresh=True)
+            width, height = shutil.get_terminal_size()
+            lines = _screen(f"{title}  (q ends)", rows, width)[: height - 1]
+            click.echo(
+                _HOME + "".join(f"{line}{_REST_OF_LINE}\n" for line in lines) + _BELOW,
+                nl=False,
+                color=colored,
+            )
+
+
+@contextmanager
+def _other_screen() -> Iterator[None]:
+    """What stood on the terminal is there again afterwards."""
+    click.echo("\x1b[?1049h\x1b[?25l" + _HOME + _BELOW, nl=False)
+    try:
+        yield
+    finally:
+        click.echo("\x1b[?25h\x1b[?1049l", nl=False)
 
 
 @contextmanager

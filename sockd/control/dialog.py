@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable
 from typing import Any
 
 from twisted.logger import Logger
@@ -19,8 +20,13 @@ _log = Logger(namespace="sockd.control")
 
 async def answer(operator: Operator, request: bytes) -> bytes:
     """The line that answers a request, without its end. Whatever happens, there is one."""
+    return await line_of(_result(operator, request))
+
+
+async def line_of(result: Awaitable[Any]) -> bytes:
+    """The line that tells what comes of a command. Whatever happens, there is one."""
     try:
-        return _line({"ok": True, "result": await _result(operator, request)})
+        return _line({"ok": True, "result": await result})
     except Refused as error:
         return refusal(str(error), error.result)
     except Exception as error:  # a fault of the operator must not cost the way to ask what is wrong
@@ -32,6 +38,11 @@ def refusal(reason: str, result: Any = None) -> bytes:
     """The line that says no."""
     more = {} if result is None else {"result": result}
     return _line({"ok": False, "error": printable(reason), **more})
+
+
+def command_of(request: str) -> str:
+    """The command that a request names, which has been understood before."""
+    return str(json.loads(request)["command"])
 
 
 async def _result(operator: Operator, request: bytes) -> Any:

@@ -7,7 +7,7 @@ import select
 import socket
 import stat
 import struct
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import (
@@ -96,6 +96,14 @@ class ControlListener:
             for conversation in list(self.open_ones):
                 conversation.finish()
 
+    def owed(self) -> list[tuple[int, str]]:
+        """The descriptors of connections whose requests are being carried out, and these requests."""
+        return [
+            (transport.socket.fileno(), conversation.request.decode(errors="replace"))
+            for conversation in self.open_ones
+            if conversation.request and (transport := cast("Any", conversation.transport)) is not None
+        ]
+
     def full(self) -> bool:
         """Whether there are as many connections as may be, without those whose peers have given up."""
         if len(self.open_ones) >= MAX_CONNECTIONS:
@@ -122,6 +130,7 @@ class Conversation(Protocol):
         self._listener = listener
         self._lines = Lines(LONGEST_REQUEST)
         self._deadline: IDelayedCall | None = None
+        self.request = b""  # that is being carried out
         self._answering = False
         self._unread = False  # whether the peer leaves answers where they are
         self._last = False  # whether there will be no further request
@@ -153,7 +162,7 @@ class Conversation(Protocol):
             self._refuse(f"expected a request of at most {error.limit} bytes, found a longer one")
             return
         if request is not None:
-            self._answering = True
+            self._answering, self.request = True, request
             self._forget_deadline()
             self._pause_or_resume()
             Deferred.fromCoroutine(answer(self._listener.operator, request)).addCallback(self._answered)
@@ -161,7 +170,7 @@ class Conversation(Protocol):
             self._leave()
 
     def _answered(self, line: bytes) -> None:
-        self._answering = False
+        self._answering, self.request = False, b""
         if not self.connected:
             return
         self._write(line)

@@ -14,7 +14,7 @@ from sockd.config.validate import validate
 from sockd.control.words import Refused, unknown
 from sockd.daemon import Daemon, NotReloaded
 from sockd.service import PAUSED, Service
-from sockd.status import find, peers
+from sockd.status import find, moved, peers
 
 DRAIN_LOOK = 0.25
 """Seconds between two looks whether the last connection of a service is gone."""
@@ -31,17 +31,17 @@ class LocalOperator:
 
     async def status(self) -> dict[str, Any]:
         """The snapshot."""
-        return self._daemon.snapshot()
+        return self._daemon.snapshot(await moved(self._daemon.server))
 
     async def ps(self) -> list[dict[str, Any]]:
         """A row for each connection."""
-        return peers(self._daemon.server)
+        return await peers(self._daemon.server)
 
     async def kick(self, id: str) -> None:  # noqa: A002  # the argument's name in the protocol
         """Cut one connection."""
         connection = find(self._daemon.server, id)
         if connection is None:
-            raise Refused(f"expected a connection as `sockd ps` lists them, found '{id[:80]}'")
+            raise Refused(no_connection(id))
         connection.cut("kicked")
 
     async def drain(self, service: str | None) -> None:
@@ -66,7 +66,7 @@ class LocalOperator:
     async def set(self, service: str | None, key: str, value: str) -> None:
         """Change one limit."""
         services = self._services(service)
-        limit = _limit(key, value)
+        limit = limit_of(key, value)
         for each in services:
             each.change(limit.under(each.config.limits))
 
@@ -100,7 +100,12 @@ class LocalOperator:
         return chosen
 
 
-def _limit(key: str, value: str) -> Limits:
+def no_connection(id: str) -> str:  # noqa: A002  # as above
+    """What to say to somebody who names one that is not there."""
+    return f"there is no connection '{id[:80]}', or it is gone already; `sockd ps` lists them"
+
+
+def limit_of(key: str, value: str) -> Limits:
     """One limit from its text, as it would stand in [limits]."""
     written: Any = (
         [Text(word) for word in value.replace(",", " ").split()] if key in _NETWORKS else Text(value)

@@ -95,6 +95,12 @@ class Admission:
         if self._sources is not None:
             self._sources.share(together)
 
+    def leave(self) -> None:
+        """Count with nobody else any more. Nothing is open any more."""
+        self._together = None
+        if self._sources is not None:
+            self._sources.leave()
+
     def admit(self, host: str | None = None) -> str | None:
         """Take a place for a connection: None, or why there is none. `release` gives it back."""
         if self._guarded and host is not None and (reason := self._refuse(host)):

@@ -79,6 +79,10 @@ class Sources:
         self._together = together
         return {} if self._most is None else self._open
 
+    def leave(self) -> None:
+        """Judge by what is open here alone."""
+        self._together = None
+
     def refuse_connection(self, key: bytes, now: float) -> str | None:
         """Why a connection of this source may not come in, which is held against it; None if it may."""
         if self._penalties is not None and self._penalties.holds(key, now):

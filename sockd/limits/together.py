@@ -20,9 +20,11 @@ import mmap
 import os
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from hashlib import blake2b
+from math import ceil
+from weakref import finalize
 
 SOURCES = 65536
 """Entries for sources."""
@@ -41,7 +43,7 @@ _MAPPED = bytes(10) + b"\xff\xff"
 
 
 class Together:
-    """The places of one service, seen from one seat.
+    """The places of one service, seen from one seat, as long as somebody counts in them.
 
     Args:
         descriptor: of memory that `create` has made.
@@ -49,6 +51,8 @@ class Together:
     """
 
     __slots__ = (
+        "__weakref__",
+        "_close",
         "_counts",
         "_entries",
         "_held",
@@ -62,6 +66,7 @@ class Together:
 
     def __init__(self, descriptor: int, seat: int) -> None:
         self.descriptor = descriptor
+        self._close = finalize(self, os.close, descriptor)
         self._memory = mmap.mmap(descriptor, 0)
         self._seat = seat
         self._seats, _, self._secret = _HEAD.unpack_from(self._memory)
@@ -153,7 +158,21 @@ class Together:
         """Take back everything that a seat holds, whose process is gone."""
         self._counts[seat] = 0
         if any(self._memory[_FLAG]):
-            self._held[seat :: self._seats] = memoryview(bytes(2 * SOURCES)).cast("H")
+            for first, end in self._used(seat):
+                zeros = memoryview(bytes(2 * (end - first))).cast("H")
+                self._held[first * self._seats + seat : end * self._seats : self._seats] = zeros
+
+    def _used(self, seat: int) -> Iterator[tuple[int, int]]:
+        """Ranges of entries in which a seat may hold something; to write elsewhere would only take room."""
+        start = len(self._memory) - 2 * len(self._held)
+        hole = start
+        with suppress(OSError):  # no more data
+            while True:
+                data = os.lseek(self.descriptor, hole, os.SEEK_DATA)
+                hole = os.lseek(self.descriptor, data, os.SEEK_HOLE)
+                first, end = (ceil(((at - start) // 2 - seat) / self._seats) for at in (data, hole))
+                if first < end:
+                    yield first, end
 
     def close(self) -> None:
         """Let go of the memory."""
@@ -161,7 +180,7 @@ class Together:
             view.release()
         with suppress(BufferError):  # somebody counts still
             self._memory.close()
-        os.close(self.descriptor)
+        self._close()
 
     def _count_source(self, source: bytes, most: int) -> bool:
         """Note one more place of a source; only under the lock."""

@@ -10,11 +10,13 @@ becomes of a worker, no socket is closed, and so no queued connection is lost.
     share     what of the configuration one worker serves
     worker    the worker's process
     inheritance   the sockets that it was given
-    process   a worker's process, as its parent sees it
+    process   a process, as its parent sees it
     member    one worker, as the supervisor sees it: its start, its signs of life, its end
     holdings  what the supervisor holds open: sockets, and the shared counts of the limits
     crew      keeps N workers alive
     supervisor    start, stop, reload, upgrade
+    succession    puts other code in the place of the supervisor, in the same process
+    handover, successor   what the one image leaves, and the next one
     operator, merge   what an operator asks, answered for all workers
     daemon    the supervisor as a service of twistd
 """

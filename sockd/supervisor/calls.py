@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 from typing import Any
@@ -19,7 +20,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.logger import Logger
 
 from sockd.control.words import Refused
-from sockd.supervisor.channel import Channel
+from sockd.supervisor.channel import Channel, Rest
 
 Answer = Callable[[str, dict[str, Any], list[int]], Awaitable[Any]]
 """Carries out a command with its arguments and its descriptors, which are its own; raises Refused."""
@@ -54,6 +55,7 @@ class Calls:
         news: takes what it tells.
         lost: called once, when it is gone.
         takes_descriptors: whether it may send any.
+        rest: of the messages on their way, where another image of this process has begun.
     """
 
     def __init__(
@@ -65,15 +67,17 @@ class Calls:
         lost: Callable[[], None] = lambda: None,
         *,
         takes_descriptors: bool = False,
+        rest: Rest | None = None,
     ) -> None:
         self._reactor = reactor
         self._answer = answer
         self._news = news
         self._lost = lost
-        self._numbers = count()
+        # Above those of a former image of this process, whose answers may still come.
+        self._numbers = count(time.monotonic_ns())
         self._asked: dict[int, Deferred[Any]] = {}
-        self._channel = Channel(
-            sock, reactor, self._received, self._gone, takes_descriptors=takes_descriptors
+        self.channel = Channel(
+            sock, reactor, self._received, self._gone, takes_descriptors=takes_descriptors, rest=rest
         )
 
     async def ask(
@@ -96,7 +100,7 @@ class Calls:
             Refused: the other end says no.
             NoAnswer: it is gone, or has not answered in time.
         """
-        if not self._channel.open:
+        if not self.channel.open:
             raise NoAnswer("the process is gone")
         number = next(self._numbers)
         answered: Deferred[Any] = Deferred(lambda _: None)
@@ -104,7 +108,7 @@ class Calls:
         timer = None
         if within is not None:
             timer = self._reactor.callLater(within, self._late, number, within)
-        self._channel.send({"ask": number, "command": command, **arguments}, descriptors)
+        self.channel.send({"ask": number, "command": command, **arguments}, descriptors)
         try:
             return await answered
         finally:
@@ -114,11 +118,11 @@ class Calls:
 
     def tell(self, news: str, **fields: Any) -> None:
         """Say something that needs no answer."""
-        self._channel.send({"news": news, **fields})
+        self.channel.send({"news": news, **fields})
 
     def close(self) -> None:
         """End the channel with a process that is gone."""
-        self._channel.read_the_rest()
+        self.channel.read_the_rest()
 
     def _late(self, number: int, seconds: float) -> None:
         if asked := self._asked.pop(number, None):
@@ -161,4 +165,4 @@ class Calls:
                 "ok": False,
                 "error": f"a fault of sockd, told in its log: {type(error).__name__}: {error}",
             }
-        self._channel.send({"answer": number, **answer})
+        self.channel.send({"answer": number, **answer})

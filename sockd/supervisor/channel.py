@@ -14,6 +14,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.interfaces import IReadWriteDescriptor
@@ -39,6 +40,14 @@ Received = Callable[[dict[str, Any], list[int]], None]
 _log = Logger(namespace="sockd")
 
 
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What is on its way on a channel: of a message that has begun to come, and what is still to be sent."""
+
+    received: bytes
+    unsent: bytes
+
+
 @implementer(IReadWriteDescriptor)
 class Channel:
     """One end.
@@ -49,6 +58,7 @@ class Channel:
         received: takes each message and its descriptors, which are its own from then on.
         lost: called once, when the other end is gone or does not keep to the form.
         takes_descriptors: whether the other end may send any; otherwise the kernel closes them.
+        rest: of the messages on their way, where another image of this process has begun with the channel.
     """
 
     def __init__(
@@ -59,6 +69,7 @@ class Channel:
         lost: Callable[[], None],
         *,
         takes_descriptors: bool,
+        rest: Rest | None = None,
     ) -> None:
         sock.setblocking(False)
         self._socket = sock
@@ -72,6 +83,12 @@ class Channel:
         self._unsent = 0
         self.open = True
         reactor.addReader(self)
+        if rest is not None:
+            self._in += rest.received
+            if rest.unsent:
+                self._out.append((memoryview(rest.unsent), []))
+                self._unsent = len(rest.unsent)
+                reactor.addWriter(self)
 
     def send(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
         """Send a message with copies of descriptors. To an end that is gone, nothing is sent."""
@@ -167,6 +184,12 @@ class Channel:
                 self._received(message, descriptors)
             except Exception:  # a message that nobody understands must not cost those behind it
                 _log.failure("channel fault")
+
+    def rest(self) -> Rest | None:
+        """What is on its way, for another image of this process; None if that cannot be told in bytes."""
+        if not self.open or self._descriptors or any(descriptors for _, descriptors in self._out):
+            return None
+        return Rest(bytes(self._in), b"".join(data for data, _ in self._out))
 
     def close(self) -> None:
         """End it; what has not been sent is lost."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from heapq import heapify, heappop, heappush
 from typing import Any
 
@@ -15,8 +17,9 @@ from twisted.python.failure import Failure
 from sockd.control.words import Refused
 from sockd.supervisor.calls import NoAnswer, TooLate
 from sockd.supervisor.events import SupervisorEvents
-from sockd.supervisor.member import Member, Order
+from sockd.supervisor.member import START_TIMEOUT, Handed, Member, Order
 from sockd.supervisor.process import how_it_ended
+from sockd.supervisor.spare import NO_SLOT, Spare
 
 BACK_OFF = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Seconds until a worker is started again that has soon ended, by how often in a row."""
@@ -26,6 +29,12 @@ STEADY = 10.0
 
 KILLED_DELAY = 0.25
 """The longest time until one is started again that somebody has killed: that is no fault of its own."""
+
+AT_ONCE = len(os.sched_getaffinity(0))
+"""Workers that are started side by side in the place of others: with more, the first one would be late."""
+
+TURN = 0.05
+"""Seconds until it is looked again whether there is a core for the next one."""
 
 RETIRE_TIMEOUT = 1.0
 """Seconds that old workers have to say that they accept no more. One that is stuck is not waited for."""
@@ -43,6 +52,7 @@ class Crew:
         size: how many there are.
         seats: how many processes can note at once what they hold; the first seat is the supervisor's.
         order: what a worker is to serve, by its slot and its seat.
+        load: what one that has no place yet is to load.
         options: for the workers' command line.
         events: told about everything that happens.
         forget: called with the seat of a process that has ended.
@@ -54,6 +64,7 @@ class Crew:
         size: int,
         seats: int,
         order: Callable[[int, int], Order],
+        load: Callable[[], Order],
         options: Sequence[str],
         events: SupervisorEvents,
         forget: Callable[[int], None],
@@ -73,6 +84,7 @@ class Crew:
         self._failures = [0] * size
         self._timers: list[IDelayedCall | None] = [None] * size
         self._stopping = False
+        self._spare = Spare(reactor, lambda: self._launch(NO_SLOT), load, events)
 
     @property
     def serving(self) -> list[Member]:
@@ -89,7 +101,9 @@ class Crew:
         """
         members = await self._ready_members()
         self.members = list(members)
-        return [await member.open() for member in members]
+        opened = [await member.open() for member in members]
+        self._reserve()
+        return opened
 
     async def _ready_members(self) -> list[Member]:
         """A whole crew that waits for the word to serve."""
@@ -113,32 +127,40 @@ class Crew:
             raise OSError("too many workers have not finished yet")
         seat = heappop(self._seats)
         try:
-            return Member(
-                self._reactor,
-                slot,
-                self.generation,
-                seat,
-                self._options,
-                self._ended,
-                lambda member: self._events.hung(member.slot, member.pid),
-                self._news,
-            )
+            return self._member(slot, self.generation, seat)
         except BaseException:  # whatever it was, the seat is free again
             heappush(self._seats, seat)
             raise
 
+    def _member(self, slot: int, generation: int, seat: int, handed: Handed | None = None) -> Member:
+        return Member(
+            self._reactor,
+            slot,
+            generation,
+            seat,
+            self._options,
+            self._ended,
+            lambda member: self._events.hung(member.slot, member.pid),
+            self._news,
+            handed,
+        )
+
     # One of them.
 
     def _replace(self, slot: int) -> None:
+        if not self._spare.ready and self._beginning >= AT_ONCE:
+            self._timers[slot] = self._reactor.callLater(TURN, self._replace, slot)
+            return
         self._timers[slot] = None
         Deferred.fromCoroutine(self._bring_up(slot))
 
     async def _bring_up(self, slot: int) -> None:
         try:
-            member = self._launch(slot)
+            member = self._spare.take() or self._launch(slot)
         except OSError as error:
             self._again(slot, (error.strerror or str(error)).lower())
             return
+        member.slot = slot
         self.members[slot] = member
         try:
             await member.start(self._order(slot, member.seat))
@@ -150,6 +172,36 @@ class Crew:
             pass  # it is gone, and another one will come
         else:
             self._events.started(slot, member.pid, member.generation)
+        self._reserve()
+
+    async def try_out(self, order: Order) -> None:
+        """Let a process that serves nobody load something: the spare one, or one that is started for it.
+
+        Raises:
+            OSError: no process can be started.
+            Refused: it cannot.
+            NoAnswer: it has ended, or took too long.
+        """
+        member = self._spare.take() or self._launch(NO_SLOT)
+        try:
+            await member.ask("check", within=START_TIMEOUT, order=order)
+        except BaseException:  # whatever it was, nothing of it must come to serve
+            member.kill()
+            await member.gone
+            raise
+        else:
+            self._spare.give_back(member)
+        finally:
+            self._reserve()
+
+    def _reserve(self) -> None:
+        """Prepare a spare one, once every place is taken."""
+        if not self._stopping and len(self.serving) == len(self.members):
+            self._spare.prepare()
+
+    @property
+    def _beginning(self) -> int:
+        return sum(member is not None and member.state == "starting" for member in self.members)
 
     def _again(self, slot: int, reason: str = "", most: float = BACK_OFF[-1]) -> None:
         """Start another one, later if that has just failed, but after so many seconds at most."""
@@ -165,10 +217,12 @@ class Crew:
         how = how_it_ended(code)
         if member.last is not None:
             self.last_words(member, member.last)
-        if member in self.leaving:
+        if member is self._spare.member:
+            self._spare.ended(member, how)
+        elif member in self.leaving:
             self.leaving.discard(member)
             self._events.left(member.slot, member.pid, how)
-        elif self.members[member.slot] is member:
+        elif member.slot != NO_SLOT and self.members[member.slot] is member:
             self.members[member.slot] = None
             if self._stopping:
                 return
@@ -189,6 +243,47 @@ class Crew:
             self.leaving.add(member)
             self._replace(member.slot)
 
+    # From one image of the supervisor to the next.
+
+    async def hold(self) -> None:
+        """Start nobody any more, and end those that cannot be handed over, as they do not serve yet."""
+        beginning = [member for member in self._begin_to_stop() if member.handed(leaving=False) is None]
+        for member in beginning:
+            member.kill()
+        await _all(_gone(member) for member in beginning)
+
+    def go_on(self) -> None:
+        """Start whoever is missing."""
+        self._stopping = False
+        for slot, member in enumerate(self.members):
+            if member is None:
+                self._replace(slot)
+        self._reserve()
+
+    def hand_over(self, keep: list[int]) -> dict[str, Any]:
+        """As JSON has it, for another image of this process, which needs these descriptors besides."""
+        handed = [member.handed(leaving=member in self.leaving) for member in self.everybody]
+        keep += [each.channel for each in handed if each is not None]
+        return {
+            "size": len(self.members),
+            "generation": self.generation,
+            "cut": self.cut,
+            "members": [asdict(each) for each in handed if each is not None],
+        }
+
+    def take_over(self, handed: Mapping[str, Any]) -> None:
+        """Go on with the workers of the former image; `go_on` starts those that are missing."""
+        self.generation, self.cut = handed["generation"], handed["cut"]
+        for each in handed["members"]:
+            worker = Handed(**each)
+            member = self._member(worker.slot, worker.generation, worker.seat, worker)
+            self._seats.remove(member.seat)
+            if worker.leaving:
+                self.leaving.add(member)
+            else:
+                self.members[member.slot] = member
+        heapify(self._seats)
+
     # All of them.
 
     async def upgrade(self) -> None:
@@ -197,16 +292,15 @@ class Crew:
         Raises:
             CannotServe: nothing has changed.
         """
+        self._spare.drop()
         self.generation += 1
         try:
             new = await self._ready_members()
         except CannotServe:
             self.generation -= 1
+            self._reserve()
             raise
-        for slot, timer in enumerate(self._timers):
-            if timer is not None and timer.active():
-                timer.cancel()
-            self._timers[slot] = None
+        self._forget_timers()
         old = [member for member in self.members if member is not None]
         self.members = list(new)
         self._failures = [0] * len(new)
@@ -214,6 +308,7 @@ class Crew:
         # A datagram socket has one reader at a time, so the old ones stop before the new ones begin.
         await _all(self._retire(member) for member in old)
         await _all(self._open(member) for member in new)
+        self._reserve()
 
     async def _retire(self, member: Member) -> None:
         if member.state != "open":
@@ -246,10 +341,15 @@ class Crew:
 
     def _begin_to_stop(self) -> list[Member]:
         self._stopping = True
-        for timer in self._timers:
+        self._forget_timers()
+        spare = self._spare.drop()
+        return [*self.everybody, *([spare] if spare is not None else ())]
+
+    def _forget_timers(self) -> None:
+        for slot, timer in enumerate(self._timers):
             if timer is not None and timer.active():
                 timer.cancel()
-        return self.everybody
+            self._timers[slot] = None
 
     @property
     def everybody(self) -> list[Member]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import atexit
 import os
 import signal
-from collections.abc import Sequence
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import FrameType
 from typing import Any
@@ -16,19 +18,30 @@ from twisted.logger import ILogObserver
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from sockd.config import Config
+from sockd import __version__
+from sockd.config import Config, SocketOptions
+from sockd.control.dialog import command_of, line_of, refusal
+from sockd.control.listener import ControlListener
 from sockd.daemon import HURRY, WATCH_EVERY
 from sockd.daemon import end_within as end_within
-from sockd.doors import Door
+from sockd.doors import Door, doors_on
 from sockd.notify import Notifier
 from sockd.service import PLUGIN_STOP_TIMEOUT
+from sockd.store import Store
 from sockd.supervisor.crew import CannotServe
+from sockd.supervisor.handover import Handover, retold, told
+from sockd.supervisor.operator import CrewOperator
+from sockd.supervisor.succession import SIGNALS, execute, try_out
 from sockd.supervisor.supervisor import NotDone, Supervisor
 from sockd.telemetry.events import DaemonEvents
 from sockd.telemetry.logs import Log
 
 GRACE = 2.0
 """Seconds beyond what a worker may take to end, before it is ended."""
+
+
+REPLACED = refusal("the supervisor has been replaced by other code meanwhile; ask again")
+"""The answer to whatever else was being carried out."""
 
 
 class SupervisorDaemon(service.Service):
@@ -39,17 +52,38 @@ class SupervisorDaemon(service.Service):
         reactor: the one that will run.
         log: where events go; None where twistd's own options say how.
         notifier: told how far it is, for the service manager.
+        store: where sockets are kept over a restart.
+        twistd: the words of its command line for another image of this process.
+        handed: what a former image of this process has left.
     """
 
-    def __init__(self, supervisor: Supervisor, reactor: Any, log: Log | None, notifier: Notifier) -> None:
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        reactor: Any,
+        log: Log | None,
+        notifier: Notifier,
+        store: Store,
+        twistd: Callable[[], Sequence[str]],
+        handed: Mapping[str, Any] | None,
+    ) -> None:
         self.supervisor = supervisor
         supervisor.reloaded = self._reloaded
+        supervisor.replace = self._replace
+        self.operator = CrewOperator(supervisor, self.set_log_level, self.stop, self.own)
         self.doors: Sequence[Door] = ()
         self._reactor = reactor
         self._log = log
         self._notifier = notifier
+        self._store = store
+        self._twistd = twistd
+        self._owed: Sequence[tuple[int, str]] | None = None
         self._told_to_stop = False
-        self._stamp: object = None  # of the configuration's files, when they were read last
+        self._reload_due = False  # a signal has come in the midst of something else
+        supervisor.free = self._free
+        self._stamp = ""  # of the configuration's files, when they were read last
+        if handed is not None:
+            self._take_over(handed)
         # Until everything is open there is somebody to complain to, even after twistd has detached.
         self._complaints = open(os.dup(2), "w")  # noqa: SIM115  # closed when the daemon is ready
 
@@ -72,14 +106,24 @@ class SupervisorDaemon(service.Service):
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._on_reload))
         signal.signal(signal.SIGUSR1, lambda *_: self._reactor.callFromThread(self._reopen_log))
         signal.signal(signal.SIGUSR2, lambda *_: self._reactor.callFromThread(self._on_upgrade))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # a former image has blocked them
         for door in self.doors:
             door.open()
-            DaemonEvents().door_listening(door.name, door.bound.address)
-        Deferred.fromCoroutine(self.supervisor.start()).addCallbacks(self._started, self._fail)
+            if self._owed is None:
+                DaemonEvents().door_listening(door.name, door.bound.address)
+        if self._owed is None:
+            Deferred.fromCoroutine(self.supervisor.start()).addCallbacks(self._started, self._fail)
+        else:
+            self._begin()
+            Deferred.fromCoroutine(self._go_on(self._owed))
 
     def _started(self, _: Any) -> None:
-        self._complaints.close()
+        self._store.begin()
         self._notifier.ready()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._complaints.close()
         self._show_life()
         self._watch()
 
@@ -114,6 +158,13 @@ class SupervisorDaemon(service.Service):
             raise ValueError("the log is not sockd's own, as twistd was given --logger or --syslog")
         self._log.set_level(level)
 
+    def own(self) -> dict[str, Any]:
+        """What this process tells of itself alone."""
+        return {
+            "timers": len(self._reactor.getDelayedCalls()),
+            "log_dropped": self._log.dropped if self._log is not None else None,
+        }
+
     def stop(self) -> None:
         """End in order."""
         if not self._told_to_stop:
@@ -132,14 +183,22 @@ class SupervisorDaemon(service.Service):
         end_within(HURRY + GRACE)
 
     def _on_reload(self) -> None:
+        if self.supervisor.busy:
+            self._reload_due = True
+            return
         self._notifier.reloading()
-        self._stamp = self.supervisor.source.stamp(self.supervisor.config)
+        self._stamp = self._stamp_now()
         Deferred.fromCoroutine(self._reload())
 
     async def _reload(self) -> None:
         with suppress(NotDone):  # told in the log
             await self.supervisor.reload()
         self._notifier.ready()
+
+    def _free(self) -> None:
+        if self._reload_due:
+            self._reload_due = False
+            self._reactor.callLater(0, self._on_reload)
 
     def _reloaded(self, config: Config) -> None:
         if self._log is not None:
@@ -152,18 +211,75 @@ class SupervisorDaemon(service.Service):
         if self._log is not None:
             self._log.reopen()
         for member in self.supervisor.crew.everybody:
-            member.signal(signal.SIGUSR1)
+            if member.state == "open":  # one that begins has no handler yet, and opens it soon anyway
+                member.signal(signal.SIGUSR1)
 
-    def _watch(self, seen: object = None) -> None:
+    def _stamp_now(self) -> str:
+        return str(self.supervisor.source.stamp(self.supervisor.config))
+
+    def _watch(self, seen: str = "") -> None:
         """Reload when files have changed and are the same for two looks, so that nobody is writing them."""
         if not self.supervisor.config.daemon.watch:
             return
-        stamp = self.supervisor.source.stamp(self.supervisor.config)
-        if self._stamp is None:
-            self._stamp = stamp
+        stamp = self._stamp_now()
+        self._stamp = self._stamp or stamp
         if stamp == seen != self._stamp:
             self._on_reload()
         self._reactor.callLater(WATCH_EVERY, self._watch, stamp)
+
+    # From one image of this process to the next.
+
+    async def _replace(self) -> None:
+        """Become the code that is installed now; comes back only if that is not possible."""
+        self._notifier.reloading()
+        try:
+            await try_out(self._hand_over(), self._reactor)
+            await self.supervisor.crew.hold()
+            try:
+                if self._log is not None:
+                    self._log.flush()
+                execute(self._hand_over())
+            finally:
+                self.supervisor.crew.go_on()
+        finally:
+            self._notifier.ready()
+
+    def _hand_over(self) -> Handover:
+        """Everything that the next image has to know."""
+        keep = self._store.of_units
+        owed = [each for door in self.doors if isinstance(door, ControlListener) for each in door.owed()]
+        state = {
+            "path": sys.path,
+            "twistd": self._twistd(),
+            "doors": {door.name: told(door.bound) for door in self.doors},
+            "owed": owed,
+            "past": self.operator.past,
+            "stamp": self._stamp,
+            "reload_due": self._reload_due,
+            "supervisor": self.supervisor.hand_over(keep),
+        }
+        keep += [door.bound.socket.fileno() for door in self.doors]
+        keep += [descriptor for descriptor, _ in owed]
+        return Handover(state, keep)
+
+    def _take_over(self, handed: Mapping[str, Any]) -> None:
+        bounds = {name: retold(*bound) for name, bound in handed["doors"].items()}
+        if "metrics" in bounds:
+            bounds["metrics"] = self._store.resume(bounds["metrics"], SocketOptions())
+        self.doors = doors_on(bounds, self.operator, self.operator.status, self._reactor)
+        self._owed, self._stamp, self.operator.past = handed["owed"], handed["stamp"], handed["past"]
+        self._reload_due = handed["reload_due"]
+
+    async def _go_on(self, owed: Sequence[tuple[int, str]]) -> None:
+        """Do the rest of the upgrade that brought this image, and answer whoever has asked the former one."""
+        self.supervisor.events.replaced(__version__)
+        self.supervisor.crew.go_on()
+        line = await line_of(self.operator.renew())
+        for descriptor, request in owed:
+            with socket.socket(fileno=descriptor) as peer, suppress(OSError):
+                peer.setblocking(False)
+                peer.sendall((line if command_of(request) == "upgrade" else REPLACED) + b"\n")
+        self._notifier.ready()
 
     # The end.
 
@@ -171,6 +287,7 @@ class SupervisorDaemon(service.Service):
     def stopService(self) -> Deferred[None]:
         super().stopService()  # type: ignore[no-untyped-call]
         self._notifier.stopping()
+        self._store.leave()
         return Deferred.fromCoroutine(self._end())
 
     async def _end(self) -> None:

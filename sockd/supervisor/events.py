@@ -45,6 +45,10 @@ class SupervisorEvents:
         """A worker could not be started; it is tried again."""
         self._log.error("worker not started", worker=worker, reason=reason, again_in=again_in)
 
+    def no_spare(self, reason: str, again_in: float) -> None:
+        """There is no worker in reserve, as one could not load everything; it is tried again."""
+        self._log.warn("no spare worker", reason=reason, again_in=again_in)
+
     def reloaded(self, plan: Mapping[str, list[str]]) -> None:
         """Another configuration is served by every worker."""
         self._log.info("reloaded", **{key: names for key, names in plan.items() if names})
@@ -52,6 +56,10 @@ class SupervisorEvents:
     def not_reloaded(self, reason: str) -> None:
         """A configuration cannot be served; nothing has changed."""
         self._log.error("not reloaded", reason=reason)
+
+    def replaced(self, version: str) -> None:
+        """The process of the supervisor runs other code."""
+        self._log.info("supervisor replaced", version=version)
 
     def upgraded(self, generation: int) -> None:
         """New workers serve."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,9 +12,13 @@ from sockd.errors import BindError
 from sockd.limits.together import Together
 from sockd.service import OpenSocket
 from sockd.sockets import BoundSocket
+from sockd.supervisor.handover import retold, told
 
 Key = tuple[str, int]
 """A listener: the service's name, and the place in its `listen`."""
+
+Resume = Callable[[BoundSocket, SocketOptions], BoundSocket]
+"""Takes a socket that a former image of this process has opened."""
 
 NOBODY = 0
 """The supervisor's own seat; it holds no place."""
@@ -95,6 +99,24 @@ class Holdings:
         """Close everything."""
         self.close_beside(Holdings())
         self.sockets, self.places = {}, {}
+
+    def hand_over(self, keep: list[int]) -> dict[str, Any]:
+        """As JSON has it, for another image of this process, which needs these descriptors besides."""
+        keep += self.descriptors()
+        return {
+            "sockets": [(*key, told(held.bound)) for key, held in self.sockets.items()],
+            "places": [(name, places.descriptor) for name, places in self.places.items()],
+        }
+
+    @classmethod
+    def taken_over(cls, handed: Mapping[str, Any], config: Config, resume: Resume) -> Holdings:
+        """What the former image held, for the configuration that it served."""
+        wanted, sockets = dict(_wanted(config)), {}
+        for name, index, bound in handed["sockets"]:
+            endpoint, options = wanted[name, index]
+            sockets[name, index] = Held(resume(retold(*bound), options), endpoint, options)
+        places = {name: Together(descriptor, NOBODY) for name, descriptor in handed["places"]}
+        return cls(sockets, places)
 
     def forget(self, seat: int) -> None:
         """Take back the places of a process that has ended."""

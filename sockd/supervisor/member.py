@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +13,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
 from sockd.supervisor.calls import Calls, News
-from sockd.supervisor.process import Process
+from sockd.supervisor.channel import Rest
+from sockd.supervisor.process import Process, start_worker
 
 START_TIMEOUT = 30.0
 """Seconds in which a worker loads its plugins and lets them start."""
@@ -43,6 +46,35 @@ class Order:
     descriptors: Sequence[int]
 
 
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """A worker's process, as one image of the supervisor leaves it to the next.
+
+    Attributes:
+        slot: which of the workers it is.
+        generation: of which code.
+        seat: where it notes what it holds of the limits.
+        leaving: whether it finishes.
+        pid: its number.
+        channel: the descriptor of the way to it.
+        received: what has come of a message, in hexadecimal digits, as JSON has no bytes.
+        unsent: what is still to be sent, as well.
+        age: seconds since it was started.
+        last: its latest snapshot.
+    """
+
+    slot: int
+    generation: int
+    seat: int
+    leaving: bool
+    pid: int
+    channel: int
+    received: str
+    unsent: str
+    age: float
+    last: dict[str, Any] | None
+
+
 class Member:
     """A worker's process and the way to it.
 
@@ -55,9 +87,10 @@ class Member:
         ended: called once with itself and the exit code.
         hung: called before it is ended because it hangs.
         news: takes what it tells.
+        handed: the process, if it serves already; otherwise one is started.
 
     Raises:
-        OSError: the process cannot be started.
+        OSError: the process cannot be started, or cannot be watched.
     """
 
     def __init__(
@@ -70,6 +103,7 @@ class Member:
         ended: Callable[[Member, int], None],
         hung: Callable[[Member], None],
         news: Callable[[Member, str, dict[str, Any]], None],
+        handed: Handed | None = None,
     ) -> None:
         self.slot, self.generation, self.seat = slot, generation, seat
         self.state = self.state_before = "starting"
@@ -81,17 +115,38 @@ class Member:
         self._reactor = reactor
         self._ended = ended
         self._hung = hung
-        self._process = Process(reactor, self._has_ended, *options)
-        self.pid = self._process.pid
-        tell: News = lambda name, fields: news(self, name, fields)  # noqa: E731
-        self._calls = Calls(self._process.channel, reactor, news=tell, lost=self._lost)
         self._timer: IDelayedCall | None = None
         self._ticks = self._silent = 0
+        tell: News = lambda name, fields: news(self, name, fields)  # noqa: E731
+        if handed is None:
+            self.pid, channel = start_worker(*options)
+            rest = None
+        else:
+            self.pid, channel = handed.pid, socket.socket(fileno=handed.channel)
+            rest = Rest(bytes.fromhex(handed.received), bytes.fromhex(handed.unsent))
+            self.state, self.last, self.started_at = "open", handed.last, self.started_at - handed.age
+        try:
+            self._process = Process(reactor, self.pid, self._has_ended)
+        except OSError:
+            channel.close()
+            if handed is None:
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+            raise
+        self._calls = Calls(channel, reactor, news=tell, lost=self._lost, rest=rest)
+        if handed is not None:
+            self._tick()
 
     @property
     def alive(self) -> bool:
         """Whether its process is there."""
         return self.state != "gone"
+
+    async def prepare(self, order: Order) -> None:
+        """Let it load everything and wait for a place. Raises as `start` does."""
+        await self.ask("prepare", within=START_TIMEOUT, order=order)
+        self.state = "spare"
+        self._tick()
 
     async def start(self, order: Order) -> None:
         """Let it load everything; it serves nobody yet.
@@ -102,7 +157,8 @@ class Member:
         """
         await self.ask("start", within=START_TIMEOUT, order=order)
         self.state = "ready"
-        self._tick()
+        if self._timer is None:
+            self._tick()
 
     async def open(self) -> dict[str, Any]:
         """Let it serve; returns what it says about that."""
@@ -129,6 +185,25 @@ class Member:
         """End it at once."""
         self.signal(signal.SIGKILL)
 
+    def handed(self, *, leaving: bool) -> Handed | None:
+        """What another image of the supervisor needs of it; None if it cannot be handed over."""
+        channel = self._calls.channel
+        rest = channel.rest()
+        if self.state != "open" or rest is None:
+            return None
+        return Handed(
+            self.slot,
+            self.generation,
+            self.seat,
+            leaving,
+            self.pid,
+            channel.fileno(),
+            rest.received.hex(),
+            rest.unsent.hex(),
+            self._reactor.seconds() - self.started_at,
+            self.last,
+        )
+
     def _tick(self) -> None:
         self._timer = self._reactor.callLater(TICK, self._tick)
         self._ticks += 1
@@ -146,6 +221,8 @@ class Member:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._hung(self)
+        if self.state == "spare":
+            self.state = "starting"  # it gets no place any more
         self.signal(signal.SIGABRT)
         self._timer = self._reactor.callLater(ABORT_TIMEOUT, self.kill)
 

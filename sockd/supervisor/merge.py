@@ -8,7 +8,7 @@ from typing import Any
 
 Snapshot = Mapping[str, Any]
 
-_SUMMED = ("connections", "handshakes", "received", "sent")
+_SUMMED = ("connections", "handshakes", "received", "sent", "datagrams_received", "datagrams_sent")
 _SHARED = ("queue", "backlog", "drops", "certificate_expires")
 """Of a listener: every worker sees the same socket."""
 
@@ -32,7 +32,7 @@ def _service(parts: Sequence[Snapshot]) -> dict[str, Any]:
     durations = [part["durations"] for part in parts]
     merged = {
         **parts[0],
-        **{key: sum(part[key] for part in parts) for key in _SUMMED},
+        **{key: sum(part.get(key, 0) for part in parts) for key in _SUMMED},
         "state": _state([part["state"] for part in parts]),
         "counts": [[event, reason, count] for (event, reason), count in sorted(counts.items())],
         "durations": {

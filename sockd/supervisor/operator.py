@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
 
 from sockd import __version__
+from sockd.control.local import limit_of, no_connection
 from sockd.control.words import Refused, unknown
 from sockd.supervisor.calls import NoAnswer
 from sockd.supervisor.member import Member
@@ -28,16 +29,22 @@ class CrewOperator:
         supervisor: of the workers.
         set_level: changes the level of the supervisor's own log.
         stop: begins to end the daemon.
+        own: what the supervisor's process tells of itself alone.
     """
 
     def __init__(
-        self, supervisor: Supervisor, set_level: Callable[[str], None], stop: Callable[[], None]
+        self,
+        supervisor: Supervisor,
+        set_level: Callable[[str], None],
+        stop: Callable[[], None],
+        own: Callable[[], Mapping[str, Any]],
     ) -> None:
         self._supervisor = supervisor
         self._crew = supervisor.crew
         self._set_level = set_level
         self._stop = stop
-        self._past: list[dict[str, Any]] = []  # what workers have counted that are gone
+        self._own = own
+        self.past: list[dict[str, Any]] = []  # what workers have counted that are gone
         self._crew.last_words = self._remember
 
     async def status(self) -> dict[str, Any]:
@@ -50,12 +57,13 @@ class CrewOperator:
             state = "leaving" if member in self._crew.leaving else snapshot["state"]
             workers.append({**snapshot, **about, "state": state})
         known = supervisor.config.services
-        services = merged_services(
-            [*(each for worker in workers for each in worker["services"]), *self._past]
-        )
+        services = merged_services([*(each for worker in workers for each in worker["services"]), *self.past])
         for service in services:
             if service["name"] in known:  # the limits of a worker are its part
-                service["limits"] = known[service["name"]].limits.model_dump(mode="json")
+                limits = known[service["name"]].limits
+                for key, value in supervisor.standing.sets(service["name"]):
+                    limits = limit_of(key, value).under(limits)
+                service["limits"] = limits.model_dump(mode="json")
         return {
             "pid": os.getpid(),
             "version": __version__,
@@ -70,13 +78,14 @@ class CrewOperator:
                 "used": len(os.listdir("/proc/self/fd")),
                 "limit": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
             },
+            **self._own(),
             "services": [service for service in services if service["name"] in known or service["listeners"]],
             "workers": workers,
         }
 
     def _remember(self, member: Member, snapshot: dict[str, Any]) -> None:  # noqa: ARG002
         """Keep what a worker has counted that is gone."""
-        self._past = merged_services([*self._past, *what_remains(snapshot)])
+        self.past = merged_services([*self.past, *what_remains(snapshot)])
 
     async def ps(self) -> list[dict[str, Any]]:
         """A row for each connection."""
@@ -90,24 +99,35 @@ class CrewOperator:
         name, _, connection = id.partition("/")
         for member in self._answering():
             if self._name(member) == name:
-                await self._asked(member, "kick", id=connection)
+                try:
+                    await member.ask("kick", within=ANSWER_TIMEOUT, id=connection)
+                except Refused as error:
+                    raise Refused(no_connection(id)) from error
+                except NoAnswer as error:
+                    raise Refused(f"worker {name}: {error}") from error
                 return
-        raise Refused(f"expected a connection as `sockd ps` lists them, found '{id[:80]}'")
+        raise Refused(no_connection(id))
 
     async def drain(self, service: str | None) -> None:
         """Accept no more, and come back when the last connection is gone."""
+        self._supervisor.standing.pause(self._named(service))
         await self._all("drain", service, within=None)
 
     async def pause(self, service: str | None) -> None:
         """Accept no more."""
+        self._supervisor.standing.pause(self._named(service))
         await self._all("pause", service)
 
     async def resume(self, service: str | None) -> None:
         """Accept again."""
+        self._supervisor.standing.resume(self._named(service))
         await self._all("resume", service)
 
     async def set(self, service: str | None, key: str, value: str) -> None:
         """Change one limit."""
+        self._named(service)
+        limit_of(key, value)
+        self._supervisor.standing.set(service, key, value)
         await self._all("set", service, key=key, value=value)
 
     async def log(self, level: str) -> None:
@@ -116,6 +136,7 @@ class CrewOperator:
             self._set_level(level)
         except ValueError as error:
             raise Refused(str(error)) from error
+        self._supervisor.standing.log(level)
         await self._each(self._crew.serving, "log", level=level)
 
     async def reload(self, dry_run: bool) -> dict[str, list[str]]:
@@ -126,9 +147,16 @@ class CrewOperator:
             raise Refused("nothing has changed", {"report": str(error)}) from error
 
     async def upgrade(self) -> dict[str, int]:
+        """Go over to the code that is installed now; whoever asked is answered by it."""
+        return await self._upgraded(self._supervisor.upgrade())
+
+    async def renew(self) -> dict[str, int]:
         """Let new workers serve in the place of these."""
+        return await self._upgraded(self._supervisor.renew())
+
+    async def _upgraded(self, upgrade: Awaitable[int]) -> dict[str, int]:
         try:
-            return {"generation": await self._supervisor.upgrade()}
+            return {"generation": await upgrade}
         except NotDone as error:
             raise Refused(f"the workers that serve go on: {error}", {"report": str(error)}) from error
 
@@ -143,13 +171,17 @@ class CrewOperator:
         """How it is called: by its slot, or by its process when another one serves there."""
         return f"{member.slot}" if self._crew.members[member.slot] is member else f"{member.pid}"
 
-    async def _all(
-        self, command: str, service: str | None, within: float | None = ANSWER_TIMEOUT, **arguments: Any
-    ) -> None:
-        """Carry out a command wherever the service is."""
+    def _named(self, service: str | None) -> list[str]:
+        """That service, or all."""
         known = self._supervisor.config.services
         if service is not None and service not in known:
             raise Refused(unknown("a service", service, known))
+        return list(known) if service is None else [service]
+
+    async def _all(
+        self, command: str, service: str | None, within: float | None = ANSWER_TIMEOUT, **arguments: Any
+    ) -> None:
+        """Carry out a command wherever the service is; whoever begins later takes it from what stands."""
         answers = await self._gathered(self._crew.serving, command, within, service=service, **arguments)
         reasons = [str(error) for _, error in answers if isinstance(error, Exception)]
         # A worker may have no part in the service.
@@ -179,9 +211,3 @@ class CrewOperator:
             return await member.ask(command, within=within, **arguments)
         except (Refused, NoAnswer) as error:
             return error
-
-    async def _asked(self, member: Member, command: str, **arguments: Any) -> Any:
-        try:
-            return await member.ask(command, within=ANSWER_TIMEOUT, **arguments)
-        except NoAnswer as error:
-            raise Refused(f"worker {self._name(member)}: {error}") from error

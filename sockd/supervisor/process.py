@@ -1,13 +1,14 @@
-"""A worker's process, as its parent sees it."""
+"""A process that the supervisor has started, as it sees it."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -15,48 +16,73 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+WORKER = "sockd.supervisor.worker"
+
+_PR_SET_PDEATHSIG = 1
+
+
+def start(module: str, *arguments: str, keep: Sequence[int], errors: int | None = None) -> int:
+    """Start a fresh interpreter that runs a module; returns its number. Somebody has to watch it.
+
+    Args:
+        module: of sockd.
+        arguments: of its command line.
+        keep: descriptors that it inherits, beside standard output and error.
+        errors: what its standard error is, instead of this process's.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    process = subprocess.Popen(  # noqa: S603  # a fixed command
+        # -P: the folder that it is started in holds no code of sockd's.
+        [sys.executable, "-P", "-m", module, *arguments],
+        stdin=subprocess.DEVNULL,
+        stderr=errors,
+        pass_fds=keep,
+        start_new_session=True,  # Ctrl-C in a terminal is for the supervisor
+    )
+    process.returncode = 0  # its end is not this object's to wait for, nor that of its garbage collection
+    return process.pid
+
+
+def start_worker(*options: str) -> tuple[int, socket.socket]:
+    """A worker's process and the way to it: one end of a socket pair. Raises as `start` does.
+
+    Args:
+        options: what its command line has behind the descriptor.
+    """
+    channel, other = socket.socketpair()
+    try:
+        pid = start(WORKER, str(other.fileno()), *options, keep=[other.fileno()])
+    except BaseException:  # whatever it was, no descriptor stays open
+        channel.close()
+        raise
+    finally:
+        other.close()
+    return pid, channel
+
 
 @implementer(IReadDescriptor)
 class Process:
-    """A fresh interpreter with one end of a socket pair, and beside that standard output and error.
+    """A child of this process.
 
     It is watched by a descriptor of its own (pidfd_open(2)), so that its end is noticed whatever else handles
     SIGCHLD, and no signal can reach another process that has got its number.
 
     Args:
         reactor: watches it.
+        pid: its number.
         ended: called once when it has ended, with its exit code; for a signal that is a negative number.
-        options: what its command line has behind the descriptor.
 
     Raises:
-        OSError: it cannot be started.
+        OSError: it cannot be watched.
     """
 
-    def __init__(self, reactor: Any, ended: Callable[[int], None], *options: str) -> None:
+    def __init__(self, reactor: Any, pid: int, ended: Callable[[int], None]) -> None:
+        self.pid = pid
         self._reactor = reactor
         self._ended = ended
-        self.channel, other = socket.socketpair()
-        try:
-            # -P: the folder that it is started in holds no code of sockd's.
-            command = [sys.executable, "-P", "-m", "sockd.supervisor.worker", str(other.fileno()), *options]
-            self._process = subprocess.Popen(  # noqa: S603  # a fixed command
-                command,
-                stdin=subprocess.DEVNULL,
-                pass_fds=[other.fileno()],
-                start_new_session=True,  # Ctrl-C in a terminal is for the supervisor
-            )
-            try:
-                self._descriptor = os.pidfd_open(self._process.pid)
-            except OSError:
-                self._process.kill()
-                self._process.wait()
-                raise
-        except BaseException:  # whatever it was, no descriptor stays open
-            self.channel.close()
-            raise
-        finally:
-            other.close()
-        self.pid = self._process.pid
+        self._descriptor = os.pidfd_open(pid)
         reactor.addReader(self)
 
     def signal(self, number: int) -> None:
@@ -67,11 +93,11 @@ class Process:
 
     def doRead(self) -> None:
         """It has ended."""
-        code = self._process.wait()
+        _, status = os.waitpid(self.pid, 0)
         self._reactor.removeReader(self)
         os.close(self._descriptor)
         self._descriptor = -1
-        self._ended(code)
+        self._ended(os.waitstatus_to_exitcode(status))
 
     def connectionLost(self, reason: Failure) -> None:  # as IReadDescriptor has it
         """The reactor found the descriptor broken, or has ended."""
@@ -83,6 +109,11 @@ class Process:
     def logPrefix(self) -> str:
         """What Twisted's log calls it."""
         return type(self).__name__
+
+
+def die_with_parent() -> None:
+    """Let the kernel end this process when the one that has started it is gone, whatever ended that."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def how_it_ended(code: int) -> str:

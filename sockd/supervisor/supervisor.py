@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sockd.config import Config, Source, report
 from sockd.control.words import Refused
 from sockd.errors import ConfigError
 from sockd.reload import Plan, plan
-from sockd.service import OpenSocket
+from sockd.store import Store
 from sockd.supervisor.calls import NoAnswer
 from sockd.supervisor.crew import CannotServe, Crew
 from sockd.supervisor.events import SupervisorEvents
 from sockd.supervisor.holdings import Holdings
 from sockd.supervisor.member import START_TIMEOUT, Member, Order
+from sockd.supervisor.standing import Standing
+from sockd.supervisor.succession import NotReplaced
 from sockd.supervisor.texts import Texts, read_texts
 
 SEATS_PER_WORKER = 8
@@ -51,12 +53,19 @@ class Supervisor:
         config: the configuration without what only plugins know.
         source: its file, without plugins.
         reactor: watches the workers and keeps the time.
-        open_socket: opens an endpoint.
+        store: opens sockets.
         about: what workers are told about the daemon.
+        handed: what a former image of this process has left; it is gone on with.
     """
 
     def __init__(
-        self, config: Config, source: Source, reactor: Any, open_socket: OpenSocket, about: About
+        self,
+        config: Config,
+        source: Source,
+        reactor: Any,
+        store: Store,
+        about: About,
+        handed: Mapping[str, Any] | None = None,
     ) -> None:
         self.config = config
         self.source = source
@@ -65,25 +74,32 @@ class Supervisor:
         self.config_ok = True  # what was read last is what is served
         self.reactor_name = ""
         self.events = SupervisorEvents()
+        self.standing = Standing()
         self.reloaded: Callable[[Config], None] = lambda config: None  # noqa: ARG005
+        self.free: Callable[[], None] = lambda: None
+        self.replace: Callable[[], Awaitable[None]] = _stay
         self._reactor = reactor
-        self._open_socket = open_socket
+        self._store = store
         self._about = about
         self._texts: Texts = ()
         self._holdings = Holdings()
-        self._busy = ""
+        self.busy = ""  # with what
         self._listening: list[tuple[str, ...]] = []
-        workers = config.daemon.workers
-        self._seats = 1 + SEATS_PER_WORKER * workers
+        workers = config.daemon.workers if handed is None else handed["crew"]["size"]
+        # One is the supervisor's own, and one the spare worker's.
+        self._seats = 2 + SEATS_PER_WORKER * workers if handed is None else handed["seats"]
         self.crew = Crew(
             reactor,
             workers,
             self._seats,
             self._order,
+            self._load,
             about.options,
             self.events,
             lambda seat: self._holdings.forget(seat),
         )
+        if handed is not None:
+            self._take_over(handed)
 
     def _order(self, slot: int, seat: int) -> Order:
         message = {
@@ -93,9 +109,13 @@ class Supervisor:
             "log": self._about.log,
             "path": sys.path,
             "shed": self._about.shed,
+            "standing": self.standing.orders(),
         }
         order = self._content(self._texts, self._holdings)
         return Order({**message, **order.message}, order.descriptors)
+
+    def _load(self) -> Order:
+        return Order({"texts": self._texts, "path": sys.path, "shed": self._about.shed}, ())
 
     def _content(self, texts: Texts, holdings: Holdings) -> Order:
         return Order({"texts": texts, **holdings.message()}, holdings.descriptors())
@@ -110,7 +130,7 @@ class Supervisor:
             ExceptionGroup: of every BindError; nothing is left open.
         """
         self._texts = self._read(self.config)
-        self._holdings = self._holdings.for_config(self.config, self._open_socket, self._seats)
+        self._holdings = self._holdings.for_config(self.config, self._store.open_socket, self._seats)
 
     def _read(self, config: Config) -> Texts:
         return read_texts(self.source.path, config.daemon.include)
@@ -176,45 +196,32 @@ class Supervisor:
             self.events.not_reloaded(str(error))
             raise
         self.config_ok = True
+        self.standing.reloaded(self.config.services)
         self.reloaded(self.config)
         self.events.reloaded(todo.as_dict())
         return todo
 
     async def _checked(self) -> tuple[Config, Texts]:
-        """The configuration as it stands in the file, tried with its plugins by a process of its own."""
+        """The configuration as it stands in the file, tried by a process that serves nobody."""
         try:
             config = self.source.load()
             texts = self._read(config)
         except ConfigError as error:
             raise NotDone(report(error.faults)) from error
         try:
-            trial = Member(
-                self._reactor,
-                0,
-                0,
-                0,
-                self._about.options,
-                lambda member, code: None,  # noqa: ARG005
-                lambda member: None,  # noqa: ARG005
-                lambda member, name, fields: None,  # noqa: ARG005
-            )
+            await self.crew.try_out(Order({"texts": texts, "path": sys.path}, ()))
         except OSError as error:
-            raise NotDone(f"no process can be started to check it: {error.strerror}") from error
-        try:
-            await trial.ask("check", within=START_TIMEOUT, texts=texts, path=sys.path)
+            raise NotDone(f"no process can be started to check it: {error.strerror or error}") from error
         except Refused as error:
             raise NotDone(str(error)) from error
         except NoAnswer as error:
             raise NotDone(f"a plugin ends the process or blocks it while it is loaded: {error}") from error
-        finally:
-            trial.kill()
-        await trial.gone
         return config, texts
 
     async def _change(self, config: Config, texts: Texts) -> None:
         """Go over to another configuration everywhere, or nowhere."""
         try:
-            holdings = self._holdings.for_config(config, self._open_socket, self._seats)
+            holdings = self._holdings.for_config(config, self._store.open_socket, self._seats)
         except ExceptionGroup as group:
             raise NotDone("\n".join(str(error) for error in group.exceptions)) from group
         changed: list[Member] = []
@@ -259,27 +266,74 @@ class Supervisor:
         """One change at a time."""
         if self.state != "ready":
             raise NotDone(f"the daemon is {self.state}")
-        if self._busy:
-            raise NotDone(f"another {self._busy} is not finished yet")
-        self._busy = what
+        if self.busy:
+            raise NotDone(f"another {self.busy} is not finished yet")
+        self.busy = what
         try:
             yield
         finally:
-            self._busy = ""
+            self.busy = ""
+            self.free()
 
     # Other code.
 
     async def upgrade(self) -> int:
-        """Let new workers, with the code that is installed now, serve in the place of these; the generation.
+        """Go over to the code that is installed now: this process first, then its workers; the generation.
+
+        It comes back in the new image of this process, by `renew`; here only if it could not be replaced.
 
         Raises:
             NotDone: nothing has changed.
         """
+        return await self._changed(self.replace, self.crew.upgrade)
+
+    async def renew(self) -> int:
+        """Let new workers serve in the place of these; the generation.
+
+        Raises:
+            NotDone: the workers that serve go on.
+        """
+        return await self._changed(self.crew.upgrade)
+
+    async def _changed(self, *steps: Callable[[], Awaitable[None]]) -> int:
         try:
             with self._alone("upgrade"):
-                await self.crew.upgrade()
-        except (NotDone, CannotServe) as error:
+                for step in steps:
+                    await step()
+        except (NotDone, NotReplaced, CannotServe) as error:
             self.events.not_upgraded(str(error))
             raise NotDone(str(error)) from error
         self.events.upgraded(self.crew.generation)
         return self.crew.generation
+
+    # From one image of this process to the next.
+
+    def hand_over(self, keep: list[int]) -> dict[str, Any]:
+        """As JSON has it, for another image of this process, which needs these descriptors besides."""
+        return {
+            "source": str(self.source.path),
+            "texts": self._texts,
+            "include": list(self.config.daemon.include),
+            "started": self.started,
+            "config_ok": self.config_ok,
+            "reactor_name": self.reactor_name,
+            "listening": self._listening,
+            "shed": self._about.shed,
+            "seats": self._seats,
+            "holdings": self._holdings.hand_over(keep),
+            "crew": self.crew.hand_over(keep),
+        }
+
+    def _take_over(self, handed: Mapping[str, Any]) -> None:
+        self.state = "ready"
+        self._about = replace(self._about, shed=handed["shed"])
+        self.started, self.config_ok = handed["started"], handed["config_ok"]
+        self.reactor_name = handed["reactor_name"]
+        self._listening = [tuple(listener) for listener in handed["listening"]]
+        self._texts = handed["texts"]
+        self._holdings = Holdings.taken_over(handed["holdings"], self.config, self._store.resume)
+        self.crew.take_over(handed["crew"])
+
+
+async def _stay() -> None:
+    """The image of this process is not replaced."""

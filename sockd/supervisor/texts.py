@@ -37,7 +37,7 @@ def read_texts(path: Path, include: Iterable[str]) -> Texts:
     return [(document.name, str(document.folder), document.text) for document in found]
 
 
-def load_texts(texts: Texts, find_plugin: FindPlugin) -> Config:
+def load_texts(texts: Texts, find_plugin: FindPlugin | None) -> Config:
     """What `config.load` made of the files, with the options of plugins checked.
 
     Whatever concerns more than one file was checked when they were read.

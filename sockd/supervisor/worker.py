@@ -6,7 +6,6 @@ gone (PR_SET_PDEATHSIG), it ends the worker at once.
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import os
 import signal
@@ -33,9 +32,10 @@ from sockd.limits import Together
 from sockd.server import Server
 from sockd.service import PLUGIN_STOP_TIMEOUT
 from sockd.sockets import BoundSocket
-from sockd.status import snapshot
+from sockd.status import Moved, snapshot
 from sockd.supervisor.calls import Calls
 from sockd.supervisor.inheritance import Inheritance
+from sockd.supervisor.process import die_with_parent
 from sockd.supervisor.share import divided, needs_one_worker, share
 from sockd.supervisor.texts import Texts, load_texts
 from sockd.telemetry import logs
@@ -48,8 +48,6 @@ ORPHANED = 1.0
 
 FIRST_TO_GO = "500"
 """A worker rather than the supervisor, where the kernel has to end somebody for want of memory (proc(5))."""
-
-_PR_SET_PDEATHSIG = 1
 
 _FOR_ALL = frozenset({"ready", "listening", "stopping", "stopped", "reloaded"})
 """Events that the supervisor tells, once for all workers."""
@@ -108,7 +106,7 @@ class Worker:
         """Carry out what the supervisor asks."""
         if command == "ping":
             return None
-        if command in ("start", "reload", "check"):
+        if command in ("prepare", "start", "reload", "check"):
             return await getattr(self, command)(descriptors=descriptors, **arguments)
         if command in ("open", "retire", "stop", "hurry"):
             return await getattr(self, command)()
@@ -125,6 +123,13 @@ class Worker:
         sys.path[:] = path
         _loaded(texts)
 
+    async def prepare(self, texts: Texts, path: list[str], shed: bool, descriptors: Sequence[int]) -> None:
+        """Load everything, and wait for a place."""
+        if shed:
+            _shed_for_good()
+        await self.check(texts, path, descriptors)
+        _name_process("sockd spare")
+
     async def start(
         self,
         texts: Texts,
@@ -137,9 +142,11 @@ class Worker:
         sockets: Sequence[Any],
         places: Sequence[str],
         descriptors: Sequence[int],
+        standing: Sequence[tuple[str, dict[str, Any]]] = (),
     ) -> None:
-        """Load everything, and let the plugins make themselves ready."""
+        """Load everything, and let the plugins make themselves ready; then what an operator has asked for."""
         self.number, self._workers, self._seat = worker, workers, seat
+        _name_process(f"sockd worker {worker}")
         sys.path[:] = path
         if shed:
             _shed_for_good()
@@ -155,6 +162,9 @@ class Worker:
             raise Refused(str(error)) from error
         self._inheritance.close()
         self._share_places()
+        for command, arguments in standing:
+            with suppress(Refused):  # this worker has no part in the service
+                await self._answer(command, arguments, [])
 
     async def open(self) -> dict[str, Any]:
         """Serve peers; tells where."""
@@ -228,7 +238,7 @@ class Worker:
             raise Refused("\n".join(str(error) for error in group.exceptions)) from group
         finally:
             self._inheritance.close()
-        self._share_places()
+            self._share_places()
         self.set_log_level(config.log.level)
         return {"listening": self._listening()}
 
@@ -258,7 +268,11 @@ class Worker:
             self._places[name] = Together(descriptor, self._seat)
 
     def _share_places(self) -> None:
-        """Count together with the other workers; nobody has been accepted yet where that is new."""
+        """Count together with the other workers; nobody has been accepted yet where that is new.
+
+        A service that is gone keeps its places until its last connection has ended.
+        """
+        self._places = {service.name: self._places[service.name] for service in self.server.services}
         for service in self.server.services:
             admission = service.connections.admission
             if not admission.shared:
@@ -283,10 +297,11 @@ class Worker:
 
     # What a LocalOperator needs of a daemon.
 
-    def snapshot(self) -> dict[str, Any]:
-        """What it tells about itself."""
+    def snapshot(self, moved: Moved | None = None) -> dict[str, Any]:
+        """What it tells about itself; `moved` is what connections have told already."""
         delay = self._watchdog.delay().worst if self._watchdog is not None else 0.0
-        return {**snapshot(self.server), "reactor_delay": delay}
+        dropped = self.log.dropped if self.log is not None else None
+        return {**snapshot(self.server, moved), "reactor_delay": delay, "log_dropped": dropped}
 
     def set_log_level(self, level: str) -> None:
         """Write events of this level and above from now on."""
@@ -343,16 +358,18 @@ def _shed_for_good() -> None:
         raise Refused("a worker can still become root, although twistd was given a user")
     if 0 in os.getgroups():
         raise Refused("a worker is still in the group of root, although twistd was given a user")
-    _die_with_parent()  # a change of user has undone it
+    die_with_parent()  # a change of user has undone it
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+def _name_process(name: str) -> None:
+    """As `ps -o comm` and `top` show it, so that an operator can tell them apart."""
+    with suppress(OSError):
+        Path("/proc/self/comm").write_text(name)
 
 
 def main() -> None:
     """The process: `worker DESCRIPTOR [REACTOR]`."""
-    _die_with_parent()
+    die_with_parent()
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO)
     faulthandler.enable()

@@ -106,7 +106,8 @@ class ServiceEvents:
 
     def __init__(self, service: str, seconds: Callable[[], float], *, each_connection: bool = False) -> None:
         self.counts: Counter[tuple[str, str]] = Counter()
-        self.received = self.sent = 0  # bytes of the connections that are gone
+        self.received = self.sent = 0  # bytes of the connections that are gone, and of datagrams
+        self.datagrams_received = self.datagrams_sent = 0  # delivered to the plugin, and sent by it
         self.durations = [0] * (len(DURATIONS) + 1)  # of them, by the bound that each is below; then longer
         self.duration = 0.0  # of all of them together, in seconds
         self.log = Logger(namespace=f"sockd.{service}")

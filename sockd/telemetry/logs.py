@@ -20,7 +20,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from sockd.telemetry.sink import Sink, open_path
+from sockd.telemetry.sink import EXIT_TIMEOUT, Sink, open_path
 from sockd.text import printable
 
 OWN_TIMEOUT = 0.1
@@ -67,6 +67,11 @@ class Log:
         """Open the log's file anew, because it has been renamed."""
         if self._sink:
             self._sink.reopen()
+
+    def flush(self) -> None:
+        """Write what waits; it takes a second at most."""
+        if self._sink:
+            self._sink.flush(EXIT_TIMEOUT)
 
     def close(self) -> None:
         """Write what waits, at the end of the process; it takes a second at most."""

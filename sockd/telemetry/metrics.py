@@ -45,6 +45,8 @@ FAMILIES: Mapping[str, Family] = {
     "reactor_delay_seconds": Family("gauge", "How late the reactor's timers are.", max),
     "descriptors_used": Family("gauge", "File descriptors that are open."),
     "descriptors_limit": Family("gauge", "File descriptors that may be open."),
+    "timers": Family("gauge", "Calls that wait for their time in the reactor."),
+    "log_lines_dropped": Family("counter", "Lines of the log that found no room."),
     "service_open": Family(
         "gauge", "1 while the service accepts peers, 0 while it is paused or drains.", max
     ),
@@ -54,8 +56,10 @@ FAMILIES: Mapping[str, Family] = {
     "connections_closed": Family("counter", "Connections that have ended, by reason."),
     "connections_refused": Family("counter", "Connections that the plugin never saw, by reason."),
     "connection_duration_seconds": Family("histogram", "How long connections were open that have ended."),
-    "received_bytes": Family("counter", "Bytes that peers have sent over connections."),
-    "sent_bytes": Family("counter", "Bytes that peers were sent over connections."),
+    "received_bytes": Family("counter", "Bytes that peers have sent."),
+    "sent_bytes": Family("counter", "Bytes that peers were sent."),
+    "datagrams_received": Family("counter", "Datagrams that were handed to the plugin."),
+    "datagrams_sent": Family("counter", "Datagrams that the plugin has sent."),
     "datagrams_dropped": Family("counter", "Datagrams not delivered or not sent, by reason."),
     "datagrams_dropped_by_kernel": Family("counter", "Datagrams that found the socket's buffer full."),
     "plugin_faults": Family("counter", "Exceptions that the plugin has raised, by callback."),
@@ -151,6 +155,8 @@ def _process(snapshot: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator
     descriptors = snapshot.get("descriptors", {})
     yield Sample("descriptors_used", descriptors.get("used"), labels)
     yield Sample("descriptors_limit", descriptors.get("limit"), labels)
+    yield Sample("timers", snapshot.get("timers"), labels)
+    yield Sample("log_lines_dropped", snapshot.get("log_dropped"), labels)
     for service in snapshot.get("services", ()):
         yield from _service(service, {**labels, "service": service["name"]})
 
@@ -162,6 +168,8 @@ def _service(service: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[
     yield Sample("tls_handshakes_unfinished", service["handshakes"], labels)
     yield Sample("received_bytes", service["received"], labels)
     yield Sample("sent_bytes", service["sent"], labels)
+    yield Sample("datagrams_received", service["datagrams_received"], labels)
+    yield Sample("datagrams_sent", service["datagrams_sent"], labels)
     yield Sample(
         "connections_opened", 0, labels
     )  # there from the start, so that the first one shows as a rate

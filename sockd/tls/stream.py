@@ -19,7 +19,7 @@ one piece, unless what is above has paused.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
@@ -29,7 +29,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sockd.tls.session import Session
-from sockd.transport import unsent_bytes
+from sockd.transport import passes_on, unsent_bytes
 
 Refusal = Literal[
     "peer closed",
@@ -62,18 +62,14 @@ _REFUSALS: Mapping[str, Refusal] = {
 }
 """By OpenSSL's words."""
 
-_BELOW = {
-    "getHost",
-    "getPeer",
-    "getTcpKeepAlive",
-    "getTcpNoDelay",
-    "setTcpKeepAlive",
-    "setTcpNoDelay",
-    "socket",
-}
+ASKED_BELOW = (
+    *("getHost", "getPeer", "socket"),
+    *("getTcpKeepAlive", "getTcpNoDelay", "setTcpKeepAlive", "setTcpNoDelay"),
+)
 """What the transport below answers. Never all that it has: some of it would pass TLS by."""
 
 
+@passes_on("raw", *ASKED_BELOW)
 @implementer(
     interfaces.IProtocol,
     interfaces.IHalfCloseableProtocol,
@@ -148,10 +144,9 @@ class TLSStream:
         self._refusal: Refusal = "peer closed"
         self._reason: Failure | None = None  # for the end, if not the one from below
 
-    def __getattr__(self, name: str) -> Any:
-        if name in _BELOW:
-            return getattr(self.raw, name)
-        raise AttributeError(name)
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...  # what is passed on
 
     # What the transport below calls.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,24 +22,73 @@ from sockd.uvreactor.stream import Stream
 TCP_INFO_SIZE = 232
 """Bytes: up to what Linux 4.19 tells. An older kernel tells less."""
 
+ANY_FAMILY = -1
+"""For `socket.socket`: whatever the descriptor is of."""
 
-def hand_over(stream: Stream, sock: socket.socket) -> None:
-    """Let uvloop serve a connected socket; `stream.connection_made` is called in the next turn.
 
-    The loop's coroutine does everything at once but to wait for that call. It must not be dropped before,
-    for that would close the socket.
+class Descriptor:
+    """As much of a connected socket as uvloop asks for: making a `socket.socket` costs two system calls.
+
+    Args:
+        descriptor: from now on uvloop's.
+        family: of the socket.
     """
-    reactor = stream.reactor
-    opening = reactor.loop.connect_accepted_socket(lambda: stream, sock)
-    opened = opening.send(None)
-    opened._asyncio_future_blocking = False  # as a task would do, which is what it waits for
-    opened.add_done_callback(lambda _: _finish(opening))
-    reactor.native.add(stream)
+
+    __slots__ = ("_descriptor", "family")
+
+    type = int(socket.SOCK_STREAM)
+
+    def __init__(self, descriptor: int, family: int) -> None:
+        self._descriptor = descriptor
+        self.family = family
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._descriptor
+
+    def close(self) -> None:
+        """Nothing to do: uvloop calls it after it has closed the descriptor."""
 
 
-def _finish(opening: Any) -> None:
-    with suppress(StopIteration, RuntimeError):  # its result, or that the stream is closed already
-        opening.send(None)
+class Openings:
+    """Streams on their way to uvloop.
+
+    Args:
+        loop: uvloop's.
+    """
+
+    def __init__(self, loop: Any) -> None:
+        self._loop = loop
+        self._begun: list[tuple[Any, Any]] = []
+
+    def begin(self, stream: Stream, sock: Descriptor | socket.socket) -> None:
+        """Let uvloop serve a connected socket; `stream.connection_made` is called in the next turn.
+
+        The loop's coroutine does everything at once but to wait for that call. It must not be dropped
+        before, for that would close the socket.
+        """
+        opening = self._loop.connect_accepted_socket(lambda: stream, sock)
+        if not self._begun:
+            self._loop.call_soon(self._finish)
+        self._begun.append((opening, opening.send(None)))
+
+    def _finish(self) -> None:
+        """Let the coroutines of those end that are open: all at once, for a callback each costs more."""
+        begun, self._begun = self._begun, []
+        for opening, opened in begun:
+            if opened.done():
+                with suppress(StopIteration, RuntimeError):  # its result, or that the stream is closed
+                    opening.send(None)
+            else:
+                self._begun.append((opening, opened))
+        if self._begun:
+            self._loop.call_soon(self._finish)
+
+
+def hand_over(stream: Stream, sock: Descriptor | socket.socket) -> None:
+    """Let uvloop serve a connected socket from now on."""
+    stream.reactor.openings.begin(stream, sock)
+    stream.reactor.native.add(stream)
 
 
 class Accepted(Stream, tcp.Server):
@@ -46,7 +96,7 @@ class Accepted(Stream, tcp.Server):
 
     Args:
         reactor: the one that serves it.
-        sock: the connected socket, if it was handed over.
+        descriptor: of the connected socket, if it was handed over.
         client: the peer's address, as `getPeer` of Twisted's own class needs it; likewise.
         port: that accepted it, None if it was adopted.
         build: makes a protocol for the peer, or None, upon which the stream is closed.
@@ -59,14 +109,13 @@ class Accepted(Stream, tcp.Server):
     def __init__(
         self,
         reactor: Any,
-        sock: socket.socket | None,
+        descriptor: int | None,
         client: Any,
         port: Any,
         build: Callable[[IAddress], Any],
     ) -> None:  # nothing of what Twisted's own classes do here is needed
         self.reactor = reactor
-        if sock is not None:
-            self.__dict__["socket"] = sock
+        self._descriptor = descriptor
         self.client = client
         self.server = port
         self._build = build
@@ -105,14 +154,28 @@ class Accepted(Stream, tcp.Server):
 
     def fileno(self) -> int:
         """The descriptor; -1 once it is closed."""
-        handle = getattr(self, "socket", None)
-        return -1 if handle is None else int(handle.fileno())
+        return -1 if self._uv is None or self.disconnected else self._number()
+
+    def _number(self) -> int:
+        if self._descriptor is None:
+            self._descriptor = self._uv.get_extra_info("socket").fileno()
+        return self._descriptor
+
+    @cached_property
+    def socket(self) -> socket.socket:  # type: ignore[override]
+        """For options and names. Reading, writing and closing are uvloop's."""
+        if self._uv is None or self.disconnected:
+            raise AttributeError("socket")
+        return self._borrow()
+
+    def _borrow(self) -> _Borrowed:
+        return _Borrowed(ANY_FAMILY, socket.SOCK_STREAM, 0, self._number())
 
     @override
     def _let_go(self) -> None:
         if self.server is None and not self._aborting:  # adopted: somebody else has a copy of the descriptor
-            with suppress(OSError):
-                self.socket.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError), self._borrow() as handle:
+                handle.shutdown(socket.SHUT_RDWR)
         super()._let_go()
 
     @property
@@ -165,25 +228,13 @@ class TCPServer(Accepted):
             self._addressType = address.IPv6Address
         Accepted._open(self)
 
-    @cached_property
-    def socket(self) -> socket.socket:  # type: ignore[override]
-        """For options and names. Reading, writing and closing are uvloop's."""
-        if self._uv is None or self.disconnected:
-            raise AttributeError("socket")
-        handle = self._uv.get_extra_info("socket")
-        return _Borrowed(handle.family, handle.type, handle.proto, handle.fileno())
-
     def tcp_info(self) -> bytes:
         """The kernel's `struct tcp_info` (linux/tcp.h): as it is, or as it was when the stream ended."""
         return self._last_info if self._uv is None or self.disconnected else self._info()
 
     def _info(self) -> bytes:
-        handle = self.__dict__.get("socket")
-        if handle is not None:
-            return bytes(handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE))
-        uvs = self._uv.get_extra_info("socket")
         # Not by `socket`: making one costs more than what it is asked.
-        borrowed = socket.SocketType(uvs.family, socket.SOCK_STREAM, 0, uvs.fileno())
+        borrowed = socket.SocketType(ANY_FAMILY, socket.SOCK_STREAM, 0, self._number())
         try:
             return borrowed.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE)
         finally:
@@ -283,9 +334,10 @@ class _PassesDescriptors(Stream):
         """Become a stock transport, in place: the protocol may hold it already."""
         if self.getWriteBufferSize():
             raise BlockingIOError("cannot pass descriptors before the peer has taken earlier output")
+        sock = socket.socket(fileno=os.dup(self.fileno()))
+        Stream._let_go(self)
         uv, self._uv = self._uv, None
         stock = self._stock
-        sock: socket.socket = self.socket.dup()
         uv.set_protocol(asyncio.BaseProtocol())
         uv.abort()
         reading = self.isReading()

@@ -17,7 +17,7 @@ from twisted.python import log
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from sockd.uvreactor.ends import TCPClient, TCPServer, UNIXClient, UNIXServer, hand_over
+from sockd.uvreactor.ends import Descriptor, TCPClient, TCPServer, UNIXClient, UNIXServer, hand_over
 
 logger = Logger()
 
@@ -55,7 +55,7 @@ class _Port(tcp.Port):
         try:
             for _ in range(most):
                 descriptor, peer = accept()
-                self._take(socket.socket(self.addressFamily, socket.SOCK_STREAM, 0, descriptor), peer)
+                self._take(descriptor, peer)
         except BlockingIOError:
             pass
         except OSError:
@@ -67,12 +67,12 @@ class _Port(tcp.Port):
         """Let Twisted decide what an error of `accept` means, above all when there are no descriptors."""
         with tcp._BuffersLogs(self._logger.namespace, self._logger.observer) as buffered:
             for sock, peer in tcp._accept(buffered, range(ACCEPTS), self.socket, tcp._reservedFD):
-                self._take(sock, peer)
+                self._take(sock.detach(), peer)
 
-    def _take(self, sock: socket.socket, peer: Any) -> None:
-        sock.setblocking(False)
+    def _take(self, descriptor: int, peer: Any) -> None:
         factory: Any = self.factory
-        hand_over(self._stream(self.reactor, sock, self._name(peer), self, factory.buildProtocol), sock)
+        stream = self._stream(self.reactor, descriptor, self._name(peer), self, factory.buildProtocol)
+        hand_over(stream, Descriptor(descriptor, self.addressFamily))
 
     def _name(self, peer: Any) -> Any:
         raise NotImplementedError
@@ -245,20 +245,19 @@ def adopt_connection(
     reactor: Any, descriptor: int, family: int, factory: Any
 ) -> TCPServer | UNIXServer | None:
     """A stream on a copy of a socket that is connected already; None if the factory refuses it."""
-    sock = socket.fromfd(descriptor, family, socket.SOCK_STREAM)
-    sock.setblocking(False)
     stream: TCPServer | UNIXServer
-    if family == socket.AF_UNIX:
-        protocol = factory.buildProtocol(UNIXAddress(sock.getsockname()))
-        stream = UNIXServer(reactor, sock, (sock.getpeername(), None), None, lambda _: protocol)
-    else:
-        peer = tcp._getpeername(sock)
-        kind = IPv6Address if family == socket.AF_INET6 else IPv4Address
-        protocol = factory.buildProtocol(kind("TCP", *peer))
-        stream = TCPServer(reactor, sock, peer, None, lambda _: protocol)
-        stream.sessionno = peer[1]
-    if protocol is None:
-        sock.close()
-        return None
-    hand_over(stream, sock)
+    with socket.fromfd(descriptor, family, socket.SOCK_STREAM) as sock:
+        own = sock.fileno()
+        if family == socket.AF_UNIX:
+            protocol = factory.buildProtocol(UNIXAddress(sock.getsockname()))
+            stream = UNIXServer(reactor, own, (sock.getpeername(), None), None, lambda _: protocol)
+        else:
+            peer = tcp._getpeername(sock)
+            kind = IPv6Address if family == socket.AF_INET6 else IPv4Address
+            protocol = factory.buildProtocol(kind("TCP", *peer))
+            stream = TCPServer(reactor, own, peer, None, lambda _: protocol)
+            stream.sessionno = peer[1]
+        if protocol is None:
+            return None
+        hand_over(stream, Descriptor(sock.detach(), family))
     return stream

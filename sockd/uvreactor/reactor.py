@@ -24,6 +24,7 @@ from typing_extensions import override
 
 from sockd.uvreactor.bare import LOST
 from sockd.uvreactor.descriptors import Descriptors
+from sockd.uvreactor.ends import Openings
 from sockd.uvreactor.ports import (
     TCPConnector,
     TCPPort,
@@ -75,6 +76,7 @@ class UVReactor(AsyncioSelectorReactor):
         """Streams and ports that uvloop watches by itself."""
         self.closing: set[Any] = set()
         """Streams that have ended for their protocol, but whose descriptor is still open."""
+        self.openings = Openings(self.loop)
         self._descriptors = Descriptors(self)
         self._soon: list[DelayedCall] = []
         super().__init__(self.loop)

@@ -89,6 +89,7 @@ class Stream(BareStream):
             self._lose(ABORTED if self._aborting else DONE if flushed else LOST)
         self.reactor.closing.discard(self)
         self._uv = None
+        self.__dict__.pop("data_received", None)  # it may lead back here
 
     def pause_writing(self) -> None:
         """The peer takes nothing more for now."""

@@ -35,8 +35,30 @@ def test_status_has_a_line_for_each_service(run: Run) -> None:
     assert result.exit_code == 0
     assert result.stdout.startswith("sockd 1 ready, pid ")
     assert "UVReactor, delay 0.001s, descriptors 9/1024\n" in result.stdout
-    assert row(result.stdout, "echo") == ["echo", "echo", "open", "2/100", "4", "0", "0", "2.0K", "4.8M"]
-    assert row(result.stdout, "chat") == ["chat", "echo", "open", "2/100", "0", "0", "1", "977K", "4.8M"]
+    assert row(result.stdout, "echo") == [
+        "echo",
+        "echo",
+        "open",
+        "2/100",
+        "4",
+        "12",
+        "0",
+        "0",
+        "2.0K",
+        "4.8M",
+    ]
+    assert row(result.stdout, "chat") == [
+        "chat",
+        "echo",
+        "open",
+        "2/100",
+        "0",
+        "12",
+        "0",
+        "1",
+        "977K",
+        "4.8M",
+    ]
 
 
 def test_status_tells_more_when_asked(run: Run) -> None:

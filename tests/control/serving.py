@@ -28,7 +28,8 @@ def service(name: str, **changes: Any) -> dict[str, Any]:
     }  # fmt: skip
     return {
         "name": name, "plugin": "echo", "state": "open", "connections": 2, "handshakes": 0, "limits": LIMITS,
-        "received": 2048, "sent": 5_000_000, "counts": [["opened", "", 7], ["connection refused", "full", 4]],
+        "datagrams_received": 12, "datagrams_sent": 11, "received": 2048, "sent": 5_000_000,
+        "counts": [["opened", "", 7], ["connection refused", "full", 4]],
         "durations": {"bounds": [1], "counts": [0, 0], "sum": 0.0}, "listeners": [listener], **changes,
     }  # fmt: skip
 

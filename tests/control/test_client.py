@@ -114,6 +114,27 @@ def test_the_socket_is_found_whatever_else_is_wrong_in_the_file(tmp_path: Path) 
     assert configured(path) == tmp_path / "c"
 
 
+@pytest.mark.parametrize(
+    ("listen", "found"),
+    [
+        ("unix:run/control.sock", "run/control.sock"),
+        ("unix:/run/sockd/c", "/run/sockd/c"),
+        ("unix:./a-b_c.1", "a-b_c.1"),
+        ("unix:${CONTROL_HERE}/c", "here/c"),
+        ("unix:a\\\\:b", "a:b"),
+        ("unix:straße", "straße"),
+        ("unix:c:mode=600", "c"),
+    ],
+)
+def test_the_socket_is_found_in_whatever_way_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listen: str, found: str
+) -> None:
+    monkeypatch.setenv("CONTROL_HERE", "here")
+    path = tmp_path / "sockd.toml"
+    path.write_text(f'[control]\nlisten = "{listen}"\n')
+    assert configured(path) == tmp_path / found
+
+
 def test_a_file_without_a_control_socket_tells_how_to_have_one(tmp_path: Path) -> None:
     path = tmp_path / "sockd.toml"
     path.write_text("")
@@ -129,6 +150,21 @@ def test_a_fault_of_the_table_itself_is_a_fault(tmp_path: Path, text: str) -> No
     path.write_text(text)
     with pytest.raises(ConfigError):
         configured(path)
+
+
+def test_asking_for_the_status_imports_nothing_that_is_slow(tmp_path: Path) -> None:
+    """Somebody waits for it; pydantic alone takes longer than everything else together."""
+    path = tmp_path / "sockd.toml"
+    path.write_text('[control]\nlisten = "unix:c"\n')
+    answer = b'{"ok":true,"result":{"version":"1","state":"ready","pid":1,"started":1.0,"services":[]}}\n'
+    code = (
+        "import sys; from sockd.cli import main\n"
+        "main(['status', '-c', sys.argv[1]], standalone_mode=False)\n"
+        "assert not {'twisted', 'pydantic', 'rich'} & sys.modules.keys(), sorted(sys.modules)"
+    )
+    with says(tmp_path / "c", answer):
+        done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("sockd 1 ready, pid 1, ")
 
 
 def test_it_does_not_import_twisted() -> None:

@@ -58,12 +58,30 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def workers(daemon: Daemon) -> list[int]:
-    """The processes of the workers, those too that finish."""
+    """The processes of the workers, those too that finish; not the spare one."""
+    return [pid for pid in children(daemon) if name_of(pid).startswith("sockd worker")]
+
+
+def spare(daemon: Daemon) -> int | None:
+    """The process of the worker that has no place yet, once it is ready."""
+    return next((pid for pid in children(daemon) if name_of(pid) == "sockd spare"), None)
+
+
+def children(daemon: Daemon) -> list[int]:
+    """Every process that the supervisor has started."""
     pid = daemon.process.pid
     try:
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
+
+
+def name_of(pid: int) -> str:
+    """As `ps` shows it."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().rstrip("\n")
+    except OSError:
+        return ""
 
 
 def alive(pid: int) -> bool:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,13 @@ PATIENCE = 30.0
 class Daemon:
     """A `sockd` in a process of its own, and what it says."""
 
-    def __init__(self, *command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *command: str | Path,
+        cwd: Path,
+        env: dict[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
         self.process = subprocess.Popen(
             [os.fspath(word) for word in command],
             cwd=cwd,
@@ -29,6 +35,7 @@ class Daemon:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            pass_fds=pass_fds,
         )
         self.events: list[dict[str, Any]] = []
         self.errors = ""

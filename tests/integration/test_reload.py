@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from running import BIN, PATIENCE, Daemon, Start
+from sockd.control import client as orders
 
 CONFIG = """
 [service.kept]
@@ -310,3 +311,28 @@ def test_status_and_counts_go_on_while_a_former_service_finishes(start: Start, t
         assert old["counts"] == []
         client.sendall(b"y")
         assert client.recv(1) == b"y"
+
+
+def test_a_paused_service_that_is_started_anew_stays_paused(start: Start, tmp_path: Path) -> None:
+    text = """
+[control]
+listen = "unix:run/control.sock"
+[service.banner]
+plugin = "banner"
+listen = ["unix:banner.sock"]
+options.text = "{}"
+"""
+    start(text.format("before")).ready()
+    control = tmp_path / "run/control.sock"
+    orders.ask(control, "pause", PATIENCE, service="banner")
+    (tmp_path / "sockd.toml").write_text(text.format("after"))
+    assert orders.ask(control, "reload", PATIENCE)["restart"] == ["banner"]
+    assert [each["state"] for each in orders.ask(control, "status", PATIENCE)["services"]] == ["paused"]
+    with closing(socket.socket(socket.AF_UNIX)) as client:
+        client.settimeout(0.2)
+        client.connect(str(tmp_path / "banner.sock"))
+        with pytest.raises(TimeoutError):
+            client.recv(10)
+        orders.ask(control, "resume", PATIENCE, service="banner")
+        client.settimeout(PATIENCE)
+        assert client.recv(10).strip() == b"after"

@@ -18,7 +18,18 @@ from typing import Any
 
 import pytest
 
-from crews import alive, ask, asked, connected_to_each, descriptors, environment, wait_until, workers
+from crews import (
+    alive,
+    ask,
+    asked,
+    children,
+    connected_to_each,
+    descriptors,
+    environment,
+    spare,
+    wait_until,
+    workers,
+)
 from running import BIN, PATIENCE, Daemon, Start
 
 CONFIG = """
@@ -102,6 +113,30 @@ def test_a_worker_that_is_killed_is_replaced_within_a_second_and_the_other_serve
         client.close()
 
 
+def test_the_spare_worker_takes_the_place_of_one_that_dies_and_another_one_is_prepared(crew: Daemon) -> None:
+    wait_until(lambda: spare(crew) is not None)
+    ready = spare(crew)
+    os.kill(workers(crew)[0], signal.SIGKILL)
+    assert crew.wait_for("worker started")["worker_pid"] == ready
+    wait_until(lambda: spare(crew) not in (None, ready))
+    assert ready in workers(crew)
+
+
+def test_a_worker_that_could_not_be_replaced_is_told_before_one_is_missing(
+    start: Start, tmp_path: Path
+) -> None:
+    daemon = start(config(), env=environment(tmp_path)).ready()
+    wait_until(lambda: spare(daemon) is not None)
+    good = (tmp_path / "tells.py").read_text()
+    (tmp_path / "tells.py").write_text("1 / 0")
+    os.kill(workers(daemon)[0], signal.SIGKILL)
+    daemon.wait_for("worker started")  # it has loaded what was good
+    assert "ZeroDivisionError" in daemon.wait_for("no spare worker")["reason"]
+    (tmp_path / "tells.py").write_text(good)
+    wait_until(lambda: spare(daemon) is not None)
+    asked(daemon.port("who"))
+
+
 @pytest.mark.parametrize("how", ["stopped", "busy"])
 def test_a_worker_that_hangs_is_replaced_within_12_seconds(crew: Daemon, how: str) -> None:
     """Fault 30."""
@@ -141,10 +176,14 @@ def test_a_worker_that_is_told_to_end_finishes_what_it_has_while_another_takes_i
 def test_a_worker_that_cannot_start_again_is_tried_again_ever_later(start: Start, tmp_path: Path) -> None:
     daemon = start(config(workers=1), env=environment(tmp_path)).ready()
     good = (tmp_path / "tells.py").read_text()
+    wait_until(lambda: spare(daemon) is not None)
     (tmp_path / "tells.py").write_text(
         good.replace("def datagram_protocol", "1 / 0\n    def datagram_protocol")
     )
     os.kill(workers(daemon)[0], signal.SIGKILL)
+    taken = daemon.wait_for("worker started")["worker_pid"]
+    daemon.wait_for("no spare worker")
+    os.kill(taken, signal.SIGKILL)
     assert "ZeroDivisionError" in daemon.wait_for("worker not started", again_in=0.5)["reason"]
     daemon.wait_for("worker not started", again_in=1.0)
     (tmp_path / "tells.py").write_text(good)
@@ -367,6 +406,31 @@ def test_a_reload_changes_one_service_and_leaves_a_connection_of_another(
         client.close()
 
 
+def test_a_service_that_comes_and_goes_leaves_no_descriptor_in_any_worker(
+    start: Start, tmp_path: Path
+) -> None:
+    daemon = start(config(), env=environment(tmp_path)).ready()
+    more = '[service.other]\nplugin = "echo"\nlisten = ["unix:run/other.sock"]\n'
+    refused = '[service.x]\nplugin = "tells:Bad"\nlisten = ["unix:x.sock"]\n'
+
+    def change(text: str, event: str) -> None:
+        told = count(daemon, event)
+        (tmp_path / "sockd.toml").write_text(config(more=text))
+        daemon.signal(signal.SIGHUP)
+        wait_until(lambda: count(daemon, event) > told)
+
+    def held() -> list[int]:
+        return [descriptors_of(pid) for pid in (daemon.process.pid, *workers(daemon))]
+
+    change("", "reloaded")
+    before = held()
+    for _ in range(2):
+        change(more, "reloaded")
+        change(more + refused, "not reloaded")
+        change("", "reloaded")
+    wait_until(lambda: held() == before)
+
+
 def banner(path: Path) -> bytes:
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(PATIENCE)
@@ -467,11 +531,14 @@ def test_an_upgrade_to_code_that_does_not_work_leaves_the_old_workers(start: Sta
 
 
 def test_one_change_at_a_time(crew: Daemon, tmp_path: Path) -> None:
-    crew.signal(signal.SIGUSR2)
-    wait_until(lambda: len(workers(crew)) > 2)
-    answer = control(tmp_path, "reload")
-    assert answer.returncode != 0
-    assert "upgrade is not finished yet" in answer.stdout + answer.stderr
+    wait_until(lambda: spare(crew) is not None)
+    with closing(socket.socket(socket.AF_UNIX)) as operator:
+        operator.settimeout(PATIENCE)
+        operator.connect(str(tmp_path / "run/control.sock"))
+        crew.signal(signal.SIGUSR2)
+        wait_until(lambda: len(children(crew)) > 3)  # the new code is tried
+        operator.sendall(b'{"command": "reload"}\n')
+        assert "upgrade is not finished yet" in operator.makefile().readline()
     crew.wait_for("upgraded")
 
 
@@ -479,6 +546,40 @@ def test_a_worker_goes_before_the_supervisor_when_memory_is_short(crew: Daemon) 
     """Fault 43."""
     scores = [int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in workers(crew)]
     assert min(scores) > int(Path(f"/proc/{crew.process.pid}/oom_score_adj").read_text())
+
+
+def test_what_an_operator_has_asked_for_holds_for_workers_that_begin_later(
+    start: Start, tmp_path: Path
+) -> None:
+    other = '[service.other]\nplugin = "echo"\nlisten = ["unix:run/other.sock"]\n'
+    daemon = start(config(more=other), env=environment(tmp_path)).ready()
+    for words in (("pause", "who"), ("set", "other.max_per_source", "5"), ("log", "debug")):
+        assert control(tmp_path, *words).returncode == 0
+
+    def told() -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(control(tmp_path, "status", "--json").stdout)
+        return answer
+
+    def everywhere() -> set[tuple[str, int | None]]:
+        """Of all workers: the state of the one service, a limit of the other."""
+        services = [{each["name"]: each for each in worker["services"]} for worker in told()["workers"]]
+        return {(each["who"]["state"], each["other"]["limits"]["max_per_source"]) for each in services}
+
+    os.kill(workers(daemon)[0], signal.SIGKILL)
+    daemon.wait_for("worker started")
+    assert everywhere() == {("paused", 5)}
+    assert control(tmp_path, "upgrade").returncode == 0
+    wait_until(lambda: len(told()["workers"]) == 2)
+    assert everywhere() == {("paused", 5)}
+    limits = {each["name"]: each["limits"]["max_per_source"] for each in told()["services"]}
+    assert limits == {"who": None, "other": 5}
+    with closing(socket.create_connection(daemon.port("who"), PATIENCE)) as client:
+        client.sendall(b"who\n")
+        assert control(tmp_path, "reload").returncode == 0
+        assert everywhere() == {("paused", None)}
+        assert control(tmp_path, "resume").returncode == 0
+        assert ask(client) in workers(daemon)
+    assert everywhere() == {("open", None)}
 
 
 # Privileges.

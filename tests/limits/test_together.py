@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -58,6 +59,35 @@ def test_what_a_dead_one_held_is_given_back(seats: list[Together]) -> None:
         seats[seat].take(100, HOME, 9)
     seats[0].forget(1)
     assert (seats[0].total, seats[0].held(HOME)) == (1, 1)
+
+
+def test_what_many_dead_ones_held_is_given_back_wherever_it_is(seats: list[Together]) -> None:
+    sources = [bytes((10, 0, *divmod(number, 256))) for number in range(5000)]
+    for number, source in enumerate(sources):
+        assert seats[1 + number % 2].take(10_000, source, 9) is None
+    seats[0].forget(1)
+    assert [seats[3].held(source) for source in sources] == [number % 2 for number in range(5000)]
+    seats[0].forget(2)
+    assert not any(seats[3].held(source) for source in sources)
+
+
+def test_to_give_back_what_a_dead_one_held_takes_no_room(seats: list[Together]) -> None:
+    seats[1].take(100, HOME, 9)
+    before = os.fstat(seats[0].descriptor).st_blocks
+    seats[0].forget(1)
+    assert os.fstat(seats[0].descriptor).st_blocks == before
+
+
+def test_memory_that_nobody_counts_in_any_more_is_let_go() -> None:
+    descriptor = Together.create(SEATS)
+    places = Together(descriptor, 1)
+    admission = Admission(Terms(max_connections=1, max_per_source=1))
+    admission.share(places)
+    del places
+    assert stat.S_ISREG(os.fstat(descriptor).st_mode)
+    admission.leave()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
 
 
 def test_a_seat_that_is_stopped_within_the_lock_makes_the_others_refuse_and_not_wait(

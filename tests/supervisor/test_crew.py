@@ -15,6 +15,7 @@ from sockd.supervisor import crew as module
 from sockd.supervisor.crew import BACK_OFF, STEADY, Crew
 from sockd.supervisor.events import SupervisorEvents
 from sockd.supervisor.member import Order
+from sockd.supervisor.spare import NO_SLOT
 
 
 class Made:
@@ -23,6 +24,7 @@ class Made:
     faults: tuple[str, ...] = ()
     shortage = False
     all: list[Made]
+    spares: list[Made] | None = None
 
     def __init__(
         self, reactor: Clock, slot: int, generation: int, seat: int, options: Any, ended: Any, *rest: Any
@@ -39,7 +41,17 @@ class Made:
         self.alive = True
         self.gone: Deferred[None] = Deferred()
         self._ended = ended
-        Made.all.append(self)
+        if slot != NO_SLOT:
+            Made.all.append(self)
+        elif Made.spares is not None:
+            Made.spares.append(self)
+
+    async def prepare(self, order: Order) -> None:
+        if Made.spares is None:
+            await Deferred()  # it takes its time
+        if Made.faults:
+            raise Refused(Made.faults[0])
+        self.state = "spare"
 
     async def start(self, order: Order) -> None:
         if Made.faults:
@@ -74,8 +86,12 @@ def crew(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Crew:
     monkeypatch.setattr(Made, "all", [], raising=False)
     monkeypatch.setattr(Made, "faults", ())
     monkeypatch.setattr(Made, "shortage", False)
+    monkeypatch.setattr(Made, "spares", None)
     forgotten: list[int] = []
-    made = Crew(clock, 2, 7, lambda slot, seat: Order({}, ()), (), SupervisorEvents(), forgotten.append)
+    order = Order({}, ())
+    made = Crew(
+        clock, 2, 8, lambda slot, seat: order, lambda: order, (), SupervisorEvents(), forgotten.append
+    )
     result(made.start())
     return made
 
@@ -165,3 +181,75 @@ def test_after_the_end_nobody_is_started(crew: Crew, clock: Clock) -> None:
     assert stopping == [None]
     assert clock.getDelayedCalls() == []
     assert len(Made.all) == 2
+
+
+# The spare one.
+
+
+@pytest.fixture
+def reserved(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> Crew:
+    """With a spare worker that is ready at once, and whoever comes after it."""
+    monkeypatch.setattr(Made, "spares", [])
+    crew._spare.member.kill()  # type: ignore[union-attr]
+    crew._reactor.advance(0)
+    return crew
+
+
+def test_a_spare_one_takes_the_place_of_one_that_ends_and_another_one_is_prepared(
+    reserved: Crew, clock: Clock
+) -> None:
+    assert Made.spares is not None
+    [spare] = Made.spares
+    before = len(Made.all)
+    reserved.members[1].kill()  # type: ignore[union-attr]
+    clock.advance(0)
+    assert reserved.members[1] is spare  # type: ignore[comparison-overlap]
+    assert (spare.slot, spare.state) == (1, "open")
+    assert len(Made.all) == before, "nobody had to be started for it"
+    assert len(Made.spares) == 2
+
+
+def test_a_spare_one_that_ends_is_replaced_ever_later(reserved: Crew, clock: Clock) -> None:
+    spares = Made.spares or []
+    Made.faults = ("no tape in the drive",)
+    spares[-1].kill()
+    started = []
+    for _ in range(70):
+        clock.advance(1)
+        started.append(len(spares))
+    # At once, after 1 second more, 5, 30 and 30.
+    assert [started.index(count) for count in (2, 3, 4, 5, 6)] == [0, 1, 6, 36, 66]
+    assert len(reserved.serving) == 2
+
+
+def test_an_upgrade_has_another_spare_one_and_the_end_has_none(reserved: Crew, clock: Clock) -> None:
+    assert Made.spares is not None
+    [old] = Made.spares
+    assert result(reserved.upgrade()) is None
+    assert not old.alive
+    assert [spare.alive for spare in Made.spares] == [False, True]
+    Deferred.fromCoroutine(reserved.stop(10))
+    assert [spare.alive for spare in Made.spares] == [False, False]
+    clock.advance(60)
+    assert len(Made.spares) == 2
+
+
+def test_no_more_are_started_side_by_side_than_there_are_cores(
+    crew: Crew, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that serves soon is better than two that serve late."""
+    monkeypatch.setattr(module, "AT_ONCE", 1)
+    loaded: list[Deferred[None]] = []
+
+    async def start(member: Made, order: Order) -> None:
+        loaded.append(Deferred())
+        await loaded[-1]
+
+    monkeypatch.setattr(Made, "start", start)
+    for member in list(crew.serving):
+        member.kill()
+    clock.pump([0.1] * 10)
+    assert (len(loaded), len(crew.serving)) == (1, 0)
+    loaded[0].callback(None)
+    clock.pump([0.1] * 10)
+    assert (len(loaded), len(crew.serving)) == (2, 1)

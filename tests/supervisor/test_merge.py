@@ -37,6 +37,11 @@ def test_numbers_are_summed_and_a_shared_socket_is_counted_once() -> None:
     assert [listener["queue"] for listener in merged["listeners"]] == [3]
 
 
+def test_datagrams_are_summed_with_those_of_a_worker_of_former_code_that_counts_none() -> None:
+    [merged] = merged_services([service(datagrams_received=3, datagrams_sent=2), service()])
+    assert (merged["datagrams_received"], merged["datagrams_sent"]) == (3, 2)
+
+
 def test_a_service_is_open_as_long_as_one_worker_serves_it() -> None:
     [merged] = merged_services([service(state="draining"), service(state="open")])
     assert merged["state"] == "open"

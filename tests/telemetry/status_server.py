@@ -44,7 +44,10 @@ class Imagined:
             service["received"] += round(was["received"] / 30_000 * wave)
             service["sent"] += round(was["sent"] / 30_000 * (2 - wave))
         if "workers" in self._traits:
-            worker = {key: self._status[key] for key in ("state", "services", "descriptors", "reactor_delay")}
+            worker = {
+                key: self._status[key]
+                for key in ("state", "services", "descriptors", "reactor_delay", "timers")
+            }
             return self._status | {
                 "workers": [
                     {"worker": number, "pid": 4712 + number, "generation": 1, **worker} for number in range(2)

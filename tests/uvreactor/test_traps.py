@@ -3,6 +3,7 @@ from __future__ import annotations
 import ast
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -62,7 +63,7 @@ def test_the_reactor_keeps_out_of_the_trap(name: str) -> None:
 class Detached:
     """A daemon that twistd has sent into the background, on the fast reactor."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, python: Path = Path(sys.executable)) -> None:
         self.folder = folder
         self.pid_file = folder / "sockd.pid"
         with socket.socket() as probe:
@@ -70,6 +71,7 @@ class Detached:
             self._port = probe.getsockname()[1]
         (folder / "sockd.toml").write_text(CONFIG.format(host=HOST, port=self._port))
         command: tuple[str | Path, ...] = (
+            python,
             TWISTD,
             "--reactor=uv",
             "--pidfile",
@@ -81,7 +83,13 @@ class Detached:
         )
         # Somebody reads what it complains about until it is ready, so this returns when it is.
         started = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False
+            command,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
         )
         assert started.returncode == 0, started.stderr
         self.pid = int(self.pid_file.read_text())
@@ -134,6 +142,27 @@ def test_it_serves_after_twistd_has_detached_and_ends_in_order(
     assert not daemon.pid_file.exists()
 
 
+def others_may_enter(path: Path) -> bool:
+    return all(above.stat().st_mode & 0o001 for above in path.resolve().parents)
+
+
+@pytest.fixture
+def python_of_all() -> Iterator[Path]:
+    """An interpreter like this one that every user may start: this one may lie below /root."""
+    python = Path(sys.executable).resolve()
+    if others_may_enter(python):
+        yield python
+        return
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        home, copy = Path(sys.base_prefix), Path(name)
+        left_out = shutil.ignore_patterns("site-packages", "test", "config-*", "__pycache__", "*.a")
+        shutil.copytree(home / "lib", copy / "lib", ignore=left_out, symlinks=True)
+        (copy / "bin").mkdir()
+        shutil.copy(python, copy / "bin")
+        yield copy / "bin" / python.name
+
+
 @pytest.fixture
 def folder_of_nobody() -> Iterator[Path]:
     """A folder in which another user may write; pytest's own are closed to others."""
@@ -142,18 +171,18 @@ def folder_of_nobody() -> Iterator[Path]:
     user = getpwnam(NOBODY)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for needed in (Path(sys.executable).resolve(), TRAPS, folder):
-            if not all(above.stat().st_mode & 0o001 for above in needed.parents):
-                pytest.skip(f"{needed} lies in a folder that only root may enter")
+        if not (others_may_enter(TRAPS) and others_may_enter(folder)):
+            pytest.skip(f"{TRAPS} lies in a folder that only root may enter")
         os.chown(folder, user.pw_uid, user.pw_gid)
         yield folder
 
 
 def test_it_serves_as_the_user_that_twistd_has_changed_to(
-    folder_of_nobody: Path, detached: list[Detached]
+    folder_of_nobody: Path, python_of_all: Path, detached: list[Detached]
 ) -> None:
     user = getpwnam(NOBODY)
-    detached.append(daemon := Detached(folder_of_nobody, f"--uid={user.pw_uid}", f"--gid={user.pw_gid}"))
+    who = f"--uid={user.pw_uid}", f"--gid={user.pw_gid}"
+    detached.append(daemon := Detached(folder_of_nobody, *who, python=python_of_all))
     status = Path(f"/proc/{daemon.pid}/status").read_text().splitlines()
     owners = {line.split()[0]: {int(one) for one in line.split()[1:]} for line in status if "id:\t" in line}
     assert owners["Uid:"] == {user.pw_uid}

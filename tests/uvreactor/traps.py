@@ -5,6 +5,7 @@ python traps.py NAME
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import socket
@@ -24,6 +25,8 @@ from twisted.internet.task import deferLater  # noqa: E402
 from twisted.internet.threads import blockingCallFromThread  # noqa: E402
 from twisted.logger import ILogObserver, globalLogPublisher  # noqa: E402
 from zope.interface import implementer  # noqa: E402
+
+from sockd.uvreactor.ends import TCPServer  # noqa: E402
 
 reactor: Any = _reactor
 LOOPBACK = "127.0.0.1"
@@ -300,6 +303,34 @@ def connections_leave_nothing_behind() -> None:
     assert seen[-1][1] - seen[1][1] < 2048, seen  # KiB; the first rounds fill caches
     assert not reactor.native
     assert not reactor.closing
+
+
+def streams_that_have_ended_are_freed_at_once() -> None:
+    """Reference counts free them: nothing is left for the garbage collector."""
+    lost = threading.Semaphore(0)
+
+    class Direct(Echo):
+        def connectionMade(self) -> None:
+            self.transport.receive_directly(self.dataReceived)
+
+        def connectionLost(self, reason: Any = None) -> None:
+            lost.release()
+
+    where = listen(Direct)
+
+    def work() -> None:
+        gc.collect()
+        gc.disable()
+        for _ in range(100):
+            with socket.create_connection(where) as client:
+                client.sendall(b"hello")
+                assert client.recv(5) == b"hello"
+        for _ in range(100):
+            assert lost.acquire(timeout=PATIENCE)
+        turns()
+        assert [type(each) for each in gc.get_objects() if type(each) in (Direct, TCPServer)] == []
+
+    in_thread(work)
 
 
 def calls_of_the_next_turn_can_be_cancelled_and_put_off() -> None:
