@@ -596,17 +596,19 @@ def test_where_the_user_may_have_no_more_processes_the_supervisor_waits_until_he
     """Fault 42."""
     wait_until(lambda: spare(as_nobody) is not None)
     user = pwd.getpwnam("nobody").pw_uid
-    others = [subprocess.Popen(["/bin/sleep", "1000"], user=user) for _ in range(PROCESSES)]
-    as_nobody.signal(signal.SIGUSR2)
-    assert "temporarily unavailable" in as_nobody.wait_for("not upgraded")["reason"]
-    os.kill(workers(as_nobody)[0], signal.SIGKILL)
-    # The spare one cannot start its threads, and after it there is none.
-    as_nobody.wait_for("worker not started", reason="resource temporarily unavailable")
-    with socket.create_connection(("127.0.0.1", 877), PATIENCE) as client:
-        client.sendall(b"still there\n")
-        assert client.recv(100) == b"still there\n"
-    for other in others:
-        other.kill()
-        other.wait()
+    others = [subprocess.Popen(["/bin/sleep", "100"], user=user) for _ in range(PROCESSES)]
+    try:
+        as_nobody.signal(signal.SIGUSR2)
+        assert "temporarily unavailable" in as_nobody.wait_for("not upgraded")["reason"]
+        os.kill(workers(as_nobody)[0], signal.SIGKILL)
+        # The spare one cannot start its threads, and after it there is none.
+        as_nobody.wait_for("worker not started", reason="resource temporarily unavailable")
+        with socket.create_connection(("127.0.0.1", 877), PATIENCE) as client:
+            client.sendall(b"still there\n")
+            assert client.recv(100) == b"still there\n"
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
     wait_until(lambda: len(workers(as_nobody)) == 2)
     wait_until(lambda: spare(as_nobody) is not None)
