@@ -11,6 +11,7 @@ from pathlib import Path
 from running import PATIENCE, Daemon
 
 PLUGINS = '''
+import ctypes
 import os
 from typing import ClassVar
 from sockd.plugin import IDatagramPlugin, IStreamPlugin, Plugin, Replies
@@ -22,6 +23,8 @@ class Telling(Protocol):
         if data.startswith(b"hang"):
             while True:
                 pass
+        if data.startswith(b"sleep"):
+            ctypes.PyDLL(None).sleep(60)  # keeps the interpreter for itself
         self.transport.write(f"{os.getpid()}\\n".encode() * data.count(b"\\n"))
 
 class TellingDatagrams(DatagramProtocol):

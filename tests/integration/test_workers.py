@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,7 @@ def test_a_worker_that_could_not_be_replaced_is_told_before_one_is_missing(
     asked(daemon.port("who"))
 
 
-@pytest.mark.parametrize("how", ["stopped", "busy"])
+@pytest.mark.parametrize("how", ["stopped", "busy", "busy in C"])
 def test_a_worker_that_hangs_is_replaced_within_12_seconds(crew: Daemon, how: str) -> None:
     """Fault 30."""
     pids = workers(crew)
@@ -146,7 +147,7 @@ def test_a_worker_that_hangs_is_replaced_within_12_seconds(crew: Daemon, how: st
     if how == "stopped":
         os.kill(pids[0], signal.SIGSTOP)
     else:
-        clients[pids[0]].sendall(b"hang")
+        clients[pids[0]].sendall(b"hang" if how == "busy" else b"sleep")
     crew.wait_for("worker hangs", worker_pid=pids[0])
     assert ask(clients[pids[1]]) == pids[1]
     crew.wait_for("worker started")
@@ -156,7 +157,7 @@ def test_a_worker_that_hangs_is_replaced_within_12_seconds(crew: Daemon, how: st
         client.close()
     crew.signal()
     assert crew.wait() == 0
-    if how == "busy":
+    if how != "stopped":
         assert "tells.py" in crew.errors, "the stack of the plugin that hangs"
 
 
@@ -591,10 +592,24 @@ def interpreter_is_for_all() -> bool:
     return all(folder.stat().st_mode & 0o001 for folder in path.parents)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up being root")
-@pytest.mark.skipif(not interpreter_is_for_all(), reason="the interpreter is for this user alone")
-def test_workers_cannot_become_root_where_a_user_is_given() -> None:
-    """Fault 38."""
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up being root")
+needs_interpreter = pytest.mark.skipif(
+    not interpreter_is_for_all(), reason="the interpreter is for this user alone"
+)
+
+
+PROCESSES = 60
+LIMITED = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NPROC, (int(sys.argv[1]),) * 2)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""Starts a program whose user may have so many processes."""
+
+
+@pytest.fixture
+def as_nobody() -> Iterator[Daemon]:
+    """A daemon that root has started for another user, on a port that only root may open."""
     user = pwd.getpwnam("nobody")
     folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
     folder.chmod(0o755)
@@ -602,18 +617,57 @@ def test_workers_cannot_become_root_where_a_user_is_given() -> None:
         (folder / "run").mkdir()
         os.chown(folder / "run", user.pw_uid, user.pw_gid)
         (folder / "sockd.toml").write_text(config().replace("tells:Who", "echo").replace("tcp:0", "tcp:877"))
-        command = (BIN / "twistd", f"--uid={user.pw_uid}", f"--gid={user.pw_gid}", "-n", "sockd")
+        limit = (sys.executable, "-c", LIMITED, str(PROCESSES))
+        command = (*limit, BIN / "twistd", f"--uid={user.pw_uid}", f"--gid={user.pw_gid}", "-n", "sockd")
         daemon = Daemon(*command, "-c", "sockd.toml", cwd=folder)
         try:
-            daemon.ready()
-            for pid in (daemon.process.pid, *workers(daemon)):
-                status = Path(f"/proc/{pid}/status").read_text()
-                fields = dict(line.split(":\t", 1) for line in status.splitlines())
-                assert set(fields["Uid"].split()) == {str(user.pw_uid)}
-                assert "0" not in fields["Groups"].split()
-                assert int(fields["CapEff"], 16) == int(fields["CapPrm"], 16) == 0
-            socket.create_connection(("127.0.0.1", 877), PATIENCE).close()
+            yield daemon.ready()
         finally:
             assert daemon.stop() == 0
     finally:
         shutil.rmtree(folder)
+
+
+@needs_root
+@needs_interpreter
+def test_nobody_can_become_root_where_a_user_is_given_after_an_upgrade_neither(as_nobody: Daemon) -> None:
+    """Fault 38."""
+    user = pwd.getpwnam("nobody")
+    for upgraded in (False, True):
+        if upgraded:
+            as_nobody.signal(signal.SIGUSR2)
+            as_nobody.wait_for("upgraded")
+        wait_until(lambda: spare(as_nobody) is not None)
+        for pid in (as_nobody.process.pid, *children(as_nobody)):
+            status = Path(f"/proc/{pid}/status").read_text()
+            fields = dict(line.split(":\t", 1) for line in status.splitlines())
+            assert set(fields["Uid"].split()) == {str(user.pw_uid)}
+            assert "0" not in fields["Groups"].split()
+            assert int(fields["CapEff"], 16) == int(fields["CapPrm"], 16) == 0
+        socket.create_connection(("127.0.0.1", 877), PATIENCE).close()
+
+
+@needs_root
+@needs_interpreter
+def test_where_the_user_may_have_no_more_processes_the_supervisor_waits_until_he_may(
+    as_nobody: Daemon,
+) -> None:
+    """Fault 42."""
+    wait_until(lambda: spare(as_nobody) is not None)
+    user = pwd.getpwnam("nobody").pw_uid
+    others = [subprocess.Popen(["/bin/sleep", "100"], user=user) for _ in range(PROCESSES)]
+    try:
+        as_nobody.signal(signal.SIGUSR2)
+        assert "temporarily unavailable" in as_nobody.wait_for("not upgraded")["reason"]
+        os.kill(workers(as_nobody)[0], signal.SIGKILL)
+        # The spare one cannot start its threads, and after it there is none.
+        as_nobody.wait_for("worker not started", reason="resource temporarily unavailable")
+        with socket.create_connection(("127.0.0.1", 877), PATIENCE) as client:
+            client.sendall(b"still there\n")
+            assert client.recv(100) == b"still there\n"
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+    wait_until(lambda: len(workers(as_nobody)) == 2)
+    wait_until(lambda: spare(as_nobody) is not None)
