@@ -82,6 +82,7 @@ class Daemon(service.Service):
         self._told_to_stop = False
         self._reloading = False
         self._events = DaemonEvents()
+        notifier.describe = self._in_words
         self._watchdog: Watchdog | None = None
         self._config_ok = True  # what was read last is what is served
         # Until everything is open there is somebody to complain to, even after twistd has detached.
@@ -157,6 +158,14 @@ class Daemon(service.Service):
     def _complain(self, failure: Failure) -> None:
         print(f"sockd: {failure.getErrorMessage()}", file=self._complaints, flush=True)
 
+    def _in_words(self) -> str:
+        """What it does, for the service manager."""
+        services = self.server.services
+        listeners = sum(len(each.listeners) for each in services)
+        if self._told_to_stop or not self.running:
+            return f"stopping, with {self.server.connections} connections"
+        return in_words(len(services), listeners, config_ok=self._config_ok)
+
     # What an operator may ask.
 
     def snapshot(self, moved: Moved | None = None) -> dict[str, Any]:
@@ -188,12 +197,12 @@ class Daemon(service.Service):
             self._stamp = self._source.stamp(self.server.config)
             config = self._loaded(self._source)
             plan = await self.server.reload(config)
+            self._config_ok = True
         except ExceptionGroup as group:
             raise NotReloaded("\n".join(str(error) for error in group.exceptions)) from group
         finally:
             self._reloading = False
             self._notifier.ready()
-        self._config_ok = True
         if self.log is not None:
             self.set_log_level(config.log.level)
         return plan.as_dict()
@@ -251,6 +260,12 @@ class Daemon(service.Service):
         await self.server.stop()
         for door in self.doors:
             await door.close()
+
+
+def in_words(services: int, listeners: int, *, config_ok: bool) -> str:
+    """What a daemon does that serves, in one line."""
+    fault = "" if config_ok else "; the configuration read last has faults and is not served"
+    return f"services: {services}, listeners: {listeners}{fault}"
 
 
 def end_within(seconds: float) -> None:
