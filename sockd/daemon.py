@@ -87,6 +87,7 @@ class Daemon(service.Service):
         self._reloading = False
         self._reload_due = False  # a signal has come in the midst of another one
         self._events = DaemonEvents()
+        notifier.describe = self._in_words
         self._watchdog: Watchdog | None = None
         self._config_ok = True  # what was read last is what is served
         # Until everything is open there is somebody to complain to, even after twistd has detached.
@@ -163,6 +164,14 @@ class Daemon(service.Service):
     def _complain(self, failure: Failure) -> None:
         print(f"sockd: {failure.getErrorMessage()}", file=self._complaints, flush=True)
 
+    def _in_words(self) -> str:
+        """What it does, for the service manager."""
+        services = self.server.services
+        listeners = sum(len(each.listeners) for each in services)
+        if self._told_to_stop or not self.running:
+            return f"stopping, with {self.server.connections} connections"
+        return in_words(len(services), listeners, config_ok=self._config_ok)
+
     # What an operator may ask.
 
     def snapshot(self, moved: Moved | None = None) -> dict[str, Any]:
@@ -194,6 +203,7 @@ class Daemon(service.Service):
             self._stamp = self._source.stamp(self.server.config)
             config = self._loaded(self._source)
             plan = await self.server.reload(config)
+            self._config_ok = True
         except ExceptionGroup as group:
             raise NotReloaded("\n".join(str(error) for error in group.exceptions)) from group
         finally:
@@ -202,7 +212,6 @@ class Daemon(service.Service):
             if self._reload_due:
                 self._reload_due = False
                 self._reactor.callLater(0, self._on_reload)
-        self._config_ok = True
         if self.log is not None:
             self.set_log_level(config.log.level)
         return plan.as_dict()
@@ -264,6 +273,12 @@ class Daemon(service.Service):
         await self.server.stop()
         for door in self.doors:
             await door.close()
+
+
+def in_words(services: int, listeners: int, *, config_ok: bool) -> str:
+    """What a daemon does that serves, in one line."""
+    fault = "" if config_ok else "; the configuration read last has faults and is not served"
+    return f"services: {services}, listeners: {listeners}{fault}"
 
 
 def end_within(seconds: float) -> None:

@@ -7,7 +7,7 @@ import select
 import socket
 import time
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from sockd.text import printable
@@ -22,10 +22,14 @@ class Notifier:
     Args:
         address: of its socket; a path, or an abstract name after `@`. Empty: there is none.
         watchdog_interval: seconds between two calls of `watchdog`, if it waits for them.
+
+    Attributes:
+        describe: one line for `systemctl status`, told with each change.
     """
 
     def __init__(self, address: str = "", watchdog_interval: float | None = None) -> None:
         self.watchdog_interval = watchdog_interval
+        self.describe: Callable[[], str] = str
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
         self._socket: socket.socket | None = None
         if address:
@@ -42,7 +46,7 @@ class Notifier:
 
     def ready(self) -> None:
         """Peers are served: the start, or a reload, is over."""
-        self._send("READY=1")
+        self._send("READY=1", *self._status())
 
     def reloading(self) -> None:
         """A reload begins; `ready` ends it, whatever has become of it."""
@@ -50,11 +54,11 @@ class Notifier:
 
     def stopping(self) -> None:
         """The end has begun."""
-        self._send("STOPPING=1")
+        self._send("STOPPING=1", *self._status())
 
-    def status(self, text: str) -> None:
-        """One line for `systemctl status`."""
-        self._send(f"STATUS={printable(text)}")
+    def _status(self) -> list[str]:
+        text = self.describe()
+        return [f"STATUS={printable(text)}"] if text else []
 
     def watchdog(self) -> None:
         """A sign of life."""

@@ -53,8 +53,11 @@ def test_a_reload_has_the_time_at_which_it_began(systemd: socket.socket, notifie
 
 
 def test_a_status_is_one_line_whatever_is_in_it(systemd: socket.socket, notifier: Notifier) -> None:
-    notifier.status("5 services\nMAINPID=1")
-    assert systemd.recv(100) == rb"STATUS=5 services\x0aMAINPID=1"
+    notifier.describe = lambda: "5 services\nMAINPID=1"
+    notifier.ready()
+    notifier.stopping()
+    status = rb"STATUS=5 services\x0aMAINPID=1"
+    assert [systemd.recv(100) for _ in range(2)] == [b"READY=1\n" + status, b"STOPPING=1\n" + status]
 
 
 def test_sockets_are_stored_and_forgotten_by_their_name(systemd: socket.socket, notifier: Notifier) -> None:

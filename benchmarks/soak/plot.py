@@ -27,9 +27,11 @@ class _Curve:
     digits: int = 0
 
 
+_FIRST = _Curve("private memory of the first process, MB", lambda look: look.first / 1000, 1)
+
 _CURVES = (
     _Curve("private memory, MB", lambda look: look.private / 1000, 1),
-    _Curve("private memory of the first process, MB", lambda look: look.first / 1000, 1),
+    _FIRST,
     _Curve("descriptors", lambda look: look.descriptors),
     _Curve("timers", lambda look: look.timers),
     _Curve("connections", lambda look: look.connections),
@@ -39,7 +41,9 @@ _CURVES = (
 
 def svg(looks: Sequence[Look], title: str) -> str:
     """The drawing."""
-    height = TOP + len(_CURVES) * (HEIGHT + GAP) + 10
+    alone = all(look.first == look.private for look in looks)
+    curves = [curve for curve in _CURVES if not (alone and curve is _FIRST)]
+    height = TOP + len(curves) * (HEIGHT + GAP) + 10
     minutes = looks[-1].seconds / 60
     unit = (
         f"{minutes:.0f} minutes; memory over the last two thirds: {slope(at_one_age(looks)):+.1f} KB a minute"
@@ -52,7 +56,7 @@ def svg(looks: Sequence[Look], title: str) -> str:
             f'<rect width="{WIDTH}" height="{height}" rx="6" fill="#fff"/>',
             f'<text class="title" x="14" y="24">{escape(title)}</text>',
             f'<text class="unit" x="14" y="42">{escape(unit)}</text>',
-            *(_drawn(curve, looks, TOP + place * (HEIGHT + GAP)) for place, curve in enumerate(_CURVES)),
+            *(_drawn(curve, looks, TOP + place * (HEIGHT + GAP)) for place, curve in enumerate(curves)),
             "</svg>",
             "",
         ]

@@ -24,6 +24,7 @@ from sockd.control.dialog import command_of, line_of, refusal
 from sockd.control.listener import ControlListener
 from sockd.daemon import HURRY, WATCH_EVERY
 from sockd.daemon import end_within as end_within
+from sockd.daemon import in_words as in_words
 from sockd.doors import Door, doors_on
 from sockd.notify import Notifier
 from sockd.service import PLUGIN_STOP_TIMEOUT
@@ -69,6 +70,7 @@ class SupervisorDaemon(service.Service):
     ) -> None:
         self.supervisor = supervisor
         supervisor.reloaded = self._reloaded
+        notifier.describe = self._in_words
         supervisor.replace = self._replace
         self.operator = CrewOperator(supervisor, self.set_log_level, self.stop, self.own)
         self.doors: Sequence[Door] = ()
@@ -147,6 +149,15 @@ class SupervisorDaemon(service.Service):
         self._reactor.stop()
 
     # What an operator may ask.
+
+    def _in_words(self) -> str:
+        """What it does, for the service manager."""
+        supervisor, services = self.supervisor, self.supervisor.config.services
+        if supervisor.state != "ready" or not self.running:
+            return "stopping"
+        listeners = sum(len(each.listen) for each in services.values())
+        serving = in_words(len(services), listeners, config_ok=supervisor.config_ok)
+        return f"{serving}; workers: {supervisor.config.daemon.workers}"
 
     def set_log_level(self, level: str) -> None:
         """Write events of this level and above from now on.

@@ -101,3 +101,5 @@ def test_each_thing_left_behind_is_a_fault(end: End, word: str) -> None:
 def test_the_drawing_is_well_formed_and_has_a_curve_for_each_figure() -> None:
     drawn = ElementTree.fromstring(svg(looks(growth=10), "a < b & c"))
     assert len(drawn.findall("{*}polyline")) == 6
+    alone = ElementTree.fromstring(svg(looks(), "without workers"))
+    assert len(alone.findall("{*}polyline")) == 5

@@ -1,7 +1,7 @@
 """Serves the snapshot of an imagined server to a browser; says its port and goes on until it is ended.
 
 With each look the server ages by a second. Words on the command line: `workers` gives it some, `gone` lets it
-fail from its fifth look on, `back` does so for two looks.
+fail from its fifth look on, `back` does so for two looks, `unserved` has read a faulty configuration.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class Imagined:
             service["connections"] = round(was["connections"] * (0.9 + 0.1 * wave))
             service["received"] += round(was["received"] / 30_000 * wave)
             service["sent"] += round(was["sent"] / 30_000 * (2 - wave))
+        self._status["config_ok"] = "unserved" not in self._traits
         if "workers" in self._traits:
             worker = {
                 key: self._status[key]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,15 @@ def with_service(**changed: Any) -> dict[str, Any]:
 
 def with_workers() -> dict[str, Any]:
     return SNAPSHOT | {"workers": [{**SNAPSHOT, "worker": number, "generation": 1} for number in range(2)]}
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+@pytest.mark.parametrize("snapshot", [SNAPSHOT, with_workers()])
+def test_promtool_finds_nothing_to_say(snapshot: dict[str, Any]) -> None:
+    told = subprocess.run(
+        ["promtool", "check", "metrics"], input=exposition(snapshot), capture_output=True, check=False
+    )
+    assert (told.returncode, told.stdout, told.stderr) == (0, b"", b"")
 
 
 @pytest.mark.parametrize("snapshot", [SNAPSHOT, with_workers()])

@@ -357,9 +357,9 @@ def test_a_browser_shows_what_the_server_tells(look: Look) -> None:
     assert about.startswith("version 1.0.0 · UVReactor · process 4711 · up 3 d")
     services = {row[0]: row[1:] for row in cells(document, "services")}
     assert list(services) == ["chat", "echo", "files", "time"]
-    assert services["files"][:5] == ["files", "paused", "5 / 50", "3", "3"]
-    assert services["files"][5].endswith(" MB/s")
-    assert services["time"] == ["time", "open", "0 / 10,000", "9", "0", "0 B/s", "0 B/s"]
+    assert services["files"][:6] == ["files", "paused", "5 / 50", "0", "3", "3"]
+    assert services["files"][6].endswith(" MB/s")
+    assert services["time"] == ["time", "open", "0 / 10,000", "918", "9", "0", "0 B/s", "0 B/s"]
     listeners = {row[0]: row[1:] for row in cells(document, "listeners")}
     assert listeners["tcp:0.0.0.0:6697"][3] == "3 / 1,024"
     assert listeners["udp:0.0.0.0:7007"] == ["echo", "default", "", "", "118"]
@@ -367,6 +367,13 @@ def test_a_browser_shows_what_the_server_tells(look: Look) -> None:
         ["0", "ready", "4712", "1"],
         ["1", "ready", "4713", "1"],
     ]
+
+
+def test_a_browser_says_when_the_configuration_is_not_the_one_that_is_served(look: Look) -> None:
+    assert 'id="unserved" class="notice" role="status" hidden' in look()
+    document = look("unserved")
+    assert 'id="unserved" class="notice" role="status">The configuration that was read last has' in document
+    assert says(document, "state") == "ready"
 
 
 def test_a_browser_says_when_the_server_is_gone(look: Look) -> None:
@@ -381,4 +388,4 @@ def test_a_browser_goes_on_when_the_server_is_back(look: Look) -> None:
     document = look("back", seconds=15)
     assert says(document, "state") == "ready"
     assert 'role="alert" hidden' in document
-    assert cells(document, "services")[0][6].endswith("/s")
+    assert cells(document, "services")[0][7].endswith("/s")

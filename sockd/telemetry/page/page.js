@@ -100,6 +100,12 @@ const services = new Table($("services"), (service) => service.name, [
     text: (service) => of(service.connections, service.limits.max_connections),
     look: (service) => full(service.connections, service.limits.max_connections),
   },
+  {
+    label: "Datagrams",
+    number: true,
+    text: (service) => count(service.datagrams_received),
+    look: (service) => quietIf(!service.datagrams_received),
+  },
   { label: "Refused", number: true, text: (service) => count(refused(service)), look: (service) => quietIf(!refused(service)) },
   { label: "Faults", number: true, text: (service) => count(faults(service)), look: (service) => (faults(service) ? "bad" : "quiet") },
   { label: "In", number: true, text: (service) => rate(service.rates.received), look: (service) => quietIf(!service.rates.received) },
@@ -264,6 +270,7 @@ function show(status) {
   services.show(status.services);
   listeners.show(status.services.flatMap((service) =>
     service.listeners.map((listener) => ({ ...listener, service: service.name }))));
+  $("unserved").hidden = status.config_ok !== false;
   $("workers-section").hidden = !status.workers;
   workers.show(status.workers ?? []);
   plots.connections.add(now, [connections]);
