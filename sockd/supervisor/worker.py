@@ -96,6 +96,8 @@ class Worker:
         self._reactor.callFromThread(self._leave)
 
     def _leave(self) -> None:
+        if not hasattr(self, "server"):  # it serves nobody yet
+            os._exit(0)
         if self._ending:
             Deferred.fromCoroutine(self.hurry())
             return

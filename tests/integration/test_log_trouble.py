@@ -31,7 +31,7 @@ class Noisy(Plugin):
         class Talker(Protocol):
             def dataReceived(self, data):
                 for number in range(int(data)):
-                    context.logger.info("{number} is a number that fills a line of the log, as many do", number=number)
+                    context.logger.info("{number} fills a line of the log, as many do", number=number)
                 self.transport.write(b"done")
         return Factory.forProtocol(Talker)
 '''

@@ -8,15 +8,17 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from crews import spare, wait_until
 from running import BIN, PATIENCE, Daemon, Start
 from sockd.control import client as orders
+from tests.tls.authority import issue
 
 CONFIG = """
 [service.kept]
@@ -74,13 +76,6 @@ def daemon(start: Start) -> Daemon:
     return start(CONFIG).ready()
 
 
-@pytest.fixture
-def stream(daemon: Daemon) -> Iterator[Stream]:
-    with closing(Stream(daemon.port("kept"))) as counting:
-        assert counting.goes_on()
-        yield counting
-
-
 def reload(daemon: Daemon, path: Path, text: str, event: str = "reloaded") -> dict[str, Any]:
     """Serve another text; returns what the daemon says of it."""
     before = len([record for record in daemon.events if record.get("event") == event])
@@ -134,18 +129,40 @@ CHANGES: dict[str, tuple[Callable[[str], str], str]] = {
         "listeners",
     ),
     "its own plugin": (lambda text: text.replace('plugin = "echo"', 'plugin = "upper"', 1), "restart"),
+    "its own protection by TLS, on another port": (
+        lambda text: text.replace(
+            '"udp:0:interface=127.0.0.1"]',
+            '{ endpoint = "tcp:0:interface=127.0.0.1", tls = { certificate = "it.pem", key = "it.key" } }]',
+        ),
+        "listeners",
+    ),
+    "the level of the log": (lambda text: text + '[log]\nlevel = "debug"\n', "keep"),
+    "what is read at the start alone": (lambda text: text + '[log]\nfile = "other.log"\n', "later"),
     "nothing": (lambda text: text, "keep"),
 }
 
+WORKERS = pytest.mark.parametrize("workers", [0, 2])
 
+
+def with_workers(text: str, workers: int) -> str:
+    return f"[daemon]\nworkers = {workers}\n{text}"
+
+
+@WORKERS
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_connection_goes_on_counting_whatever_else_changes(
-    daemon: Daemon, stream: Stream, tmp_path: Path, change: str
+    start: Start, tmp_path: Path, change: str, workers: int
 ) -> None:
+    issue("localhost").write(tmp_path, "it")
+    daemon = start(with_workers(CONFIG, workers)).ready()
     edit, kind = CHANGES[change]
-    told = reload(daemon, tmp_path / "sockd.toml", edit(CONFIG))
-    assert kind in told
-    assert stream.goes_on(), stream.fault
+    with closing(Stream(daemon.port("kept"))) as stream:
+        assert stream.goes_on()
+        told = reload(daemon, tmp_path / "sockd.toml", with_workers(edit(CONFIG), workers))
+        assert kind in told
+        assert stream.goes_on(), stream.fault
+        reload(daemon, tmp_path / "sockd.toml", with_workers(CONFIG, workers))
+        assert stream.goes_on(), stream.fault
 
 
 def test_new_peers_get_what_the_file_says_now_on_the_same_socket(daemon: Daemon, tmp_path: Path) -> None:
@@ -192,12 +209,20 @@ BROKEN: dict[str, tuple[str, str]] = {
         ),
         "no.pem",
     ),
+    "a bad certificate": (
+        CONFIG.replace(
+            '"unix:third.sock"',
+            '"unix:n.sock", { endpoint = "tcp:0:interface=127.0.0.1", tls = { certificate = "bad.pem" } }',
+        ),
+        "bad.pem",
+    ),
 }
 
 
+@WORKERS
 @pytest.mark.parametrize("broken", BROKEN)
 def test_what_cannot_be_served_changes_nothing_and_leaks_nothing(
-    start: Start, tmp_path: Path, broken: str
+    start: Start, tmp_path: Path, broken: str, workers: int
 ) -> None:
     """Faults 34 and 35."""
     (tmp_path / "failing.py").write_text(
@@ -208,8 +233,11 @@ def test_what_cannot_be_served_changes_nothing_and_leaks_nothing(
         "    def start(self, context):\n        raise RuntimeError('not today')\n"
         "    def stream_factory(self, protocol, context):\n        return Factory.forProtocol(Protocol)\n"
     )
-    daemon = start(CONFIG, env={"PYTHONPATH": str(tmp_path)}).ready()
+    (tmp_path / "bad.pem").write_text("no certificate")
+    daemon = start(with_workers(CONFIG, workers), env={"PYTHONPATH": str(tmp_path)}).ready()
     text, reason = BROKEN[broken]
+    text = with_workers(text, workers)
+    wait_until(lambda: not workers or spare(daemon) is not None)
     with socket.socket(socket.AF_UNIX) as taken, closing(Stream(daemon.port("kept"))) as stream:
         taken.bind(str(tmp_path / "taken.sock"))
         taken.listen()
@@ -219,10 +247,10 @@ def test_what_cannot_be_served_changes_nothing_and_leaks_nothing(
         for _ in range(20):
             told = reload(daemon, tmp_path / "sockd.toml", text, "not reloaded")
             assert reason in told["reason"]
-        assert descriptors(daemon) == before
+        wait_until(lambda: descriptors(daemon) == before)
         assert stream.goes_on(), stream.fault
         assert ask(tmp_path / "other.sock") == b"before"
-    reload(daemon, tmp_path / "sockd.toml", CONFIG.replace("before", "mended"))
+    reload(daemon, tmp_path / "sockd.toml", with_workers(CONFIG.replace("before", "mended"), workers))
     assert ask(tmp_path / "other.sock") == b"mended"
 
 

@@ -123,6 +123,15 @@ def test_the_spare_worker_takes_the_place_of_one_that_dies_and_another_one_is_pr
     assert ready in workers(crew)
 
 
+def test_a_spare_worker_that_is_told_to_end_does_so_and_is_replaced(crew: Daemon) -> None:
+    wait_until(lambda: spare(crew) is not None)
+    told = spare(crew)
+    assert told is not None
+    os.kill(told, signal.SIGTERM)
+    wait_until(lambda: spare(crew) not in (None, told))
+    assert "traceback" not in str(crew.events)
+
+
 def test_a_worker_that_could_not_be_replaced_is_told_before_one_is_missing(
     start: Start, tmp_path: Path
 ) -> None:
@@ -447,6 +456,7 @@ BROKEN = {
         "[service.x]\nplugin = 'echo'\nlisten = ['unix:x.sock']\noptions.colour = 1\n"
     ),
     "a plugin that ends the process": "[service.x]\nplugin = 'exits:X'\nlisten = ['unix:x.sock']\n",
+    "a plugin that hangs": "[service.x]\nplugin = 'hangs:X'\nlisten = ['unix:x.sock']\n",
     "a plugin that cannot start": "[service.x]\nplugin = 'tells:Bad'\nlisten = ['unix:x.sock']\n",
     "a port that is taken": "[service.x]\nplugin = 'echo'\nlisten = ['tcp:{port}:interface=127.0.0.1']\n",
 }
@@ -457,6 +467,8 @@ def test_a_reload_that_fails_changes_nothing(start: Start, tmp_path: Path, what:
     """Faults 34 and 35."""
     daemon = start(config(), env=environment(tmp_path)).ready()
     (tmp_path / "exits.py").write_text("import os\nos._exit(5)\n")
+    (tmp_path / "hangs.py").write_text("while True:\n    pass\n")
+    wait_until(lambda: spare(daemon) is not None)
     pids = workers(daemon)
     clients = connected_to_each(daemon.port("who"), pids)
     before = descriptors(daemon)
