@@ -143,7 +143,7 @@ def test_a_reader_that_has_stopped_stops_nobody_and_finds_what_was_lost(noise: A
 def test_a_disk_that_has_room_again_is_told_what_was_lost(noise: Any, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m,nr_inodes=20", "tmpfs", disk]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m,nr_inodes=20", "tmpfs", str(disk)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("nothing can be mounted here")
     try:

@@ -76,7 +76,7 @@ def test_a_secret_is_in_no_log_no_answer_and_no_complaint(start: Start, tmp_path
     said: list[str] = []
 
     def sockd(*words: str) -> None:
-        command = [BIN / "sockd", *words]
+        command = [str(BIN / "sockd"), *words]
         done = subprocess.run(
             command, cwd=tmp_path, env=os.environ | env, capture_output=True, text=True, check=False
         )
@@ -97,8 +97,8 @@ def test_a_secret_is_in_no_log_no_answer_and_no_complaint(start: Start, tmp_path
         told = refusals(daemon)
         daemon.signal(signal.SIGHUP)
         wait_until(lambda told=told: refusals(daemon) > told)  # type: ignore[misc]
-        for words in (("reload",), ("reload", "--json", "--dry-run"), ("check",), ("check", "--json")):
-            sockd(*words)
+        for told_by in (("reload",), ("reload", "--json", "--dry-run"), ("check",), ("check", "--json")):
+            sockd(*told_by)
     sockd("plugins", "guarded:Guarded")
     sockd("systemd")
     assert daemon.stop() == 0
