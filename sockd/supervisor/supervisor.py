@@ -318,6 +318,7 @@ class Supervisor:
             "config_ok": self.config_ok,
             "reactor_name": self.reactor_name,
             "listening": self._listening,
+            "standing": self.standing.orders(),
             "shed": self._about.shed,
             "seats": self._seats,
             "holdings": self._holdings.hand_over(keep),
@@ -330,6 +331,7 @@ class Supervisor:
         self.started, self.config_ok = handed["started"], handed["config_ok"]
         self.reactor_name = handed["reactor_name"]
         self._listening = [tuple(listener) for listener in handed["listening"]]
+        self.standing = Standing(handed["standing"])
         self._texts = handed["texts"]
         self._holdings = Holdings.taken_over(handed["holdings"], self.config, self._store.resume)
         self.crew.take_over(handed["crew"])

@@ -232,6 +232,17 @@ def test_whoever_waits_for_something_else_meanwhile_is_told(start: Start, tmp_pa
     assert (answer["ok"], "ask again" in answer["error"]) == (False, True)
 
 
+def test_what_an_operator_has_asked_for_stands_after_the_supervisor_was_replaced(
+    start: Start, tmp_path: Path
+) -> None:
+    start(CONFIG, env=environment(tmp_path)).ready()
+    assert control(tmp_path, "set", "who.max_connections", "7").returncode == 0
+    assert control(tmp_path, "pause", "who").returncode == 0
+    assert control(tmp_path, "upgrade").returncode == 0
+    [who] = status(tmp_path)["services"]
+    assert (who["state"], who["limits"]["max_connections"]) == ("paused", 7)
+
+
 def test_many_upgrades_leave_no_descriptor_and_no_process(start: Start, tmp_path: Path) -> None:
     daemon = start(CONFIG, env=environment(tmp_path)).ready()
     counts = []
