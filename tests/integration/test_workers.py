@@ -530,6 +530,7 @@ def test_an_upgrade_serves_new_code_while_old_connections_finish(start: Start, t
 
 def test_an_upgrade_to_code_that_does_not_work_leaves_the_old_workers(start: Start, tmp_path: Path) -> None:
     daemon = start(config(), env=environment(tmp_path)).ready()
+    wait_until(lambda: spare(daemon) is not None)
     old, before = workers(daemon), descriptors(daemon)
     code = (tmp_path / "tells.py").read_text()
     (tmp_path / "tells.py").write_text("1 / 0")
@@ -540,7 +541,7 @@ def test_an_upgrade_to_code_that_does_not_work_leaves_the_old_workers(start: Sta
     (tmp_path / "tells.py").write_text(code)
     assert sorted(workers(daemon)) == sorted(old)
     assert asked(daemon.port("who")) in old
-    wait_until(lambda: descriptors(daemon) == before)
+    wait_until(lambda: descriptors(daemon) <= before)  # the spare worker may have met the broken code too
 
 
 def test_one_change_at_a_time(crew: Daemon, tmp_path: Path) -> None:
