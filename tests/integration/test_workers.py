@@ -395,6 +395,7 @@ def test_a_reload_changes_one_service_and_leaves_a_connection_of_another(
 ) -> None:
     other = '[service.other]\nplugin = "banner"\nlisten = ["unix:run/other.sock"]\noptions.text = "{}"\n'
     daemon = start(config(more=other.format("before")), env=environment(tmp_path)).ready()
+    wait_until(lambda: spare(daemon) is not None)
     pids = workers(daemon)
     clients = connected_to_each(daemon.port("who"), pids)
     before = descriptors(daemon)
