@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,12 +75,19 @@ def serving(words: list[str], protocol: str, port: int, core: int, log: Path) ->
         _end(process)
 
 
+def free_ports(*protocols: str) -> list[int]:
+    """A port for each that nobody has at the moment; all are held at once, so that none comes twice."""
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket(type=_kind(protocol))) for protocol in protocols]
+        for probe in probes:
+            probe.bind((HOST, 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
 def free_port(protocol: str) -> int:
     """A port that nobody has at the moment."""
-    with socket.socket(type=_kind(protocol)) as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    [port] = free_ports(protocol)
+    return port
 
 
 def _kind(protocol: str) -> socket.SocketKind:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from benchmarks.certificate import CERTIFICATE, KEY, Identity
-from benchmarks.processes import free_port, serving
+from benchmarks.processes import free_ports, serving
 from benchmarks.zoo.target import KINDS, Kind, Target
 
 Name = Literal["sockd", "twisted"]
@@ -63,7 +63,8 @@ class Zoo:
 def running(name: Name, folder: Path, core: int) -> Iterator[Zoo]:
     """The server on a core of its own."""
     Identity().write(folder)
-    ports = {kind: free_port("udp" if kind == "udp" else "tcp") for kind in KINDS}
+    free = free_ports(*("udp" if kind == "udp" else "tcp" for kind in KINDS))
+    ports = dict(zip(KINDS, free, strict=True))
     words = (_sockd if name == "sockd" else _twisted)(folder, ports)
     log = folder / "log"
     with serving(words, "tcp", ports["echo"], core, log) as server:

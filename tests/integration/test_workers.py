@@ -490,7 +490,12 @@ def test_a_reload_that_fails_changes_nothing(start: Start, tmp_path: Path, what:
 
 def test_a_hundred_reloads_that_fail_leak_nothing(start: Start, tmp_path: Path) -> None:
     daemon = start(config(), env=environment(tmp_path)).ready()
-    held: list[int] = []
+    wait_until(lambda: spare(daemon) is not None)
+
+    def held() -> list[int]:
+        return [descriptors_of(pid) for pid in (daemon.process.pid, *workers(daemon))]
+
+    before = held()
     with closing(socket.create_server(("127.0.0.1", 0))) as other:
         taken = BROKEN["a port that is taken"].replace("{port}", str(other.getsockname()[1]))
         added = "[service.y]\nplugin = 'echo'\nlisten = ['unix:y.sock', 'tcp:0:interface=127.0.0.1']\n"
@@ -498,8 +503,7 @@ def test_a_hundred_reloads_that_fail_leak_nothing(start: Start, tmp_path: Path) 
         for number in range(100 if os.environ.get("SOCKD_LONG") else 10):
             daemon.signal(signal.SIGHUP)
             wait_until(lambda n=number: count(daemon, "not reloaded") == n + 1)  # type: ignore[misc]
-            held = held or [descriptors_of(pid) for pid in (daemon.process.pid, *workers(daemon))]
-    assert [descriptors_of(pid) for pid in (daemon.process.pid, *workers(daemon))] == held
+    wait_until(lambda: held() == before)
 
 
 def descriptors_of(pid: int) -> int:
