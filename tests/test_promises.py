@@ -41,7 +41,6 @@ FLOORS = [
         "datagram",
         "entry",
         "handshakes",
-        "loops",
         "meter",
         "output",
         "pace",

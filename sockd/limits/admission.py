@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import lru_cache, partial
 
 from sockd.limits.buckets import Bucket
+from sockd.limits.networks import REMEMBERED, AccessList
 from sockd.limits.sources import Sources
 from sockd.limits.terms import Rate, Terms
 from sockd.limits.together import Together
@@ -34,11 +36,11 @@ class Admission:
     """
 
     __slots__ = (
-        "_access",
         "_connections",
         "_datagrams",
         "_guarded",
         "_hosts",
+        "_let_in",
         "_most",
         "_seconds",
         "_sources",
@@ -72,7 +74,7 @@ class Admission:
         they have used of their rates is forgotten, and so are penalties.
         """
         old, self.terms = self.terms, terms
-        self._most, self._access = terms.max_connections, terms.access
+        self._most = terms.max_connections
         if terms.connection_rate != old.connection_rate:
             self._connections = _bucket(terms.connection_rate)
         if terms.datagram_rate != old.datagram_rate:
@@ -81,7 +83,8 @@ class Admission:
             self._sources = Sources(terms, self._hosts) if any(_about_sources(terms)[:3]) else None
             if self._together is not None:
                 self._together.recount({} if self._sources is None else self._sources.share(self._together))
-        self._guarded = self._access is not None or self._sources is not None
+        self._guarded = terms.access is not None or self._sources is not None
+        self._let_in = lru_cache(REMEMBERED)(partial(_let_in, terms.access, self._sources))
         self.watched = self._guarded or self._datagrams is not None
 
     @property
@@ -150,16 +153,14 @@ class Admission:
         if self._together is not None:
             self._together.give(self._source(host))
 
-    def admit_datagram(self, host: str | None) -> str | None:
-        """Whether a datagram may be delivered: None, or why not."""
-        if not self.watched:
-            return None
-        now, sources = self._seconds(), self._sources
-        if host is not None:
-            if self._access is not None and not self._access.permits(host):
+    def admit_datagram(self, host: str | None, now: float) -> str | None:
+        """Whether a datagram that came at `now` may be delivered: None, or why not."""
+        if self._guarded and host is not None:
+            source = self._let_in(host)
+            if source is None:
                 return "denied"
-            if sources is not None:
-                return sources.admit_datagram(sources.key(host), now, self._datagrams)
+            if self._sources is not None:
+                return self._sources.admit_datagram(source, now, self._datagrams)
         if self._datagrams is not None and not self._datagrams.take(now):
             return "datagram_rate"
         return None
@@ -186,16 +187,22 @@ class Admission:
         return None if host is None or self._sources is None else self._sources.key(host)
 
     def _refuse(self, host: str) -> str | None:
-        if self._access is not None and not self._access.permits(host):
+        source = self._let_in(host)
+        if source is None:
             return "denied"
-        if self._sources is None:
-            return None
-        return self._sources.refuse_connection(self._sources.key(host), self._seconds())
+        return None if self._sources is None else self._sources.refuse_connection(source, self._seconds())
 
     def _count(self, host: str) -> None:
         self._hosts[host] = self._hosts.get(host, 0) + 1
         if self._sources is not None:
             self._sources.connect(self._sources.key(host), self._seconds())
+
+
+def _let_in(access: AccessList | None, sources: Sources | None, host: str) -> bytes | None:
+    """The source that a host counts under, as far as sources count; None if the networks keep it out."""
+    if access is not None and not access.permits(host):
+        return None
+    return b"" if sources is None else sources.key(host)
 
 
 def _bucket(rate: Rate | None) -> Bucket | None:

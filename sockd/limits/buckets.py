@@ -15,45 +15,53 @@ class Tokens:
     changes nothing. Moments are seconds of a monotonic clock.
     """
 
-    __slots__ = ("_filling", "_furthest", "_slack", "_token")
+    __slots__ = ("_filling", "_slack", "furthest", "token")
+
+    token: float
+    """Seconds in which one comes."""
+
+    furthest: float
+    """Seconds until the bucket is full again, at most, for there to be one token left."""
 
     def __init__(self, rate: Rate) -> None:
         self._filling = rate.seconds  # of an empty bucket
-        self._token = rate.seconds / rate.count
-        self._slack = self._token * SLACK
-        self._furthest = self._filling - self._token + self._slack  # from full, with one token left
+        self.token = rate.seconds / rate.count
+        self._slack = self.token * SLACK
+        self.furthest = self._filling - self.token + self._slack
 
     def after(self, full_at: float, now: float) -> float | None:
         """The state after one token is taken; None if there is none."""
-        if full_at <= now:
-            return now + self._token
-        return full_at + self._token if full_at - now <= self._furthest else None
+        full_at = max(full_at, now)
+        return full_at + self.token if full_at - now <= self.furthest else None
 
     def spend(self, full_at: float, now: float, cost: float) -> float:
         """The state after `cost` is taken, whether it is there or not."""
-        return max(full_at, now) + cost * self._token
+        return max(full_at, now) + cost * self.token
 
     def until(self, full_at: float, now: float, cost: float = 1) -> float:
         """Seconds until `cost` can be taken; for more than a bucket holds, until it is full."""
-        wait = full_at - now + min(cost * self._token - self._filling, 0.0)
+        wait = full_at - now + min(cost * self.token - self._filling, 0.0)
         return wait if wait > self._slack else 0.0
 
 
 class Bucket:
     """One bucket: all of a service's connections, or the bytes of one."""
 
-    __slots__ = ("_full_at", "_tokens")
+    __slots__ = ("_full_at", "_furthest", "_token", "_tokens")
 
     def __init__(self, rate: Rate) -> None:
         self._tokens = Tokens(rate)
+        self._token, self._furthest = self._tokens.token, self._tokens.furthest
         self._full_at = 0.0
 
     def take(self, now: float) -> bool:
         """Take one token; False if there is none."""
-        full_at = self._tokens.after(self._full_at, now)
-        if full_at is None:
+        full_at = self._full_at  # as `after` has it, but for no call: this is asked for each datagram
+        if full_at < now:
+            full_at = now
+        if full_at - now > self._furthest:
             return False
-        self._full_at = full_at
+        self._full_at = full_at + self._token
         return True
 
     def spend(self, now: float, cost: float) -> None:

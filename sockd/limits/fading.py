@@ -18,28 +18,30 @@ class Fading:
     one is added, the two that were looked at longest ago are looked at; while there is no room, none is.
     """
 
-    __slots__ = ("_capacity", "_moments", "_round", "get")
+    __slots__ = ("_capacity", "_round", "moments")
+
+    moments: dict[bytes, float]
+    """By key. To change the moment of a key that is there needs no `set`."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
-        self._moments: dict[bytes, float] = {}
+        self.moments = {}
         self._round: deque[bytes] = deque()  # the keys, in the order in which they are looked at
-        self.get = self._moments.get
 
     def __len__(self) -> int:
-        return len(self._moments)
+        return len(self.moments)
 
     def set(self, key: bytes, moment: float, now: float) -> bool:
         """Keep `moment` for `key`; False if there was no room."""
-        if key not in self._moments:
+        if key not in self.moments:
             for _ in range(min(SWEPT, len(self._round))):
                 oldest = self._round.popleft()
-                if self._moments[oldest] > now:
+                if self.moments[oldest] > now:
                     self._round.append(oldest)
                 else:
-                    del self._moments[oldest]
-            if len(self._moments) >= self._capacity:
+                    del self.moments[oldest]
+            if len(self.moments) >= self._capacity:
                 return False
             self._round.append(key)
-        self._moments[key] = moment
+        self.moments[key] = moment
         return True

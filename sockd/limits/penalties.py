@@ -25,26 +25,26 @@ class Penalties:
     Refusals are taken from a bucket that holds `penalty_after` and fills within `PENALTY_WINDOW`; one
     for which there is nothing left brings the penalty. Its end is set when it begins: what is refused
     under it does not count.
+
+    Attributes:
+        end: when the penalty of a source ends, or else what is given; asked for each datagram.
     """
 
-    __slots__ = ("_ends", "_forgiven", "_refusals", "_seconds")
+    __slots__ = ("_ends", "_forgiven", "_refusals", "_seconds", "end")
 
     def __init__(self, seconds: float, after: int, capacity: int = CAPACITY) -> None:
         self._seconds = seconds
         self._forgiven = Tokens(_Forgiven(after))
         self._refusals = Fading(capacity)
         self._ends = Fading(capacity)
+        self.end = self._ends.moments.get
 
     def __len__(self) -> int:
         return len(self._refusals) + len(self._ends)
 
-    def holds(self, key: bytes, now: float) -> bool:
-        """Whether this source is under a penalty."""
-        return self._ends.get(key, 0.0) > now
-
     def refused(self, key: bytes, now: float) -> None:
         """It was refused for what it did itself."""
-        full_at = self._forgiven.after(self._refusals.get(key, 0.0), now)
+        full_at = self._forgiven.after(self._refusals.moments.get(key, 0.0), now)
         if full_at is None:
             self._ends.set(key, now + self._seconds, now)
         else:

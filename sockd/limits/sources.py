@@ -85,7 +85,7 @@ class Sources:
 
     def refuse_connection(self, key: bytes, now: float) -> str | None:
         """Why a connection of this source may not come in, which is held against it; None if it may."""
-        if self._penalties is not None and self._penalties.holds(key, now):
+        if self._penalties is not None and self._penalties.end(key, 0.0) > now:
             return "penalty"
         if self._most is not None and self._held(key) >= self._most:
             reason = "max_per_source"
@@ -116,16 +116,14 @@ class Sources:
 
         Its source is not held to account: anybody can forge datagrams in the name of another.
         """
-        if self._penalties is not None and self._penalties.holds(key, now):
+        if self._penalties is not None and self._penalties.end(key, 0.0) > now:
             return "penalty"
-        own = self._datagrams
-        full_at = own.after(key, now) if own is not None else now
-        if full_at is None:
+        if self._datagrams is not None and not self._datagrams.take(key, now):
             return "datagram_rate_per_source"
         if total is not None and not total.take(now):
+            if self._datagrams is not None:
+                self._datagrams.give_back(key)
             return "datagram_rate"
-        if own is not None:
-            own.keep(key, full_at, now)
         return None
 
     def _held(self, key: bytes) -> int:

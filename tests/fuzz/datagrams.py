@@ -66,8 +66,9 @@ class Wire:
             raise BlockingIOError
         return self.coming.popleft()
 
-    def sendto(self, datagram: bytes, peer: tuple[str, int]) -> None:
+    def sendto(self, datagram: bytes, peer: tuple[str, int]) -> int:
         self.sent[peer] = self.sent.get(peer, 0) + len(datagram)
+        return len(datagram)
 
 
 class Reactor(Clock):

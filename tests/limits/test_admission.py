@@ -44,7 +44,7 @@ def test_peers_without_an_address_are_limited_by_the_totals_alone() -> None:
         Clock().seconds,
     )
     assert [places.admit(None) for _ in range(4)] == [None, None, None, "max_connections"]
-    assert [places.admit_datagram(None) for _ in range(3)] == [None, None, "datagram_rate"]
+    assert [places.admit_datagram(None, 0.0) for _ in range(3)] == [None, None, "datagram_rate"]
     assert places.sources == 0
 
 
@@ -89,7 +89,7 @@ def test_the_first_limit_that_a_datagram_fails_is_the_reason() -> None:
         Clock().seconds,
     )
     tries = ["10.0.0.1"] + ["192.0.2.1"] * 3 + ["192.0.2.2"] * 2
-    assert [places.admit_datagram(host) for host in tries] == [
+    assert [places.admit_datagram(host, 0.0) for host in tries] == [
         "denied",
         None,
         None,
@@ -114,9 +114,9 @@ def test_a_refused_source_takes_nothing_from_the_others() -> None:
     for _ in range(100):
         for host in ("192.0.2.1", "10.0.0.1"):
             places.admit(host)
-            places.admit_datagram(host)
+            places.admit_datagram(host, 0.0)
     assert places.admit("192.0.2.2") is None
-    assert places.admit_datagram("192.0.2.2") is None
+    assert places.admit_datagram("192.0.2.2", 0.0) is None
 
 
 def test_who_finds_the_totals_full_pays_nothing_and_gets_no_penalty() -> None:
@@ -133,17 +133,17 @@ def test_who_finds_the_totals_full_pays_nothing_and_gets_no_penalty() -> None:
         clock.seconds,
     )
     places.admit("192.0.2.1")
-    places.admit_datagram("192.0.2.1")
+    places.admit_datagram("192.0.2.1", clock.seconds())
     assert {places.admit("192.0.2.2") for _ in range(100)} == {"max_connections"}
-    assert {places.admit_datagram("192.0.2.2") for _ in range(100)} == {"datagram_rate"}
+    assert {places.admit_datagram("192.0.2.2", clock.seconds()) for _ in range(100)} == {"datagram_rate"}
     places.release("192.0.2.1")
     clock.advance(1)
     assert places.admit("192.0.2.2") is None
-    assert places.admit_datagram("192.0.2.2") is None
+    assert places.admit_datagram("192.0.2.2", clock.seconds()) is None
 
 
 def test_without_limits_on_datagrams_all_come_in() -> None:
-    assert {Admission(1).admit_datagram("192.0.2.1") for _ in range(1000)} == {None}
+    assert {Admission(1).admit_datagram("192.0.2.1", 0.0) for _ in range(1000)} == {None}
 
 
 def test_a_client_behind_a_proxy_counts_once_it_is_known() -> None:
@@ -218,10 +218,10 @@ def test_a_rate_that_changes_begins_anew_and_one_that_does_not_goes_on() -> None
         Clock().seconds,
     )
     places.admit()
-    places.admit_datagram(None)
+    places.admit_datagram(None, 0.0)
     places.change(replace(places.terms, connection_rate=Rate(1, 1.0), datagram_rate=Rate(1, 3600.0)))
     assert places.admit() is None
-    assert places.admit_datagram(None) == "datagram_rate"
+    assert places.admit_datagram(None, 0.0) == "datagram_rate"
 
 
 def test_what_a_source_used_is_remembered_when_only_other_limits_change() -> None:

@@ -127,7 +127,7 @@ class Admitting(RuleBasedStateMachine):
 
     @rule(host=st.none() | hosts)
     def send(self, host: str | None) -> None:
-        if self.admission.admit_datagram(host) is None:
+        if self.admission.admit_datagram(host, self.clock.seconds()) is None:
             self.note("datagram", host)
 
     @rule(seconds=st.sampled_from([0.01, 0.25, 1.0, 7.5, 60.0]))
@@ -155,7 +155,7 @@ class Admitting(RuleBasedStateMachine):
         assert self.admission.room()
         for host in HOSTS:
             self.admission.change(replace(self.terms, access=None))
-            assert self.admission.admit_datagram(host) is None
+            assert self.admission.admit_datagram(host, self.clock.seconds()) is None
             assert self.admission.admit(host) is None
             self.admission.release(host)
             self.clock.advance(LONGEST)

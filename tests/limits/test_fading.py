@@ -9,7 +9,7 @@ def test_what_still_counts_is_kept_however_many_are_added() -> None:
         assert table.set(b"held %d" % number, 100.0, 0.0)
     for number in range(100_000):
         table.set(b"forged %d" % number, number / 1000 + 1, number / 1000)
-    assert [table.get(b"held %d" % number) for number in range(50)] == [100.0] * 50
+    assert [table.moments.get(b"held %d" % number) for number in range(50)] == [100.0] * 50
     assert len(table) <= 100
 
 
@@ -17,10 +17,10 @@ def test_there_is_no_room_while_all_of_it_counts_and_some_afterwards() -> None:
     table = Fading(10)
     assert all(table.set(bytes([number]), 5.0, 0.0) for number in range(10))
     assert not table.set(b"another", 9.0, 4.9)
-    assert table.get(b"another") is None
+    assert table.moments.get(b"another") is None
     assert table.set(bytes([3]), 9.0, 4.9)
     assert table.set(b"another", 9.0, 5.0)
-    assert table.get(bytes([3])) == 9.0
+    assert table.moments.get(bytes([3])) == 9.0
 
 
 def test_what_has_passed_is_forgotten_as_others_are_added() -> None:
@@ -30,4 +30,4 @@ def test_what_has_passed_is_forgotten_as_others_are_added() -> None:
     for number in range(2_500):
         table.set(b"later %d" % number, 3.0, 2.0)
     assert len(table) == 2_500
-    assert table.get(b"17") is None
+    assert table.moments.get(b"17") is None

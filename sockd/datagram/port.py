@@ -1,15 +1,10 @@
-"""The shell around a datagram port: reads in bounded batches, and guards what is answered.
-
-A datagram's source is easily forged. So nothing is delivered that must not be answered (well-known and
-our own ports: CVE-1999-0103, CVE-2024-2169), and no more goes back than the service allows for what came.
-"""
+"""One open datagram port, as the reactor, the plugin and the service see it."""
 
 from __future__ import annotations
 
-import errno
 import socket
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from twisted.internet import interfaces
@@ -19,26 +14,17 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from sockd.datagram.allowances import Allowances
+from sockd.datagram.batch import BatchWire
+from sockd.datagram.loops import LOOK_EVERY, Loops
+from sockd.datagram.single import SingleWire
+from sockd.datagram.wire import Address, Name, Wire
 from sockd.limits import Admission
-from sockd.loops import LOOK_EVERY, Loops
 from sockd.plugin import Replies
 from sockd.sockets import BoundSocket
 from sockd.telemetry.events import ServiceEvents
 
-BATCH = 64
-"""Datagrams read in one turn of the reactor, of whatever size: a flood must not starve the others."""
-
-MAX_UDP = 65_535
-"""Bytes. No UDP datagram is longer."""
-
-BUFFER_SIZE = 256 * 1024
-"""Bytes. A UNIX datagram is bounded by the sender's buffer, 208 KiB."""
-
 FIRST_UNPRIVILEGED_PORT = 1024
-
-MAX_OWED = 65_536
-"""Peers whose unused allowance is kept for a later reply. When it is full new ones get none, so that
-forged sources cannot push out those that are there."""
 
 SO_MEMINFO = 55
 """Linux' number (asm-generic/socket.h), which Python has no name for."""
@@ -46,55 +32,11 @@ SO_MEMINFO = 55
 _MEMINFO = struct.Struct("=9I")
 """linux/sock_diag.h: SK_MEMINFO_DROPS is the ninth."""
 
-Address = Any
-"""`(host, port)` over UDP; a path (str), an abstract name (bytes) or None over UNIX sockets."""
+MOST_OWED = 256 * 1024
+"""Bytes that may go to one peer later, at least."""
 
-
-class Allowances:
-    """What may still be sent to each peer: kept in two halves, the older of which is let go in time.
-
-    Args:
-        seconds: a monotonic clock.
-        kept_for: seconds for which at least, and at most twice, an allowance is kept.
-        capacity: peers that are kept in each half.
-    """
-
-    __slots__ = ("_capacity", "_kept_for", "_newer", "_older", "_seconds", "_turned")
-
-    def __init__(self, seconds: Callable[[], float], kept_for: float, capacity: int = MAX_OWED) -> None:
-        self._seconds = seconds
-        self._kept_for = kept_for
-        self._capacity = capacity
-        self._newer: dict[Address, int] = {}
-        self._older: dict[Address, int] = {}
-        self._turned = seconds()
-
-    def grant(self, peer: Address, size: int, most: int) -> None:
-        """Let `size` more bytes be sent to `peer`, `most` at most in all."""
-        self._turn()
-        held = self._newer.pop(peer, None)
-        if held is None:
-            held = self._older.pop(peer, 0)
-        if held or len(self._newer) < self._capacity:
-            self._newer[peer] = min(held + size, most)
-
-    def spend(self, peer: Address, size: int) -> bool:
-        """Whether `size` bytes may be sent to `peer`; if so they are spent."""
-        self._turn()
-        half = self._newer if peer in self._newer else self._older
-        held = half.get(peer, -1)
-        if held < size:
-            return False
-        half[peer] = held - size
-        return True
-
-    def _turn(self) -> None:
-        now = self._seconds()
-        if now - self._turned >= self._kept_for:
-            fresh = now - self._turned < 2 * self._kept_for
-            self._older = self._newer if fresh else {}
-            self._newer = {}
-            self._turned = now
+BUSY = 8
+"""Datagrams in one turn, from which on the next turn takes them with one system call."""
 
 
 @implementer(
@@ -128,23 +70,28 @@ class DatagramPort:
         reactor: Any,
     ) -> None:
         self.socket = bound.socket
-        self._send = bound.socket.sendto
+        self._unix = self.socket.family == socket.AF_UNIX
+        self._quiet = SingleWire(self.socket, events)
+        self._busy: Wire = self._quiet if self._unix else BatchWire(self.socket, events)
+        self._wire: Wire = self._quiet  # unless a batch is being delivered
+        self._arrived = 0  # datagrams, in the last turn
         self._protocol = protocol
         self._admission = admission
         self._loops = Loops(reactor.seconds)
         self._answers = 0  # since one was looked at
-        self._datagram = b""  # that is being delivered
         self._factor, self._floor, self._unasked = replies.factor, replies.floor, replies.unasked
         self._events = events
         self._reactor = reactor
         self._own_ports = own_ports
         self._started = False
-        self._unix = self.socket.family == socket.AF_UNIX
-        self._buffer = memoryview(bytearray(BUFFER_SIZE if self._unix else 0))
         self._allowances = Allowances(reactor.seconds, replies.kept_for)
-        self._most_owed = max(16 * replies.floor, BUFFER_SIZE)
-        self._peer: Address = None  # of the datagram that is being delivered
-        self._allowance = -1  # bytes that may still go to it; -1 while none is being delivered
+        self._most_owed = max(16 * replies.floor, MOST_OWED)
+        # The datagram that is being delivered, and the bytes that may still go back for it; -1 while there
+        # is none.
+        self._datagram = b""
+        self._peer: Address = None
+        self._name: Name = None
+        self._allowance = -1
 
     # The port, as the reactor sees it.
 
@@ -177,60 +124,47 @@ class DatagramPort:
 
     def doRead(self) -> None:
         """Deliver what has arrived, a batch at most."""
-        if self._unix:
-            self._read_unix()
-            return
-        receive, deliver, own_ports = self.socket.recvfrom, self._deliver, self._own_ports
-        admission = self._admission
-        limited = admission.watched
-        for _ in range(BATCH):
-            try:
-                # Into a new object of the longest size, which is then cut: cheaper than a copy from a buffer.
-                datagram, address = receive(MAX_UDP)
-            except BlockingIOError:
-                return
-            except OSError as error:  # the answer to something that was sent before; the port lives
-                self._events.dropped(None, _errno_name(error))
-                continue
-            port = address[1]
-            if port < FIRST_UNPRIVILEGED_PORT:
-                self._events.dropped(address, "privileged port")
-            elif port in own_ports:
-                self._events.dropped(address, "own port")
-            elif limited and (reason := admission.admit_datagram(address[0])):
-                self._events.dropped(address, reason)
-            else:
-                # Without IPv6 flow and scope, which the host carries if it needs one.
-                deliver(datagram, address if len(address) == 2 else address[:2])
+        deliver, unix, own_ports = self._deliver, self._unix, self._own_ports
+        admission, dropped = self._admission, self._events.dropped
+        limited, now = admission.watched, self._reactor.seconds()
+        wire = self._wire = self._busy if self._arrived >= BUSY else self._quiet
+        count = size = 0
+        try:
+            for datagram, address, name in wire.receive():
+                if unix:
+                    host = None
+                else:
+                    host, port = address
+                    if port < FIRST_UNPRIVILEGED_PORT:
+                        dropped(address, "privileged port")
+                        continue
+                    if port in own_ports:
+                        dropped(address, "own port")
+                        continue
+                if limited and (reason := admission.admit_datagram(host, now)):
+                    dropped(address, reason)
+                    continue
+                count += 1
+                size += len(datagram)
+                deliver(datagram, address, name)
+        finally:
+            wire.flush()
+            self._arrived = wire.arrived
+            self._wire, self._peer, self._name = self._quiet, None, None
+            self._events.datagrams_received += count
+            self._events.received += size
 
-    def _read_unix(self) -> None:
-        for _ in range(BATCH):
-            try:
-                size, address = self.socket.recvfrom_into(self._buffer, BUFFER_SIZE, socket.MSG_TRUNC)
-            except BlockingIOError:
-                return
-            except OSError as error:  # as above
-                self._events.dropped(None, _errno_name(error))
-                continue
-            if size > BUFFER_SIZE:
-                self._events.dropped(address, "too large")
-            elif reason := self._admission.admit_datagram(None):
-                self._events.dropped(address, reason)
-            else:
-                self._deliver(bytes(self._buffer[:size]), address)
-
-    def _deliver(self, datagram: bytes, address: Address) -> None:
+    def _deliver(self, datagram: bytes, address: Address, name: Name) -> None:
         allowance = len(datagram)
-        self._events.datagrams_received += 1
-        self._events.received += allowance
         if self._factor != 1:
             allowance = int(allowance * self._factor)
         if allowance < self._floor:
             allowance = self._floor
+        self._peer, self._name = address, name
         if self._unasked:
             self._allowances.grant(address, allowance, self._most_owed)
         else:
-            self._peer, self._allowance, self._datagram = address, allowance, datagram
+            self._allowance, self._datagram = allowance, datagram
         try:
             self._protocol.datagramReceived(datagram, address)
         except BaseException:  # the port lives, whatever a plugin raises
@@ -250,7 +184,7 @@ class DatagramPort:
     # The plugin's transport.
 
     def write(self, datagram: bytes, addr: Address = None) -> None:
-        """Send a reply, if the guard allows it."""
+        """Send a reply, if the guard allows it; those to one batch of datagrams go together."""
         size = len(datagram)
         if self._allowance >= 0 and (addr is self._peer or addr == self._peer):
             if size > self._allowance:
@@ -266,17 +200,7 @@ class DatagramPort:
         elif not self._allowances.spend(addr, size):
             self._events.dropped(addr, "reply not owed")
             return
-        try:
-            self._send(datagram, addr)
-        except OSError as error:  # a reply that cannot be sent is lost, as any datagram may be
-            self._events.dropped(addr, _errno_name(error))
-        except TypeError:
-            if addr is not None:
-                raise
-            self._events.dropped(addr, "no return address")
-        else:
-            self._events.datagrams_sent += 1
-            self._events.sent += size
+        self._wire.send(datagram, self._name if addr is self._peer else self._wire.name(addr))
 
     def writeSequence(self, seq: Iterable[bytes], addr: Address) -> None:
         """Send one reply made of pieces."""
@@ -315,7 +239,3 @@ class DatagramPort:
     def getBroadcastAllowed(self) -> bool:
         """Whether replies may go to broadcast addresses."""
         return bool(self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST))
-
-
-def _errno_name(error: OSError) -> str:
-    return errno.errorcode.get(error.errno or 0, type(error).__name__)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from twisted.internet.task import Clock
 
-from sockd.loops import MOST_PEERS, MOST_REPEATS, SOON, Loops
+from sockd.datagram.loops import MOST_PEERS, MOST_REPEATS, SOON, Loops
 
 PEER = ("192.0.2.1", 7007)
 

@@ -1,0 +1,214 @@
+"""Datagrams of a busy UDP socket, many with one system call: recvmmsg(2), sendmmsg(2).
+
+Python has neither. Besides, its `recvfrom` and `sendto` turn each address from the kernel's form into text
+and back; here that is done once for each peer. To make a batch pays from about five datagrams on.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import socket
+import struct
+from collections.abc import Iterable, Sequence
+from functools import cache
+from itertools import accumulate, chain
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
+
+from sockd.datagram.wire import BATCH, MAX_UDP, Address, error_name, zoned
+from sockd.telemetry.events import ServiceEvents
+
+MOST_WAITING = 32
+"""Replies that wait for the next ones, so that they go with one system call. More would gain little, and
+each waits until its successors are made."""
+
+MOST_KNOWN = 4096
+"""Peers whose addresses are kept as text. When there are more all are worked out again."""
+
+
+class _Vector(ctypes.Structure):
+    """`struct iovec`: where the bytes of a datagram are, and how many."""
+
+    _fields_ = (("base", ctypes.c_void_p), ("size", ctypes.c_size_t))
+
+
+class _Header(ctypes.Structure):
+    """`struct msghdr`."""
+
+    _fields_ = (
+        ("name", ctypes.c_void_p),
+        ("name_size", ctypes.c_uint),
+        ("vectors", ctypes.c_void_p),
+        ("vector_count", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("control_size", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    )
+
+
+class _Message(ctypes.Structure):
+    """`struct mmsghdr`: a header, and the size of what was received by it."""
+
+    _fields_ = (("header", _Header), ("size", ctypes.c_uint))
+
+
+_MESSAGE_SIZE = ctypes.sizeof(_Message)
+_C = ctypes.CDLL(None, use_errno=True)
+_C.recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
+_C.sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
+
+
+class _Messages:
+    """The kernel's view of one batch: a name, a vector and a header for each datagram of it.
+
+    Args:
+        name_size: bytes of a name.
+    """
+
+    def __init__(self, name_size: int) -> None:
+        self.names = bytearray(BATCH * name_size)
+        self._vectors = (_Vector * BATCH)()
+        self._headers = (_Message * BATCH)()
+        self.vectors, self.address = memoryview(self._vectors).cast("B"), ctypes.addressof(self._headers)
+        step = ctypes.sizeof(ctypes.c_uint)
+        numbers = memoryview(self._headers).cast("B").cast("I")
+        self.sizes = numbers[_Message.size.offset // step :: _MESSAGE_SIZE // step]
+        names = ctypes.addressof(ctypes.c_char.from_buffer(self.names))
+        for number, message in enumerate(self._headers):
+            message.header.name, message.header.name_size = names + number * name_size, name_size
+            message.header.vectors = ctypes.addressof(self._vectors) + number * ctypes.sizeof(_Vector)
+            message.header.vector_count = 1
+
+    def place(self, base: int, sizes: Sequence[int]) -> None:
+        """Let the datagrams lie one behind the other from `base` on."""
+        placed = chain.from_iterable(zip(accumulate(sizes, initial=base), sizes, strict=False))
+        _repeated("PN", len(sizes)).pack_into(self.vectors, 0, *placed)
+
+
+class _Room:
+    """Memory for one batch each way. All ports of a family share it: one call is over before the next."""
+
+    def __init__(self, name_size: int) -> None:
+        self.incoming, self.outgoing = _Messages(name_size), _Messages(name_size)
+        self.starts = range(0, BATCH * MAX_UDP, MAX_UDP)
+        # Of which only pages that were ever used take memory; private, lest two processes write into it.
+        self.content = mmap(-1, BATCH * MAX_UDP, MAP_PRIVATE | MAP_ANONYMOUS)
+        base = ctypes.addressof(ctypes.c_char.from_buffer(self.content))
+        self.incoming.place(base, [MAX_UDP] * BATCH)
+
+
+@cache
+def _room(name_size: int) -> _Room:
+    return _Room(name_size)
+
+
+@cache
+def _repeated(form: str, count: int) -> struct.Struct:
+    """Of native size and order, at most `BATCH` of each form."""
+    return struct.Struct(form * count)
+
+
+class BatchWire:
+    """For UDP sockets. A peer's name is its `sockaddr`, in the kernel's form.
+
+    Args:
+        sock: open.
+        events: told about what is lost, and what has gone.
+    """
+
+    __slots__ = (
+        "_datagrams",
+        "_events",
+        "_family",
+        "_form",
+        "_known",
+        "_names",
+        "_room",
+        "_socket",
+        "arrived",
+    )
+
+    def __init__(self, sock: socket.socket, events: ServiceEvents) -> None:
+        self.arrived = 0
+        self._socket = sock
+        self._family = sock.family
+        self._events = events
+        size = (_IPV6 if self._family == socket.AF_INET6 else _IPV4).size
+        self._form = f"{size}s"
+        self._room = _room(size)
+        self._known: dict[bytes, Address] = {}
+        self._datagrams: list[bytes] = []  # that wait
+        self._names: list[bytes] = []  # to which they go
+
+    def receive(self) -> Iterable[tuple[bytes, Address, bytes]]:
+        """As `Wire` has it."""
+        room, known, learn = self._room, self._known, self._learn
+        incoming = room.incoming
+        count = _C.recvmmsg(self._socket.fileno(), incoming.address, BATCH, socket.MSG_DONTWAIT, None)
+        self.arrived = max(count, 0)
+        if count < 0:
+            if (number := ctypes.get_errno()) != errno.EAGAIN:
+                self._events.dropped(None, error_name(number))
+            return ()
+        names = _repeated(self._form, count).unpack_from(incoming.names)
+        addresses = [known.get(name) or learn(name) for name in names]
+        content, sizes = room.content, incoming.sizes[:count].tolist()
+        datagrams = [content[start : start + size] for start, size in zip(room.starts, sizes, strict=False)]
+        return zip(datagrams, addresses, names, strict=True)
+
+    def send(self, datagram: bytes, name: bytes) -> None:
+        """As `Wire` has it."""
+        self._datagrams.append(datagram if type(datagram) is bytes else memoryview(datagram).tobytes())
+        self._names.append(name)
+        if len(self._names) >= MOST_WAITING:
+            self.flush()
+
+    def flush(self) -> None:
+        """As `Wire` has it."""
+        if not self._names:
+            return
+        messages, number, names = self._room.outgoing, self._socket.fileno(), self._names
+        content, targets, sizes = b"".join(self._datagrams), b"".join(names), [*map(len, self._datagrams)]
+        messages.names[: len(targets)] = targets
+        messages.place(ctypes.cast(ctypes.c_char_p(content), ctypes.c_void_p).value or 0, sizes)
+        self._events.datagrams_sent += len(sizes)
+        self._events.sent += len(content)
+        tried = 0
+        while tried < len(sizes):
+            first = messages.address + tried * _MESSAGE_SIZE
+            gone = _C.sendmmsg(number, first, len(sizes) - tried, socket.MSG_DONTWAIT)
+            if gone < 0:  # because of the first of them; the others have not been tried
+                self._events.dropped(self._learn(names[tried]), error_name(ctypes.get_errno()))
+                self._events.datagrams_sent -= 1
+                self._events.sent -= sizes[tried]
+                gone = 1
+            tried += gone
+        self._datagrams.clear()
+        self._names.clear()
+
+    def name(self, address: Address) -> bytes:
+        """As `Wire` has it."""
+        host, _, zone = address[0].partition("%")
+        number, packed = address[1].to_bytes(2), socket.inet_pton(self._family, host)
+        if self._family == socket.AF_INET6:
+            return _IPV6.pack(socket.AF_INET6, number, packed, int(zone or 0))
+        return _IPV4.pack(socket.AF_INET, number, packed)
+
+    def _learn(self, name: bytes) -> Address:
+        if self._family == socket.AF_INET6:
+            _, number, packed, zone = _IPV6.unpack(name)
+        else:
+            (_, number, packed), zone = _IPV4.unpack(name), 0
+        host = socket.inet_ntop(self._family, packed)
+        address = zoned(host, zone), int.from_bytes(number)
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+        self._known[name] = address
+        return address
+
+
+_IPV4 = struct.Struct("=H2s4s8x")
+"""`struct sockaddr_in`: family, port, address."""
+
+_IPV6 = struct.Struct("=H2s4x16sI")
+"""`struct sockaddr_in6`: family, port, nothing for the flow, address, zone."""
