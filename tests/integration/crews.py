@@ -118,6 +118,11 @@ def asked(address: tuple[str, int]) -> int:
 def ask(client: socket.socket) -> int:
     """Which process serves this connection."""
     client.sendall(b"who\n")
+    return served_by(client)
+
+
+def served_by(client: socket.socket) -> int:
+    """Which process answers that it serves this connection."""
     answer = b""
     while not answer.endswith(b"\n"):
         part = client.recv(100)

@@ -27,6 +27,7 @@ from crews import (
     connected_to_each,
     descriptors,
     environment,
+    served_by,
     spare,
     wait_until,
     workers,
@@ -597,7 +598,7 @@ def test_what_an_operator_has_asked_for_holds_for_workers_that_begin_later(
         assert control(tmp_path, "reload").returncode == 0
         assert everywhere() == {("paused", None)}
         assert control(tmp_path, "resume").returncode == 0
-        assert ask(client) in workers(daemon)
+        assert served_by(client) in workers(daemon)
     assert everywhere() == {("open", None)}
 
 
