@@ -15,6 +15,7 @@ names = st.text() | likely | st.characters().map(lambda char: f"a{char}b")
 
 @given(names)
 def test_an_accepted_name_is_one_entry_of_the_folder(raw: str) -> None:
+    """Fault 50."""
     try:
         name = safe_name(raw)
     except ValueError:
@@ -104,6 +105,7 @@ def test_a_decomposed_name_is_composed() -> None:
     ],
 )
 def test_a_name_that_means_something_else_is_refused_with_its_fault(name: str, fault: str) -> None:
+    """Fault 50."""
     with pytest.raises(ValueError, match=fault):
         safe_name(name)
 

@@ -102,6 +102,7 @@ def test_a_name_that_is_taken_gets_a_number_and_what_exists_is_kept(store: Store
 
 @pytest.mark.parametrize("target", ["victim", "missing", "."])
 def test_a_symlink_under_the_name_is_kept_and_not_followed(store: Store, folder: Path, target: str) -> None:
+    """Fault 50."""
     victim = folder.parent / "victim"
     victim.write_bytes(b"precious")
     (folder / "a.bin").symlink_to(folder.parent / target)
@@ -171,6 +172,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("size", [None, 4 * len(DATA)])
 def test_a_full_disk_refuses_one_file_and_keeps_the_others(small_disk: Path, size: int | None) -> None:
+    """Fault 47."""
     store = Store.open(small_disk, max_size=GIB, reserve=0)
     receive(store, "old")
     assert refusal(lambda: receive(store, "new", DATA * 4, size)) == "disk-full"
@@ -181,6 +183,7 @@ def test_a_full_disk_refuses_one_file_and_keeps_the_others(small_disk: Path, siz
 
 
 def test_a_disk_without_inodes_is_full(small_disk: Path) -> None:
+    """Fault 47."""
     store = Store.open(small_disk, max_size=GIB, reserve=0)
 
     def outcome() -> str:
@@ -200,6 +203,7 @@ def test_a_disk_without_inodes_is_full(small_disk: Path) -> None:
 def test_a_file_larger_than_the_process_may_write_is_too_large(
     store: Store, folder: Path, size: int | None
 ) -> None:
+    """Fault 47."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(DATA) // 2, hard))
     try:
@@ -236,6 +240,7 @@ def test_a_file_larger_than_the_process_may_write_is_too_large(
 def test_whatever_step_the_disk_fails_nothing_is_left(
     store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch, call: str, nth: int, number: int, code: str
 ) -> None:
+    """Faults 47 and 49."""
     works = getattr(os, call)
     calls = 0
 
@@ -314,6 +319,7 @@ CRASH = """
 def test_a_process_that_is_killed_leaves_a_part_or_a_whole_file_and_the_next_start_sweeps(
     folder: Path, step: int, survives: bool
 ) -> None:
+    """Fault 48."""
     script = [sys.executable, "-c", textwrap.dedent(CRASH), str(folder), str(step)]
     assert subprocess.run(script, check=False).returncode == -signal.SIGKILL
     assert received(folder) == ({"a.bin": b"data"} if survives else {})
