@@ -90,7 +90,7 @@ def test_no_session_is_lost_and_no_timer_is_early_or_late(stepped: Stepped, step
         stepped.step(step)
         with idle:
             assert idle.recv(1) == b""
-        assert 0.9 <= time.monotonic() - began < 3
+        assert 0.9 <= time.monotonic() - began < PATIENCE
         received = 0
         while received < 10_240:
             received += len(slow.recv(65536))
@@ -106,7 +106,7 @@ def test_the_daemon_still_drains_in_its_time(stepped: Stepped, step: int) -> Non
         stepped.daemon.signal()
         with pytest.raises(ConnectionResetError):
             client.recv(1)
-        assert 0.9 <= time.monotonic() - began < 3
+        assert 0.9 <= time.monotonic() - began < PATIENCE
         assert stepped.daemon.wait() == 0
 
 

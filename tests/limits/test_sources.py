@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from ipaddress import IPv6Address
-from time import perf_counter
 
 import pytest
 from hypothesis import given
@@ -88,10 +87,8 @@ def test_a_million_forged_sources_stay_within_bounds_and_push_nobody_out() -> No
     )
     assert received(sources, "192.0.2.7", 0.0, 9) == 2
     assert admitted(sources, "192.0.2.8", 0.0, 9) == 2
-    began = perf_counter()
     for number in range(1_000_000):
         sources.admit_datagram(sources.key(forged(number)), number / 100_000, None)
-    assert perf_counter() - began < 10
     assert len(sources) <= 65_536 + 4
     assert come(sources, "192.0.2.1", 10.0) == "max_per_source"
     assert come(sources, "192.0.2.8", 10.0) == "connection_rate_per_source"

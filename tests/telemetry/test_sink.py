@@ -73,7 +73,7 @@ def test_lines_arrive_in_order_and_soon(make: Make, pipe: tuple[int, int]) -> No
     begun = time.monotonic()
     sink.write("one\n")
     assert read_until(reader, b"one\n") == b"one\n"
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < PATIENCE / 2
     for number in range(5000):
         sink.write(f"{number}\n")
     assert read_until(reader, b"\n4999\n") == b"".join(b"%d\n" % number for number in range(5000))
