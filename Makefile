@@ -12,7 +12,7 @@ run: $(STAMP)
 
 # The tests mostly wait for daemons, so several processes share them.
 test: $(STAMP)
-	$(BIN)/python -m pytest --numprocesses=4 --dist=worksteal --cov --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=3 --dist=worksteal --cov --cov-report=term $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -131,10 +131,10 @@ def test_a_reader_that_has_stopped_stops_nobody_and_finds_what_was_lost(noise: A
                 except BlockingIOError:
                     break
                 text += part
-            return b"log lines dropped" in text and text.endswith(b"\n")
+            return text.endswith(b"\n") and told_lost(text.decode()) == noisy.dropped()
 
         wait_until(read)
-        assert told_lost(text.decode()) == lost == noisy.dropped()
+        assert told_lost(text.decode()) >= lost  # the watchdog may have had something to say since
     finally:
         os.close(reader)
 
@@ -169,7 +169,7 @@ def test_a_disk_that_has_room_again_is_told_what_was_lost(noise: Any, tmp_path: 
             return "log lines dropped" in text
 
         wait_until(lambda: relieved() and told_lost(text) == noisy.dropped())
-        assert told_lost(text) >= lost
+        assert told_lost(text) >= lost  # as above
         assert noisy.daemon.stop() == 0
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
