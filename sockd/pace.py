@@ -28,8 +28,14 @@ MOST = 128 * 1024
 UNTIMED = 1 / 8
 """Of what a plugin takes quickly: it is handed so much before it is timed again."""
 
+MOST_UNTIMED = int(MOST * UNTIMED)
+"""Bytes: of one that has taken everything quickly for long."""
+
 PIECE = 0.0005
 """Seconds that a plugin may take for a piece."""
+
+QUICK = PIECE / 4
+"""Seconds within which it might have taken more."""
 
 BUDGET = 0.002
 """Seconds of a turn for all who wait for a piece of a service; the others wait meanwhile."""
@@ -130,6 +136,9 @@ class Rest:
 
 def deliver(connection: Connection, data: bytes) -> None:
     """Hand data to the plugin and see how long it takes; in pieces, if it is more than it takes quickly."""
+    if connection.piece == connection.connections.pace.size == MOST >= len(data):  # quick for long, as most
+        _deliver_timed(connection, data)
+        return
     was_slow = connection.piece < FIRST
     if len(data) <= _portion(connection) and not was_slow:
         _deliver_timed(connection, data)
@@ -148,10 +157,15 @@ def _portion(connection: Connection) -> int:
 
 def _deliver_timed(connection: Connection, piece: bytes) -> None:
     connections = connection.connections
-    pace, size = connections.pace, len(piece)
-    began = connections.seconds()
+    seconds = connections.seconds
+    began = seconds()
     connection.protocol.dataReceived(piece)
-    took = connections.seconds() - began
+    took = seconds() - began
+    pace = connections.pace
+    if took < QUICK and connection.piece == pace.size == MOST:  # nothing is learnt: on the way of messages
+        connection.untimed = MOST_UNTIMED
+        return
+    size = len(piece)
     pace.size = _learnt(pace.size, size, took)
     connection.piece = _learnt(connection.piece, size, took)
     connection.untimed = int(pace.size * UNTIMED) if took < PIECE else 0
@@ -161,6 +175,6 @@ def _learnt(quickly: int, size: int, took: float) -> int:
     """How many bytes a plugin takes quickly, now that it took so long for `size` of them."""
     if took > PIECE:
         return max(LEAST, min(quickly, int(size * PIECE / took)))
-    if took < PIECE / 4:
+    if took < QUICK:
         return min(MOST, quickly + size)
     return quickly
