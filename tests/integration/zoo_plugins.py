@@ -87,7 +87,7 @@ class RaisingStream(Protocol):
 
     def __init__(self, plugin: Raising, context: Context) -> None:
         self.plugin = plugin
-        self.clock = context.clock
+        self.clock, self.log = context.clock, context.logger
 
     def connectionMade(self) -> None:
         self.plugin.trip("connectionMade")
@@ -101,7 +101,7 @@ class RaisingStream(Protocol):
         self.transport.write(data)
 
     def pauseProducing(self) -> None:
-        pass
+        self.log.info("paused")
 
     def resumeProducing(self) -> None:
         self.plugin.trip("resumeProducing")
