@@ -51,11 +51,9 @@ if os.getuid() == 0 and not others_may_enter(Path(sys.executable)):
     }
 
 
-def test_twisted_s_own_tests_of_reactors_pass_but_for_those_that_are_known(tmp_path: Path) -> None:
-    pytest.importorskip("uvloop")
-    pytest.importorskip("hamcrest")
-    root = CONFORMANCE.parents[2]
-    run = subprocess.run(
+def run(folder: Path) -> tuple[set[str], str]:
+    """The tests that failed, and all that was said."""
+    done = subprocess.run(
         [
             sys.executable,
             str(CONFORMANCE),
@@ -63,18 +61,27 @@ def test_twisted_s_own_tests_of_reactors_pass_but_for_those_that_are_known(tmp_p
             "--reporter=text",
             *(f"twisted.internet.test.test_{module}" for module in MODULES),
         ],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(root), "PATH": os.environ["PATH"]},
+        cwd=folder,
+        env={"PYTHONPATH": str(CONFORMANCE.parents[2]), "PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
-    report = run.stdout
-    assert f"Ran {HOW_MANY} tests" in report, report[-2000:] + run.stderr[-2000:]
+    report = done.stdout
+    assert f"Ran {HOW_MANY} tests" in report, report[-2000:] + done.stderr[-2000:]
     failed = set()
     for section in report.split("=" * 79)[1:]:
         if section.lstrip().startswith(("[FAIL]", "[ERROR]")):
             found = re.findall(r"^twisted\.internet\.test\.\w+\.(\w+)\.(\w+)$", section, re.M)
             failed |= {f"{case.removesuffix('_reactor_under_testTests')}.{test}" for case, test in found}
+    return failed, report
+
+
+def test_twisted_s_own_tests_of_reactors_pass_but_for_those_that_are_known(tmp_path: Path) -> None:
+    pytest.importorskip("uvloop")
+    pytest.importorskip("hamcrest")
+    failed, report = run(tmp_path)
+    if failed != set(EXPECTED_FAILURES) and "Address already in use" in report:
+        failed, report = run(tmp_path)  # they look for a free port, and bind it later: others may be quicker
     assert failed == set(EXPECTED_FAILURES), report
