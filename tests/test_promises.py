@@ -18,7 +18,7 @@ LONGEST = 400
 
 FLOORS = [
     {"errors", "text", "endpoint", "config"},
-    {"plugin", "framing"},
+    {"plugin", "framing", "telnet"},
     {
         "deadlines",
         "descriptors",
@@ -56,7 +56,7 @@ FLOORS = [
 APART = "uvreactor"
 """Imports nothing else of sockd, so that any Twisted program can use it; only tap installs it."""
 
-FOR_PLUGINS = {"errors", "text", "endpoint", "plugin", "framing"}
+FOR_PLUGINS = {"errors", "text", "endpoint", "plugin", "framing", "telnet"}
 """What a plugin may import of sockd."""
 
 PLUGINS = sorted(entry.name for entry in entry_points(group="sockd.plugins"))

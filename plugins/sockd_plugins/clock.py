@@ -20,7 +20,8 @@ answer is one datagram without. A request that begins with `error:` is dropped: 
 with an error, and since an answer is no request either (it has no directive), no forged datagram can make
 two such services talk to each other for ever. Over streams a request is a line and so is its answer, in
 the same order, until the peer closes; what is left without a line feed then is answered too. A line of
-more than 128 bytes is refused and the connection closed.
+more than 128 bytes is refused and the connection closed. The negotiation of a telnet
+program is passed over without an answer.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ from zope.interface import implementer
 from sockd.errors import ValueFault
 from sockd.framing import FrameTooLong, Lines
 from sockd.plugin import Context, IDatagramPlugin, IStreamPlugin, Plugin, Replies
+from sockd.telnet import Telnet
 
 _MAX_REQUEST = 128
 """Bytes."""
@@ -172,6 +174,7 @@ class Time(Plugin):
 @implementer(IHalfCloseableProtocol)
 class _TimeStream(Protocol):
     transport: ITCPTransport
+    _telnet: Telnet
 
     def __init__(self, answer: Callable[[bytes], bytes], clock: IReactorTime) -> None:
         self._answer = answer
@@ -181,8 +184,12 @@ class _TimeStream(Protocol):
         self._refused = False
 
     @override
+    def connectionMade(self) -> None:
+        self._telnet = Telnet(lambda _: None)  # the answer is the time and nothing else
+
+    @override
     def dataReceived(self, data: bytes) -> None:
-        lines = self._lines.feed(data)
+        lines = self._lines.feed(self._telnet.feed(data))
         if self._refused or self._next_turn is not None:
             return
         try:
@@ -194,7 +201,7 @@ class _TimeStream(Protocol):
                     return
         except FrameTooLong:
             self._refused = True
-            self.transport.write(_TOO_LONG + b"\n")
+            self.transport.write(_TOO_LONG + self._telnet.line_end)
             self.transport.loseConnection()
 
     def readConnectionLost(self) -> None:
@@ -216,7 +223,7 @@ class _TimeStream(Protocol):
         self.dataReceived(b"")
 
     def _write(self, request: bytes) -> None:
-        self.transport.write(self._answer(request) + b"\n")
+        self.transport.write(self._answer(request) + self._telnet.line_end)
 
 
 class _TimeDatagrams(DatagramProtocol):

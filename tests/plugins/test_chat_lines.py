@@ -318,3 +318,12 @@ def test_the_end_of_the_chat_is_told_and_closes(hub: Hub) -> None:
         assert person.reads() == ["* the server is closing"]
         assert person.transport.disconnecting
     assert late.reads() == ["* the server is closing", "* your name?"]
+
+
+def test_a_telnet_programs_negotiation_is_answered_and_shown_to_nobody(hub: Hub) -> None:
+    ann, pat = Person(hub, "ann"), Person(hub)
+    pat.reads()
+    pat.protocol.dataReceived(b"\xff\xfb\x1f\xff\xfd\x03pat\r\n")
+    assert pat.transport.value() == b"\xff\xfe\x1f\xff\xfc\x03* you are pat in lobby, with ann\r\n"
+    pat.protocol.dataReceived(b"\xff\xfa\x1f\0\x50\0\x18\xff\xf0hello there\r\0")
+    assert ann.reads() == ["* pat joined lobby", "<pat> hello there"]

@@ -211,6 +211,12 @@ def test_each_line_is_answered_by_a_line_in_the_same_order() -> None:
     assert not peer.transport.disconnecting
 
 
+def test_a_telnet_programs_negotiation_is_no_part_of_the_format_nor_of_the_answer() -> None:
+    peer = Peer(stopped())
+    peer.protocol.dataReceived(b"\xff\xfb\x1f%Y\r\n")
+    assert peer.transport.value() == b"2001\r\n"
+
+
 def test_a_line_may_come_byte_by_byte() -> None:
     peer = Peer(stopped())
     for byte in "%H Uhr, 年\r\n".encode():

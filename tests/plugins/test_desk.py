@@ -512,3 +512,14 @@ def test_when_the_service_drains_everybody_is_told_and_disconnected(room: Room) 
 
 def test_a_desk_that_served_nobody_drains() -> None:
     Desk().drain()
+
+
+def test_a_telnet_programs_negotiation_is_answered_and_shown_to_nobody(room: Room) -> None:
+    operator, ann = room.operator(), room.client()
+    ann.protocol.dataReceived(b"\xff\xfb\x1fhelp me\r\n")
+    assert ann.transport.value() == b"\xff\xfe\x1f"
+    ann.transport.clear()
+    assert operator.reads()[-1] == "c1 127.0.0.1:40001> help me"
+    operator.protocol.dataReceived(b"\xff\xfd\x01c1 how?\r\n")
+    assert operator.transport.value() == b"\xff\xfc\x01op1 -> c1> how?\r\n"
+    assert ann.transport.value() == b"how?\r\n"

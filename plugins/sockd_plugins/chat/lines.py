@@ -12,7 +12,8 @@ r"""Chat over TCP and UNIX sockets, one line a message: for `nc`, `telnet`, `soc
     client  /who                            she reads: * in garden: anna
     client  /quit                           closes, as ending the connection does
 
-Lines end with LF or CR LF; the server's with LF. Text is UTF-8; what is not, and every control character,
+Lines end with LF or CR LF; the server's with LF, and with CR LF for whom speaks telnet, whose every option
+is refused. Text is UTF-8; what is not, and every control character,
 is shown to the others written out: `\xff`, `\x1b`. What cannot be done is answered with one line:
 
     * the name ann is taken                 and the name is asked again; after `NAME_TRIES` it closes
@@ -37,6 +38,7 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from sockd.framing import FrameTooLong, Lines
+from sockd.telnet import Telnet
 from sockd.text import decoded
 from sockd_plugins.chat.events import Ended, Event
 from sockd_plugins.chat.hub import Hub, Member, Refused
@@ -58,6 +60,7 @@ class ChatLines(Protocol):
     """One member, or somebody who has not said a name yet."""
 
     transport: ITransport
+    _telnet: Telnet
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
@@ -72,6 +75,7 @@ class ChatLines(Protocol):
     @override
     def connectionMade(self) -> None:
         IConsumer(self.transport).registerProducer(self, True)
+        self._telnet = Telnet(self.transport.write)
         self._write("* welcome; your name?")
 
     @override
@@ -79,7 +83,7 @@ class ChatLines(Protocol):
         if self._closing:
             return
         try:
-            for line in self._lines.feed(data):
+            for line in self._lines.feed(self._telnet.feed(data)):
                 self._received(decoded(line))
                 if self._closing:
                     return
@@ -140,7 +144,7 @@ class ChatLines(Protocol):
     def _write(self, *lines: str) -> None:
         if self._closing:
             return
-        data = _encoded(lines)
+        data = self._encoded(lines)
         if not self._paused:
             self.transport.write(data)
             return
@@ -157,9 +161,8 @@ class ChatLines(Protocol):
         self._closing = True
         self._waiting.clear()
         IConsumer(self.transport).unregisterProducer()
-        self.transport.write(_encoded(last_words))
+        self.transport.write(self._encoded(last_words))
         self.transport.loseConnection()
 
-
-def _encoded(lines: tuple[str, ...]) -> bytes:
-    return "".join(f"{line}\n" for line in lines).encode()
+    def _encoded(self, lines: tuple[str, ...]) -> bytes:
+        return b"".join(line.encode() + self._telnet.line_end for line in lines)

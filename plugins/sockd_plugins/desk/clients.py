@@ -15,7 +15,7 @@ line or datagram that ends with LF:
 A message is shown to operators as UTF-8; what is not, and every control character, is written out: `\xff`,
 `\x1b`. At most half of `max_clients` are here by datagram, so that forged addresses leave the other half to
 connections; a newcomer never displaces anybody. A UNIX socket that is not bound to a path has no address,
-cannot be answered and is ignored.
+cannot be answered and is ignored. Whoever speaks telnet is refused every option, and sent CR LF for LF.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from sockd.framing import FrameTooLong, Lines
+from sockd.telnet import Telnet
 from sockd.text import decoded, printable
 from sockd_plugins.desk.dialogues import Client, Dialogues, Refused
 
@@ -48,6 +49,7 @@ class ClientLines(Protocol):
     """
 
     transport: ITransport
+    _telnet: Telnet
 
     def __init__(self, dialogues: Dialogues, greeting: str, max_length: int) -> None:
         self._dialogues = dialogues
@@ -57,6 +59,7 @@ class ClientLines(Protocol):
 
     @override
     def connectionMade(self) -> None:
+        self._telnet = Telnet(self.transport.write)
         peer = self.transport.getPeer()
         host, port = getattr(peer, "host", ""), getattr(peer, "port", 0)
         try:
@@ -73,7 +76,7 @@ class ClientLines(Protocol):
         if self._client is None:
             return
         try:
-            for line in self._lines.feed(data):
+            for line in self._lines.feed(self._telnet.feed(data)):
                 self._received(self._client, decoded(line))
                 if self._client is None:
                     return
@@ -88,7 +91,7 @@ class ClientLines(Protocol):
 
     def send(self, text: str) -> None:
         """Send one line."""
-        self.transport.write(f"{text}\n".encode())
+        self.transport.write(text.encode() + self._telnet.line_end)
 
     def end(self) -> None:
         """Close the connection."""

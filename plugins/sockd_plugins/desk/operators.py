@@ -31,6 +31,7 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from sockd.framing import FrameTooLong, Lines
+from sockd.telnet import Telnet
 from sockd.text import decoded
 from sockd_plugins.desk.dialogues import Client, Dialogues
 
@@ -58,6 +59,7 @@ class OperatorLines(Protocol):
     """
 
     transport: ITransport
+    _telnet: Telnet
 
     def __init__(self, dialogues: Dialogues, kept_total: int) -> None:
         self._dialogues = dialogues
@@ -71,6 +73,7 @@ class OperatorLines(Protocol):
     @override
     def connectionMade(self) -> None:
         IConsumer(self.transport).registerProducer(self, True)
+        self._telnet = Telnet(self.transport.write)
         self._dialogues.attach(self)
 
     @override
@@ -78,7 +81,7 @@ class OperatorLines(Protocol):
         if self._closing:
             return
         try:
-            for line in self._lines.feed(data):
+            for line in self._lines.feed(self._telnet.feed(data)):
                 self._received(decoded(line).strip())
                 if self._closing:
                     return
@@ -94,7 +97,7 @@ class OperatorLines(Protocol):
     def show(self, line: str) -> None:
         """Show one line, now or when the terminal reads again."""
         if not self._paused:
-            self.transport.write(f"{line}\n".encode())
+            self.transport.write(line.encode() + self._telnet.line_end)
             return
         if len(self._waiting) == self._waiting.maxlen:
             self._dropped += 1
