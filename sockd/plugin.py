@@ -7,18 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+)
+from pydantic_core import core_schema
 from twisted.internet.interfaces import IProtocolFactory, IReactorTime
 from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 from zope.interface import Attribute, Interface
 
 from sockd.config import Duration, Size
+from sockd.errors import ValueFault
+from sockd.reading import Unreadable, read_bytes
 
 __all__ = [
     "ConfigPath",
     "Context",
     "Duration",
+    "FileContent",
     "IDatagramPlugin",
     "IStreamPlugin",
     "Plugin",
@@ -138,3 +149,38 @@ def _from_config_folder(path: Path, info: ValidationInfo) -> Path:
 
 ConfigPath = Annotated[Path, AfterValidator(_from_config_folder)]
 """A path among a plugin's options: a relative one counts from the folder of the file it is written in."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    """The content of a file among a plugin's options: `Annotated[bytes, FileContent(65536)]`.
+
+    The option is written as a path, and the file is read when the configuration is: what is wrong with it is
+    told at its place, and a reload starts the service anew where the content has changed. Only regular files
+    are read.
+
+    Args:
+        most: bytes that the file may have.
+    """
+
+    most: int
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.with_info_before_validator_function(self._read, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"type": "string", "minLength": 1}
+
+    def _read(self, value: Any, info: ValidationInfo) -> Any:
+        if not isinstance(value, (str, Path)):
+            return value  # code gives the content itself
+        path = _from_config_folder(Path(value), info)
+        try:
+            return read_bytes(path, self.most)
+        except Unreadable as error:
+            what = f"a readable file of at most {self.most} bytes"
+            raise ValueFault(what, f"{path}: {error}") from error

@@ -17,7 +17,7 @@ SOURCES = sorted([*ROOT.glob("sockd/**/*.py"), *ROOT.glob("plugins/**/*.py")])
 LONGEST = 400
 
 FLOORS = [
-    {"errors", "text", "endpoint", "config"},
+    {"errors", "text", "endpoint", "reading", "config"},
     {"plugin", "framing", "telnet"},
     {
         "deadlines",
@@ -56,7 +56,7 @@ FLOORS = [
 APART = "uvreactor"
 """Imports nothing else of sockd, so that any Twisted program can use it; only tap installs it."""
 
-FOR_PLUGINS = {"errors", "text", "endpoint", "plugin", "framing", "telnet"}
+FOR_PLUGINS = {"errors", "text", "endpoint", "reading", "plugin", "framing", "telnet"}
 """What a plugin may import of sockd."""
 
 PLUGINS = sorted(entry.name for entry in entry_points(group="sockd.plugins"))

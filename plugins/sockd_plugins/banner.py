@@ -9,16 +9,16 @@ with more than 64 KiB is closed. One that ends its side without the message it s
 Over datagrams each one, an empty one too, is answered by the text, which may have 1,232 bytes there. That
 is more than was asked with, to an address that may be forged: limit who may ask, and how often.
 
-The text is an option or a file of at most 1 MiB, which is read when the service starts.
+The text is an option or a file of at most 1 MiB, which is read with the configuration: a reload sends what
+the file says then.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, model_validator
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHalfCloseableProtocol,
@@ -33,7 +33,7 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from sockd.errors import PluginError, ValueFault
-from sockd.plugin import ConfigPath, Context, IDatagramPlugin, IStreamPlugin, Plugin, Replies
+from sockd.plugin import Context, FileContent, IDatagramPlugin, IStreamPlugin, Plugin, Replies
 
 _MAX_TEXT = 1024 * 1024
 """Bytes; each peer that does not read costs as many."""
@@ -53,12 +53,12 @@ class Banner(Plugin):
     """Send everybody the same text."""
 
     text: str | None = Field(default=None, max_length=_MAX_TEXT, description="What is sent.")
-    file: ConfigPath | None = Field(default=None, description="A file with what is sent, instead of `text`.")
+    file: Annotated[bytes | None, FileContent(_MAX_TEXT)] = Field(
+        default=None, description="A file with what is sent, instead of `text`."
+    )
     after: Literal["connect", "message"] = Field(
         default="connect", description="What a stream's peer has to do to get it: connect, or send something."
     )
-
-    _content: bytes | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -66,45 +66,28 @@ class Banner(Plugin):
             raise ValueFault("either text or file", "neither" if self.text is None else "both")
         return self
 
-    @override
-    def start(self, context: Context) -> None:
-        self._loaded()
+    @property
+    def _content(self) -> bytes:
+        return self.file if self.file is not None else (self.text or "").encode()
 
     @property
     def replies(self) -> Replies:
         """The text, however little was asked."""
-        return Replies(factor=0, floor=len(self._loaded()))
+        return Replies(factor=0, floor=len(self._content))
 
     def stream_factory(self, protocol: str, context: Context) -> IProtocolFactory:  # noqa: ARG002
         """Each connection gets the text once."""
-        return Factory.forProtocol(partial(_BannerStream, self._loaded(), self.after, context.clock))
+        return Factory.forProtocol(partial(_BannerStream, self._content, self.after, context.clock))
 
     def datagram_protocol(self, protocol: str, context: Context) -> DatagramProtocol:  # noqa: ARG002
         """Each datagram gets the text."""
-        content = self._loaded()
+        content = self._content
         if len(content) > _MAX_DATAGRAM:
             raise PluginError(
                 f"expected a banner of at most {_MAX_DATAGRAM} bytes for datagrams, found {len(content)}:"
                 " shorten it, or list only tcp and unix endpoints"
             )
         return _BannerDatagrams(content)
-
-    def _loaded(self) -> bytes:
-        if self._content is None:
-            self._content = (self.text or "").encode() if self.file is None else _read(self.file)
-        return self._content
-
-
-def _read(path: Path) -> bytes:
-    expected = f"expected a readable file of at most {_MAX_TEXT} bytes, found"
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_TEXT + 1)
-    except OSError as error:
-        raise PluginError(f"{expected} {path}: {error.strerror}") from error
-    if len(content) > _MAX_TEXT:
-        raise PluginError(f"{expected} more in {path}")
-    return content
 
 
 @implementer(IHalfCloseableProtocol)

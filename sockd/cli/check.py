@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from sockd.config import Config, KeyPath, Listener
     from sockd.tls.pem import Problem
 
+_STDIN = Path("/dev/stdin")
+
 
 @click.command()
 @config_file
@@ -25,16 +27,20 @@ if TYPE_CHECKING:
 def check(path: Path, bind: bool, as_json: bool) -> None:
     """Say everything that is wrong with a configuration, and where.
 
+    The file may also be a pipe, or - for standard input; relative paths count from here then.
+
     Exit code 0: nothing. 1: it has faults. 2: the command itself was wrong.
     """
     from sockd import discovery
-    from sockd.config import as_dict, descriptors_available, load, report
+    from sockd.config import as_dict, descriptors_available, load_document, report
+    from sockd.config.document import read
     from sockd.errors import ConfigError
 
     faults = []
     try:
         examine = partial(_examine, why_not=_opens if bind else _may_open)
-        config = load(path, discovery.find, examine=examine, descriptors=descriptors_available())
+        document = read(_STDIN if str(path) == "-" else path, pipes=True)
+        config = load_document(document, discovery.find, examine=examine, descriptors=descriptors_available())
     except ConfigError as error:
         faults = list(error.faults)
     if as_json:

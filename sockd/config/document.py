@@ -12,6 +12,10 @@ import tomli
 from sockd.config.faults import visible
 from sockd.config.positions import KeyPath, Span, find_spans, offset_in_string
 from sockd.errors import ConfigError, Fault, ValueFault
+from sockd.reading import UTF_16, Unencoded, Unreadable, read_text
+
+_DESCRIPTORS = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
+_ONCE = "expected a file, which a reload can read again; only `sockd check` reads a descriptor"
 
 
 class Text(str):
@@ -94,27 +98,40 @@ class Document:
         )
 
 
-def read(path: Path, name: str = "") -> Document:
+def read(path: Path, name: str = "", *, pipes: bool = False) -> Document:
     """Read a TOML file, which faults call `name`, or by its path.
+
+    Args:
+        path: of the file.
+        name: what faults call it.
+        pipes: whether it may be a pipe or a descriptor such as /dev/stdin, which can be read only once.
 
     Raises:
         ConfigError: it cannot be read or is not TOML.
     """
     name = name or str(path)
+    descriptor = str(path).startswith(_DESCRIPTORS)
+    if descriptor and not pipes:
+        raise ConfigError([Fault(f"cannot read the file: {_ONCE}", name)])
     try:
-        content = path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ConfigError([Fault(f"cannot read the file: {str(reason).lower()}", name)]) from error
+        text = read_text(path, pipes=pipes)
+    except Unencoded as error:
+        raise ConfigError([_unencoded(name, error)]) from error
+    except Unreadable as error:
+        raise ConfigError([Fault(f"cannot read the file: {error}", name)]) from error
+    # Paths in what comes through a pipe count from where the command was given.
+    folder = path.absolute().parent if path.is_file() and not descriptor else Path.cwd()
+    return parsed(name, text.replace("\r\n", "\n"), folder)
+
+
+def parsed(name: str, text: str, folder: Path) -> Document:
+    """A text as a document; arguments as its attributes.
+
+    Raises:
+        ConfigError: it is not TOML.
+    """
     try:
-        text = content.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        at = len(error.object[: error.start].decode().replace("\r\n", "\n"))
-        text = content.decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
-        found = f"the byte 0x{error.object[error.start]:02x}"
-        raise ConfigError([locate(name, text, at, at + 1, f"expected UTF-8, found {found}")]) from error
-    try:
-        return Document(name, text, tomli.loads(text), find_spans(text), path.absolute().parent)
+        return Document(name, text, tomli.loads(text), find_spans(text), folder)
     except tomli.TOMLDecodeError as error:
         message = f"not TOML: {error.msg[:1].lower()}{error.msg[1:]}"
         raise ConfigError([locate(name, text, error.pos, error.pos + 1, message)]) from error
@@ -122,6 +139,14 @@ def read(path: Path, name: str = "") -> Document:
         raise ConfigError([locate(name, text, error.offset, error.offset + 1, str(error))]) from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits; hundreds of brackets
         raise ConfigError([Fault(f"not TOML: {error}", name)]) from error
+
+
+def _unencoded(name: str, error: Unencoded) -> Fault:
+    if error.found == UTF_16:
+        return Fault("expected UTF-8, found UTF-16: save the file as UTF-8", name)
+    before = error.content[: error.at].decode("utf-8-sig").replace("\r\n", "\n")
+    text = before + error.content[error.at :].decode(errors="replace").replace("\r\n", "\n")
+    return locate(name, text, len(before), len(before) + 1, f"expected UTF-8, found {error.found}")
 
 
 def locate(name: str, text: str, start: int, end: int, message: str, **words: Any) -> Fault:

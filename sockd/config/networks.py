@@ -12,11 +12,9 @@ from pydantic_core import PydanticCustomError
 
 from sockd.config.written import Written
 from sockd.errors import ValueFault
+from sockd.reading import MAX_FILE
 
 IPNetwork = IPv4Network | IPv6Network
-
-MAX_NETWORKS_FILE = 8 * 2**20
-"""Bytes of a file of networks: half a million of them, as much as any block list."""
 
 _A_NETWORK = "a network such as 10.0.0.0/8 or 2001:db8::/32"
 _NETWORKS = "networks such as 10.0.0.0/8, or an array of them"
@@ -85,9 +83,7 @@ def _listed(value: object) -> Iterable[object]:
         return (value,)
     if isinstance(value, (list, tuple)):
         return value
-    raise PydanticCustomError(
-        "networks_type", f"Input should be {_NETWORKS}", {"max_file": MAX_NETWORKS_FILE}
-    )
+    raise PydanticCustomError("networks_type", f"Input should be {_NETWORKS}", {"max_file": MAX_FILE})
 
 
 def _flat(parts: Iterable[Any]) -> tuple[IPNetwork, ...]:
@@ -96,7 +92,7 @@ def _flat(parts: Iterable[Any]) -> tuple[IPNetwork, ...]:
 
 
 def _read_by(read: Callable[[str], tuple[IPNetwork, ...]]) -> GetPydanticSchema:
-    text = Written(_A_NETWORK, read, {"type": "string"}, max_file=MAX_NETWORKS_FILE)
+    text = Written(_A_NETWORK, read, {"type": "string"}, max_file=MAX_FILE)
     texts = Annotated[tuple[Annotated[Any, text], ...], BeforeValidator(_listed), AfterValidator(_flat)]
     return GetPydanticSchema(lambda _, handler: handler(texts))
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from sockd.config.document import Document, Faults, Secret, sentence
 from sockd.config.positions import KeyPath
+from sockd.reading import Unencoded, Unreadable, read_text
 
 MAX_SECRET = 65536
 """Bytes of a file that stands for a value: ample for a key or a password, and an end to `/dev/zero`."""
@@ -84,13 +85,9 @@ def read_secret(path: Path, most: int = MAX_SECRET) -> Secret:
         ValueError: it cannot be read, or it is no text; says so with the path.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(most + 1)
-        text = content.decode()
-    except (OSError, ValueError) as error:
-        known = isinstance(error, OSError) and error.strerror
-        reason = known.lower() if known else "it is not UTF-8"
-        raise ValueError(f"cannot read {path}: {reason}") from error
-    if len(content) > most:
-        raise ValueError(f"cannot read {path}: it is longer than {most} bytes")
+        text = read_text(path, most)
+    except Unencoded as error:  # a wrong byte is part of the secret
+        raise ValueError(f"cannot read {path}: it is not UTF-8 in line {error.line}") from error
+    except Unreadable as error:
+        raise ValueError(f"cannot read {path}: {error}") from error
     return Secret(text.removesuffix("\n").removesuffix("\r"))

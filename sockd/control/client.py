@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sockd.control.words import Refused
+from sockd.reading import Unreadable, read_text
 from sockd.text import printable
 
 LONGEST_ANSWER = 2**28
@@ -124,8 +125,8 @@ def _plainly_configured(path: Path) -> Path | None:
     Whoever asks a daemon how it is waits for the answer, and for the checks of a configuration first of all.
     """
     try:
-        table = tomllib.loads(path.read_text())["control"]
+        table = tomllib.loads(read_text(path))["control"]
         named = _PLAIN.fullmatch(table["listen"]) if list(table) == ["listen"] else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (Unreadable, ValueError, KeyError, TypeError, RecursionError):
         return None
     return path.absolute().parent / named[1] if named else None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +13,8 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from sockd.reading import Unreadable, read_bytes
 
 MAX_FILE = 1024 * 1024
 """Bytes of a file: ample for every public authority's certificate, and an end to `/dev/zero`."""
@@ -108,20 +108,9 @@ def _fault(path: Path, message: str) -> CredentialsFault:
 
 def _read(path: Path) -> bytes:
     try:
-        with open(path, "rb", opener=_open) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise _fault(path, "expected a regular file")
-            data = file.read(MAX_FILE + 1)
-    except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
-        reason = getattr(error, "strerror", None) or str(error)
-        raise _fault(path, f"cannot be read: {reason.lower()}") from None
-    if len(data) > MAX_FILE:
-        raise _fault(path, f"expected a PEM file of at most {MAX_FILE} bytes, found more")
-    return data
-
-
-def _open(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a pipe would hold up the daemon until it is written to
+        return read_bytes(path, MAX_FILE)
+    except Unreadable as error:
+        raise _fault(path, f"cannot be read: {error}") from error
 
 
 def _certificates(path: Path, data: bytes) -> tuple[x509.Certificate, ...]:

@@ -110,3 +110,13 @@ def test_a_service_that_one_worker_serves_alone_is_told(tmp_path: Path) -> None:
     text = '[daemon]\nworkers = 2\n[service.{0}]\nplugin = "{0}"\nlisten = ["tcp:0"]\n'
     assert "'chat'" in checked(tmp_path, text.format("chat")).stderr
     assert checked(tmp_path, text.format("echo")).stderr == ""
+
+
+def test_a_configuration_may_come_through_a_pipe(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b'[service.e]\nplugin = "echo"\nlisten = ["unix:run/e.sock"]\nx = 1\n')
+    os.close(writing)
+    result = CliRunner().invoke(check, ["-c", f"/dev/fd/{reading}"])
+    os.close(reading)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"/dev/fd/{reading}:4:1: service 'e': unknown key 'x'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -223,7 +224,19 @@ def test_what_is_no_toml_is_one_fault(
     assert (fault.line, fault.column) == place
 
 
-@pytest.mark.parametrize(("name", "reason"), [("missing.toml", "no such file"), (".", "is a directory")])
+def test_a_daemon_takes_no_configuration_that_can_be_read_only_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, reason in (
+        (tmp_path / "pipe", "expected a regular file, found a pipe"),
+        (Path("/dev/stdin"), "expected a file, which a reload can read again"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            load(path)
+        [fault] = caught.value.faults
+        assert reason in fault.message
+
+
+@pytest.mark.parametrize(("name", "reason"), [("missing.toml", "no such file"), (".", "found a folder")])
 def test_a_file_that_cannot_be_read_is_a_fault(tmp_path: Path, name: str, reason: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load(tmp_path / name)

@@ -155,8 +155,9 @@ def test_an_option_may_be_called_file(config: Load, secret: Callable[[str], Path
     ("content", "reason"),
     [
         (None, "no such file or directory"),
-        (b"\xff", "it is not UTF-8"),
-        (b"x" * 65537, "it is longer than 65536 bytes"),
+        (b"\n\xff", "it is not UTF-8 in line 2"),
+        (b"\xff\xfea\0", "it is not UTF-8 in line 1"),
+        (b"x" * 65537, "expected at most 65536 bytes, found more"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_the_only_fault_of_its_value(

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from typing import Any
 
@@ -193,25 +194,50 @@ def test_every_peer_gets_the_file_as_it_was_at_the_start(tmp_path: Path) -> None
     assert (Peer(banner).got, banner.replies.floor) == (b"before", 6)
 
 
-def test_a_file_that_cannot_be_read_stops_the_start_and_says_why(tmp_path: Path) -> None:
-    for path, why in ((tmp_path / "none", "No such file"), (tmp_path, "Is a directory")):
-        with pytest.raises(PluginError, match=f"{path}: {why}"):
-            started(file=path)
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("none", "no such file or directory"),
+        ("folder", "expected a regular file, found a folder"),
+        ("pipe", "expected a regular file, found a pipe"),
+        ("long", "expected at most 1048576 bytes, found more"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_a_fault_of_its_key(tmp_path: Path, name: str, why: str) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "long").write_bytes(bytes(1024 * 1024 + 1))
+    with pytest.raises(ValidationError) as caught:
+        Banner.model_validate({"file": name}, context={"folder": tmp_path})
+    [error] = caught.value.errors()
+    assert error["loc"] == ("file",)
+    fault = error["ctx"]["error"]
+    assert isinstance(fault, ValueFault)
+    assert (fault.expected, fault.found) == (
+        "a readable file of at most 1048576 bytes",
+        f"{tmp_path / name}: {why}",
+    )
 
 
-def test_a_file_has_at_most_one_mebibyte(tmp_path: Path) -> None:
+def test_a_file_may_have_one_mebibyte(tmp_path: Path) -> None:
     file = tmp_path / "motd"
     file.write_bytes(bytes(1024 * 1024))
     assert len(Peer(started(file=file)).got) == 1024 * 1024
-    file.write_bytes(bytes(1024 * 1024 + 1))
-    with pytest.raises(PluginError, match="at most 1048576 bytes"):
-        started(file=file)
+
+
+def test_a_file_that_has_changed_is_another_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "motd"
+    file.write_bytes(b"before")
+    before = Banner.model_validate({"file": file}).model_dump()
+    file.write_bytes(b"after it")
+    assert Banner.model_validate({"file": file}).model_dump() != before
 
 
 @pytest.mark.parametrize(("options", "found"), [({}, "neither"), ({"text": "hello", "file": "motd"}, "both")])
-def test_there_is_either_a_text_or_a_file(options: dict[str, str], found: str) -> None:
+def test_there_is_either_a_text_or_a_file(options: dict[str, str], found: str, tmp_path: Path) -> None:
+    (tmp_path / "motd").write_bytes(b"hello")
     with pytest.raises(ValidationError) as caught:
-        Banner.model_validate(options)
+        Banner.model_validate(options, context={"folder": tmp_path})
     fault = caught.value.errors()[0]["ctx"]["error"]
     assert isinstance(fault, ValueFault)
     assert (fault.expected, fault.found) == ("either text or file", found)

@@ -187,9 +187,9 @@ def large(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (Path.mkdir, "is a directory"),
-        (pipe, "expected a regular file"),
-        (endless, "expected a regular file"),
+        (Path.mkdir, "found a folder"),
+        (pipe, "found a pipe"),
+        (endless, "found a device"),
         (large, "at most 1048576 bytes"),
         (Path.touch, "found no -----BEGIN CERTIFICATE-----"),
     ],
