@@ -166,12 +166,25 @@ def locate(name: str, text: str, start: int, end: int, message: str, **words: An
     )
 
 
+SHORTEST_SECRET = 4
+"""Characters."""
+
+
 class Faults:
     """Collects the faults of one run. Of several about the same value only the first is kept."""
 
     def __init__(self) -> None:
         self._unplaced: list[Fault] = []
         self._at: dict[tuple[str, KeyPath], Fault] = {}
+        self._hidden: dict[str, str] = {}
+
+    def hide(self, value: str, name: str) -> None:
+        """Show `name` in the place of a value from outside the text, in every fault from now on.
+
+        One shorter than `SHORTEST_SECRET` stands in too many words by chance.
+        """
+        if len(value) >= SHORTEST_SECRET:
+            self._hidden[value] = name
 
     def __bool__(self) -> bool:
         return bool(self._unplaced or self._at)
@@ -190,8 +203,16 @@ class Faults:
         self, document: Document, path: KeyPath, part: tuple[int, int], message: str, **words: Any
     ) -> None:
         """Add a fault about the value at `path` of which only a part of the text is to be marked."""
+        if self._hidden:
+            message, words = self._told(message), {key: self._told(word) for key, word in words.items()}
         fault = locate(document.name, document.text, *part, message, **words)
         self._at.setdefault((document.name, path), fault)
+
+    def _told(self, text: Any) -> Any:
+        """A text without what is hidden, the longest first."""
+        for value in sorted(self._hidden, key=len, reverse=True) if isinstance(text, str) else ():
+            text = text.replace(value, self._hidden[value])
+        return text
 
     def extend(self, faults: tuple[Fault, ...]) -> None:
         """Add faults of a file that could not be read at all."""

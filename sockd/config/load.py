@@ -14,7 +14,7 @@ from sockd.config.budget import tell_excess
 from sockd.config.conflicts import Examine, Placed, tell_conflicts, tell_examined, tell_misfits
 from sockd.config.control import Control
 from sockd.config.diagnose import unknown_key
-from sockd.config.document import Document, Faults, read, sentence
+from sockd.config.document import Document, Faults, Secret, read, sentence
 from sockd.config.limits import Limits
 from sockd.config.listen import Listener
 from sockd.config.metrics import Metrics
@@ -199,5 +199,8 @@ def _model(
             return find_plugin(plugin)
         except PluginError as error:
             at = (*path, "plugin")
-            faults.add(source, at, sentence(path, " ".join(str(error).split())), found=plugin)
+            what = " ".join(str(error).split())
+            if isinstance(plugin, Secret):  # parts of it, and what it resembles, are in the error
+                what = "expected the name of an installed plugin or module:Class, found neither"
+            faults.add(source, at, sentence(path, what), found="" if isinstance(plugin, Secret) else plugin)
     return None

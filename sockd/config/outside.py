@@ -63,6 +63,7 @@ def _filled(document: Document, path: KeyPath, value: str, environ: Mapping[str,
             wrong.append((variable, f"the environment variable {name} is not UTF-8"))
         else:
             pieces.append(environ[name])
+            faults.hide(environ[name], variable[0])
             outside = True
     if wrong:
         first, _ = wrong[0]

@@ -85,8 +85,10 @@ def _secret_files(
 
 
 def _with_secret(document: Document, path: KeyPath, most: int, faults: Faults) -> Document:
+    file = document.get(path)["file"]
     try:
-        secret = read_secret(document.folder / document.get(path)["file"], most)
+        secret = read_secret(document.folder / file, most)
+        faults.hide(secret, f'{{ file = "{file}" }}')
     except ValueError as error:
         faults.add(document, path, sentence(path, str(error)))
         secret = Secret()

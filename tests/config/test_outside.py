@@ -14,6 +14,7 @@ from sockd.errors import Fault
 
 Load = Callable[[str], Config]
 Faulty = Callable[[str], tuple[Fault, ...]]
+Messages = Callable[[str], list[str]]
 Options = Callable[[str], BaseModel]
 
 CHAT = '[service.c]\nplugin = "chat"\nlisten = ["tcp:2"]\n[service.c.options]\n'
@@ -187,3 +188,32 @@ def test_text_from_outside_is_not_shown_by_a_message_of_the_plugin(
     secret("31337")
     [fault] = faults(f'{CHAT}even = {{ file = "secret" }}')
     assert fault.message == "service 'c': options.even: odd numbers such as … are not allowed"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[service.c]\nplugin = "${SLY}"\nlisten = ["tcp:2"]',
+        '[service.c]\nplugin = "x${SLY}"\nlisten = ["tcp:2"]',
+        '[service.c]\nplugin = { file = "secret" }\nlisten = ["tcp:2"]',
+        '[service.c]\nplugin = "chat"\nlisten = ["unix:/a/${SLY}", "unix:/a/${SLY}"]',
+        '[service.c]\nplugin = "chat"\nlisten = [{ endpoint = "tcp:2", protocol = "${SLY}" }]',
+        f'{CHAT}crash = "1"\nfolder = {{ file = "/nowhere/${{SLY}}" }}\n',
+        '[daemon]\ninclude = ["${SLY}.toml"]',
+        '[log]\nlevel = "${SLY}"',
+        f'[limits]\nallow = ["${{SLY}}"]\n{CHAT}',
+    ],
+)
+def test_text_from_outside_is_in_no_part_of_a_fault(
+    faults: Faulty, secret: Callable[[str], Path], text: str
+) -> None:
+    secret("hunter2 x\n")
+    found = faults(text)
+    assert found
+    assert "hunter2" not in report(found) + repr(found)
+
+
+def test_what_stands_in_the_file_is_told_in_place_of_what_it_stands_for(messages: Messages) -> None:
+    text = '[service.c]\nplugin = "chat"\nlisten = ["unix:/a/${SLY}", "unix:/a/${SLY}"]'
+    [message] = messages(text)
+    assert message.startswith("service 'c': listen[1]: unix:/a/${SLY} is taken by service 'c' listen[0] (")
