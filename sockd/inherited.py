@@ -1,7 +1,8 @@
 """The sockets that systemd has opened before the daemon was started (sd_listen_fds(3)).
 
-An inherited socket is taken as it is: its options are those of its socket unit. What is open here is a
-copy, for the socket is systemd's: it outlives its listener, no queue is lost, no path is ever removed.
+An inherited socket is taken as it is, but for the guard of UDP: its options are those of its unit. What is
+open here is a copy, for the socket is systemd's: it outlives its listener, no queue is lost, no path is ever
+removed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from sockd.config import SocketOptions
 from sockd.endpoint import Endpoint, InetEndpoint, SystemdEndpoint, UnixEndpoint
 from sockd.errors import BindError
 from sockd.sockets import BoundSocket
+from sockd.unicast import take_only_requests
 
 FIRST = 3
 """The descriptor of the first one (SD_LISTEN_FDS_START)."""
@@ -95,6 +97,8 @@ def open_inherited(endpoint: SystemdEndpoint, inherited: Inherited) -> BoundSock
     if endpoint.stream and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         sock.close()
         raise BindError(str(endpoint), "it does not listen; the socket unit needs Accept=no")
+    if not endpoint.stream and sock.family != socket.AF_UNIX:
+        take_only_requests(sock)
     return BoundSocket(sock, _bound_to(sock, endpoint.kind))
 
 

@@ -46,6 +46,7 @@ class Server:
         self.config = config
         self.state = "starting"
         self.reactor = reactor
+        self.ports_of_others: Iterable[int] = ()  # of UDP, which other processes of the daemon serve
         self._fallback = fallback
         self._open_socket = open_socket
         self._events = ServerEvents(reactor.seconds)
@@ -131,6 +132,7 @@ class Server:
 
     def open(self) -> None:
         """Serve peers."""
+        self._know_own_ports()
         for service in self.services:
             service.open()
         if self._fallback:
@@ -139,6 +141,12 @@ class Server:
         listeners = sum(len(service.listeners) for service in self.services)
         self._events.ready(len(self.services), listeners, type(self.reactor).__name__)
         self._look_at_certificates()
+
+    def _know_own_ports(self, *more: Service) -> None:
+        """Learn the ports from which no datagram is answered."""
+        own = {*self.ports_of_others}.union(*(each.datagram_ports for each in (*self.services, *more)))
+        self._shared.own_ports &= own
+        self._shared.own_ports |= own
 
     def _look_at_certificates(self) -> None:
         for service in self.services:
@@ -194,6 +202,7 @@ class Server:
                 await service.change_listeners(config.services[name], listeners[name])
             if service.config.limits != config.services[name].limits:
                 service.change(config.services[name].limits)
+        self._know_own_ports(*new.values())
         for name, service in new.items():
             service.open()
             self._services[name] = service

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from inspect import isawaitable
@@ -20,7 +20,7 @@ from sockd.config import Listener as ListenerConfig
 from sockd.connections import Connections
 from sockd.datagram import DatagramPort
 from sockd.deadlines import Deadlines
-from sockd.endpoint import Endpoint
+from sockd.endpoint import Endpoint, InetEndpoint
 from sockd.errors import BindError, PluginError, raised_at
 from sockd.limits import AccessList, Admission, Terms
 from sockd.listener import DatagramListener, Listener, StreamListener
@@ -57,7 +57,7 @@ class Shared:
         unread: the output that peers leave unread.
         grant: how many connections may be accepted now.
         open_socket: opens an endpoint, or finds it open.
-        own_ports: ports on which the daemon receives datagrams.
+        own_ports: ports on which the daemon receives datagrams, in whichever process.
     """
 
     deadlines: Deadlines
@@ -238,6 +238,13 @@ class Service:
                 f"service '{self.name}': plugin '{self.config.plugin}' cannot start:"
                 f" {type(error).__name__}: {error}{raised_at(error)}"
             ) from error
+
+    @property
+    def datagram_ports(self) -> Iterator[int]:
+        """Ports of UDP."""
+        for listener in self.listeners:
+            if isinstance(listener, DatagramListener) and isinstance(listener.bound.endpoint, InetEndpoint):
+                yield listener.bound.socket.getsockname()[1]
 
     def open(self) -> None:
         """Serve peers."""

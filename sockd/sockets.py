@@ -15,7 +15,7 @@ from pathlib import Path
 from sockd.config import SocketOptions
 from sockd.endpoint import Endpoint, InetEndpoint, SystemdEndpoint, UnixEndpoint
 from sockd.errors import BindError
-from sockd.unicast import take_only_unicast
+from sockd.unicast import take_only_requests
 
 DEFAULT_BACKLOG = 1024
 """Connections that wait to be accepted; Twisted's 50 overflow in a burst. The kernel caps it at somaxconn."""
@@ -119,7 +119,7 @@ def _open_inet(endpoint: InetEndpoint, options: SocketOptions) -> BoundSocket:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, options.reuse_address)
             _set_tcp(sock, options)
         else:
-            take_only_unicast(sock)
+            take_only_requests(sock)
         sock.bind((endpoint.interface, endpoint.port))
         _listen(sock, endpoint, options)
     except BaseException:  # whatever it was, nothing stays open

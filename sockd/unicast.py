@@ -1,8 +1,11 @@
-"""Has the kernel drop datagrams that must not be answered because of their addresses alone.
+"""Has the kernel drop datagrams that must not be answered because of their headers alone.
 
-What was sent to many would bring all of their answers, for one forged datagram; what claims to come from
-many has no sender to answer. A classic BPF program of the socket tells (Linux, networking/filter.rst), so
-that such datagrams cost nothing; they are among those that the kernel counts as dropped.
+Three kinds: those sent to many, which would bring all of their answers for one forged datagram; those that
+claim to come from many, who are no sender to answer; and the answers of other daemons of this kind, which
+carry a mark. Answering an answer is what keeps a loop of two servers going (CVE-2024-2169).
+
+A classic BPF program of the socket tells them (Linux, networking/filter.rst), so that they cost nothing;
+they are among those that the kernel counts as dropped.
 """
 
 from __future__ import annotations
@@ -11,48 +14,79 @@ import ctypes
 import socket
 import struct
 
+ANSWER = 7
+"""The code point (DSCP) of every answer. It ends in 11, which is for local use, and begins with 000, so that
+networks treat it as they treat 0 (RFC 2474, sections 4.2.2 and 6)."""
+
 SO_ATTACH_FILTER = 26
-LOAD_WORD, LOAD_BYTE, IF_EQUAL, IF_AT_LEAST, RETURN = 0x20, 0x30, 0x15, 0x35, 0x06
-PACKET_TYPE, NETWORK_HEADER, PACKET_HOST = 0xFFFFF004, 0xFFF00000, 0
+LOAD_WORD, LOAD_HALF, LOAD_BYTE, AND = 0x20, 0x28, 0x30, 0x54
+IF_EQUAL, IF_AT_LEAST, RETURN = 0x15, 0x35, 0x06
+PACKET_TYPE, PROTOCOL, NETWORK_HEADER, PACKET_HOST, ETHERTYPE_IPV4 = (
+    0xFFFFF004,
+    0xFFFFF000,
+    0xFFF00000,
+    0,
+    0x0800,
+)
 """Linux' numbers (asm-generic/socket.h, linux/filter.h, linux/if_packet.h), which Python has no names for."""
 
 PASS, DROP = 0xFFFFFFFF, 0
 """Bytes of a datagram that the program lets through."""
 
-Step = tuple[int, int, int, int]
-"""What to do, how many steps to pass over if so and if not so, and the operand."""
+Check = tuple[int, int, int, int, int]
+"""How to load a value, from where in the network header, which bits of it count, how to compare it, and with
+what; where the comparison holds, the datagram is dropped."""
 
 
-def take_only_unicast(sock: socket.socket) -> None:
-    """From one sender, to this machine alone."""
-    program = _IPV6 if sock.family == socket.AF_INET6 else _IPV4
-    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in program))
-    sock.setsockopt(
-        socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(program), ctypes.addressof(code))
-    )
+def take_only_requests(sock: socket.socket) -> None:
+    """Let a UDP socket receive no answers, and only what was sent to this machine alone; mark its answers."""
+    code = ctypes.create_string_buffer(_PROGRAM)
+    count = len(_PROGRAM) // _STEP.size
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", count, ctypes.addressof(code)))
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, ANSWER << 2)
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, ANSWER << 2)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, 0)  # which IP_TOS has changed
 
 
-def _program(*most: tuple[int, int]) -> tuple[Step, ...]:
-    """Drop what was sent to the link layer's broadcast or multicast addresses, as the packet's type tells.
-
-    Args:
-        most: where a byte is, and from which value on it is dropped too.
-    """
-    checks: list[Step] = []
-    for number, (place, least) in enumerate(most):
-        to_drop = 2 * (len(most) - number - 1) + 1
-        checks += [(LOAD_BYTE, 0, 0, NETWORK_HEADER + place), (IF_AT_LEAST, to_drop, 0, least)]
-    return (
-        (LOAD_WORD, 0, 0, PACKET_TYPE),
-        (IF_EQUAL, 0, len(checks) + 1, PACKET_HOST),
-        *checks,
-        (RETURN, 0, 0, PASS),
-        (RETURN, 0, 0, DROP),
-    )
+_STEP = struct.Struct("=HBBI")
+"""`struct sock_filter`: what to do, how many steps to pass over if so and if not so, and the operand."""
 
 
-_IPV4 = _program((16, 224), (12, 224))
-"""The first byte of the destination and of the source: groups, and 255.255.255.255."""
+def _dropping(*checks: Check) -> list[tuple[int, int, int, int]]:
+    """Steps that drop what any check holds for, and let the rest pass."""
+    steps: list[tuple[int, int, int, int]] = []
+    for number, (load, place, bits, compare, value) in enumerate(checks):
+        to_drop = 3 * (len(checks) - number - 1) + 1
+        steps += [(load, 0, 0, NETWORK_HEADER + place), (AND, 0, 0, bits), (compare, to_drop, 0, value)]
+    return [*steps, (RETURN, 0, 0, PASS), (RETURN, 0, 0, DROP)]
 
-_IPV6 = _program((24, 0xFF), (8, 0xFF))
+
+_IPV4 = _dropping(
+    (LOAD_BYTE, 1, 0xFC, IF_EQUAL, ANSWER << 2),
+    (LOAD_BYTE, 16, 0xFF, IF_AT_LEAST, 224),
+    (LOAD_BYTE, 12, 0xFF, IF_AT_LEAST, 224),
+)
+"""The code point; the first byte of the destination and of the source: groups, and 255.255.255.255."""
+
+_IPV6 = _dropping(
+    (LOAD_HALF, 0, 0x0FC0, IF_EQUAL, ANSWER << 6),
+    (LOAD_BYTE, 24, 0xFF, IF_AT_LEAST, 0xFF),
+    (LOAD_BYTE, 8, 0xFF, IF_AT_LEAST, 0xFF),
+)
 """Likewise: groups."""
+
+_PROGRAM = b"".join(
+    _STEP.pack(*step)
+    for step in (
+        # Sent to the link layer's broadcast or multicast addresses, as the packet's type tells.
+        (LOAD_WORD, 0, 0, PACKET_TYPE),
+        (IF_EQUAL, 1, 0, PACKET_HOST),
+        (RETURN, 0, 0, DROP),
+        # A socket for IPv6 may take IPv4 as well.
+        (LOAD_WORD, 0, 0, PROTOCOL),
+        (IF_EQUAL, 0, len(_IPV4), ETHERTYPE_IPV4),
+        *_IPV4,
+        *_IPV6,
+    )
+)

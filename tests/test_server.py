@@ -153,3 +153,24 @@ def test_the_sample_has_a_service_for_each_table() -> None:
     sample = Path(__file__).parent.parent / "config/sockd.toml"
     config = load(sample, discovery.find)
     assert list(config.services) == list(tomllib.loads(sample.read_text())["service"])
+
+
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]  # it has no annotations
+async def test_a_port_is_its_own_for_as_long_as_any_listener_of_that_number_is_open(tmp_path: Path) -> None:
+    text = '[service.echo]\nplugin = "echo"\nlisten = ["udp:0:interface=127.0.0.1"{}]\n'
+    file = tmp_path / "sockd.toml"
+    file.write_text(text.format(""))
+    server = Server(load(file, discovery.find), reactor)
+    server.bind()
+    await server.start()
+    server.open()
+    (port,) = server.services[0].datagram_ports
+    own = server._shared.own_ports
+    file.write_text(text.format(f', "udp:{port}:interface=127.0.0.2", "udp:0:interface=127.0.0.3"'))
+    await server.reload(load(file, discovery.find))
+    assert len(own) == 2
+    assert port in own
+    file.write_text(text.format(""))
+    await server.reload(load(file, discovery.find))
+    assert own == {port}
+    await server.stop()

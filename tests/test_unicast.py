@@ -3,6 +3,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -87,4 +88,49 @@ def test_this_machine_itself_is_heard(kind: str) -> None:
         bound.socket.settimeout(5)
         sender.sendto(b"hello", ("::1" if kind == "udp6" else "127.0.0.1", bound.socket.getsockname()[1]))
         assert bound.socket.recv(100) == b"hello"
+    bound.close()
+
+
+TWO_DAEMONS = {
+    "udp4": ("udp:0:interface=127.0.0.1", {}, "127.0.0.1"),
+    "udp6": ("udp6:0:interface=[::1]", {}, "::1"),
+    "udp4 on a port for both": ("udp6:0", {"v6_only": False}, "::ffff:127.0.0.1"),
+    "udp6 on a port for both": ("udp6:0", {"v6_only": False}, "::1"),
+}
+
+
+@pytest.mark.parametrize("kind", TWO_DAEMONS)
+def test_an_answer_reaches_a_client_and_no_service(kind: str) -> None:
+    """Who answers answers ends up in a loop; a service sends nothing else."""
+    endpoint, options, host = TWO_DAEMONS[kind]
+    with ExitStack() as stack:
+        service, other = (open_socket(parse(endpoint), SocketOptions(**options)) for _ in range(2))
+        stack.callback(service.close)
+        stack.callback(other.close)
+        client = stack.enter_context(socket.socket(service.socket.family, socket.SOCK_DGRAM))
+        client.bind((host, 0))
+        client.settimeout(5)
+        for receiver in (other.socket, client):
+            service.socket.sendto(b"answer", (host, receiver.getsockname()[1]))
+        client.sendto(b"request", (host, other.socket.getsockname()[1]))
+        assert client.recv(100) == b"answer"
+        other.socket.settimeout(5)
+        assert other.socket.recv(100) == b"request"
+
+
+def test_a_sender_is_heard_whatever_the_time_to_live_and_the_class_of_its_datagrams() -> None:
+    bound = open_socket(parse("udp6:0"), SocketOptions(v6_only=False))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        bound.socket.settimeout(5)
+        sender.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 255)
+        for code_point in (0, 1, 6, 8, 46, 63):
+            sender.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, code_point << 2 | 1)
+            sender.sendto(b"%d" % code_point, ("127.0.0.1", bound.socket.getsockname()[1]))
+            assert bound.socket.recv(100) == b"%d" % code_point
+    bound.close()
+
+
+def test_answers_leave_with_the_priority_of_everything_else() -> None:
+    bound = open_socket(parse("udp:0:interface=127.0.0.1"), SocketOptions())
+    assert bound.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY) == 0
     bound.close()

@@ -54,7 +54,7 @@ class DatagramPort:
         protocol: the plugin's.
         replies: what may be sent back.
         admission: who may send how much.
-        own_ports: ports that this daemon receives datagrams on; shared by all, filled as they open.
+        own_ports: ports that this daemon receives datagrams on; shared by all.
         events: told about everything that happens.
         reactor: watches the socket.
     """
@@ -97,8 +97,6 @@ class DatagramPort:
 
     def startListening(self) -> None:
         """Open it to peers."""
-        if not self._unix:
-            self._own_ports.add(self.socket.getsockname()[1])
         try:
             self._protocol.makeConnection(self)
             self._started = True
@@ -109,8 +107,6 @@ class DatagramPort:
     def stopListening(self) -> Deferred[None] | None:
         """Read no more; the socket itself belongs to whoever opened it."""
         self._reactor.removeReader(self)
-        if not self._unix:
-            self._own_ports.discard(self.socket.getsockname()[1])
         try:
             if self._started:
                 self._protocol.doStop()

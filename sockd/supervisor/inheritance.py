@@ -24,6 +24,11 @@ class Inheritance:
             bound = BoundSocket(socket.socket(fileno=descriptor), parse(endpoint))  # type: ignore[arg-type]  # not systemd
             self._given[service, index] = bound
         self._by_endpoint: dict[Endpoint, BoundSocket] = {}
+        ports, datagrams = self._ports(), socket.SOCK_DGRAM
+        self.datagram_ports = {
+            port for key, port in ports.items() if self._given[key].socket.type == datagrams
+        }
+        """Of the whole daemon, over UDP."""
 
     def placed(self, config: Config) -> Config:
         """The configuration with its endpoints as they are bound."""

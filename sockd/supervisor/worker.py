@@ -155,6 +155,7 @@ class Worker:
         config = self._take(texts, sockets, places, descriptors)
         self._begin_log(config, log)
         self.server = Server(config, self._reactor, self._fallback, self._open_socket)
+        self.server.ports_of_others = self._inheritance.datagram_ports
         try:
             self.server.bind()
             await self.server.start()
@@ -234,6 +235,7 @@ class Worker:
     ) -> dict[str, Any]:
         """Serve another configuration."""
         config = self._take(texts, sockets, places, descriptors)
+        self.server.ports_of_others = self._inheritance.datagram_ports
         try:
             await self.server.reload(config)
         except ExceptionGroup as group:

@@ -1,0 +1,39 @@
+"""Datagram ports of a real daemon, asked by real clients."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack
+
+import pytest
+
+from running import PATIENCE, Start
+
+ECHOES = "".join(
+    f'[service.echo{number}]\nplugin = "echo"\nlisten = ["udp:0:interface=127.0.0.1"]\n'
+    for number in range(4)
+)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_no_port_of_the_daemon_answers_another_one_whichever_process_serves_it(
+    start: Start, workers: int
+) -> None:
+    daemon = start(f"[daemon]\nworkers = {workers}\n{ECHOES}").ready()
+    services = [daemon.port(f"echo{number}", "udp") for number in range(4)]
+    with ExitStack() as stack:
+        impostors = []
+        for _, port in services:
+            impostors.append(stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)))
+            impostors[-1].bind(("127.0.0.2", port))
+            for service in services:
+                impostors[-1].sendto(b"loop", service)
+        client = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        client.settimeout(PATIENCE)
+        for service in services:  # what came before has been dealt with when this is answered
+            client.sendto(b"hello", service)
+            assert client.recvfrom(10) == (b"hello", service)
+        for impostor in impostors:
+            impostor.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                impostor.recv(10)
