@@ -3,17 +3,42 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""C0, DEL, C1, line and paragraph separator, bidirectional controls; and surrogates, which no file takes."""
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
+)
+"""What `str.isprintable` lets through although nothing is seen of it: the other characters of Unicode's
+property Default_Ignorable_Code_Point, such as fillers and variation selectors, and the blank of Braille."""
+
+_JOINERS = "\u200c\u200d"
+"""ZWNJ and ZWJ: invisible, but many scripts and emoji cannot be written without them."""
+
+_PRESENTATION = "\ufe0e\ufe0f"
+"""Choose between the text and the emoji form of the symbol before them."""
+
+_KEYCAP = "\u20e3"
+
+_VIRAMA = 9
+"""The combining class of the sign beside which a joiner shapes a letter (RFC 5892, A.1 and A.2)."""
+
+_PICTURES = ("So", "Sk", "Sm")
+"""Categories of emoji: pictures, skin tones, and arrows."""
+
+_MORE_PICTURES = "\u203c\u2049\u2139\u3030"
+"""Emoji of other categories."""
 
 
 def printable(text: str) -> str:
-    r"""The text in one line, with what could move a cursor or reorder words written out: `\x1b`, `\u202e`.
+    r"""Text in one line, with what moves a cursor, reorders words or is not seen written out: `\x1b`.
 
-    It is for reading and cannot be turned back: a backslash stays as it is.
+    Kept are the letters, marks, digits, punctuation and symbols of every script, joiners where they shape
+    what is beside them, and the presentation of emoji. Every kind of space becomes a plain one. For reading
+    only: the result cannot be turned back, as a backslash stays as it is.
     """
-    return _UNSAFE.sub(_written_out, text)
+    if text.isprintable() and not _UNSEEN.search(text):
+        return text
+    return "".join(character if is_seen(character) else _shown(text, at) for at, character in enumerate(text))
 
 
 def decoded(data: bytes) -> str:
@@ -21,6 +46,47 @@ def decoded(data: bytes) -> str:
     return printable(data.decode("utf-8", "backslashreplace"))
 
 
-def _written_out(match: re.Match[str]) -> str:
-    code = ord(match[0])
+def is_seen(character: str) -> bool:
+    """Whether a character shows something, or is the plain space, and moves nothing else."""
+    return character.isprintable() and not _UNSEEN.match(character)
+
+
+def _shown(text: str, at: int) -> str:
+    character = text[at]
+    if unicodedata.category(character) == "Zs":
+        return " "
+    before, after = text[max(0, at - 1) : at], text[at + 1 : at + 2]
+    if character in _PRESENTATION and (_is_picture(before) or after == _KEYCAP):
+        return character
+    if character in _JOINERS and _joins(text, at, before, after):
+        return character
+    return _written_out(ord(character))
+
+
+def _joins(text: str, at: int, before: str, after: str) -> bool:
+    """Whether the joiner at `at` has an effect that is seen."""
+    if _VIRAMA in map(unicodedata.combining, before + after):
+        return True
+    if _is_picture(after):
+        return _is_picture(text[at - 2] if before in _PRESENTATION and at > 1 else before)
+    while before and unicodedata.combining(before):  # vowel signs of Arabic stand on its letters
+        at -= 1
+        before = text[max(0, at - 1) : at]
+    return _is_joining_letter(before) and _is_joining_letter(after)
+
+
+def _is_joining_letter(character: str) -> bool:
+    """Whether a joiner can shape it, as it can Arabic ones."""
+    return character.isalpha() and unicodedata.bidirectional(character) == "AL"
+
+
+def _is_picture(character: str) -> bool:
+    if not character or character.isascii() or not is_seen(character):
+        return False
+    return unicodedata.category(character) in _PICTURES or character in _MORE_PICTURES
+
+
+def _written_out(code: int) -> str:
+    if code > 0xFFFF:
+        return f"\\U{code:08x}"
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from sockd.errors import Fault
+from sockd.text import is_seen
 
 _WIDTH = 100
 """Columns of a shown line; a terminal with the line number before it has them or wraps."""
@@ -48,8 +49,7 @@ def as_dict(fault: Fault) -> dict[str, Any]:
 def visible(text: str) -> str:
     """The text with what a terminal would obey, or nobody would see, written as an escape."""
     return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text
+        character if is_seen(character) else character.encode("unicode_escape").decode() for character in text
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -28,6 +29,8 @@ OWN_TIMEOUT = 0.1
 a plugin that never gives the interpreter back, and then no other thread can write them."""
 
 _LEVELS = {name: LogLevel.lookupByName(name) for name in ("debug", "info", "warn", "error")}
+_AMBIGUOUS = re.compile('[ ="]')
+"""In a value of a field of the console log."""
 _COLORS = {"debug": "2", "info": "32", "warn": "33", "error": "31", "critical": "31;1"}
 
 
@@ -191,5 +194,6 @@ def _console(*, colored: bool) -> Callable[[LogEvent], str]:
 
 
 def _shown(value: object) -> str:
+    """A field's value, in quotes where it could be taken for more than one field."""
     text = printable(str(value))
-    return json.dumps(text, ensure_ascii=False) if " " in text or not text else text
+    return json.dumps(text, ensure_ascii=False) if not text or _AMBIGUOUS.search(text) else text

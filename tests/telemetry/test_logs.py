@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import stat
 from pathlib import Path
 
@@ -100,6 +101,17 @@ def test_whatever_a_peer_sends_an_event_is_one_line_without_control_characters(
     assert stream.getvalue().endswith("\n")
     line = stream.getvalue().replace("\n", "")
     assert not [c for c in line if ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u2028\u2029\u202e\u2066"]
+
+
+@pytest.mark.parametrize(
+    "reason", ["x\u00a0bytes=0", "x\u3000bytes=0", "x bytes=0", "x\u2003bytes=0", "=0", 'x"', "bytes=0", ""]
+)
+def test_a_value_on_the_console_cannot_pass_for_another_field(reason: str) -> None:
+    stream = io.StringIO()
+    Logger(namespace="sockd.chat", observer=written(stream, log_format="console")).info("gone", reason=reason)
+    fields = shlex.split(stream.getvalue())[4:]
+    assert len(fields) == 1
+    assert fields[0].startswith("reason=")
 
 
 def test_the_level_can_be_changed_while_it_runs() -> None:
