@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 from twisted.internet.task import Clock
 
 from sockd.deadlines import TICK, Deadlines
@@ -103,4 +105,29 @@ def test_nothing_is_left_on_the_clock_when_nothing_waits() -> None:
     deadlines, thing = Deadlines(clock), Thing(clock)
     deadlines.set(thing, 1)
     run(clock, 2)
+    assert clock.getDelayedCalls() == []
+
+
+def test_cleared_deadlines_of_many_ticks_take_little_memory() -> None:
+    clock, ticks = Clock(), 10_000
+    deadlines, thing = Deadlines(clock), Thing(clock)
+    tracemalloc.start()
+    try:
+        for tick in range(ticks):
+            deadlines.set(thing, tick * TICK)
+        deadlines.clear(thing)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken / ticks < 150
+
+
+def test_a_tick_whose_deadlines_were_cleared_takes_new_ones() -> None:
+    clock = Clock()
+    deadlines, first, second = Deadlines(clock), Thing(clock), Thing(clock)
+    deadlines.set(first, 1)
+    deadlines.clear(first)
+    deadlines.set(second, 1)
+    run(clock, 2)
+    assert (len(first.passed), len(second.passed)) == (0, 1)
     assert clock.getDelayedCalls() == []
