@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 BIN = Path(sys.executable).parent
-PATIENCE = 30.0
+PATIENCE = 90.0
 """Seconds until a test gives up. Nothing waits this long unless something is broken."""
 
 
@@ -69,17 +69,18 @@ class Daemon:
     def wait_for(self, event: str, **fields: Any) -> dict[str, Any]:
         """The first event of this name and these fields, which may still be to come."""
 
-        def found() -> dict[str, Any] | None:
-            for record in self.events:
-                if record.get("event") == event and fields.items() <= record.items():
-                    return record
-            return None
-
         with self._changed:
-            self._changed.wait_for(lambda: found() or self._ended == 2, PATIENCE)
-            record = found()
+            self._changed.wait_for(lambda: self.has_told(event, **fields) or self._ended == 2, PATIENCE)
+            record = self.has_told(event, **fields)
         assert record is not None, f"no event {event!r} {fields}: {self.events} {self.errors}"
         return record
+
+    def has_told(self, event: str, **fields: Any) -> dict[str, Any] | None:
+        """The first event of this name and these fields, if there was one."""
+        for record in self.events:
+            if record.get("event") == event and fields.items() <= record.items():
+                return record
+        return None
 
     def wait_for_times(self, event: str, times: int) -> None:
         """Until there were so many events of this name."""

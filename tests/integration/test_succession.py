@@ -214,7 +214,7 @@ def test_no_worker_of_any_generation_outlives_a_supervisor_that_was_replaced(
     everybody = workers(daemon)
     assert set(old) < set(everybody)
     daemon.signal(signal.SIGKILL)
-    wait_until(lambda: not any(alive(pid) for pid in everybody), 2)
+    wait_until(lambda: not any(alive(pid) for pid in everybody))
     for client in clients.values():
         client.close()
 

@@ -9,9 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from running import Daemon
+from running import PATIENCE, Daemon
 
-PATIENCE = 20
 STREAMS = ["tcp", "tcp6", "unix"]
 DATAGRAMS = ["udp", "udp6", "unixgram"]
 

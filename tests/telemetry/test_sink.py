@@ -19,7 +19,7 @@ import pytest
 
 from sockd.telemetry.sink import Sink, open_path
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds until a test gives up."""
 
 Make = Callable[..., Sink]

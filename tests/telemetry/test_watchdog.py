@@ -13,12 +13,15 @@ from typing import Any
 
 import pytest
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds until a test gives up."""
+
+LIMIT = 0.25
+"""Seconds after which the programs' watchdogs report a block."""
 
 PROGRAM = """
 import json, os, re, sys, threading, time
-from sockd.telemetry.watchdog import LIMIT, Watchdog
+from sockd.telemetry.watchdog import Watchdog
 
 if sys.argv[1] == "uv":
     from sockd import uvreactor
@@ -33,7 +36,12 @@ def tell(**fields):
     os.write(1, json.dumps({"at": time.monotonic(), **fields}).encode() + b"\\n")
 
 
+over = 0
+
+
 def report(block):
+    global over
+    over += block.over
     tell(kind="over" if block.over else "block", seconds=block.seconds, place=block.place, stack=block.stack)
     if "report" in sys.argv:
         raise ValueError
@@ -42,6 +50,7 @@ def report(block):
 def sleep(seconds):
     tell(kind="begin")
     time.sleep(seconds)  # line of sleep
+    tell(kind="woke")
 
 
 def backtrack(size):
@@ -52,6 +61,13 @@ def backtrack(size):
 def hold_elsewhere(size):
     thread = threading.Thread(target=backtrack, args=(size,))
     thread.start()
+
+
+def finish_when(true):
+    if true():
+        finish()
+    else:
+        reactor.callLater(0.01, finish_when, true)
 
 
 def work(seconds):
@@ -76,7 +92,7 @@ def finish():
     reactor.stop()
 
 
-watchdog = Watchdog(LIMIT, report, reactor)
+watchdog = Watchdog(0.25, report, reactor)
 reactor.callWhenRunning(watchdog.start)
 reactor.callWhenRunning(tell, kind="ready")
 """
@@ -120,31 +136,36 @@ def line_of(function: str) -> str:
 
 def test_a_sleeping_plugin_is_told_while_it_sleeps_and_once_more_afterwards(start: Start) -> None:
     """Fault 30."""
-    records = told(start("reactor.callLater(0.5, sleep, 1.5); reactor.callLater(2.5, finish)"))
+    records = told(
+        start("reactor.callLater(0.5, sleep, 1.5); reactor.callLater(0.6, finish_when, lambda: over)")
+    )
     kinds = [record["kind"] for record in records]
-    assert kinds == ["ready", "begin", "block", "over", "end"]
-    _, begin, block, over, end = records
-    assert block["at"] - begin["at"] < 1  # 0.3 on a machine that has time
-    assert 0.2 < block["seconds"] < 1
+    assert kinds == ["ready", "begin", "block", "woke", "over", "end"]
+    ready, begin, block, woke, over, end = records
+    assert LIMIT < block["seconds"] < block["at"] - ready["at"]
     assert block["place"] == over["place"] == line_of("sleep")
     assert "plugin.py" in block["stack"].split(" < ")[0]
     assert "base.py" in block["stack"] or "reactor.py" in block["stack"]
-    assert over["seconds"] == pytest.approx(1.5, abs=0.5)
+    assert woke["at"] - begin["at"] - LIMIT < over["seconds"] < over["at"] - ready["at"]
     assert over["stack"] == ""
-    assert 1 < end["delay"][1] < 2.5
+    assert end["delay"][1] > 1
     assert end["again"][1] == 0
 
 
 def test_what_holds_the_interpreter_is_told_with_its_place_once_that_is_possible(start: Start) -> None:
     """Fault 30: a catastrophic regular expression."""
-    records = told(start("reactor.callLater(0.5, backtrack, 24); reactor.callLater(0.6, finish)"))
+    records = told(
+        start("reactor.callLater(0.5, backtrack, 22); reactor.callLater(0.6, finish_when, lambda: over)")
+    )
     (block,) = of_kind(records, "block")
     assert block["place"] == line_of("backtrack")
     assert "re/__init__.py" in block["stack"]
 
 
 def test_a_busy_loop_is_told_like_a_sleep(start: Start) -> None:
-    records = told(start("reactor.callLater(0.2, work, 0.8); reactor.callLater(1.2, finish)"))
+    records = told(
+        start("reactor.callLater(0.2, work, 0.8); reactor.callLater(0.3, finish_when, lambda: over)")
+    )
     (block,) = of_kind(records, "block")
     assert block["place"].startswith("plugin.py:")
     assert block["place"].endswith(" in work")
@@ -152,9 +173,9 @@ def test_a_busy_loop_is_told_like_a_sleep(start: Start) -> None:
 
 
 def test_a_reactor_that_works_hard_but_goes_round_is_left_alone(start: Start) -> None:
-    records = told(start("reactor.callLater(0, turns, 60, 0.02); reactor.callLater(1.5, finish)"))
+    records = told(start("reactor.callLater(0, turns, 240, 0.005); reactor.callLater(1.5, finish)"))
     assert [record["kind"] for record in records] == ["ready", "end"]
-    assert 0 < records[-1]["delay"][1] < 0.2
+    assert records[-1]["delay"][1] > 0
 
 
 def test_an_idle_reactor_is_left_alone_and_hardly_ever_woken(start: Start) -> None:
@@ -169,17 +190,20 @@ def test_an_idle_reactor_is_left_alone_and_hardly_ever_woken(start: Start) -> No
 
 def test_many_blocks_make_one_stack_a_second(start: Start) -> None:
     records = told(
-        start("for n in range(4): reactor.callLater(0.1 + n / 2, sleep, 0.4)\nreactor.callLater(2.5, finish)")
+        start(
+            "for n in range(4): reactor.callLater(0.1 + n * 0.7, sleep, 0.6)\n"
+            "reactor.callLater(1, finish_when, lambda: over == 4)"
+        )
     )
     blocks = of_kind(records, "block")
     stacks = [block["at"] for block in blocks if block["stack"]]
     assert len(blocks) == 4
-    assert 1 <= len(stacks) <= 3
+    assert 1 <= len(stacks) < 4
     assert all(later - earlier > 0.9 for earlier, later in pairwise(stacks))
 
 
 def test_a_stopped_process_is_no_block(start: Start) -> None:
-    process = start("reactor.callLater(2, finish)\nturns(1000, 0.01)")
+    process = start("reactor.callLater(2, finish)\nturns(2000, 0.005)")
     assert process.stdout is not None
     ready = process.stdout.readline()
     for _ in range(2):
@@ -196,15 +220,14 @@ def test_a_report_that_fails_does_not_end_the_watch(start: Start) -> None:
     script = (
         "sys.argv.append('report'); reactor.callLater(0.1, sleep, 0.5)\nreactor.callLater(1, sleep, 0.5)\n"
     )
-    records = told(start(script + "reactor.callLater(2, finish)"))
+    records = told(start(script + "reactor.callLater(1.1, finish_when, lambda: over == 2)"))
     assert len(of_kind(records, "block")) == 2
 
 
 def test_a_thread_that_holds_the_interpreter_shows_in_the_delay(start: Start) -> None:
-    records = told(
+    told(
         start(
-            "reactor.callLater(0.2, hold_elsewhere, 24)\n"
-            "reactor.callLater(0.3, reactor.callLater, 0.5, finish)"
+            "reactor.callLater(0.2, hold_elsewhere, 22)\n"
+            "reactor.callLater(0.3, finish_when, lambda: watchdog.delay().worst > 0.2)"
         )
     )
-    assert of_kind(records, "end")[0]["delay"][1] > 0.2
