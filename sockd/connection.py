@@ -12,6 +12,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import interfaces
+from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -177,9 +178,8 @@ class Connection:
             connections.events.plugin_fault("connectionLost", Failure(), self._peer)
         finally:
             duration = connections.seconds() - self.started
-            connections.events.closed(
-                self._peer, self.id, self._reason or why_lost(reason), duration, *self.bytes_moved()
-            )
+            moved = self.bytes_moved(done=reason.type is ConnectionDone)
+            connections.events.closed(self._peer, self.id, self._reason or why_lost(reason), duration, *moved)
             self._output.close()
             connections.remove(self)
             self._output, self._meter = GONE, None
@@ -220,11 +220,15 @@ class Connection:
         quiet = inf if self._meter is None else self.connections.seconds() - self._meter.moved
         return min(quiet, seconds_quiet(self.transport)) if self._over_tcp else quiet
 
-    def bytes_moved(self) -> tuple[int, int]:
-        """How many were received and sent: as the kernel counts those of TCP, else as they passed here."""
+    def bytes_moved(self, *, done: bool = False) -> tuple[int, int]:
+        """Bytes received and sent: as the kernel counts those of TCP, else as they passed here.
+
+        Args:
+            done: whether both sides have ended in order.
+        """
         if self._meter is not None and not self._over_tcp:
             return self._meter.received, self._meter.sent
-        return bytes_moved(self.transport)
+        return bytes_moved(self.transport, done=done)
 
     @property
     def state(self) -> str:

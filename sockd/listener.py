@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import (
     IAddress,
@@ -23,7 +24,6 @@ from sockd.config import ProxyProtocol
 from sockd.connection import Connection
 from sockd.connections import Connections
 from sockd.datagram import DatagramPort
-from sockd.endpoint import InetEndpoint
 from sockd.entry import Entry
 from sockd.limits import Networks
 from sockd.passing import ReceivingConnection
@@ -31,6 +31,7 @@ from sockd.ports import Grant, adopt_stream_port
 from sockd.refusal import MOST_TARPITS, Goodbye, Tarpit
 from sockd.sockets import BoundSocket
 from sockd.tls.credentials import Credentials
+from sockd.transport import counts_bytes
 from sockd.waiting import TOTALS, Waiting
 
 MOST_ACCEPTS = 50
@@ -58,7 +59,7 @@ class StreamListener:
             self.connections,
             credentials=self.credentials,
             proxied=self.config.proxy_protocol,
-            over_tcp=isinstance(self.bound.endpoint, InetEndpoint),
+            over_tcp=counts_bytes(self.bound.socket),
         )
         options = self.config.socket
         # uvloop turns TCP_NODELAY on for every stream; what is written in the configuration counts.
@@ -137,7 +138,7 @@ class ConnectionFactory:
         self._plugin_factory = plugin_factory
         self._over_tcp = over_tcp
         self._header = proxied.mode if proxied is not None else ""
-        self._trusted = Networks(proxied.trust) if proxied is not None and over_tcp else None
+        self._trusted = Networks(proxied.trust if proxied is not None else ())
 
     def doStart(self) -> None:
         """The listener opens."""
@@ -152,7 +153,7 @@ class ConnectionFactory:
         host = getattr(address, "host", None)
         header = self._header
         if header:
-            if self._trusted is None or (host is not None and host in self._trusted):
+            if isinstance(address, UNIXAddress) or (host is not None and host in self._trusted):
                 host = None  # it is the proxy's; whom it speaks for is not known yet
             elif header == "require":
                 self.connections.events.refused(address, "proxy not trusted")

@@ -19,12 +19,29 @@ _LAST_DATA, _LAST_DATA_OFFSET = struct.Struct("=I4xI"), 44
 _QUEUE, _QUEUE_OFFSET = struct.Struct("=II"), 24
 """Of a listening socket: how many connections wait to be accepted, and how many may."""
 
-_RECEIVED, _RECEIVED_OFFSET = struct.Struct("=Q"), 128
-_SENT, _SENT_OFFSET = struct.Struct("=QQ"), 200
-"""Bytes received; sent, and of these sent again. Linux 4.2 and 4.19 and later."""
+_UNACKED, _UNACKED_OFFSET = struct.Struct("=I"), 24
+"""Segments that the peer has not acknowledged; unsent ones are not among them."""
 
-_PEER_ENDED = frozenset({8, 9})
-"""CLOSE_WAIT and LAST_ACK: the peer's FIN was counted as a byte received."""
+_COUNTED, _COUNTED_OFFSET = struct.Struct("=QQ"), 120
+"""Bytes that the peer has acknowledged, and bytes received. Linux 4.2 and later."""
+
+_UNSENT, _UNSENT_OFFSET = struct.Struct("=I"), 144
+"""Bytes that the kernel has taken and not sent yet. Linux 4.6 and later."""
+
+_SENT, _SENT_OFFSET = struct.Struct("=QQ"), 200
+"""Bytes sent, and of these sent again. Linux 4.19 and later."""
+
+_FIN_WAIT1, _FIN_WAIT2, _TIME_WAIT, _CLOSE, _CLOSE_WAIT, _LAST_ACK, _CLOSING = 4, 5, 6, 7, 8, 9, 11
+"""States of a TCP socket (net/tcp_states.h)."""
+
+_PEER_ENDED = frozenset({_CLOSE_WAIT, _LAST_ACK, _CLOSING})
+"""The peer's FIN was counted as a byte received."""
+
+_END_UNACKED = frozenset({_FIN_WAIT1, _LAST_ACK, _CLOSING})
+"""Our own FIN waits behind the bytes that are not sent, and is counted among them."""
+
+_SO_PROTOCOL = 38
+"""Of a socket: its protocol (asm-generic/socket.h); the socket module has no name for it."""
 
 ASKED_BELOW = (
     *("getHost", "getHandle", "socket", "fileno", "reactor", "connected", "disconnected"),
@@ -86,19 +103,43 @@ def queue_length(listening: socket.socket) -> tuple[int, int]:
     return waiting, most
 
 
-def bytes_moved(transport: Any) -> tuple[int, int]:
+def counts_bytes(sock: socket.socket) -> bool:
+    """Whether TCP_INFO describes all of a connection that this socket accepts.
+
+    Of UNIX sockets there is none, and of MPTCP it describes the first path alone.
+    """
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return False
+    return sock.getsockopt(socket.SOL_SOCKET, _SO_PROTOCOL) == socket.IPPROTO_TCP
+
+
+def bytes_moved(transport: Any, *, done: bool = False) -> tuple[int, int]:
     """How many bytes were received and sent over TCP, as the kernel counts them; zeros where it cannot tell.
 
-    Under TLS these are the encrypted ones. What was sent may not have arrived; where our side ended before
-    the peer's, the end counts as a byte received.
+    Sent is what the kernel has taken, whether or not the peer has acknowledged it: what it still holds at
+    an orderly end is delivered afterwards. Under TLS these are the encrypted ones.
+
+    Args:
+        transport: the reactor's, or what encrypts on top of it.
+        done: whether both sides have ended in order.
     """
     ask = getattr(getattr(transport, "raw", transport), "tcp_info", None)
     info = ask() if ask is not None else b""
     if len(info) < _SENT_OFFSET + _SENT.size:
         return 0, 0
-    (received,) = _RECEIVED.unpack_from(info, _RECEIVED_OFFSET)
+    state = info[0]
+    acknowledged, received = _COUNTED.unpack_from(info, _COUNTED_OFFSET)
+    (unacked,), (unsent,) = (
+        _UNACKED.unpack_from(info, _UNACKED_OFFSET),
+        _UNSENT.unpack_from(info, _UNSENT_OFFSET),
+    )
+    if state in _PEER_ENDED or (state == _CLOSE and done):
+        received -= 1
+    if not (unacked or unsent) and (state != _CLOSE or done):
+        # Exact; of what is sent, segments that the local queue has dropped are counted twice.
+        return received, acknowledged - (state in (_FIN_WAIT2, _TIME_WAIT, _CLOSE))
     sent, again = _SENT.unpack_from(info, _SENT_OFFSET)
-    return received - (info[0] in _PEER_ENDED), sent - again
+    return received, sent - again + unsent - (unsent > 0 and state in _END_UNACKED)
 
 
 _ENDS: Mapping[Any, str] = {ConnectionDone: "peer closed", ConnectionAborted: "aborted"}

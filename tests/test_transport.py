@@ -12,6 +12,7 @@ from sockd.transport import (
     ASKED_BELOW,
     TCP_INFO_SIZE,
     bytes_moved,
+    counts_bytes,
     passes_on,
     seconds_quiet,
     tcp_socket,
@@ -64,7 +65,6 @@ def test_the_end_of_the_peer_is_no_byte(pair: tuple[socket.socket, socket.socket
 
 
 def test_a_reset_peer_is_still_counted(pair: tuple[socket.socket, socket.socket]) -> None:
-    """Fault 7."""
     accepted, client = pair
     client.sendall(b"x" * 1000)
     accepted.recv(1000, socket.MSG_WAITALL)
@@ -73,6 +73,45 @@ def test_a_reset_peer_is_still_counted(pair: tuple[socket.socket, socket.socket]
     with pytest.raises(ConnectionResetError):
         accepted.recv(1)
     assert bytes_moved(Tcp(accepted)) == (1000, 0)
+
+
+def test_what_the_kernel_has_taken_counts_before_the_peer_reads_it(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    accepted, _ = pair
+    accepted.setblocking(False)
+    taken = 0
+    with pytest.raises(BlockingIOError):
+        while True:
+            taken += accepted.send(b"y" * 65536)
+    assert bytes_moved(Tcp(accepted)) == (0, taken)
+    accepted.shutdown(socket.SHUT_WR)
+    assert bytes_moved(Tcp(accepted)) == (0, taken)
+
+
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+def test_the_ends_of_both_sides_are_no_bytes(pair: tuple[socket.socket, socket.socket], first: str) -> None:
+    accepted, client = pair
+    client.sendall(b"x" * 1000)
+    accepted.recv(1000, socket.MSG_WAITALL)
+    accepted.sendall(b"y" * 300)
+    client.recv(300, socket.MSG_WAITALL)
+    for side in (accepted, client) if first == "ours" else (client, accepted):
+        side.shutdown(socket.SHUT_WR)
+    assert accepted.recv(1) == client.recv(1) == b""
+    assert bytes_moved(Tcp(accepted), done=True) == (1000, 300)
+
+
+def test_of_several_paths_the_kernel_does_not_count_all() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
+        assert counts_bytes(tcp)
+        assert not counts_bytes(unix)
+    try:
+        mptcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_MPTCP)
+    except OSError:
+        pytest.skip("the kernel has no MPTCP")
+    with mptcp:
+        assert not counts_bytes(mptcp)
 
 
 def test_where_the_kernel_cannot_tell_nothing_is_counted() -> None:
