@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Protocol
 
 from sockd.config import Config, SocketOptions
@@ -47,7 +47,7 @@ def open_doors(
             for bound in bounds.values():
                 bound.close()
             raise
-    return doors_on(bounds, operator, snapshot, reactor)
+    return doors_on(bounds, operator, snapshot, reactor, config.metrics.hosts)
 
 
 def doors_on(
@@ -55,6 +55,7 @@ def doors_on(
     operator: Operator,
     snapshot: Callable[[], dict[str, Any] | Awaitable[dict[str, Any]]],
     reactor: Any,
+    hosts: Collection[str],
 ) -> list[Door]:
     """Those whose sockets are open already, by their names."""
     doors: list[Door] = []
@@ -64,5 +65,5 @@ def doors_on(
         # Not for those who have no such port: it takes a tenth of a second to import.
         from sockd.telemetry.pages import MetricsListener
 
-        doors.append(MetricsListener(metrics, snapshot, reactor))
+        doors.append(MetricsListener(metrics, snapshot, reactor, hosts))
     return doors

@@ -46,3 +46,8 @@ class Metrics(BaseModel):
         description="tcp:PORT:interface=ADDRESS, tcp6: likewise, unix:PATH or systemd:NAME. Whoever can "
         "connect can read; without it, there is no such port.",
     )
+    hosts: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?$")], ...] = Field(
+        default=(),
+        description="Names under which browsers may ask for the status page, beside localhost, addresses and "
+        "the machine's own host name. Probes and Prometheus may use any.",
+    )

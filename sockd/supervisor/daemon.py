@@ -277,7 +277,8 @@ class SupervisorDaemon(service.Service):
         bounds = {name: retold(*bound) for name, bound in handed["doors"].items()}
         if "metrics" in bounds:
             bounds["metrics"] = self._store.resume(bounds["metrics"], SocketOptions())
-        self.doors = doors_on(bounds, self.operator, self.operator.status, self._reactor)
+        hosts = self.supervisor.config.metrics.hosts
+        self.doors = doors_on(bounds, self.operator, self.operator.status, self._reactor, hosts)
         self._owed, self._stamp, self.operator.past = handed["owed"], handed["stamp"], handed["past"]
         self._reload_due = handed["reload_due"]
 

@@ -21,6 +21,7 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
+from sockd.telemetry.hosts import Hosts
 from sockd.telemetry.pages import (
     LIFETIME,
     MOST_CONNECTIONS,
@@ -42,16 +43,14 @@ class Web:
 
     def __init__(self, snapshot: Callable[[], dict[str, Any] | Awaitable[dict[str, Any]]]) -> None:
         self.clock = Clock()
-        self.door = Door(Pages(snapshot, self.clock), self.clock)
+        self.door = Door(Pages(snapshot, self.clock, Hosts(["status.example"])), self.clock)
 
-    def connect(self) -> Peer | None:
-        channel = self.door.buildProtocol(None)
-        return Peer(channel) if channel else None
+    def connect(self) -> Peer:
+        return Peer(self.door.buildProtocol(None))
 
-    def ask(self, path: str, method: str = "GET", more: bytes = b"") -> Peer:
+    def ask(self, path: str, method: str = "GET", more: bytes = b"", host: str = "localhost") -> Peer:
         peer = self.connect()
-        assert peer is not None
-        peer.send(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n".encode() + (more or b"\r\n"))
+        peer.send(f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n".encode() + (more or b"\r\n"))
         return peer
 
 
@@ -64,10 +63,14 @@ class Peer:
         channel.makeConnection(self.transport)  # type: ignore[no-untyped-call]  # Twisted's
 
     def send(self, data: bytes) -> None:
-        self.channel.dataReceived(data)  # type: ignore[no-untyped-call]  # Twisted's
+        self.channel.dataReceived(data)
 
     def leave(self) -> None:
         self.channel.connectionLost(Failure(ConnectionDone()))
+
+    @property
+    def cut(self) -> bool:
+        return self.transport.disconnected
 
     @property
     def closed(self) -> bool:
@@ -236,7 +239,6 @@ def test_there_is_one_request_on_a_connection(web: Web) -> None:
 )
 def test_what_is_no_request_or_too_long_ends_the_connection(web: Web, request_: bytes) -> None:
     peer = web.connect()
-    assert peer is not None
     peer.send(request_)
     assert peer.closed
     assert b" 200 " not in peer.said
@@ -258,7 +260,6 @@ def test_a_request_with_a_body_is_answered_as_one_without(web: Web) -> None:
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nContent-Length: 9\r\n\r\nx"])
 def test_a_connection_that_gets_nowhere_is_cut(web: Web, sent: bytes) -> None:
     peer = web.connect()
-    assert peer is not None
     web.clock.advance(LIFETIME - 1)
     peer.send(sent)
     assert not peer.closed
@@ -266,19 +267,113 @@ def test_a_connection_that_gets_nowhere_is_cut(web: Web, sent: bytes) -> None:
     assert peer.closed
 
 
-def test_there_are_only_so_many_at_once(web: Web) -> None:
-    peers = [web.connect() for _ in range(MOST_CONNECTIONS)]
-    assert all(peers)
-    assert web.connect() is None
-    first = peers[0]
-    assert first is not None
-    first.leave()
-    assert web.connect() is not None
+def test_a_probe_is_answered_while_silent_connections_hold_every_place(web: Web) -> None:
+    silent = [web.connect() for _ in range(MOST_CONNECTIONS)]
+    assert web.ask("/healthz").code == 200
+    assert [peer.cut for peer in silent] == [True] + [False] * (MOST_CONNECTIONS - 1)
+
+
+def test_whoever_has_been_silent_for_longest_makes_room(web: Web) -> None:
+    first, second, *_ = [web.connect() for _ in range(MOST_CONNECTIONS)]
+    first.send(b"GET /healthz HTTP/1.1\r\n")
+    web.connect()
+    assert (first.cut, second.cut) == (False, True)
+
+
+def test_whoever_waits_for_an_answer_outlives_the_silent_ones() -> None:
+    coming: Deferred[dict[str, Any]] = Deferred()
+    web = Web(lambda: coming)
+    probe = web.ask("/readyz")
+    for _ in range(3 * MOST_CONNECTIONS):
+        web.connect()
+    coming.callback(SNAPSHOT)
+    assert probe.body == b"ready\n"
+    assert len(web.door.open) <= MOST_CONNECTIONS
+
+
+def test_answers_that_nobody_takes_make_room_too(web: Web) -> None:
+    stuck = [web.ask("/metrics") for _ in range(MOST_CONNECTIONS)]
+    assert web.ask("/healthz").code == 200
+    assert stuck[0].cut
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost:9100",
+        "LOCALHOST.",
+        "a.localhost",
+        "127.0.0.1:9100",
+        "192.0.2.7",
+        "[::1]:9100",
+        "Status.Example",
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/status.json"])
+def test_a_browser_may_ask_under_addresses_and_names_of_our_own(web: Web, host: str, path: str) -> None:
+    assert web.ask(path, host=host).code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:9100",
+        "127.0.0.1.evil.example",
+        "[evil]",
+        "localhost@evil",
+        "1.2.3",
+        "::1",
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/page.js", "/status.json", "/status.json?x=1"])
+def test_a_page_from_elsewhere_reads_nothing(web: Web, host: str, path: str) -> None:
+    peer = web.ask(path, host=host)
+    assert peer.code == 421
+    assert peer.body.startswith(b"this page is not served under this name: ask for localhost")
+    assert peer.body.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_probes_may_use_any_name(web: Web, path: str) -> None:
+    assert web.ask(path, host="sockd.monitoring.svc:9100").code == 200
+
+
+def test_who_names_no_host_is_no_browser(web: Web) -> None:
+    peer = web.connect()
+    peer.send(b"GET /status.json HTTP/1.0\r\n\r\n")
+    assert peer.code == 200
+
+
+@pytest.mark.parametrize(
+    "target", ["http://localhost:9100/healthz", "HTTP://[::1]/healthz?x", "https://x/healthz"]
+)
+def test_a_target_may_be_a_whole_url(web: Web, target: str) -> None:
+    assert web.ask(target).body == b"ok\n"
+
+
+def test_the_host_of_a_whole_url_counts_more_than_the_header(web: Web) -> None:
+    assert web.ask("http://evil.example/status.json").code == 421
+    assert web.ask("http://127.0.0.1/status.json", host="evil.example").code == 200
+    assert b"<title>" in web.ask("http://localhost").body
+
+
+@pytest.mark.parametrize("cookies", [1, 30])
+def test_foreign_cookies_do_no_harm(web: Web, cookies: int) -> None:
+    header = b"".join(b"Cookie: a=%s\r\n" % (b"x" * (48_000 // cookies)) for _ in range(cookies))
+    assert web.ask("/metrics", more=header + b"\r\n").code == 200
+
+
+@pytest.mark.parametrize(
+    "header", [b"X: " + b"y" * MOST_HEADER + b"\r\n", b"X: " + b"y" * MOST_HEADER * 2, b"X: y\r\n" * 600]
+)
+def test_too_long_a_header_is_told_so(web: Web, header: bytes) -> None:
+    peer = web.ask("/healthz", more=header)
+    assert (peer.code, peer.body) == (431, b"expected a header of at most 65536 bytes\n")
 
 
 def test_who_is_there_when_the_port_closes_is_cut(web: Web) -> None:
     peer = web.connect()
-    assert peer is not None
     web.door.cut()
     assert peer.closed
 
