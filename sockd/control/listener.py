@@ -37,6 +37,9 @@ MAX_CONNECTIONS = 32
 PATIENCE = 30.0
 """Seconds until the next request, from the end of the answer before it; the answer must be taken by then."""
 
+SILENT = 5.0
+"""Seconds without a request upon which a connection makes room for another one."""
+
 FOLDER_MODE = 0o700
 """Of the folder that is made for the socket."""
 
@@ -105,10 +108,18 @@ class ControlListener:
         ]
 
     def full(self) -> bool:
-        """Whether there are as many connections as may be, without those whose peers have given up."""
+        """Whether there are as many connections as may be.
+
+        Those whose peers have given up do not count, and the one that has been silent for longest makes room.
+        """
         if len(self.open_ones) >= MAX_CONNECTIONS:
             for conversation in list(self.open_ones):
                 conversation.end_if_abandoned()
+        if len(self.open_ones) >= MAX_CONNECTIONS:
+            silent = [each for each in self.open_ones if not each.request]
+            longest = min(silent, key=lambda each: each.since, default=None)
+            if longest is not None and self.reactor.seconds() - longest.since >= SILENT:
+                longest.make_room()
         return len(self.open_ones) >= MAX_CONNECTIONS
 
     def doStart(self) -> None:
@@ -131,6 +142,7 @@ class Conversation(Protocol):
         self._lines = Lines(LONGEST_REQUEST)
         self._deadline: IDelayedCall | None = None
         self.request = b""  # that is being carried out
+        self.since = 0.0  # when the wait for the next one began
         self._answering = False
         self._unread = False  # whether the peer leaves answers where they are
         self._last = False  # whether there will be no further request
@@ -195,8 +207,13 @@ class Conversation(Protocol):
         poll = select.poll()
         poll.register(transport.socket, 0)  # whether it has hung up is always told
         if poll.poll(0):
-            self._listener.open_ones.discard(self)
-            transport.abortConnection()
+            self.make_room()
+
+    def make_room(self) -> None:
+        """End at once, for others wait."""
+        transport: Any = self.transport
+        self._listener.open_ones.discard(self)
+        transport.abortConnection()
 
     def _refuse(self, reason: str) -> None:
         self._last = True
@@ -215,6 +232,7 @@ class Conversation(Protocol):
     def _wait(self) -> None:
         self._forget_deadline()
         transport: Any = self.transport
+        self.since = self._listener.reactor.seconds()
         self._deadline = self._listener.reactor.callLater(PATIENCE, transport.abortConnection)
 
     def _forget_deadline(self) -> None:

@@ -11,8 +11,8 @@
 Any other path is 404, any other method 405. What a request's body or query says does not matter. Nothing here
 shares anything with the services but the process: not their limits, and not their ports.
 
-The page and `/status.json` are for browsers, and answer only under the daemon's own names (421 otherwise): a page
-from elsewhere whose name was made to lead here (DNS rebinding) reads nothing.
+The page and `/status.json` are for browsers, and answer only under the daemon's own names (421 otherwise): a
+page from elsewhere whose name was made to lead here (DNS rebinding) reads nothing.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from sockd.control.dialog import LONGEST_REQUEST
-from sockd.control.listener import MAX_CONNECTIONS, PATIENCE, open_control
+from sockd.control.listener import MAX_CONNECTIONS, PATIENCE, SILENT, open_control
 from sockd.endpoint import UnixEndpoint
 from sockd.errors import BindError
 from tests.control.conftest import Peer, Serving
@@ -163,6 +163,23 @@ def test_more_connections_than_there_may_be_are_told_so(serving: Serving) -> Non
     peers[0].socket.close()
     serving.until(lambda: len(serving.listener.open_ones) < MAX_CONNECTIONS)
     assert pings(serving)
+
+
+def test_the_connection_that_has_been_silent_for_longest_makes_room(serving: Serving) -> None:
+    serving.operator.drained = Deferred()
+    busy = serving.peer()
+    busy.send(b'{"command":"drain"}\n')
+    silent = [serving.peer() for _ in range(MAX_CONNECTIONS - 1)]
+    serving.until(lambda: len(serving.listener.open_ones) == MAX_CONNECTIONS)
+    serving.advance(1)
+    silent[0].send(PING)
+    silent[0].line()
+    serving.advance(SILENT - 1)
+    assert pings(serving)
+    assert sum(peer.ended() for peer in silent) == 1
+    assert not silent[0].ended()
+    serving.operator.drained.callback(None)
+    assert busy.line() == b'{"ok":true,"result":null}'
 
 
 def test_peers_that_gave_up_waiting_for_an_answer_leave_their_places(serving: Serving) -> None:
