@@ -44,27 +44,9 @@ class Connection:
     """
 
     __slots__ = (
-        "_closing",
-        "_meter",
-        "_output",
-        "_over_tcp",
-        "_paused",
-        "_peer",
-        "_peer_ended",
-        "_reason",
-        "connections",
-        "dataReceived",
-        "held",
-        "host",
-        "id",
-        "piece",
-        "protocol",
-        "rest",
-        "started",
-        "tick",
-        "transport",
-        "untimed",
-        "write",
+        *("_closing", "_meter", "_output", "_over_tcp", "_paused", "_peer", "_peer_ended", "_reason"),
+        *("connections", "dataReceived", "held", "host", "id", "piece", "protocol", "rest", "started"),
+        *("tick", "transport", "untimed", "write"),
     )
 
     protocol: interfaces.IProtocol
