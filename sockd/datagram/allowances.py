@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sockd.datagram.wire import Address
+from sockd.datagram.wire import Address, Route
 
 MAX_OWED = 65_536
 """Peers whose unused allowance is kept for a later reply. When it is full new ones get none, so that
 forged sources cannot push out those that are there."""
+
+_NOTHING: tuple[int, Route] = 0, b""
+_NOBODY: tuple[int, Route] = -1, b""
 
 
 class Allowances:
@@ -26,28 +29,27 @@ class Allowances:
         self._seconds = seconds
         self._kept_for = kept_for
         self._capacity = capacity
-        self._newer: dict[Address, int] = {}
-        self._older: dict[Address, int] = {}
+        self._newer: dict[Address, tuple[int, Route]] = {}
+        self._older: dict[Address, tuple[int, Route]] = {}
         self._turned = seconds()
 
-    def grant(self, peer: Address, size: int, most: int) -> None:
-        """Let `size` more bytes be sent to `peer`, `most` at most in all."""
+    def grant(self, peer: Address, size: int, most: int, route: Route = b"") -> None:
+        """Let `size` more bytes be sent to `peer`, `most` at most in all, by way of `route`."""
         self._turn()
-        held = self._newer.pop(peer, None)
-        if held is None:
-            held = self._older.pop(peer, 0)
+        held, _ = self._older.pop(peer, _NOTHING)
+        held, _ = self._newer.pop(peer, (held, route))
         if held or len(self._newer) < self._capacity:
-            self._newer[peer] = min(held + size, most)
+            self._newer[peer] = min(held + size, most), route
 
-    def spend(self, peer: Address, size: int) -> bool:
-        """Whether `size` bytes may be sent to `peer`; if so they are spent."""
+    def spend(self, peer: Address, size: int) -> Route | None:
+        """The way by which `size` bytes may be sent to `peer`, which are spent then; None if they may not."""
         self._turn()
         half = self._newer if peer in self._newer else self._older
-        held = half.get(peer, -1)
+        held, route = half.get(peer, _NOBODY)
         if held < size:
-            return False
-        half[peer] = held - size
-        return True
+            return None
+        half[peer] = held - size, route
+        return route
 
     def _turn(self) -> None:
         now = self._seconds()

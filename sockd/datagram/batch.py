@@ -1,7 +1,8 @@
 """Datagrams of a busy UDP socket, many with one system call: recvmmsg(2), sendmmsg(2).
 
-Python has neither. Besides, its `recvfrom` and `sendto` turn each address from the kernel's form into text
-and back; here that is done once for each peer. To make a batch pays from about five datagrams on.
+Python has neither. On a port of all addresses each answer leaves from the one that was asked. Besides,
+Python's `recvfrom` and `sendto` turn each address from the kernel's form into text and back; here that is
+done once for each peer. To make a batch pays from about five datagrams on.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import ctypes
 import errno
 import socket
 import struct
+import sys
+from array import array
 from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import accumulate, chain
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 
-from sockd.datagram.wire import BATCH, MAX_UDP, Address, error_name, zoned
+from sockd.datagram.asked import Asked
+from sockd.datagram.wire import BATCH, MAX_UDP, Address, Route, error_name, zoned
 from sockd.telemetry.events import ServiceEvents
 
 MOST_WAITING = 32
@@ -53,6 +57,9 @@ class _Message(ctypes.Structure):
 
 
 _MESSAGE_SIZE = ctypes.sizeof(_Message)
+_LOWER_HALF = (
+    0 if sys.byteorder == "little" else ctypes.sizeof(ctypes.c_size_t) - ctypes.sizeof(ctypes.c_uint)
+)
 _C = ctypes.CDLL(None, use_errno=True)
 _C.recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
 _C.sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
@@ -62,20 +69,31 @@ class _Messages:
     """The kernel's view of one batch: a name, a vector and a header for each datagram of it.
 
     Args:
-        name_size: bytes of a name.
+        name_size: bytes of a `sockaddr`.
+        control_size: bytes of the control message that follows each, after padding; 0 for none.
     """
 
-    def __init__(self, name_size: int) -> None:
-        self.names = bytearray(BATCH * name_size)
+    def __init__(self, name_size: int, control_size: int) -> None:
+        slot = _slot(name_size, control_size)
+        self.names = bytearray(BATCH * slot)
         self._vectors = (_Vector * BATCH)()
         self._headers = (_Message * BATCH)()
         self.vectors, self.address = memoryview(self._vectors).cast("B"), ctypes.addressof(self._headers)
         step = ctypes.sizeof(ctypes.c_uint)
         numbers = memoryview(self._headers).cast("B").cast("I")
         self.sizes = numbers[_Message.size.offset // step :: _MESSAGE_SIZE // step]
+        # Of which the kernel writes how much it has used; all are far below what the lower half can hold.
+        self.control_sizes = numbers[
+            (_Message.header.offset + _Header.control_size.offset + _LOWER_HALF) // step :: _MESSAGE_SIZE
+            // step
+        ]
+        self.full = memoryview(array("I", [control_size] * BATCH))
         names = ctypes.addressof(ctypes.c_char.from_buffer(self.names))
         for number, message in enumerate(self._headers):
-            message.header.name, message.header.name_size = names + number * name_size, name_size
+            message.header.name, message.header.name_size = names + number * slot, name_size
+            if control_size:
+                message.header.control = names + (number + 1) * slot - control_size
+                message.header.control_size = control_size
             message.header.vectors = ctypes.addressof(self._vectors) + number * ctypes.sizeof(_Vector)
             message.header.vector_count = 1
 
@@ -88,8 +106,8 @@ class _Messages:
 class _Room:
     """Memory for one batch each way. All ports of a family share it: one call is over before the next."""
 
-    def __init__(self, name_size: int) -> None:
-        self.incoming, self.outgoing = _Messages(name_size), _Messages(name_size)
+    def __init__(self, name_size: int, control_size: int) -> None:
+        self.incoming, self.outgoing = _Messages(name_size, control_size), _Messages(name_size, control_size)
         self.starts = range(0, BATCH * MAX_UDP, MAX_UDP)
         # Of which only pages that were ever used take memory; private, lest two processes write into it.
         self.content = mmap(-1, BATCH * MAX_UDP, MAP_PRIVATE | MAP_ANONYMOUS)
@@ -98,8 +116,13 @@ class _Room:
 
 
 @cache
-def _room(name_size: int) -> _Room:
-    return _Room(name_size)
+def _room(name_size: int, control_size: int) -> _Room:
+    return _Room(name_size, control_size)
+
+
+def _slot(name_size: int, control_size: int) -> int:
+    """Bytes of a name with what belongs to it; the control message is aligned as `CMSG_ALIGN` has it."""
+    return -(-name_size // 8) * 8 + control_size if control_size else name_size
 
 
 @cache
@@ -108,50 +131,69 @@ def _repeated(form: str, count: int) -> struct.Struct:
     return struct.Struct(form * count)
 
 
+def _routed(name: bytes, block: bytes) -> bytes:
+    return name.ljust(_slot(len(name), len(block)) - len(block), b"\0") + block
+
+
 class BatchWire:
     """For UDP sockets. A peer's name is its `sockaddr`, in the kernel's form.
+
+    On a port of all addresses the control message that tells which one was asked follows it.
 
     Args:
         sock: open.
         events: told about what is lost, and what has gone.
+        asked: how the kernel tells which address was asked; None on a port with one.
     """
 
     __slots__ = (
+        "_asked",
         "_datagrams",
         "_events",
         "_family",
         "_form",
         "_known",
         "_names",
+        "_replies",
         "_room",
         "_socket",
         "arrived",
     )
 
-    def __init__(self, sock: socket.socket, events: ServiceEvents) -> None:
+    def __init__(self, sock: socket.socket, events: ServiceEvents, asked: Asked | None = None) -> None:
         self.arrived = 0
         self._socket = sock
         self._family = sock.family
         self._events = events
+        self._asked = asked
         size = (_IPV6 if self._family == socket.AF_INET6 else _IPV4).size
-        self._form = f"{size}s"
-        self._room = _room(size)
+        control_size = asked.control_size if asked is not None else 0
+        self._form = f"{_slot(size, control_size)}s"
+        self._room = _room(size, control_size)
         self._known: dict[bytes, Address] = {}
+        self._replies: dict[bytes, bytes] = {}  # to whom an answer goes, by whom the datagram came from
         self._datagrams: list[bytes] = []  # that wait
         self._names: list[bytes] = []  # to which they go
 
     def receive(self) -> Iterable[tuple[bytes, Address, bytes]]:
         """As `Wire` has it."""
-        room, known, learn = self._room, self._known, self._learn
+        room, known, learn, asked = self._room, self._known, self._learn, self._asked
         incoming = room.incoming
+        if asked is not None:
+            incoming.control_sizes[:] = incoming.full
+        if len(known) >= MOST_KNOWN:
+            known.clear()
+            self._replies.clear()
         count = _C.recvmmsg(self._socket.fileno(), incoming.address, BATCH, socket.MSG_DONTWAIT, None)
         self.arrived = max(count, 0)
         if count < 0:
             if (number := ctypes.get_errno()) != errno.EAGAIN:
                 self._events.dropped(None, error_name(number))
             return ()
-        names = _repeated(self._form, count).unpack_from(incoming.names)
+        names: Sequence[bytes] = _repeated(self._form, count).unpack_from(incoming.names)
         addresses = [known.get(name) or learn(name) for name in names]
+        if asked is not None:
+            names = [*map(self._replies.__getitem__, names)]
         content, sizes = room.content, incoming.sizes[:count].tolist()
         datagrams = [content[start : start + size] for start, size in zip(room.starts, sizes, strict=False)]
         return zip(datagrams, addresses, names, strict=True)
@@ -186,24 +228,31 @@ class BatchWire:
         self._datagrams.clear()
         self._names.clear()
 
-    def name(self, address: Address) -> bytes:
+    def name(self, address: Address, route: Route = b"") -> bytes:
         """As `Wire` has it."""
         host, _, zone = address[0].partition("%")
         number, packed = address[1].to_bytes(2), socket.inet_pton(self._family, host)
         if self._family == socket.AF_INET6:
-            return _IPV6.pack(socket.AF_INET6, number, packed, int(zone or 0))
-        return _IPV4.pack(socket.AF_INET, number, packed)
+            name = _IPV6.pack(socket.AF_INET6, number, packed, int(zone or 0))
+        else:
+            name = _IPV4.pack(socket.AF_INET, number, packed)
+        return name if self._asked is None else _routed(name, self._asked.block(route))
+
+    def route(self, name: bytes) -> Route:
+        """As `Wire` has it."""
+        return b"" if self._asked is None else self._asked.route_of(name[-self._asked.control_size :])
 
     def _learn(self, name: bytes) -> Address:
         if self._family == socket.AF_INET6:
-            _, number, packed, zone = _IPV6.unpack(name)
+            _, number, packed, zone = _IPV6.unpack_from(name)
         else:
-            (_, number, packed), zone = _IPV4.unpack(name), 0
+            (_, number, packed), zone = _IPV4.unpack_from(name), 0
         host = socket.inet_ntop(self._family, packed)
         address = zoned(host, zone), int.from_bytes(number)
-        if len(self._known) >= MOST_KNOWN:
-            self._known.clear()
         self._known[name] = address
+        if self._asked is not None:
+            size = (_IPV6 if self._family == socket.AF_INET6 else _IPV4).size
+            self._replies[name] = _routed(name[:size], self._asked.block(self.route(name)))
         return address
 
 

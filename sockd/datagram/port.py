@@ -15,9 +15,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sockd.datagram.allowances import Allowances
+from sockd.datagram.asked import Asked
 from sockd.datagram.batch import BatchWire
 from sockd.datagram.loops import LOOK_EVERY, Loops
-from sockd.datagram.single import SingleWire
+from sockd.datagram.single import AskedWire, SingleWire
 from sockd.datagram.wire import Address, Name, Wire
 from sockd.limits import Admission
 from sockd.plugin import Replies
@@ -71,8 +72,11 @@ class DatagramPort:
     ) -> None:
         self.socket = bound.socket
         self._unix = self.socket.family == socket.AF_UNIX
-        self._quiet = SingleWire(self.socket, events)
-        self._busy: Wire = self._quiet if self._unix else BatchWire(self.socket, events)
+        asked = Asked.of(self.socket)
+        self._quiet = (
+            SingleWire(self.socket, events) if asked is None else AskedWire(self.socket, events, asked)
+        )
+        self._busy: Wire = self._quiet if self._unix else BatchWire(self.socket, events, asked)
         self._wire: Wire = self._quiet  # unless a batch is being delivered
         self._arrived = 0  # datagrams, in the last turn
         self._protocol = protocol
@@ -158,7 +162,7 @@ class DatagramPort:
             allowance = self._floor
         self._peer, self._name = address, name
         if self._unasked:
-            self._allowances.grant(address, allowance, self._most_owed)
+            self._allowances.grant(address, allowance, self._most_owed, self._wire.route(name))
         else:
             self._allowance, self._datagram = allowance, datagram
         try:
@@ -166,7 +170,7 @@ class DatagramPort:
         except BaseException:  # the port lives, whatever a plugin raises
             self._events.plugin_fault("datagramReceived", Failure(), address)
         if self._allowance == allowance and allowance:  # not answered yet, perhaps it will be later
-            self._allowances.grant(address, allowance, self._most_owed)
+            self._allowances.grant(address, allowance, self._most_owed, self._wire.route(name))
         self._allowance = -1
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: ARG002  # as IReadDescriptor has it
@@ -193,10 +197,13 @@ class DatagramPort:
                     self._events.dropped(addr, "loop")
                     return
             self._allowance -= size
-        elif not self._allowances.spend(addr, size):
+        elif (route := self._allowances.spend(addr, size)) is None:
             self._events.dropped(addr, "reply not owed")
             return
-        self._wire.send(datagram, self._name if addr is self._peer else self._wire.name(addr))
+        elif addr is not self._peer and addr != self._peer:
+            self._wire.send(datagram, self._wire.name(addr, route))
+            return
+        self._wire.send(datagram, self._name)
 
     def writeSequence(self, seq: Iterable[bytes], addr: Address) -> None:
         """Send one reply made of pieces."""

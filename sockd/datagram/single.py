@@ -1,11 +1,13 @@
-"""Datagrams one by one: recvfrom(2), sendto(2)."""
+"""Datagrams one by one: recvfrom(2), sendto(2); recvmsg(2) and sendmsg(2) on a port of all addresses."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
 
-from sockd.datagram.wire import BATCH, MAX_UDP, Address, Name, error_name, zoned
+from sockd.datagram.asked import Asked
+from sockd.datagram.wire import BATCH, MAX_UDP, Address, Name, Route, error_name, zoned
 from sockd.telemetry.events import ServiceEvents
 
 MAX_UNIX = 256 * 1024
@@ -22,9 +24,13 @@ class SingleWire:
 
     __slots__ = ("_events", "_inet6", "_longest", "_receive", "_send", "arrived")
 
+    routed: ClassVar[bool] = False
+    """Whether a name tells the address of ours too."""
+
     def __init__(self, sock: socket.socket, events: ServiceEvents) -> None:
         self.arrived = 0
-        self._receive, self._send = sock.recvfrom, sock.sendto
+        self._receive: Callable[[int], tuple[bytes, Any]] = sock.recvfrom
+        self._send: Callable[[bytes, Any], int] = sock.sendto
         self._events = events
         self._inet6 = sock.family == socket.AF_INET6
         self._longest = MAX_UNIX if sock.family == socket.AF_UNIX else MAX_UDP
@@ -46,7 +52,7 @@ class SingleWire:
             elif self._inet6:
                 yield datagram, (zoned(name[0], name[3]), name[1]), name
             else:
-                yield datagram, name, name
+                yield datagram, name[:2] if self.routed else name, name
 
     def send(self, datagram: bytes, name: Name) -> None:
         """As `Wire` has it: at once."""
@@ -65,6 +71,46 @@ class SingleWire:
     def flush(self) -> None:
         """As `Wire` has it: nothing waits."""
 
-    def name(self, address: Address) -> Name:
+    def name(self, address: Address, route: Route = b"") -> Name:  # noqa: ARG002  # there is but one
         """As `Wire` has it."""
         return address
+
+    def route(self, name: Name) -> Route:  # noqa: ARG002  # as above
+        """As `Wire` has it."""
+        return b""
+
+
+class AskedWire(SingleWire):
+    """For a UDP port of all addresses. A peer's name is its address, and the one of ours that it has asked.
+
+    Args:
+        sock: open, and never waits.
+        events: told about what is lost, and what has gone.
+        asked: how the kernel tells which address was asked.
+    """
+
+    __slots__ = ("_asked", "_receive_message", "_send_message")
+
+    routed: ClassVar[bool] = True
+
+    def __init__(self, sock: socket.socket, events: ServiceEvents, asked: Asked) -> None:
+        super().__init__(sock, events)
+        self._asked = asked
+        self._receive_message, self._send_message = sock.recvmsg, sock.sendmsg
+        self._receive, self._send = self._received, self._sent
+
+    def _received(self, size: int) -> tuple[bytes, Any]:
+        datagram, control, _, address = self._receive_message(size, self._asked.control_size)
+        return datagram, (*address, self._asked.route(control))
+
+    def _sent(self, datagram: bytes, name: Name) -> int:
+        *address, route = name
+        return self._send_message((datagram,), self._asked.message(route), 0, tuple(address))
+
+    def name(self, address: Address, route: Route = b"") -> Name:
+        """As `Wire` has it."""
+        return *address, route
+
+    def route(self, name: Name) -> Route:
+        """As `Wire` has it."""
+        return bytes(name[-1])

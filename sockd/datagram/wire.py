@@ -16,7 +16,11 @@ Address = Any
 """`(host, port)` over UDP; a path (str), an abstract name (bytes) or None over UNIX sockets."""
 
 Name = Any
-"""An address in the form that a wire sends to."""
+"""An address in the form that a wire sends to, and from which of ours."""
+
+Route = bytes
+"""Which of our addresses a peer has asked, as `struct in_pktinfo` or `in6_pktinfo` has it for an answer from
+there (ip(7), RFC 3542, 6.2). Empty on a port that has one address alone."""
 
 
 class Wire(Protocol):
@@ -37,8 +41,11 @@ class Wire(Protocol):
     def flush(self) -> None:
         """Send what waits."""
 
-    def name(self, address: Address) -> Name:
-        """The name of a peer by its address."""
+    def name(self, address: Address, route: Route) -> Name:
+        """The name of a peer by its address, and the address of ours that it has asked."""
+
+    def route(self, name: Name) -> Route:
+        """Which of our addresses a peer has asked."""
 
 
 def error_name(number: int | None) -> str:
