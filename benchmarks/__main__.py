@@ -18,7 +18,7 @@ from rich.console import Console
 from benchmarks import machine, plots, report
 from benchmarks.choice import Pair, pairs, turns
 from benchmarks.measure import Bench, Round
-from benchmarks.peers import HERE, PEERS, Peer
+from benchmarks.peers import HERE, PEERS, Peer, sockd_of
 from benchmarks.processes import MeasureError, StartError
 from benchmarks.scenarios import SCENARIOS, Effort, Protocol, Sample, Scenario
 
@@ -83,12 +83,12 @@ class Run:
         self.missing[what] = reason
         self._chosen = [pair for pair in self._chosen if pair not in gone]
 
-    def write(self, folder: Path, conditions: str) -> None:
+    def write(self, folder: Path, conditions: str, peers: Sequence[Peer]) -> None:
         """The tables and the plots of what was measured."""
         found = {}
         for scenario in SCENARIOS:
             samples = {peer: taken for (key, peer), taken in self.samples.items() if key == scenario.key}
-            if of_scenario := report.results(scenario, PEERS, samples):
+            if of_scenario := report.results(scenario, peers, samples):
                 found[scenario] = of_scenario
                 self._console.print(f"[bold]{scenario.title}: {scenario.unit}[/bold] ({scenario.key})")
                 self._console.print(report.terminal(scenario, of_scenario), "")
@@ -120,11 +120,18 @@ class Run:
     metavar="SCENARIO/SERVER",
     help="Such as tcp-1k, /sockd or 'tcp-*/c'; may be repeated.",
 )
+@click.option(
+    "--before",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="CHECKOUT",
+    help="The root of another checkout, with its .venv: its sockd is measured in the same run.",
+)
 @click.option("--quick", is_flag=True, help="One short round, to see that everything runs.")
-def main(rounds: int, seconds: float, only: tuple[str, ...], quick: bool) -> None:
+def main(rounds: int, seconds: float, only: tuple[str, ...], before: Path | None, quick: bool) -> None:
     """Measure sockd and its peers in turn, and compare what they cost."""
+    peers = PEERS if before is None else (*sockd_of(before), *PEERS)
     try:
-        chosen = pairs(SCENARIOS, PEERS, only)
+        chosen = pairs(SCENARIOS, peers, only)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--only") from None
     signal.signal(signal.SIGTERM, _leave)
@@ -149,7 +156,7 @@ def main(rounds: int, seconds: float, only: tuple[str, ...], quick: bool) -> Non
     conditions = _conditions(run.rounds, effort, others, apart=server_core != load_core)
     if machine.code() != code:
         conditions = f"**Not valid: the code changed during the run.** {conditions}"
-    run.write(folder, conditions)
+    run.write(folder, conditions, peers)
     sys.exit(0 if complete else INTERRUPTED)
 
 

@@ -67,11 +67,13 @@ def _no_uv_reactor() -> str:
     return _no_module("sockd.uvreactor") or ("" if "uv" in known else "twistd knows no reactor named uv")
 
 
-def _sockd(key: str, title: str, *twistd: str, limits: Mapping[str, str] = MappingProxyType({})) -> Peer:
+def _sockd(
+    key: str, title: str, *twistd: str, limits: Mapping[str, str] = MappingProxyType({}), programs: Path = BIN
+) -> Peer:
     def command(protocol: Protocol, port: int, folder: Path) -> Words:
         file = folder / f"{protocol}.toml"
         file.write_text(configuration.text(protocol, port, limits))
-        return [f"{BIN}/twistd", *twistd, "--nodaemon", "--pidfile=", "sockd", "-c", str(file)]
+        return [f"{programs}/twistd", *twistd, "--nodaemon", "--pidfile=", "sockd", "-c", str(file)]
 
     absent = _no_uv_reactor if "--reactor=uv" in twistd else lambda: ""
     return Peer(
@@ -147,3 +149,15 @@ PEERS = (
     Peer("line-only-receiver", "LineOnlyReceiver", _framer("line-only-receiver"), protocols=LINES),
     Peer("line-receiver", "LineReceiver", _framer("line-receiver"), protocols=LINES),
 )
+
+
+def sockd_of(checkout: Path) -> tuple[Peer, ...]:
+    """The sockd of another checkout, which has its environment in .venv: what it cost before a change."""
+    programs = checkout.absolute() / ".venv/bin"
+    return (
+        _sockd("before", "sockd before", programs=programs),
+        _sockd(
+            "before-limits", "every limit on, before", limits=configuration.EVERY_LIMIT, programs=programs
+        ),
+        _sockd("before-epoll", "sockd on epoll, before", "--reactor=epoll", programs=programs),
+    )

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from benchmarks.choice import pairs, turns
-from benchmarks.peers import PEERS
+from benchmarks.peers import PEERS, sockd_of
 from benchmarks.scenarios import SCENARIOS
 
 
@@ -49,3 +51,8 @@ def test_in_each_round_all_servers_are_measured_and_another_one_is_the_first() -
         assert {peer.key for _, peer in one} == {peer.key for _, peer in chosen}
     first = [one[0][1].key for one in rounds]
     assert first == ["twisted-uv", "twisted-epoll", "twisted-asyncio", "twisted-asyncio-uvloop"]
+
+
+def test_another_checkout_is_measured_with_its_own_programs(tmp_path: Path) -> None:
+    for peer in sockd_of(tmp_path / "old"):
+        assert peer.command("tcp", 7007, tmp_path)[0] == f"{tmp_path}/old/.venv/bin/twistd"
