@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
+from sockd.telemetry.held import HeldLogger
 from sockd.telemetry.watchdog import Block
 
 DURATIONS = (0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0)
@@ -24,9 +25,6 @@ DURATIONS = (0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0)
 
 ALIKE_PERIOD = 60.0
 """Seconds in which events of one kind are written once and then counted, so that no peer can fill the log."""
-
-SHORT_PERIOD = 1.0
-"""Seconds between two complaints that file descriptors are short."""
 
 MAX_KINDS = 1000
 """How many kinds are told apart. A kind holds nothing that a peer chooses, so there are never so many."""
@@ -41,7 +39,7 @@ class ServerEvents:
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._log = Logger(namespace="sockd")
         self._seconds = seconds
-        self._short_at = -SHORT_PERIOD
+        self._short: tuple[float, int] = (-ALIKE_PERIOD, 0)  # when written, how many since
 
     def ready(self, services: int, listeners: int, reactor: str) -> None:
         """Everything is open."""
@@ -65,10 +63,13 @@ class ServerEvents:
 
     def descriptors_short(self, limit: int) -> None:
         """Accepting pauses, for nearly all file descriptors are used."""
-        now = self._seconds()
-        if now - self._short_at >= SHORT_PERIOD:
-            self._short_at = now
-            self._log.warn("file descriptors short", limit=limit)
+        now, (written, since) = self._seconds(), self._short
+        if now - written < ALIKE_PERIOD:
+            self._short = written, since + 1
+            return
+        self._short = now, 0
+        alike = {"alike": since} if since else {}
+        self._log.warn("file descriptors short", limit=limit, **alike)
 
 
 class DaemonEvents:
@@ -110,18 +111,22 @@ class ServiceEvents:
         self.datagrams_received = self.datagrams_sent = 0  # delivered to the plugin, and sent by it
         self.durations = [0] * (len(DURATIONS) + 1)  # of them, by the bound that each is below; then longer
         self.duration = 0.0  # of all of them together, in seconds
-        self.log = Logger(namespace=f"sockd.{service}")
+        self._log = Logger(namespace=f"sockd.{service}")
+        self.log = HeldLogger(f"sockd.{service}", seconds, self._count_held)  # for the plugin
         self._seconds = seconds
         self.each_connection = each_connection
         self._last: dict[tuple[str, str], tuple[float, int]] = {}  # when written, how many since
 
+    def _count_held(self, name: str) -> None:
+        self.counts["log event held", name] += 1
+
     def listening(self, address: str, protocol: str) -> None:
         """A listener is open at its real address."""
-        self.log.info("listening", address=address, protocol=protocol)
+        self._log.info("listening", address=address, protocol=protocol)
 
     def certificates_loaded(self, address: str) -> None:
         """A listener shows new certificates from now on."""
-        self.log.info("certificates loaded", address=address)
+        self._log.info("certificates loaded", address=address)
 
     def certificates_faulty(self, address: str, reason: str) -> None:
         """Files of certificates have changed and cannot be used; the earlier ones are still shown."""
@@ -131,7 +136,7 @@ class ServiceEvents:
         """A connection has been handed to the plugin."""
         self.counts["opened", ""] += 1
         if self.each_connection:
-            self.log.debug("connection opened", peer=peer_name(peer), id=connection)
+            self._log.debug("connection opened", peer=peer_name(peer), id=connection)
 
     def closed(
         self, peer: Peer, connection: int, reason: str, duration: float, received: int, sent: int
@@ -143,7 +148,7 @@ class ServiceEvents:
         self.received += received
         self.sent += sent
         if self.each_connection:
-            self.log.debug(
+            self._log.debug(
                 "connection closed",
                 peer=peer_name(peer),
                 id=connection,
@@ -184,7 +189,7 @@ class ServiceEvents:
             fields["peer"] = peer_name(peer)
         if since:
             fields["alike"] = since
-        self.log.emit(level, name, **fields)
+        self._log.emit(level, name, **fields)
 
 
 def peer_name(address: Peer) -> str:

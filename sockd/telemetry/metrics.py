@@ -63,6 +63,7 @@ FAMILIES: Mapping[str, Family] = {
     "datagrams_dropped": Family("counter", "Datagrams not delivered or not sent, by reason."),
     "datagrams_dropped_by_kernel": Family("counter", "Datagrams that found the socket's buffer full."),
     "plugin_faults": Family("counter", "Exceptions that the plugin has raised, by callback."),
+    "log_events_held": Family("counter", "Events of the plugin that were counted instead of written."),
     "tls_handshakes": Family("counter", "TLS handshakes, by result."),
     "tls_handshakes_unfinished": Family("gauge", "TLS handshakes that are under way."),
     "certificate_expires_timestamp_seconds": Family(
@@ -82,6 +83,7 @@ _COUNTED: Mapping[str, tuple[str, str]] = {
     "plugin fault": ("plugin_faults", "callback"),
     "handshake": ("tls_handshakes", "result"),
     "certificates faulty": ("certificate_faults", "listener"),
+    "log event held": ("log_events_held", "event"),
 }
 """By the name of the event: the family that counts it, and the label that tells its reason."""
 

@@ -71,7 +71,7 @@ def test_every_family_has_its_type_and_its_help() -> None:
 
 def with_certificate_faults() -> dict[str, Any]:
     """A snapshot in which everything has occurred."""
-    counts = [["certificates faulty", "tcp:0.0.0.0:6697", 1]]
+    counts = [["certificates faulty", "tcp:0.0.0.0:6697", 1], ["log event held", "file refused", 9]]
     return SNAPSHOT | {
         "services": [*SNAPSHOT["services"], with_service(name="x", counts=counts)["services"][0]]
     }
