@@ -26,6 +26,10 @@ KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES = 60, 10, 6
 FOLDER_MODE = 0o755
 """Of folders made for UNIX sockets; who may connect is decided by the socket's own mode."""
 
+SERVICE_BIT = stat.S_ISVTX
+"""Tells the path of a UNIX socket that answers datagrams by itself, so that no service answers it. The bit
+means nothing else for a socket."""
+
 _REASONS = {
     errno.EADDRINUSE: "the address is already in use",
     errno.EADDRNOTAVAIL: "no interface of this machine has that address",
@@ -164,6 +168,9 @@ def _open_unix(endpoint: UnixEndpoint, options: SocketOptions) -> BoundSocket:
         # the socket listens, for until then it looks stale too.
         fcntl.flock(folder, fcntl.LOCK_EX)
         _set_buffers(sock, options)
+        if not endpoint.stream:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            os.fchmod(sock.fileno(), 0o777 | SERVICE_BIT)  # which the path gets by `bind`, without the umask
         _remove_stale(path, sock.type)
         # The permissions are right from the first moment: a chmod after bind would come too late.
         umask = os.umask(0o777 & ~endpoint.mode)

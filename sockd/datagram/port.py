@@ -17,6 +17,7 @@ from zope.interface import implementer
 from sockd.datagram.allowances import Allowances
 from sockd.datagram.asked import Asked
 from sockd.datagram.batch import BatchWire
+from sockd.datagram.local import LocalWire
 from sockd.datagram.loops import LOOK_EVERY, Loops
 from sockd.datagram.single import AskedWire, SingleWire
 from sockd.datagram.wire import Address, Name, Wire
@@ -72,12 +73,6 @@ class DatagramPort:
     ) -> None:
         self.socket = bound.socket
         self._unix = self.socket.family == socket.AF_UNIX
-        asked = Asked.of(self.socket)
-        self._quiet = (
-            SingleWire(self.socket, events) if asked is None else AskedWire(self.socket, events, asked)
-        )
-        self._busy: Wire = self._quiet if self._unix else BatchWire(self.socket, events, asked)
-        self._wire: Wire = self._quiet  # unless a batch is being delivered
         self._arrived = 0  # datagrams, in the last turn
         self._protocol = protocol
         self._admission = admission
@@ -85,6 +80,8 @@ class DatagramPort:
         self._answers = 0  # since one was looked at
         self._factor, self._floor, self._unasked = replies.factor, replies.floor, replies.unasked
         self._events = events
+        self._quiet, self._busy = self._wires()
+        self._wire: Wire = self._quiet  # unless a batch is being delivered
         self._reactor = reactor
         self._own_ports = own_ports
         self._started = False
@@ -96,6 +93,17 @@ class DatagramPort:
         self._peer: Address = None
         self._name: Name = None
         self._allowance = -1
+
+    def _wires(self) -> tuple[Wire, Wire]:
+        """How datagrams are taken from a quiet socket, and from a busy one."""
+        if self._unix:
+            local = LocalWire(self.socket, self._events)
+            return local, local
+        asked = Asked.of(self.socket)
+        busy = BatchWire(self.socket, self._events, asked)
+        if asked is None:
+            return SingleWire(self.socket, self._events), busy
+        return AskedWire(self.socket, self._events, asked), busy
 
     # The port, as the reactor sees it.
 

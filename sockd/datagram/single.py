@@ -10,19 +10,16 @@ from sockd.datagram.asked import Asked
 from sockd.datagram.wire import BATCH, MAX_UDP, Address, Name, Route, error_name, zoned
 from sockd.telemetry.events import ServiceEvents
 
-MAX_UNIX = 256 * 1024
-"""Bytes. A UNIX datagram is bounded by the sender's buffer, 208 KiB."""
-
 
 class SingleWire:
-    """For sockets of every family. A peer's name is its address as Python's sockets have it.
+    """For UDP sockets. A peer's name is its address as Python's sockets have it.
 
     Args:
         sock: open, and never waits.
         events: told about what is lost, and what has gone.
     """
 
-    __slots__ = ("_events", "_inet6", "_longest", "_receive", "_send", "arrived")
+    __slots__ = ("_events", "_inet6", "_receive", "_send", "arrived")
 
     routed: ClassVar[bool] = False
     """Whether a name tells the address of ours too."""
@@ -33,23 +30,20 @@ class SingleWire:
         self._send: Callable[[bytes, Any], int] = sock.sendto
         self._events = events
         self._inet6 = sock.family == socket.AF_INET6
-        self._longest = MAX_UNIX if sock.family == socket.AF_UNIX else MAX_UDP
 
     def receive(self) -> Iterator[tuple[bytes, Address, Name]]:
-        """As `Wire` has it. One that is longer than any should be is lost whole."""
-        receive, longest = self._receive, self._longest
+        """As `Wire` has it."""
+        receive = self._receive
         for self.arrived in range(BATCH):
             try:
                 # Into a new object of the longest size, which is then cut: cheaper than a copy from a buffer.
-                datagram, name = receive(longest + 1)
+                datagram, name = receive(MAX_UDP)
             except BlockingIOError:
                 return
             except OSError as error:  # the answer to something that was sent before
                 self._events.dropped(None, error_name(error.errno))
                 continue
-            if len(datagram) > longest:
-                self._events.dropped(name, "too large")
-            elif self._inet6:
+            if self._inet6:
                 yield datagram, (zoned(name[0], name[3]), name[1]), name
             else:
                 yield datagram, name[:2] if self.routed else name, name
@@ -60,10 +54,6 @@ class SingleWire:
             size = self._send(datagram, name)
         except OSError as error:
             self._events.dropped(name, error_name(error.errno))
-        except TypeError:
-            if name is not None:
-                raise
-            self._events.dropped(None, "no return address")
         else:
             self._events.datagrams_sent += 1
             self._events.sent += size

@@ -19,8 +19,9 @@ Name = Any
 """An address in the form that a wire sends to, and from which of ours."""
 
 Route = bytes
-"""Which of our addresses a peer has asked, as `struct in_pktinfo` or `in6_pktinfo` has it for an answer from
-there (ip(7), RFC 3542, 6.2). Empty on a port that has one address alone."""
+"""What an answer that comes later needs besides the address. On a UDP port of all addresses: which of them
+the peer has asked, as `struct in_pktinfo` or `in6_pktinfo` has it (ip(7), RFC 3542, 6.2); over UNIX sockets:
+the sender's user; elsewhere empty."""
 
 
 class Wire(Protocol):
@@ -42,10 +43,10 @@ class Wire(Protocol):
         """Send what waits."""
 
     def name(self, address: Address, route: Route) -> Name:
-        """The name of a peer by its address, and the address of ours that it has asked."""
+        """The name of a peer by its address, and what else an answer needs."""
 
     def route(self, name: Name) -> Route:
-        """Which of our addresses a peer has asked."""
+        """What an answer that comes later needs besides the address."""
 
 
 def error_name(number: int | None) -> str:

@@ -152,7 +152,7 @@ def test_a_unix_datagram_longer_than_any_buffer_is_dropped_whole(
     unix_bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fault 14."""
-    monkeypatch.setattr("sockd.datagram.single.MAX_UNIX", 1000)
+    monkeypatch.setattr("sockd.datagram.local.MAX_UNIX", 1000)
     protocol = Recorder()
     port = unix_bench.serve(protocol)
     unix_bench.client.send(b"x" * 1001)
