@@ -44,6 +44,7 @@ def installed() -> Sequence[EntryPoint]:
     return sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
 
 
+@cache  # a thousand services may have the same plugin; what fails is tried again
 def _load(name: str, target: str) -> type[Plugin]:
     try:
         found = resolve_name(target)

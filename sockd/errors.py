@@ -36,7 +36,8 @@ class ValueFault(ValueError):
 class Fault:
     """One thing wrong in a configuration, at its place.
 
-    Lines and columns count from 1; `length` is the number of characters the caret line covers.
+    Lines and columns count from 1; `length` is the number of characters the caret line covers. `source` is
+    the line, or of a long one the part that begins at `source_column`.
     """
 
     message: str
@@ -48,13 +49,20 @@ class Fault:
     expected: str = ""
     found: str = ""
     nearest: str | None = None
+    source_column: int = 1
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used. The operator acts: every fault that was found is in `faults`."""
+    """The configuration cannot be used. The operator acts: `faults` has what was found.
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
-        super().__init__(f"{len(faults)} fault{'s' * (len(faults) != 1)} in the configuration")
+    Args:
+        faults: to be told.
+        count: how many there are, if that is more.
+    """
+
+    def __init__(self, faults: Sequence[Fault], count: int = 0) -> None:
+        count = count or len(faults)
+        super().__init__(f"{count} fault{'s' * (count != 1)} in the configuration")
         self.faults = tuple(faults)
 
 

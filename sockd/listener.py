@@ -25,7 +25,7 @@ from sockd.connection import Connection
 from sockd.connections import Connections
 from sockd.datagram import DatagramPort
 from sockd.entry import Entry
-from sockd.limits import Networks
+from sockd.networks import NONE
 from sockd.passing import ReceivingConnection
 from sockd.ports import Grant, adopt_stream_port
 from sockd.refusal import MOST_TARPITS, Goodbye, Tarpit
@@ -138,7 +138,7 @@ class ConnectionFactory:
         self._plugin_factory = plugin_factory
         self._over_tcp = over_tcp
         self._header = proxied.mode if proxied is not None else ""
-        self._trusted = Networks(proxied.trust if proxied is not None else ())
+        self._trusted = proxied.trust if proxied is not None else NONE
 
     def doStart(self) -> None:
         """The listener opens."""

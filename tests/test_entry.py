@@ -11,6 +11,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 
 from sockd import proxy
 from sockd.limits import AccessList, Terms
+from sockd.networks import Networks
 from sockd.tls.credentials import Credentials, Settings
 from tests.memory import Recorder, Transport, World
 from tests.tls.authority import issue
@@ -183,7 +184,7 @@ def test_limits_are_those_of_the_true_client_not_of_the_proxy(world: World) -> N
 
 
 def test_a_denied_client_behind_an_allowed_proxy_is_refused() -> None:
-    world = World(Terms(3, AccessList(deny=[ip_network("203.0.113.0/24")])))
+    world = World(Terms(3, AccessList(deny=Networks.of([ip_network("203.0.113.0/24")]))))
     transport = world.enter(world.factory(lambda _: Peers(), mode="require"), PROXY)
     transport.protocol.dataReceived(proxy.render(CLIENT, TARGET, 1))
     assert transport.disconnecting

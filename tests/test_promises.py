@@ -17,7 +17,7 @@ SOURCES = sorted([*ROOT.glob("sockd/**/*.py"), *ROOT.glob("plugins/**/*.py")])
 LONGEST = 400
 
 FLOORS = [
-    {"errors", "text", "endpoint", "reading", "config"},
+    {"errors", "text", "endpoint", "networks", "reading", "config"},
     {"plugin", "framing", "telnet"},
     {
         "deadlines",

@@ -14,7 +14,7 @@ from sockd.config.listen import Listener, ProxyProtocol, SocketOptions, Tls
 from sockd.config.load import FindPlugin, load, load_document
 from sockd.config.metrics import Metrics
 from sockd.config.model import Config, Daemon, Log, ServiceConfig
-from sockd.config.networks import IPNetwork, read_networks
+from sockd.config.networks import read_networks
 from sockd.config.positions import KeyPath, Span
 from sockd.config.source import Source
 from sockd.config.written import Duration, Rate, Size
@@ -27,7 +27,6 @@ __all__ = [
     "Duration",
     "Examine",
     "FindPlugin",
-    "IPNetwork",
     "KeyPath",
     "Limits",
     "Listener",

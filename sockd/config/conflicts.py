@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from sockd.config.diagnose import nearest
@@ -13,6 +13,12 @@ from sockd.endpoint import InetEndpoint, SystemdEndpoint
 
 Examine = Callable[[Listener], Iterable[tuple[KeyPath, str]]]
 """Looks at the machine and says what is wrong with a listener: each by its key below the listener's table."""
+
+
+_Claim = Hashable
+"""A part of a port, or a path, that only one listener can have."""
+
+_SOME, _EVERY, _BOTH = "any address", "every address", "every address of IPv6 and of IPv4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +32,14 @@ class Placed:
 
 def tell_conflicts(listeners: Iterable[Placed], faults: Faults) -> None:
     """Tell each listener whose port or path an earlier one has."""
-    earlier: list[Placed] = []
-    for placed in listeners:
-        for other in earlier:
-            if _overlap(placed.listener, other.listener):
-                _tell(placed, other, faults)
-                break
-        earlier.append(placed)
+    first: dict[_Claim, tuple[int, Placed]] = {}
+    for number, placed in enumerate(listeners):
+        claims, opposed = _claims(placed.listener)
+        earlier = [first[claim] for claim in opposed if claim in first]
+        if earlier:
+            _tell(placed, min(earlier, key=lambda each: each[0])[1], faults)
+        for claim in claims:
+            first.setdefault(claim, (number, placed))
 
 
 def tell_misfits(listeners: Iterable[Placed], plugin: type | None, faults: Faults) -> None:
@@ -87,23 +94,23 @@ def _tell(placed: Placed, other: Placed, faults: Faults) -> None:
     faults.add(placed.document, placed.path, sentence(placed.path, what))
 
 
-def _overlap(one: Listener, other: Listener) -> bool:
-    a, b = one.endpoint, other.endpoint
-    if isinstance(a, SystemdEndpoint) or isinstance(b, SystemdEndpoint):
-        return a == b
-    if not isinstance(a, InetEndpoint) or not isinstance(b, InetEndpoint):
+def _claims(listener: Listener) -> tuple[Sequence[_Claim], Sequence[_Claim]]:
+    """What a listener takes, and what of others it cannot stand beside."""
+    endpoint = listener.endpoint
+    if isinstance(endpoint, SystemdEndpoint):
+        return ((endpoint,),) * 2
+    if not isinstance(endpoint, InetEndpoint):
         # A path is one name in the file system, whatever kind of socket it is.
-        return not isinstance(a, InetEndpoint) and not isinstance(b, InetEndpoint) and a.path == b.path
-    if a.port != b.port or not a.port or a.stream != b.stream:
-        return False
-    if a.ipv6 == b.ipv6:
-        return a.interface == b.interface or _every(a) or _every(b)
-    return _takes_ipv4(one, a) or _takes_ipv4(other, b)
-
-
-def _every(endpoint: InetEndpoint) -> bool:
-    return endpoint.interface in ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
-
-
-def _takes_ipv4(listener: Listener, endpoint: InetEndpoint) -> bool:
-    return endpoint.ipv6 and _every(endpoint) and not listener.socket.v6_only
+        return ((endpoint.path,),) * 2
+    if not endpoint.port:
+        return (), ()
+    port, ipv6 = (endpoint.port, endpoint.stream), endpoint.ipv6
+    own: _Claim = (port, ipv6, endpoint.interface)
+    some, every, both = (port, ipv6, _SOME), (port, ipv6, _EVERY), (port, _BOTH)
+    if endpoint.interface not in ("", "0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        return (own, some), (own, every) if ipv6 else (own, every, both)
+    if not ipv6:
+        return (own, some, every), (some, both)
+    if listener.socket.v6_only:
+        return (own, some, every), (some,)
+    return (own, some, every, both), (some, (port, False, _SOME))

@@ -6,12 +6,13 @@ import datetime
 import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from sockd.config.document import Document, Faults, Secret, sentence, where
+from sockd.config.document import MAX_FAULTS, Document, Faults, Secret, sentence, where
 from sockd.config.positions import KeyPath
 from sockd.errors import ValueFault
 
@@ -64,15 +65,16 @@ def diagnose(
         # A key that is not there has no place; that of its table is found for it.
         path = (*path, error["loc"][-1]) if error["type"] == "missing" else path
         by_path.setdefault(path, []).append(error)
+    around = {path[:length] for path in by_path for length in range(len(path))}
     for path, several in by_path.items():
         loc = several[0]["loc"]
         match several[0]["type"]:
             case "extra_forbidden":
-                unknown_key(document, path, known_keys(model, loc[:-1]), faults)
+                unknown_key(document, path, known_keys(model, tuple(loc[:-1])), faults)
             case "missing":
                 faults.add(document, path, _about_key("missing", path), expected=str(loc[-1]))
             # What has faults inside of it is of the right kind, at least for one member of a union.
-            case _ if not any(other[: len(path)] == path != other for other in by_path):
+            case _ if path not in around:
                 _wrong_value(document, path, several, faults)
 
 
@@ -87,7 +89,8 @@ def steps_in(value: Any, loc: Iterable[str | int]) -> KeyPath:
     return path
 
 
-def known_keys(model: type[BaseModel], loc: Iterable[str | int]) -> list[str]:
+@lru_cache(maxsize=64)  # a plugin's models are few, and the unknown keys of one table may be many
+def known_keys(model: type[BaseModel], loc: KeyPath) -> list[str]:
     """The keys that the table at a location takes, in the order in which they are declared."""
     models = [model]
     for step in loc:
@@ -119,7 +122,7 @@ def unknown_key(document: Document, path: KeyPath, known: Sequence[str], faults:
         _about_key("unknown", path),
         expected=f"one of: {', '.join(known)}" if known else "no keys",
         found=key,
-        nearest=nearest(key, known),
+        nearest=nearest(key, known) if len(faults) < MAX_FAULTS else None,
     )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,14 @@ from sockd.config.faults import visible
 from sockd.config.positions import KeyPath, Span, find_spans, offset_in_string
 from sockd.errors import ConfigError, Fault, ValueFault
 from sockd.reading import UTF_16, Unencoded, Unreadable, read_text
+
+MAX_FAULTS = 100
+"""Faults that are told one by one; nobody reads more before he corrects some."""
+
+LONGEST_SOURCE = 1000
+"""Characters of a line that a fault has with it, and of what it says."""
+
+_NEWLINE = re.compile("\n")
 
 _DESCRIPTORS = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
 _ONCE = "expected a file, which a reload can read again; only `sockd check` reads a descriptor"
@@ -44,7 +55,7 @@ class Document:
 
     name: str
     text: str
-    data: Mapping[str, Any]
+    data: dict[str, Any]
     spans: Mapping[KeyPath, Span]
     folder: Path
 
@@ -58,17 +69,22 @@ class Document:
                 return None
         return value
 
-    def with_value(self, path: KeyPath, value: Any) -> Document:
-        """The same document with another value at `path`."""
+    def with_values(self, values: Mapping[KeyPath, Any]) -> Document:
+        """The same document with other values at some paths."""
+        copies: dict[KeyPath, Any] = {(): self.data.copy()}
 
-        def changed(data: Any, steps: KeyPath) -> Any:
-            if not steps:
-                return value
-            data = data.copy()
-            data[steps[0]] = changed(data[steps[0]], steps[1:])
-            return data
+        def copied(path: KeyPath) -> Any:
+            """The table or array at a path, which is a copy and belongs to copies."""
+            if path not in copies:
+                around = copied(path[:-1])
+                copies[path] = around[path[-1]] = around[path[-1]].copy()
+            return copies[path]
 
-        return replace(self, data=changed(self.data, path))
+        for path, value in values.items():
+            if not path:
+                return replace(self, data=value)
+            copied(path[:-1])[path[-1]] = value
+        return replace(self, data=copies[()])
 
     def span(self, path: KeyPath) -> Span:
         """Where `path` stands, or else the nearest table around it."""
@@ -78,7 +94,7 @@ class Document:
 
     def place(self, path: KeyPath) -> str:
         """`file:line` of a key, for a fault elsewhere that refers to it."""
-        return f"{self.name}:{self.text.count(chr(10), 0, self.span(path).key_start) + 1}"
+        return f"{self.name}:{line_of(self.text, self.span(path).key_start)}"
 
     def part(self, path: KeyPath, offset: int, length: int) -> tuple[int, int]:
         """Where `length` characters of the string at `path` stand in the text; 0 means up to its end.
@@ -149,19 +165,36 @@ def _unencoded(name: str, error: Unencoded) -> Fault:
     return locate(name, text, len(before), len(before) + 1, f"expected UTF-8, found {error.found}")
 
 
+@lru_cache(maxsize=4)
+def _line_ends(text: str) -> Sequence[int]:
+    """The offsets of all line ends; to count them anew for each fault would take longer with each."""
+    return [found.start() for found in _NEWLINE.finditer(text)]
+
+
+def line_of(text: str, offset: int) -> int:
+    """The number of the line, from 1, that has the character at an offset."""
+    return bisect_left(_line_ends(text), offset) + 1
+
+
 def locate(name: str, text: str, start: int, end: int, message: str, **words: Any) -> Fault:
     """A fault about `text[start:end]`. A part that runs over several lines is marked on its first."""
     start = min(start, len(text))
     line_start = text.rfind("\n", 0, start) + 1
     line_end = text.find("\n", start)
     line_end = len(text) if line_end < 0 else line_end
+    shown = (
+        line_start
+        if line_end - line_start <= LONGEST_SOURCE
+        else max(line_start, start - LONGEST_SOURCE // 2)
+    )
     return Fault(
-        message=visible(message),
+        message=visible(message if len(message) <= LONGEST_SOURCE else f"{message[:LONGEST_SOURCE]}…"),
         file=name,
-        line=text.count("\n", 0, start) + 1,
+        line=line_of(text, start),
         column=start - line_start + 1,
         length=max(1, min(end, line_end) - start),
-        source=text[line_start:line_end],
+        source=text[shown : min(line_end, shown + LONGEST_SOURCE)],
+        source_column=shown - line_start + 1,
         **words,
     )
 
@@ -175,19 +208,19 @@ class Faults:
 
     def __init__(self) -> None:
         self._unplaced: list[Fault] = []
-        self._at: dict[tuple[str, KeyPath], Fault] = {}
+        self._at: dict[tuple[str, KeyPath], _Marked] = {}
         self._hidden: dict[str, str] = {}
 
     def hide(self, value: str, name: str) -> None:
-        """Show `name` in the place of a value from outside the text, in every fault from now on.
+        """Show `name` in the place of a value from outside the text, in every fault.
 
         One shorter than `SHORTEST_SECRET` stands in too many words by chance.
         """
         if len(value) >= SHORTEST_SECRET:
             self._hidden[value] = name
 
-    def __bool__(self) -> bool:
-        return bool(self._unplaced or self._at)
+    def __len__(self) -> int:
+        return len(self._unplaced) + len(self._at)
 
     def add(self, document: Document, path: KeyPath, message: str, **words: Any) -> None:
         """Add a fault about the value at `path`."""
@@ -203,25 +236,46 @@ class Faults:
         self, document: Document, path: KeyPath, part: tuple[int, int], message: str, **words: Any
     ) -> None:
         """Add a fault about the value at `path` of which only a part of the text is to be marked."""
-        if self._hidden:
-            message, words = self._told(message), {key: self._told(word) for key, word in words.items()}
-        fault = locate(document.name, document.text, *part, message, **words)
-        self._at.setdefault((document.name, path), fault)
-
-    def _told(self, text: Any) -> Any:
-        """A text without what is hidden, the longest first."""
-        for value in sorted(self._hidden, key=len, reverse=True) if isinstance(text, str) else ():
-            text = text.replace(value, self._hidden[value])
-        return text
+        marked = _Marked(document.name, document.text, part, message, words)
+        self._at.setdefault((document.name, path), marked)
 
     def extend(self, faults: tuple[Fault, ...]) -> None:
         """Add faults of a file that could not be read at all."""
         self._unplaced.extend(faults)
 
     def error(self) -> ConfigError:
-        """All of them, by file and line."""
-        faults = [*self._unplaced, *self._at.values()]
-        return ConfigError(sorted(faults, key=lambda fault: (fault.file, fault.line, fault.column)))
+        """All of them, by file and line: the first hundred, and how many more there are."""
+        marked = sorted(self._at.values(), key=lambda each: (each.name, each.part[0]))
+        hidden = sorted(self._hidden.items(), key=lambda item: len(item[0]), reverse=True)
+        found = [each.located(hidden) for each in marked[:MAX_FAULTS]]
+        faults = sorted((*self._unplaced, *found), key=lambda fault: (fault.file, fault.line, fault.column))[
+            :MAX_FAULTS
+        ]
+        if more := len(self) - len(faults):
+            faults.append(Fault(f"and {more} more: correct these first"))
+        return ConfigError(faults, len(self))
+
+
+@dataclass(frozen=True, slots=True)
+class _Marked:
+    """A fault whose line is looked up only if it is told."""
+
+    name: str
+    text: str
+    part: tuple[int, int]
+    message: str
+    words: dict[str, Any]
+
+    def located(self, hidden: Sequence[tuple[str, str]]) -> Fault:
+        """The fault with its line; what is hidden is replaced, the longest first."""
+
+        def told(text: Any) -> Any:
+            for value, name in hidden if isinstance(text, str) else ():
+                text = text.replace(value, name)
+            return text
+
+        words = {key: told(word) for key, word in self.words.items()}
+        return locate(self.name, self.text, *self.part, told(self.message), **words)
 
 
 def where(path: KeyPath) -> tuple[str, str]:

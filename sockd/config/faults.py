@@ -56,10 +56,11 @@ def visible(text: str) -> str:
 def _excerpt(fault: Fault) -> tuple[str, int, int]:
     """The line as it is shown, and how many columns stand before the caret and under it."""
     cells = ["    " if character == "\t" else visible(character) for character in fault.source]
-    start, end = fault.column - 1, fault.column - 1 + fault.length
+    start = fault.column - fault.source_column
+    end = start + fault.length
     before, marked, after = cells[:start], cells[start:end], cells[end:]
     if _columns(cells) > _WIDTH:
-        if _columns(before) > _LEAD:
+        if _columns(before) > _LEAD or fault.source_column > 1:
             before = ["…", *_fitting(before[::-1], _LEAD)[::-1]]
         seen = _fitting(marked, _WIDTH - _columns(before)) or marked[:1]
         marked, after = seen, marked[len(seen) :] + after

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sockd.config.networks import Networks, SomeNetworks
+from sockd.config.networks import AnyNetworks, SomeNetworks
 from sockd.config.written import (
     CountOrOff,
     Duration,
@@ -70,11 +70,13 @@ class Limits(BaseModel):
     )
     allow: SomeNetworks = Field(
         default=(),
+        validate_default=True,
         description="Networks that are served, and no others; without any, all are. "
         "Where allow and deny both have an address, the longer prefix decides.",
     )
-    deny: Networks = Field(
+    deny: AnyNetworks = Field(
         default=(),
+        validate_default=True,
         description="Networks that are not served; of two equal prefixes this one counts.",
     )
     connection_rate: RateOrOff = Field(

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
-from sockd.config.networks import Networks
+from sockd.config.networks import AnyNetworks
 from sockd.config.positions import KeyPath
 from sockd.config.written import FilePath, Size, SomeTime, Written, folder_of
 from sockd.endpoint import MAX_BACKLOG, Endpoint, InetEndpoint, SystemdEndpoint, UnixEndpoint, parse, resolve
@@ -133,8 +133,9 @@ class ProxyProtocol(BaseModel):
 
     model_config = _TABLE
 
-    trust: Networks = Field(
+    trust: AnyNetworks = Field(
         default=(),
+        validate_default=True,
         description="Networks of the proxies that are believed; a UNIX socket needs none, "
         "as its mode says who may connect.",
     )

@@ -69,8 +69,18 @@ def load_document(
     environ: Mapping[str, str] = os.environ,
     examine: Examine | None = None,
     descriptors: int | None = None,
+    included: Iterable[Document] | None = None,
 ) -> Config:
-    """Check a configuration that stands elsewhere than in a file; otherwise the same as `load`."""
+    """Check a configuration that was read already; otherwise the same as `load`.
+
+    Args:
+        document: the main file.
+        find_plugin: as of `load`.
+        environ: as of `load`.
+        examine: as of `load`.
+        descriptors: as of `load`.
+        included: what it includes; without it, that is read.
+    """
     faults = Faults()
     main = expand(document, environ, faults)
     for key in main.data:
@@ -82,7 +92,8 @@ def load_document(
     metrics = validate(Metrics, main, ("metrics",), faults)
     limits = validate(Limits, main, ("limits",), faults)
 
-    included = _included(main, daemon, faults)
+    if included is None:
+        included = _included(main, daemon, faults)
     sources = [main, *(expand(document, environ, faults) for document in included)]
     own = list(_own_listeners(main, metrics))
     services = _services(sources, limits, own, find_plugin, examine, faults)
@@ -140,15 +151,15 @@ def _services(
     """Every service that is without fault, and the faults of the others and between them."""
     services: dict[str, ServiceConfig] = {}
     listeners = list(own_listeners)
-    defined: dict[str, str] = {}
+    defined: dict[str, Document] = {}
     for source in sources:
         for name in _names(source, faults):
             path = ("service", name)
             if name in defined:
-                what = f"this service is already defined at {defined[name]}"
+                what = f"this service is already defined at {defined[name].place(path)}"
                 faults.add_key(source, path, sentence(path, what))
                 continue
-            defined[name] = source.place(path)
+            defined[name] = source
             table = validate(ServiceTable, source, path, faults)
             placed = list(_listeners(source, path, table))
             listeners += placed

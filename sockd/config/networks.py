@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+import struct
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network
+from itertools import repeat
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, GetPydanticSchema, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, GetPydanticSchema, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from sockd.config.written import Written
 from sockd.errors import ValueFault
+from sockd.networks import IPNetwork, Networks, Prefixes, add
 from sockd.reading import MAX_FILE
-
-IPNetwork = IPv4Network | IPv6Network
 
 _A_NETWORK = "a network such as 10.0.0.0/8 or 2001:db8::/32"
 _NETWORKS = "networks such as 10.0.0.0/8, or an array of them"
 
+_COMMENT = re.compile("#[^\n]*")
 _WORD = re.compile(r"#[^\n]*|(?P<network>[^\s,#]+)")
 # The mask of a network would be taken too, and that of its hosts, which is easily mistaken for it.
 _FORM = re.compile(r"[0-9A-Fa-f:.]+(?:/[0-9]{1,3})?")
 
+_PIECE = 64 * 1024
+"""Characters that are read in a few calls, which no other thread can interrupt: a millisecond."""
 
-def read_networks(text: str) -> tuple[IPNetwork, ...]:
+_SHOWN = 100
+"""Networks that are shown one by one; of more only their number is."""
+
+
+def read_networks(text: str) -> Networks:
     """Networks with blanks, commas or line ends between them; `#` begins a comment.
 
     A single address is the network of itself alone. One of IPv4 that is written in IPv6 is one of IPv4.
@@ -32,44 +41,77 @@ def read_networks(text: str) -> tuple[IPNetwork, ...]:
     Raises:
         ValueFault: one is no network; says where in the text.
     """
-    return tuple(_read_network(word) for word in _WORD.finditer(text) if word["network"])
+    found: tuple[Prefixes, Prefixes] = {}, {}
+    try:
+        for piece in _pieces(text):
+            _read_piece(piece, found)
+    except (OSError, ValueError):  # ValueError: a prefix that is no number, a NUL, a letter beyond ASCII
+        raise _fault(text) from None
+    return Networks(*found)
 
 
-def _read_network(word: re.Match[str]) -> IPNetwork:
-    text, around = word[0], None
-    if _FORM.fullmatch(text):
-        kind = IPv6Network if ":" in text else IPv4Network
-        try:
-            return _unmapped(kind(text))
-        except ValueError:
-            around = _network_around(text, kind)
-    raise ValueFault(
+def _pieces(text: str) -> Iterator[str]:
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start + _PIECE) + 1 or len(text)
+        yield text[start:end]
+        start = end
+
+
+def _read_piece(text: str, found: tuple[Prefixes, Prefixes]) -> None:
+    """Add the networks of a part of the text. Raises OSError or ValueError for what is none."""
+    words = _COMMENT.sub("", text).replace(",", " ").split()
+    # Most lists are of addresses, and for these a call for all is three times as fast as one for each.
+    plain = [word for word in words if "/" not in word and ":" not in word]
+    if plain:
+        numbers = struct.unpack(f"!{len(plain)}I", b"".join(map(inet_pton, repeat(AF_INET), plain)))
+        found[0].setdefault(32, set()).update(numbers)
+    if len(plain) < len(words):
+        for word in words:
+            if "/" in word or ":" in word:
+                _read_network(word, found)
+
+
+def _read_network(word: str, found: tuple[Prefixes, Prefixes]) -> None:
+    if not _FORM.fullmatch(word):
+        raise ValueError(word)
+    written, slash, length = word.partition("/")
+    address = inet_pton(AF_INET6 if ":" in written else AF_INET, written)
+    if not add(found, address, int(length) if slash else 8 * len(address)):
+        raise ValueError(word)
+
+
+def _fault(text: str) -> ValueFault:
+    """The first word of a text that is no network."""
+    for word in _WORD.finditer(text):
+        if word["network"]:
+            try:
+                _read_piece(word[0], ({}, {}))
+            except (OSError, ValueError):
+                break
+    around = _network_around(word[0])
+    return ValueFault(
         "a network that has no bits below its prefix" if around else _A_NETWORK,
-        repr(text),
+        repr(word[0]),
         offset=word.start(),
-        length=len(text),
+        length=len(word[0]),
         nearest=around,
     )
 
 
-def _network_around(text: str, kind: type[IPNetwork]) -> str | None:
+def _network_around(text: str) -> str | None:
     """The network that an address with a prefix is in."""
     try:
-        return str(kind(text, strict=False))
+        return (
+            str((IPv6Network if ":" in text else IPv4Network)(text, strict=False))
+            if _FORM.fullmatch(text)
+            else None
+        )
     except ValueError:
         return None
 
 
-def _unmapped(network: IPNetwork) -> IPNetwork:
-    """The network of IPv4 that one such as ::ffff:10.0.0.0/104 stands for."""
-    if isinstance(network, IPv6Network) and network.prefixlen >= 96:
-        address = network.network_address.ipv4_mapped
-        if address is not None:
-            return IPv4Network((address, network.prefixlen - 96))
-    return network
-
-
-def _read_some(text: str) -> tuple[IPNetwork, ...]:
+def _read_some(text: str) -> Networks:
     """The same where a text without any, as that of an empty file, would mean that all are fine."""
     networks = read_networks(text)
     if not networks:
@@ -79,30 +121,37 @@ def _read_some(text: str) -> tuple[IPNetwork, ...]:
 
 def _listed(value: object) -> Iterable[object]:
     """One text of networks is the same as an array of that text."""
-    if isinstance(value, str):
+    if isinstance(value, (str, Networks)):
         return (value,)
     if isinstance(value, (list, tuple)):
         return value
     raise PydanticCustomError("networks_type", f"Input should be {_NETWORKS}", {"max_file": MAX_FILE})
 
 
-def _flat(parts: Iterable[Any]) -> tuple[IPNetwork, ...]:
+def _together(parts: Iterable[Networks | IPNetwork]) -> Networks:
     """The networks of every text; code gives networks themselves."""
-    return tuple(network for part in parts for network in (part if isinstance(part, tuple) else (part,)))
+    return Networks.union(part if isinstance(part, Networks) else Networks.of([part]) for part in parts)
 
 
-def _read_by(read: Callable[[str], tuple[IPNetwork, ...]]) -> GetPydanticSchema:
+def _for_json(networks: Networks) -> list[str]:
+    return (
+        [str(network) for network in networks] if len(networks) <= _SHOWN else [f"{len(networks)} networks"]
+    )
+
+
+def _read_by(read: Callable[[str], Networks]) -> GetPydanticSchema:
     text = Written(_A_NETWORK, read, {"type": "string"}, max_file=MAX_FILE)
-    texts = Annotated[tuple[Annotated[Any, text], ...], BeforeValidator(_listed), AfterValidator(_flat)]
+    texts = Annotated[tuple[Annotated[Any, text], ...], BeforeValidator(_listed), AfterValidator(_together)]
     return GetPydanticSchema(lambda _, handler: handler(texts))
 
 
 _AS_JSON = WithJsonSchema(
     {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]}, mode="validation"
 )
+_SHOW = PlainSerializer(_for_json, when_used="json")
 
-Networks = Annotated[tuple[IPNetwork, ...], _read_by(read_networks), _AS_JSON]
+AnyNetworks = Annotated[Networks, _read_by(read_networks), _AS_JSON, _SHOW]
 """An array of networks, or a text of them, as that of a file is."""
 
-SomeNetworks = Annotated[tuple[IPNetwork, ...], _read_by(_read_some), _AS_JSON]
+SomeNetworks = Annotated[Networks, _read_by(_read_some), _AS_JSON, _SHOW]
 """The same, where a text that has none is a fault and only an empty array means none."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -21,13 +21,14 @@ _SCALAR_TYPES = {"bool_type", "int_type", "float_type", "string_type"}
 
 def validate(model: type[M], document: Document, table: KeyPath, faults: Faults) -> M | None:
     """The table as an instance of its model, a missing one as an empty one; None if there are faults."""
+    context = {"folder": document.folder, "kept": {}}
     try:
-        value, errors = _attempt(model, document, table)
+        value, errors = _attempt(model, document, table, context)
         while found := dict(_secret_files(document, table, errors)):
-            for path, most in found.items():
-                document = _with_secret(document, path, most, faults)
-            value, errors = _attempt(model, document, table)
-        loose = _loose_types(model, document, table)
+            secrets = {path: _secret(document, path, most, faults) for path, most in found.items()}
+            document = document.with_values(secrets)
+            value, errors = _attempt(model, document, table, context)
+        loose = _loose_types(model, document, table, context)
     except Exception as error:  # the validators of a plugin are its author's code and raise anything
         message = f"the plugin cannot check its options: {type(error).__name__}: {error}"
         faults.add(document, table, sentence(table, " ".join(message.split())))
@@ -37,15 +38,19 @@ def validate(model: type[M], document: Document, table: KeyPath, faults: Faults)
     return None if errors or loose else value
 
 
-def _attempt(model: type[M], document: Document, table: KeyPath) -> tuple[M | None, list[ErrorDetails]]:
+def _attempt(
+    model: type[M], document: Document, table: KeyPath, context: Mapping[str, Any]
+) -> tuple[M | None, list[ErrorDetails]]:
     """Validate as pydantic likes it best, where arrays do for tuples and strings for paths."""
     try:
-        return model.model_validate(_data(document, table), context={"folder": document.folder}), []
+        return model.model_validate(_data(document, table), context=context), []
     except ValidationError as error:
         return None, error.errors(include_url=False)
 
 
-def _loose_types(model: type[BaseModel], document: Document, table: KeyPath) -> list[ErrorDetails]:
+def _loose_types(
+    model: type[BaseModel], document: Document, table: KeyPath, context: Mapping[str, Any]
+) -> list[ErrorDetails]:
     """The values that were only accepted because pydantic takes "yes" for true and "5" for 5.
 
     Its strict mode tells; by way of JSON, as there an array is a tuple. Text without a type is let through.
@@ -54,7 +59,7 @@ def _loose_types(model: type[BaseModel], document: Document, table: KeyPath) -> 
     errors: list[ErrorDetails] = []
     try:
         text = json.dumps(data, default=str)
-        model.model_validate_json(text, strict=True, context={"folder": document.folder})
+        model.model_validate_json(text, strict=True, context=context)
     except ValidationError as error:
         errors = error.errors(include_url=False)
     except Exception:  # a plugin's validator that was told of a date as text: the values themselves were fine
@@ -84,12 +89,12 @@ def _secret_files(
             yield path, error.get("ctx", {}).get("max_file", MAX_SECRET)
 
 
-def _with_secret(document: Document, path: KeyPath, most: int, faults: Faults) -> Document:
+def _secret(document: Document, path: KeyPath, most: int, faults: Faults) -> Secret:
     file = document.get(path)["file"]
     try:
         secret = read_secret(document.folder / file, most)
-        faults.hide(secret, f'{{ file = "{file}" }}')
     except ValueError as error:
         faults.add(document, path, sentence(path, str(error)))
-        secret = Secret()
-    return document.with_value(path, secret)
+        return Secret()
+    faults.hide(secret, f'{{ file = "{file}" }}')
+    return secret

@@ -60,7 +60,13 @@ class Written:
 
     def _value(self, value: object, info: core_schema.ValidationInfo) -> Any:
         if isinstance(value, str) or (self.number and type(value) is int):
-            return self.read(value)
+            kept = (info.context or {}).get("kept") if self.max_file else None
+            if kept is None:
+                return self.read(value)
+            # A table is validated twice; half a million networks are not.
+            if (self, value) not in kept:
+                kept[self, value] = self.read(value)
+            return kept[self, value]
         if info.context is None:
             return value  # not from a file: code gives the value itself
         context = {"max_file": self.max_file} if self.max_file else None

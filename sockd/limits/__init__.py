@@ -2,8 +2,8 @@
 
 from sockd.limits.admission import Admission
 from sockd.limits.buckets import Bucket
-from sockd.limits.networks import AccessList, Networks
+from sockd.limits.networks import AccessList
 from sockd.limits.terms import Rate, Terms
 from sockd.limits.together import Together
 
-__all__ = ["AccessList", "Admission", "Bucket", "Networks", "Rate", "Terms", "Together"]
+__all__ = ["AccessList", "Admission", "Bucket", "Rate", "Terms", "Together"]

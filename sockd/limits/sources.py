@@ -20,11 +20,12 @@ from functools import lru_cache
 
 from sockd.limits.buckets import Bucket
 from sockd.limits.fading import CAPACITY
-from sockd.limits.networks import REMEMBERED, packed
+from sockd.limits.networks import REMEMBERED
 from sockd.limits.penalties import Penalties
 from sockd.limits.shared import SourceBuckets
 from sockd.limits.terms import Rate, Terms
 from sockd.limits.together import Together
+from sockd.networks import packed
 
 
 def source_key(host: str, v4_prefix: int = 32, v6_prefix: int = 64) -> bytes:

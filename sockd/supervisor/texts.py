@@ -5,16 +5,10 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-import tomli
-
-from sockd.config import Config, Document, FindPlugin, load_document
-from sockd.config.document import read
-from sockd.config.load import TABLES
-from sockd.config.positions import find_spans
-from sockd.errors import ConfigError, Fault
+from sockd.config import Config, FindPlugin, load_document
+from sockd.config.document import parsed, read
 
 Texts = Sequence[tuple[str, str, str]]
 """Name, folder and text of each file; the first is the main one."""
@@ -40,28 +34,8 @@ def read_texts(path: Path, include: Iterable[str]) -> Texts:
 def load_texts(texts: Texts, find_plugin: FindPlugin | None) -> Config:
     """What `config.load` made of the files, with the options of plugins checked.
 
-    Whatever concerns more than one file was checked when they were read.
-
     Raises:
         ConfigError: with the faults of all files.
     """
-    main, *included = (
-        Document(name, text, tomli.loads(text), find_spans(text), Path(folder))
-        for name, folder, text in texts
-    )
-    tables = {key: main.data[key] for key in TABLES if key in main.data}
-    if "daemon" in tables:
-        tables["daemon"] = {key: value for key, value in tables["daemon"].items() if key != "include"}
-    configs: list[Config] = []
-    faults: list[Fault] = []
-    for document in (main, *included):
-        # The tables of the main file hold for the services of each.
-        data = {**tables, "service": document.data.get("service", {})}
-        try:
-            configs.append(load_document(replace(document, data=data), find_plugin))
-        except ConfigError as error:
-            faults.extend(error.faults)
-    if faults:
-        raise ConfigError(faults)
-    services = {name: service for config in configs for name, service in config.services.items()}
-    return replace(configs[0], services=services)
+    main, *included = (parsed(name, text, Path(folder)) for name, folder, text in texts)
+    return load_document(main, find_plugin, included=included)

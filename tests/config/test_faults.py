@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -123,3 +124,23 @@ def test_nothing_in_a_fault_can_command_a_terminal(fault: Fault) -> None:
 def test_a_fault_is_a_plain_dict_for_machines() -> None:
     data = json.loads(json.dumps(as_dict(FAULT)))
     assert Fault(**data) == FAULT
+
+
+def test_of_many_faults_the_first_hundred_are_told_and_how_many_more_there_are(
+    faults: Callable[[str], tuple[Fault, ...]],
+) -> None:
+    *told, more = faults("[limits]\n" + "".join(f"key{n} = 1\n" for n in range(130)))
+    assert [fault.line for fault in told] == list(range(2, 102))
+    assert render(more) == "and 30 more: correct these first"
+
+
+def test_of_a_long_line_a_fault_has_the_part_around_it(faults: Callable[[str], tuple[Fault, ...]]) -> None:
+    items = ", ".join(["'::1'"] * 1000)
+    [fault] = faults(f"[limits]\nallow = [{items}, 'x', {items}]")
+    assert len(fault.source) == 1000
+    at = fault.column - fault.source_column
+    assert fault.source[at : at + fault.length] == "x"
+    text = render(fault).splitlines()
+    assert text[1][text[2].index("^") :].startswith("x'")
+    assert text[1].startswith("  2 | …")
+    assert text[1].endswith("…")

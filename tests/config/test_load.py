@@ -26,6 +26,7 @@ from sockd.config import (
 )
 from sockd.endpoint import InetEndpoint, UnixEndpoint
 from sockd.errors import ConfigError, Fault
+from sockd.networks import NONE, Networks
 
 Load = Callable[[str], Config]
 Faulty = Callable[[str], tuple[Fault, ...]]
@@ -84,7 +85,7 @@ def test_off_means_never(config: Load, key: str) -> None:
 def test_what_would_get_in_the_way_of_a_service_is_off(config: Load) -> None:
     limits = config("").limits
     assert [getattr(limits, key) for key in OFF] == [None] * len(OFF)
-    assert (limits.allow, limits.deny, limits.over_limit) == ((), (), "refuse")
+    assert (limits.allow, limits.deny, limits.over_limit) == (NONE, NONE, "refuse")
 
 
 def test_the_watchdog_can_be_off(config: Load) -> None:
@@ -140,7 +141,7 @@ def test_limits_that_a_service_does_not_give_are_the_common_ones(config: Load) -
     a, b = services["a"].limits, services["b"].limits
     assert (a.max_connections, a.idle_timeout, a.close_timeout) == (10_000, None, 2)
     assert (b.max_connections, b.idle_timeout, b.close_timeout) == (5, 1, 2)
-    assert (a.deny, b.deny) == ((), (ip_network("::1"),))
+    assert (a.deny, b.deny) == (NONE, Networks.of([ip_network("::1")]))
 
 
 def test_services_keep_the_order_of_the_file(config: Load) -> None:

@@ -8,8 +8,9 @@ from twisted.internet.task import Clock
 
 from sockd.config.written import Rate
 from sockd.limits import AccessList, Admission, Terms
+from sockd.networks import Networks
 
-LAN = AccessList(allow=[ip_network("192.0.2.0/24")])
+LAN = AccessList(allow=Networks.of([ip_network("192.0.2.0/24")]))
 
 
 def test_a_number_alone_is_how_many_may_be_open() -> None:

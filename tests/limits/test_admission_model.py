@@ -15,10 +15,11 @@ from sockd.config.written import Rate
 from sockd.limits import AccessList, Admission, Terms
 from sockd.limits import Rate as AnyRate
 from sockd.limits.sources import source_key
+from sockd.networks import Networks
 
 DENIED = "203.0.113.9"
 HOSTS = ["192.0.2.1", "192.0.2.2", "::ffff:192.0.2.1", "2001:db8::1", "2001:db8::2", "2001:db8:1::1", DENIED]
-ACCESS = AccessList(deny=[ip_network("203.0.113.0/24")])
+ACCESS = AccessList(deny=Networks.of([ip_network("203.0.113.0/24")]))
 LONGEST = 120.0
 """Seconds. Longer than any rate or penalty below."""
 
