@@ -38,6 +38,10 @@ MOST_ACCEPTS = 50
 """Turns of accepting, some hundred each, before a socket closes: more than any queue holds."""
 
 
+FOR_PLACES = frozenset({"descriptors", "full"})
+"""Why listeners are held for want of places for connections, of which datagrams take none."""
+
+
 @dataclass(slots=True, eq=False)
 class StreamListener:
     """Accepts connections on one socket."""
@@ -107,7 +111,9 @@ class DatagramListener:
         self.port.startListening()
 
     def hold(self, why: str, *, held: bool) -> None:
-        """Nothing to do: datagrams take no place."""
+        """Read no more, or again, as far as this reason goes; what comes meanwhile waits in the kernel."""
+        if self.port is not None and why not in FOR_PLACES:
+            (self.port.stop_reading if held else self.port.start_reading)()
 
     async def close(self, *, keep: bool = False) -> None:
         """Receive no more; with `keep` the socket stays open, for somebody else reads it."""

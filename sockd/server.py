@@ -10,6 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, gatherResults
 
 from sockd.config import Config, ServiceConfig
+from sockd.datagram import Loops
 from sockd.deadlines import Deadlines
 from sockd.descriptors import Descriptors
 from sockd.errors import BindError, PluginError
@@ -54,7 +55,9 @@ class Server:
         self._each_connection = config.log.level == "debug"
         self.descriptors = Descriptors(reactor, self._hold, self._events.descriptors_short, self._relieve)
         self._unread = Unread(config.daemon.max_unread_output)
-        self._shared = Shared(Deadlines(reactor), self._unread, self.descriptors.grant)
+        self._shared = Shared(
+            Deadlines(reactor), self._unread, self.descriptors.grant, Loops(reactor.seconds)
+        )
         self._ending: dict[Service, Deferred[int]] = {}  # services that finish, and how many they cut
         self._services: dict[str, Service] = {}
         self._services = {name: self._service(service) for name, service in config.services.items()}
@@ -144,9 +147,10 @@ class Server:
 
     def _know_own_ports(self, *more: Service) -> None:
         """Learn the ports from which no datagram is answered."""
-        own = {*self.ports_of_others}.union(*(each.datagram_ports for each in (*self.services, *more)))
-        self._shared.own_ports &= own
-        self._shared.own_ports |= own
+        services = (*self.services, *more)
+        self._shared.loops.know_own(
+            {*self.ports_of_others}.union(*(each.datagram_ports for each in services))
+        )
 
     def _look_at_certificates(self) -> None:
         for service in self.services:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from inspect import isawaitable
 from pathlib import Path
@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from sockd.config import Limits, ServiceConfig, SocketOptions
 from sockd.config import Listener as ListenerConfig
 from sockd.connections import Connections
-from sockd.datagram import DatagramPort
+from sockd.datagram import DatagramPort, Loops
 from sockd.deadlines import Deadlines
 from sockd.endpoint import Endpoint, InetEndpoint
 from sockd.errors import BindError, PluginError, raised_at
@@ -57,14 +57,14 @@ class Shared:
         unread: the output that peers leave unread.
         grant: how many connections may be accepted now.
         open_socket: opens an endpoint, or finds it open.
-        own_ports: ports on which the daemon receives datagrams, in whichever process.
+        loops: keeps datagram ports from answering services.
     """
 
     deadlines: Deadlines
     unread: Unread
     grant: Grant
+    loops: Loops
     open_socket: OpenSocket = open_socket
-    own_ports: set[int] = field(default_factory=set)
 
 
 class Service:
@@ -179,7 +179,7 @@ class Service:
             protocol=datagram_protocol,
             replies=self._limited(replies),
             admission=self._admission,
-            own_ports=self._shared.own_ports,
+            loops=self._shared.loops,
             events=self.events,
             reactor=self._reactor,
         )

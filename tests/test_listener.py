@@ -8,7 +8,7 @@ from twisted.internet.protocol import Factory
 
 from sockd.config import Listener, SocketOptions
 from sockd.endpoint import parse
-from sockd.listener import StreamListener
+from sockd.listener import DatagramListener, StreamListener
 from sockd.sockets import open_socket
 from tests.memory import PEER, Recorder, Transport, World
 
@@ -124,3 +124,40 @@ def test_every_place_is_given_back_once_whatever_way_a_stream_ends() -> None:
         transport.take()
         assert transport.lost
         assert world.is_empty()
+
+
+@pytest.fixture
+def datagrams() -> DatagramListener:
+    text = "udp:0:interface=127.0.0.1"
+    bound = open_socket(parse(text), SocketOptions())
+    port: Any = Port()
+    port.startListening = lambda: None
+    port.stop_reading, port.start_reading = port.stopReading, port.startReading
+    made = DatagramListener(bound, Listener.model_validate(text), "default", lambda _: port)
+    made.open(None)
+    return made
+
+
+def test_datagrams_wait_in_the_kernel_while_their_service_is_paused(datagrams: DatagramListener) -> None:
+    port: Any = datagrams.port
+    datagrams.hold("paused", held=True)
+    assert not port.reading
+    datagrams.hold("paused", held=False)
+    assert port.reading
+    datagrams.bound.close()
+
+
+@pytest.mark.parametrize("why", ["descriptors", "full"])
+def test_datagrams_do_not_wait_for_places_that_they_do_not_take(
+    datagrams: DatagramListener, why: str
+) -> None:
+    port: Any = datagrams.port
+    datagrams.hold(why, held=True)
+    assert port.reading
+    datagrams.bound.close()
+
+
+def test_a_datagram_listener_that_is_not_open_can_be_held(datagrams: DatagramListener) -> None:
+    datagrams.port = None
+    datagrams.hold("paused", held=True)
+    datagrams.bound.close()

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from sockd import discovery
 from sockd.config import load
+from sockd.datagram.loops import OWN
 from sockd.errors import BindError
 from sockd.server import Server
 
@@ -165,12 +166,13 @@ async def test_a_port_is_its_own_for_as_long_as_any_listener_of_that_number_is_o
     await server.start()
     server.open()
     (port,) = server.services[0].datagram_ports
-    own = server._shared.own_ports
+    kinds = server._shared.loops.kinds
     file.write_text(text.format(f', "udp:{port}:interface=127.0.0.2", "udp:0:interface=127.0.0.3"'))
     await server.reload(load(file, discovery.find))
-    assert len(own) == 2
-    assert port in own
+    assert kinds.count(OWN) == 2
+    assert kinds[port] == OWN
     file.write_text(text.format(""))
     await server.reload(load(file, discovery.find))
-    assert own == {port}
+    assert kinds.count(OWN) == 1
+    assert kinds[port] == OWN
     await server.stop()

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from sockd.config import Limits, ProxyProtocol, ServiceConfig
 from sockd.connection import Connection
+from sockd.datagram import Loops
 from sockd.deadlines import Deadlines
 from sockd.limits.sources import source_key
 from sockd.listener import ConnectionFactory
@@ -100,7 +101,7 @@ class Model(RuleBasedStateMachine):
         self.service = Service(
             ServiceConfig(name="model", plugin="model", listen=(), limits=first, options=Plugin()),
             Path("state"),
-            Shared(Deadlines(self.clock), Unread(2**20), int),
+            Shared(Deadlines(self.clock), Unread(2**20), int, Loops(self.clock.seconds)),
             self.clock,
             each_connection=False,
         )

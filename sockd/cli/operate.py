@@ -47,7 +47,7 @@ def drain(daemon: Daemon, service: str | None) -> None:
 @of_daemon()
 @_SERVICE
 def pause(daemon: Daemon, service: str | None) -> None:
-    """Let SERVICE, or every service, accept no more; what is open goes on, new peers wait.
+    """Let SERVICE, or every service, accept no more; what is open goes on, new peers and datagrams wait.
 
     `sockd resume` lets it accept again.
     """

@@ -1,51 +1,175 @@
-"""Ends a loop of two servers that answer each other for ever (CVE-2024-2169).
+"""Keeps the daemon out of endless exchanges with other services (CVE-1999-0103, CVE-2024-2169).
 
-One forged datagram starts it. In such a loop every request repeats the answer before it; of a client that
-happens to do the same, one datagram in a thousand is lost, which UDP may do at any time.
+One forged datagram has two services answer each other for ever. Services of this kind never answer an answer:
+`unicast` and `local` tell them. What is left are services of others, and nothing but its silence tells such a
+one from a client that waits for each answer before it asks again: a service never sends unless it was sent
+something. So a peer that seems to be one is sent nothing, until it has sent something by itself.
+`docs/datagrams.md` has the rule with its proof.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable
 
-LOOK_EVERY = 13
-"""Answers of which one is looked at: to look costs a twentieth of an answer. A prime, lest peers that take
-turns escape."""
+from sockd.datagram.wire import Address
 
-MOST_REPEATS = 80
-"""Looks in a row that found the answer sent back, in a thousand answers; then one datagram is dropped, which
-ends a loop."""
+PLAIN, WATCHED, OWN, PRIVILEGED = range(4)
+"""Kinds of source ports: a client's; one that a service may have; one of this daemon; a well-known one."""
+
+FIRST_UNPRIVILEGED_PORT, FIRST_DYNAMIC_PORT, PORTS = 1024, 32_768, 65_536
+"""Clients get their ports from the dynamic range (Linux: 32768 to 60999, RFC 6335: from 49152 on)."""
+
+FIRST_BUDGET = 64.0
+"""Datagrams in a row that each followed an answer and said nothing new. Then a watched peer is on trial."""
+
+NEW = 2.0**-14
+"""What a datagram counts whose content is new: a million of them are as good as the first budget."""
+
+REMEMBERED = 64
+"""Contents, of datagrams either way, by which those are told that say nothing new."""
+
+SILENCE = 2.0
+"""Seconds after the last answer, from which on a datagram was sent by itself: no service is so slow."""
+
+MOST_IN_FLIGHT = 16
+"""Datagrams in the first trial that a loop may have in flight; twice as many in each further one."""
+
+NEXT_BUDGET, GROWTH, LARGEST_BUDGET = 1000.0, 16, 1e9
+"""What a peer is granted for having sent by itself once; for more than can be in flight, so much more with
+each trial."""
+
+LOOK_EVERY = 61
+"""Datagrams of a port of which one is looked at. A prime, lest peers that take turns escape."""
+
+MOST_REPEATS = 2**20 // LOOK_EVERY
+"""Looks in a row that found a peer send the same, in a million datagrams; then it is watched."""
 
 SOON = 5.0
-"""Seconds within which the next look finds a loop. A client that asks less often than that is never hit."""
+"""Seconds within which the next look has to come. A peer that sends less often than that is never watched."""
 
 MOST_PEERS = 4096
-"""Peers that are watched at once. When there are more all are forgotten: a loop is soon among them again."""
+"""Peers that are remembered at once, in each way."""
+
+
+class _Watched:
+    """What is known of one watched peer."""
+
+    __slots__ = ("answered", "answered_at", "left", "muted", "recent", "trials", "unanswered")
+
+    def __init__(self) -> None:
+        self.left = FIRST_BUDGET
+        self.answered = 0  # answers that it has not followed with a datagram
+        self.answered_at = 0.0
+        self.muted = False
+        self.trials = self.unanswered = 0
+        self.recent: deque[int] = deque(maxlen=REMEMBERED)
 
 
 class Loops:
-    """Counts how often each peer sends back what it was sent.
+    """Knows which peers may be services, for all datagram ports of a process.
 
     Args:
         seconds: a monotonic clock.
+
+    Attributes:
+        kinds: the kind of each source port.
+        local: addresses of UNIX sockets that are watched.
     """
 
-    __slots__ = ("_peers", "_seconds")
+    __slots__ = ("_own", "_peers", "_seconds", "_seen", "kinds", "local")
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
-        self._peers: dict[Any, tuple[int, float, int]] = {}  # what was sent, when, repeats
+        self._own: set[int] = set()
+        self._peers: dict[Address, _Watched] = {}
+        self._seen: dict[Address, tuple[int, float, int]] = {}  # what was sent, when, repeats
+        self.local: set[Address] = set()
+        self.kinds = bytearray(PORTS)
+        for port in range(FIRST_DYNAMIC_PORT):
+            self.kinds[port] = _kind(port)
 
-    def is_one(self, peer: Any, datagram: bytes) -> bool:
-        """Whether an answer that equals its request goes on with a loop; it must not be sent then."""
+    def know_own(self, ports: Iterable[int]) -> None:
+        """These are the ports on which the daemon itself receives datagrams, in whichever process."""
+        for port in self._own:
+            self.kinds[port] = _kind(port)
+        self._own = set(ports)
+        for port in self._own:
+            self.kinds[port] = OWN
+
+    def look(self, peer: Address, datagram: bytes) -> None:
+        """Look at one datagram of many; one that repeats itself for too long is watched from now on."""
         now, content = self._seconds(), hash(datagram)
-        before, sent_at, repeats = self._peers.get(peer, (0, 0.0, 0))
-        repeats = repeats + 1 if content == before and now - sent_at < SOON else 0
+        before, at, repeats = self._seen.get(peer, (0, 0.0, 0))
+        repeats = repeats + 1 if content == before and now - at < SOON else 0
         if repeats >= MOST_REPEATS:
-            del self._peers[peer]
+            del self._seen[peer]
+            self._watch(peer)
+            return
+        if len(self._seen) >= MOST_PEERS and peer not in self._seen:
+            self._seen.clear()  # who goes on for ever is soon among them again
+        self._seen[peer] = content, now, repeats
+
+    def watches(self, peer: Address) -> bool:
+        """Whether it may be a service."""
+        return self.kinds[peer[1]] == WATCHED if type(peer) is tuple else peer in self.local
+
+    def heard(self, peer: Address, datagram: bytes) -> None:
+        """A datagram has come from a watched peer."""
+        known = self._peers.get(peer)
+        if known is None:
+            if len(self._peers) >= MOST_PEERS:
+                del self._peers[next(iter(self._peers))]
+            known = self._peers[peer] = _Watched()
+        content = hash(datagram)
+        new = content not in known.recent
+        known.recent.append(content)
+        if known.muted:
+            known.unanswered += 1
+            self._try(known)
+        elif known.answered:
+            known.answered -= 1
+            if known.answered >= MOST_IN_FLIGHT or self._seconds() - known.answered_at >= SILENCE:
+                # A service would have answered all of them, and at once.
+                known.answered, known.left = 0, max(known.left, FIRST_BUDGET)
+                return
+            known.left -= NEW if new else 1
+            if known.left <= 0:
+                known.muted, known.unanswered = True, 1
+                known.trials += 1
+
+    def may_answer(self, peer: Address, answer: bytes) -> bool:
+        """Whether a watched peer may be sent something; if so, it was."""
+        known = self._peers.get(peer)
+        if known is None:  # others have taken its place; it is heard again before it is answered again
             return True
-        if len(self._peers) >= MOST_PEERS and peer not in self._peers:
-            self._peers.clear()
-        self._peers[peer] = content, now, repeats
-        return False
+        if known.muted:
+            return False
+        known.answered += 1
+        known.answered_at = self._seconds()
+        known.recent.append(hash(bytes(answer)))
+        return True
+
+    def _try(self, known: _Watched) -> None:
+        """Grant a muted peer more, if it has sent something that nobody can have asked for."""
+        budget = NEXT_BUDGET
+        if known.unanswered > MOST_IN_FLIGHT << (known.trials - 1):
+            budget *= GROWTH ** (known.trials - 1)
+        elif self._seconds() - known.answered_at < SILENCE:
+            return
+        known.muted = False
+        known.left = min(budget, LARGEST_BUDGET)
+
+    def _watch(self, peer: Address) -> None:
+        if type(peer) is not tuple:
+            if len(self.local) >= MOST_PEERS:
+                self.local.clear()
+            self.local.add(peer)
+        elif self.kinds[peer[1]] == PLAIN:
+            self.kinds[peer[1]] = WATCHED
+
+
+def _kind(port: int) -> int:
+    if port < FIRST_UNPRIVILEGED_PORT:
+        return PRIVILEGED
+    return WATCHED if port < FIRST_DYNAMIC_PORT else PLAIN

@@ -18,7 +18,7 @@ from sockd.datagram.allowances import Allowances
 from sockd.datagram.asked import Asked
 from sockd.datagram.batch import BatchWire
 from sockd.datagram.local import LocalWire
-from sockd.datagram.loops import LOOK_EVERY, Loops
+from sockd.datagram.loops import LOOK_EVERY, OWN, PLAIN, PRIVILEGED, WATCHED, Loops
 from sockd.datagram.single import AskedWire, SingleWire
 from sockd.datagram.wire import Address, Name, Wire
 from sockd.limits import Admission
@@ -26,7 +26,8 @@ from sockd.plugin import Replies
 from sockd.sockets import BoundSocket
 from sockd.telemetry.events import ServiceEvents
 
-FIRST_UNPRIVILEGED_PORT = 1024
+REFUSED = {OWN: "own port", PRIVILEGED: "privileged port"}
+"""Why no datagram is taken from a source port of these kinds."""
 
 SO_MEMINFO = 55
 """Linux' number (asm-generic/socket.h), which Python has no name for."""
@@ -56,7 +57,7 @@ class DatagramPort:
         protocol: the plugin's.
         replies: what may be sent back.
         admission: who may send how much.
-        own_ports: ports that this daemon receives datagrams on; shared by all.
+        loops: knows which peers may be services; shared by all.
         events: told about everything that happens.
         reactor: watches the socket.
     """
@@ -67,7 +68,7 @@ class DatagramPort:
         protocol: DatagramProtocol,
         replies: Replies,
         admission: Admission,
-        own_ports: set[int],
+        loops: Loops,
         events: ServiceEvents,
         reactor: Any,
     ) -> None:
@@ -76,20 +77,19 @@ class DatagramPort:
         self._arrived = 0  # datagrams, in the last turn
         self._protocol = protocol
         self._admission = admission
-        self._loops = Loops(reactor.seconds)
-        self._answers = 0  # since one was looked at
+        self._loops = loops
+        self._received = 0  # datagrams, since one was looked at
+        self._watched = False  # whether the peer may be a service that answers us
         self._factor, self._floor, self._unasked = replies.factor, replies.floor, replies.unasked
         self._events = events
         self._quiet, self._busy = self._wires()
         self._wire: Wire = self._quiet  # unless a batch is being delivered
         self._reactor = reactor
-        self._own_ports = own_ports
         self._started = False
         self._allowances = Allowances(reactor.seconds, replies.kept_for)
         self._most_owed = max(16 * replies.floor, MOST_OWED)
-        # The datagram that is being delivered, and the bytes that may still go back for it; -1 while there
-        # is none.
-        self._datagram = b""
+        # Whose datagram is being delivered, and the bytes that may still go back for it; -1 while there is
+        # none.
         self._peer: Address = None
         self._name: Name = None
         self._allowance = -1
@@ -114,11 +114,11 @@ class DatagramPort:
             self._started = True
         except BaseException:  # the port lives, whatever a plugin raises
             self._events.plugin_fault("startProtocol", Failure())
-        self._reactor.addReader(self)
+        self.start_reading()
 
     def stopListening(self) -> Deferred[None] | None:
         """Read no more; the socket itself belongs to whoever opened it."""
-        self._reactor.removeReader(self)
+        self.stop_reading()
         try:
             if self._started:
                 self._protocol.doStop()
@@ -126,13 +126,21 @@ class DatagramPort:
             self._events.plugin_fault("stopProtocol", Failure())
         return None
 
+    def stop_reading(self) -> None:
+        """Leave what arrives in the kernel, as much as the socket's buffer holds."""
+        self._reactor.removeReader(self)
+
+    def start_reading(self) -> None:
+        """Read again."""
+        self._reactor.addReader(self)
+
     def fileno(self) -> int:
         """The descriptor that the reactor watches."""
         return self.socket.fileno()
 
     def doRead(self) -> None:
         """Deliver what has arrived, a batch at most."""
-        deliver, unix, own_ports = self._deliver, self._unix, self._own_ports
+        deliver, unix, kinds = self._deliver, self._unix, self._loops.kinds
         admission, dropped = self._admission, self._events.dropped
         limited, now = admission.watched, self._reactor.seconds()
         wire = self._wire = self._busy if self._arrived >= BUSY else self._quiet
@@ -140,18 +148,19 @@ class DatagramPort:
         try:
             for datagram, address, name in wire.receive():
                 if unix:
-                    host = None
+                    host, kind = None, WATCHED if address in self._loops.local else PLAIN
                 else:
                     host, port = address
-                    if port < FIRST_UNPRIVILEGED_PORT:
-                        dropped(address, "privileged port")
-                        continue
-                    if port in own_ports:
-                        dropped(address, "own port")
-                        continue
+                    kind = kinds[port]
+                if kind > WATCHED:
+                    dropped(address, REFUSED[kind])
+                    continue
                 if limited and (reason := admission.admit_datagram(host, now)):
                     dropped(address, reason)
                     continue
+                if kind:
+                    self._loops.heard(address, datagram)
+                    self._watched = True
                 count += 1
                 size += len(datagram)
                 deliver(datagram, address, name)
@@ -161,6 +170,10 @@ class DatagramPort:
             self._wire, self._peer, self._name = self._quiet, None, None
             self._events.datagrams_received += count
             self._events.received += size
+            self._received += count
+            if self._received >= LOOK_EVERY and count:
+                self._received = 0
+                self._loops.look(address, datagram)
 
     def _deliver(self, datagram: bytes, address: Address, name: Name) -> None:
         allowance = len(datagram)
@@ -172,7 +185,7 @@ class DatagramPort:
         if self._unasked:
             self._allowances.grant(address, allowance, self._most_owed, self._wire.route(name))
         else:
-            self._allowance, self._datagram = allowance, datagram
+            self._allowance = allowance
         try:
             self._protocol.datagramReceived(datagram, address)
         except BaseException:  # the port lives, whatever a plugin raises
@@ -180,6 +193,7 @@ class DatagramPort:
         if self._allowance == allowance and allowance:  # not answered yet, perhaps it will be later
             self._allowances.grant(address, allowance, self._most_owed, self._wire.route(name))
         self._allowance = -1
+        self._watched = False
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: ARG002  # as IReadDescriptor has it
         """The reactor found the descriptor broken."""
@@ -198,20 +212,24 @@ class DatagramPort:
             if size > self._allowance:
                 self._events.dropped(addr, "reply too large")
                 return
-            self._answers += 1
-            if self._answers >= LOOK_EVERY:
-                self._answers = 0
-                if datagram == self._datagram and self._loops.is_one(addr, datagram):
-                    self._events.dropped(addr, "loop")
-                    return
+            if self._watched and not self._loops.may_answer(addr, datagram):
+                self._events.dropped(addr, "loop")
+                return
             self._allowance -= size
-        elif (route := self._allowances.spend(addr, size)) is None:
+            self._wire.send(datagram, self._name)
+        else:
+            self._write_later(datagram, addr)
+
+    def _write_later(self, datagram: bytes, addr: Address) -> None:
+        """Send what is no answer to the datagram that is being delivered, or is from a service `unasked`."""
+        route = self._allowances.spend(addr, len(datagram))
+        if route is None:
             self._events.dropped(addr, "reply not owed")
-            return
-        elif addr is not self._peer and addr != self._peer:
-            self._wire.send(datagram, self._wire.name(addr, route))
-            return
-        self._wire.send(datagram, self._name)
+        elif self._loops.watches(addr) and not self._loops.may_answer(addr, datagram):
+            self._events.dropped(addr, "loop")
+        else:
+            own = addr is self._peer or addr == self._peer
+            self._wire.send(datagram, self._name if own else self._wire.name(addr, route))
 
     def writeSequence(self, seq: Iterable[bytes], addr: Address) -> None:
         """Send one reply made of pieces."""

@@ -12,7 +12,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import Clock
 
 from sockd.config import SocketOptions
-from sockd.datagram import DatagramPort
+from sockd.datagram import DatagramPort, Loops
 from sockd.datagram.asked import Asked
 from sockd.datagram.port import BUSY
 from sockd.endpoint import parse
@@ -63,8 +63,8 @@ class Serving:
         reactor = Reactor()
         self.events = ServiceEvents("test", reactor.seconds)
         admission = Admission(Terms(1), reactor.seconds)
-        own: set[int] = set()
-        self.port = DatagramPort(self.bound, self.protocol, Replies(), admission, own, self.events, reactor)
+        loops = Loops(reactor.seconds)
+        self.port = DatagramPort(self.bound, self.protocol, Replies(), admission, loops, self.events, reactor)
         self.port.startListening()
 
     def client(self) -> socket.socket:

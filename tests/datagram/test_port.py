@@ -11,8 +11,8 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import Clock
 
 from sockd.config import SocketOptions
-from sockd.datagram import DatagramPort
-from sockd.datagram.loops import LOOK_EVERY, MOST_REPEATS
+from sockd.datagram import DatagramPort, Loops
+from sockd.datagram.loops import FIRST_BUDGET, PLAIN, WATCHED
 from sockd.datagram.port import BUSY
 from sockd.datagram.wire import BATCH
 from sockd.endpoint import parse
@@ -57,7 +57,7 @@ class Bench:
         self.kind = kind
         self.reactor = Reactor()
         self.events = ServiceEvents("test", self.reactor.seconds)
-        self.own_ports: set[int] = set()
+        self.loops = Loops(self.reactor.seconds)
         self.terms = Terms(1)
         self.client = socket.socket(bound.socket.family, socket.SOCK_DGRAM)
         if bound.socket.family == socket.AF_UNIX:
@@ -73,7 +73,7 @@ class Bench:
             protocol,
             replies or Replies(),
             Admission(self.terms, self.reactor.seconds),
-            self.own_ports,
+            self.loops,
             self.events,
             self.reactor,
         )
@@ -212,7 +212,7 @@ def test_our_own_ports_are_never_answered_so_two_services_cannot_loop(bench: Ben
     """Fault 16: an echo that a forged source points at another echo."""
     protocol = Recorder(b"answer")
     port = bench.serve(protocol)
-    bench.own_ports.add(bench.client.getsockname()[1])
+    bench.loops.know_own([bench.client.getsockname()[1]])
     bench.client.send(b"loop")
     port.doRead()
     assert protocol.received == []
@@ -346,8 +346,9 @@ def test_an_error_that_the_kernel_reports_while_reading_is_counted_and_the_port_
     assert [datagram for datagram, _ in protocol.received] == [b"alive"]
 
 
-def test_a_loop_of_answers_is_broken_and_the_client_is_served_on(bench: Bench) -> None:
-    """Fault 16: who sends back each answer is another service, until one datagram is lost."""
+def test_a_loop_with_a_service_is_broken(bench: Bench) -> None:
+    """Whoever sends back each answer from such a port may be another service."""
+    bench.loops.kinds[bench.client.getsockname()[1]] = WATCHED
 
     class Echo(Recorder):
         def datagramReceived(self, datagram: bytes, addr: Any) -> None:
@@ -357,21 +358,35 @@ def test_a_loop_of_answers_is_broken_and_the_client_is_served_on(bench: Bench) -
 
     port = bench.serve(Echo())
     bench.client.send(b"x")
-    for _ in range(LOOK_EVERY * (MOST_REPEATS + 1) - 1):
+    for _ in range(int(FIRST_BUDGET)):
         port.doRead()
         bench.client.send(bench.client.recv(100))
     port.doRead()
     assert bench.nothing_arrives()
     assert bench.dropped("loop") == 1
-    bench.client.setblocking(True)
+
+
+@pytest.mark.parametrize("unasked", [False, True])
+def test_so_is_one_whose_answers_come_later(bench: Bench, unasked: bool) -> None:
+    bench.loops.kinds[bench.client.getsockname()[1]] = WATCHED
+    port = bench.serve(Recorder(), Replies(unasked=unasked))
     bench.client.send(b"x")
+    for _ in range(int(FIRST_BUDGET)):
+        port.doRead()
+        bench.reactor.advance(1)
+        port.write(b"x", bench.client.getsockname())
+        bench.client.send(bench.client.recv(100))
     port.doRead()
-    assert bench.client.recv(100) == b"x"
+    port.write(b"x", bench.client.getsockname())
+    assert bench.nothing_arrives()
+    assert bench.dropped("loop") == 1
 
 
-def test_an_answer_that_is_not_its_request_is_no_loop(bench: Bench) -> None:
-    port = bench.serve(Recorder(b"pong"))
-    for _ in range(2 * LOOK_EVERY * MOST_REPEATS):
+def test_a_client_s_port_is_answered_without_end_whatever_it_sends(bench: Bench) -> None:
+    bench.loops.kinds[bench.client.getsockname()[1]] = PLAIN
+    port = bench.serve(Recorder(b"ping"))
+    for _ in range(20 * int(FIRST_BUDGET)):
         bench.client.send(b"ping")
         port.doRead()
-        assert bench.client.recv(100) == b"pong"
+        assert bench.client.recv(100) == b"ping"
+    assert not bench.events.counts

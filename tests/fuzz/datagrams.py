@@ -15,7 +15,7 @@ import fuzzing
 from twisted.internet.task import Clock
 from twisted.logger import Logger
 
-from sockd.datagram import DatagramPort
+from sockd.datagram import DatagramPort, Loops
 from sockd.discovery import find
 from sockd.endpoint import parse
 from sockd.limits import Admission, Terms
@@ -91,7 +91,9 @@ class Served:
         bound = BoundSocket(cast("socket.socket", self.wire), cast("Any", parse("udp:7000")))
         protocol = plugin.datagram_protocol(plugin.protocols[0], context)
         admission = Admission(Terms(1), self.clock.seconds)
-        self.port = DatagramPort(bound, protocol, plugin.replies, admission, {7000}, self.events, self.clock)
+        loops = Loops(self.clock.seconds)
+        loops.know_own([7000])
+        self.port = DatagramPort(bound, protocol, plugin.replies, admission, loops, self.events, self.clock)
         self.port.startListening()
 
     def receive(self, datagram: bytes, peer: tuple[str, int]) -> None:

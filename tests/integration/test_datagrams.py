@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
-from running import PATIENCE, Start
+from running import BIN, PATIENCE, Start
 
 ECHOES = "".join(
     f'[service.echo{number}]\nplugin = "echo"\nlisten = ["udp:0:interface=127.0.0.1"]\n'
@@ -37,3 +39,28 @@ def test_no_port_of_the_daemon_answers_another_one_whichever_process_serves_it(
             impostor.setblocking(False)
             with pytest.raises(BlockingIOError):
                 impostor.recv(10)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_paused_service_answers_datagrams_once_it_is_resumed(
+    start: Start, tmp_path: Path, workers: int
+) -> None:
+    config = f'[daemon]\nworkers = {workers}\n[control]\nlisten = "unix:run/control.sock"\n{ECHOES}'
+    daemon = start(config).ready()
+
+    def control(*words: str) -> None:
+        command: list[str | Path] = [BIN / "sockd", *words, "-c", str(tmp_path / "sockd.toml")]
+        subprocess.run(command, capture_output=True, check=True)
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(PATIENCE)
+        control("pause", "echo0")
+        client.sendto(b"waits", daemon.port("echo0", "udp"))
+        client.sendto(b"does not", daemon.port("echo1", "udp"))
+        assert client.recv(10) == b"does not"
+        client.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            client.recv(10)
+        control("resume", "echo0")
+        client.settimeout(PATIENCE)
+        assert client.recv(10) == b"waits"
