@@ -15,6 +15,7 @@ from pathlib import Path
 from sockd.config import SocketOptions
 from sockd.endpoint import Endpoint, InetEndpoint, SystemdEndpoint, UnixEndpoint
 from sockd.errors import BindError
+from sockd.holder import holder
 from sockd.unicast import take_only_requests
 
 DEFAULT_BACKLOG = 1024
@@ -93,7 +94,9 @@ def open_socket(endpoint: Endpoint, options: SocketOptions) -> BoundSocket:
         return _open_inet(endpoint, options)
     except OSError as error:
         reason = _REASONS.get(error.errno or 0, (error.strerror or str(error)).lower())
-        if error.errno in (errno.EACCES, errno.EPERM) and isinstance(endpoint, InetEndpoint):
+        if error.errno == errno.EADDRINUSE:
+            reason += holder(endpoint)
+        elif error.errno in (errno.EACCES, errno.EPERM) and isinstance(endpoint, InetEndpoint):
             reason += f" (ports below {_first_free_port()} need root or CAP_NET_BIND_SERVICE)"
         elif error.filename:
             reason += f" ({error.filename})"

@@ -1,0 +1,129 @@
+"""Names who holds an address that is taken, as far as this process may see (proc(5))."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import pwd
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from sockd.endpoint import InetEndpoint, UnixEndpoint
+
+_NET = Path("/proc/self/net")
+
+
+def holder(endpoint: InetEndpoint | UnixEndpoint) -> str:
+    """Who holds the address of an endpoint, to go on `the address is already in use`; empty if unknown."""
+    sockets = dict(_at_path(endpoint) if isinstance(endpoint, UnixEndpoint) else _at_port(endpoint))
+    if not sockets:
+        return ""
+    if pids := _processes(sockets):
+        return _in_words(_first(pids))
+    users = {user for user in sockets.values() if user is not None}
+    return f" by a process of {_user(min(users))}" if users else ""
+
+
+def _at_port(endpoint: InetEndpoint) -> Iterator[tuple[str, int | None]]:
+    """The sockets at a port, by their inodes, with their users."""
+    wanted = ipaddress.ip_address(endpoint.interface.split("%")[0] or "::")
+    kind = "tcp" if endpoint.stream else "udp"
+    for table in (kind, f"{kind}6"):
+        for words in _table(table):
+            with suppress(ValueError, IndexError):
+                address, port = words[1].split(":")
+                found = _address(address)
+                met = found == wanted or found.is_unspecified or wanted.is_unspecified
+                if int(port, 16) == endpoint.port and met:
+                    yield words[9], int(words[7])
+
+
+def _at_path(endpoint: UnixEndpoint) -> Iterator[tuple[str, int | None]]:
+    for words in _table("unix"):
+        if len(words) > 7 and words[7] == str(endpoint.path):
+            yield words[6], None
+
+
+def _table(name: str) -> Iterable[list[str]]:
+    try:
+        lines = (_NET / name).read_text(errors="surrogateescape").splitlines()
+    except OSError:  # hidden, as by ProcSubset=pid of systemd
+        return []
+    return [line.split(maxsplit=7 if name == "unix" else -1) for line in lines[1:]]
+
+
+def _address(digits: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """An address from its words of 32 bits, each in the machine's order of bytes."""
+    words = [int(digits[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(digits), 8)]
+    address = ipaddress.ip_address(b"".join(words))
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _processes(inodes: Iterable[str]) -> set[int]:
+    """The processes that have one of these sockets open."""
+    wanted = {f"socket:[{inode}]" for inode in inodes if inode != "0"}
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is not ours to look at
+            if any(_link(f"{folder}/fd/{name}") in wanted for name in os.listdir(folder / "fd")):
+                found.add(int(folder.name))
+    return found
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def _first(pids: set[int]) -> int:
+    """The present process, if it is among them; else one that was not started by another one of them."""
+    if os.getpid() in pids:
+        return os.getpid()
+    return min((pid for pid in pids if _parent(pid) not in pids), default=min(pids))
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _in_words(pid: int) -> str:
+    if pid == os.getpid():
+        return " by this process itself"
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
+        folder = Path(f"/proc/{pid}/cwd").readlink()
+        name = Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
+    except OSError:  # it has just ended
+        return ""
+    served = _served(command, folder)
+    if served is not None and served == _served(sys.argv, Path.cwd()):
+        return f": this daemon already runs, pid {pid}"
+    return f" by {'sockd' if served or 'sockd.supervisor' in ' '.join(command) else name}, pid {pid}"
+
+
+def _served(command: list[str], folder: Path) -> Path | None:
+    """The configuration of a command of sockd's; None if it is none."""
+    words = [word for word in command if word]
+    if "sockd" not in (Path(word).name for word in words):
+        return None
+    named = "sockd.toml"
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word in ("-c", "--config"):
+            named = following
+        elif word.startswith("--config="):
+            named = word.removeprefix("--config=")
+    return Path(os.path.normpath(folder / named))
+
+
+def _user(user: int) -> str:
+    try:
+        return f"the user {pwd.getpwuid(user).pw_name}"
+    except KeyError:
+        return f"the user {user}"
