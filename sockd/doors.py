@@ -31,15 +31,24 @@ def open_doors(
     snapshot: Callable[[], dict[str, Any] | Awaitable[dict[str, Any]]],
     reactor: Any,
     open_socket: OpenSocket,
+    user: int | None = None,
 ) -> list[Door]:
     """Those that the configuration has, with their sockets open; nobody is answered yet.
+
+    Args:
+        config: names them.
+        operator: carries out what is asked.
+        snapshot: what the status page shows.
+        reactor: the one that will run.
+        open_socket: opens a socket, or takes one that was kept.
+        user: that the daemon goes on as; None if it is the present one.
 
     Raises:
         BindError: one cannot be opened; nothing is left open.
     """
     bounds: dict[str, BoundSocket] = {}
     if config.control.listen is not None:
-        bounds["control"] = open_control(config.control.listen)
+        bounds["control"] = open_control(config.control.listen, user)
     if config.metrics.listen is not None:
         try:
             bounds["metrics"] = open_socket(config.metrics.listen, SocketOptions())

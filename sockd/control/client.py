@@ -6,6 +6,7 @@ import json
 import os
 import re
 import socket
+import struct
 import time
 import tomllib
 from contextlib import suppress
@@ -20,6 +21,9 @@ LONGEST_ANSWER = 2**28
 """Bytes: a million connections, as `ps` has them. What sends more is no sockd."""
 
 _LARGEST_READ = 2**18
+
+CREDENTIALS = struct.Struct("=iII")
+"""Linux' struct ucred: process, user, group (unix(7))."""
 
 _PLAIN = re.compile(r"unix:([\w./-]+)", re.ASCII)
 
@@ -45,6 +49,7 @@ def ask(path: Path, command: str, timeout: float, **arguments: Any) -> Any:
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(timeout)
             sock.connect(os.fspath(path))
+            _check_server(path, sock)
             line = _exchange(sock, json.dumps({"command": command, **arguments}).encode() + b"\n", timeout)
     except (FileNotFoundError, ConnectionRefusedError):
         raise Unreachable(f"nobody listens at {path}: is the daemon running?") from None
@@ -55,6 +60,22 @@ def ask(path: Path, command: str, timeout: float, **arguments: Any) -> Any:
     except OSError as error:
         raise Unreachable(f"cannot speak with {path}: {(error.strerror or str(error)).lower()}") from None
     return _result(path, line)
+
+
+def _check_server(path: Path, sock: socket.socket) -> None:
+    """Make sure that nobody has put a socket of their own there.
+
+    Raises:
+        Unreachable: the server is neither root, nor the user who asks, nor the owner of the folder.
+    """
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
+    _, user, _ = CREDENTIALS.unpack(credentials)
+    if user not in (0, os.geteuid(), path.parent.stat().st_uid):
+        from sockd.control.folder import user_name
+
+        raise Unreachable(
+            f"{user_name(user)} answers at {path}, who is neither root, nor you, nor the owner of its folder"
+        )
 
 
 def _exchange(sock: socket.socket, request: bytes, timeout: float) -> bytes:

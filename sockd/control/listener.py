@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import select
 import socket
-import stat
-import struct
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -23,7 +21,9 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from sockd.config import SocketOptions
+from sockd.control.client import CREDENTIALS
 from sockd.control.dialog import LONGEST_REQUEST, answer, refusal
+from sockd.control.folder import danger
 from sockd.control.operator import Operator
 from sockd.endpoint import UnixEndpoint
 from sockd.errors import BindError
@@ -43,12 +43,13 @@ SILENT = 5.0
 FOLDER_MODE = 0o700
 """Of the folder that is made for the socket."""
 
-_PEER = struct.Struct("=iII")
-"""Linux' struct ucred: process, user, group."""
 
-
-def open_control(endpoint: UnixEndpoint) -> BoundSocket:
+def open_control(endpoint: UnixEndpoint, user: int | None = None) -> BoundSocket:
     """Open the control socket, in a folder in which nobody else can put another one in its place.
+
+    Args:
+        endpoint: its path.
+        user: that the daemon goes on as; None if it is the present one.
 
     Raises:
         BindError: it cannot be opened, or its folder is open to others.
@@ -57,11 +58,11 @@ def open_control(endpoint: UnixEndpoint) -> BoundSocket:
     try:
         folder.parent.mkdir(0o755, parents=True, exist_ok=True)
         folder.mkdir(FOLDER_MODE, exist_ok=True)
-        mode = folder.stat().st_mode
+        reason = danger(folder, {os.geteuid(), os.geteuid() if user is None else user})
     except OSError as error:
         raise BindError(str(endpoint), f"{str(error.strerror).lower()} ({error.filename})") from error
-    if mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
-        raise BindError(str(endpoint), f"others can write to its folder; chmod 700 {folder}")
+    if reason is not None:
+        raise BindError(str(endpoint), reason)
     return open_socket(endpoint, SocketOptions())
 
 
@@ -276,6 +277,6 @@ class Conversation(Protocol):
 
 def _unwelcome(peer: socket.socket) -> str | None:
     """Why a peer may not give orders; the kernel knows who it was that connected."""
-    _, user, _ = _PEER.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+    _, user, _ = CREDENTIALS.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
     own = os.geteuid()
     return None if user in (0, own) else f"expected root or the user {own}, found the user {user}"
