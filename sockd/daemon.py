@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -18,9 +19,11 @@ from twisted.logger import ILogObserver
 from twisted.python.failure import Failure
 from typing_extensions import override
 
+from sockd import startup
 from sockd.config import Config, Source, report
 from sockd.doors import Door
 from sockd.errors import ConfigError
+from sockd.launch import Launch
 from sockd.notify import Notifier
 from sockd.server import Server
 from sockd.status import Moved, snapshot
@@ -42,6 +45,10 @@ GC_YOUNG = 10_000
 """New objects between two looks for garbage in cycles; connections that are over leave none behind."""
 
 
+UPGRADE_NEEDS_WORKERS = "an upgrade needs workers: set workers above 0 in [daemon], or restart the daemon"
+"""A single process has nobody to hand its connections to."""
+
+
 class NotReloaded(Exception):
     """The configuration is not served, and the earlier one is as before. Says why, in lines for a person."""
 
@@ -57,7 +64,7 @@ class Daemon(service.Service):
         notifier: told how far it is, for the service manager.
         store: where sockets are kept over a restart.
         stop_within: seconds after a signal by which the process has ended, whatever happens.
-        foreground: whether twistd stays where it was started.
+        launch: detaches it, and tells whoever has started it what becomes of it.
     """
 
     def __init__(
@@ -69,8 +76,7 @@ class Daemon(service.Service):
         notifier: Notifier,
         store: Store,
         stop_within: float,
-        *,
-        foreground: bool,
+        launch: Launch,
     ) -> None:
         self.server = server
         self._reactor = reactor
@@ -82,16 +88,15 @@ class Daemon(service.Service):
         self._notifier = notifier
         self._store = store
         self._stop_within = stop_within
-        self._foreground = foreground
+        self._launch = launch
         self._told_to_stop = False
+        self._serving = False
         self._reloading = False
-        self._reload_due = False  # a signal has come in the midst of another one
+        self._reload_due = False  # a signal has come before it serves, or in the midst of another one
         self._events = DaemonEvents()
         notifier.describe = self._in_words
         self._watchdog: Watchdog | None = None
         self._config_ok = True  # what was read last is what is served
-        # Until everything is open there is somebody to complain to, even after twistd has detached.
-        self._complaints = open(os.dup(2), "w")  # noqa: SIM115  # closed when the daemon is ready
 
     @override
     def setServiceParent(self, parent: Any) -> None:
@@ -103,6 +108,11 @@ class Daemon(service.Service):
     # The start.
 
     @override
+    def privilegedStartService(self) -> None:
+        self._launch.begin()
+        super().privilegedStartService()
+
+    @override
     def startService(self) -> None:
         super().startService()
         failures: list[Failure] = []
@@ -112,20 +122,22 @@ class Daemon(service.Service):
         self._reactor.callWhenRunning(self._when_running, starting, failures)
 
     def _refuse(self, failure: Failure) -> NoReturn:
-        """End while twistd can still report that nothing was started."""
-        self._complain(failure)
+        """End before the reactor runs."""
+        self._launch.failed(_complaint(failure))
         self.server.release()
-        if self._foreground:
-            sys.exit(1)
-        failure.raiseException()
+        sys.exit(1)
 
     def _when_running(self, starting: Deferred[None], failures: list[Failure]) -> None:
         # The reactor has installed its own handlers, which would exit with the signal's code.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._on_reload))
-        if (log := self.log) is not None:
-            signal.signal(signal.SIGUSR1, lambda *_: log.reopen())
+        startup.obey(
+            {
+                signal.SIGHUP: partial(self._reactor.callFromThread, self._on_reload),
+                signal.SIGUSR1: self._reopen_log,
+                signal.SIGUSR2: partial(self._reactor.callFromThread, self._on_upgrade),
+            }
+        )
         for door in self.doors:
             door.open()
             self._events.door_listening(door.name, door.bound.address)
@@ -136,11 +148,13 @@ class Daemon(service.Service):
             self._fail(failures[0])
         elif self.running:
             self.server.open()
-            self._complaints.close()
+            self._launch.ready()
             self._store.begin()
             self._notifier.ready()
             self._show_life()
             self._watch()
+            self._serving = True
+            self._reload_if_due()
             if (limit := self.server.config.daemon.watchdog) is not None:
                 self._watchdog = Watchdog(limit, self._events.blocked, self._reactor)
                 self._watchdog.start()
@@ -153,16 +167,13 @@ class Daemon(service.Service):
 
     def _fail(self, failure: Failure) -> None:
         """End a daemon that runs but cannot serve."""
-        self._complain(failure)
+        self._launch.failed(_complaint(failure))
         # twistd itself would exit with 0; of two handlers the later registered is called first.
         atexit.register(os._exit, 1)
         if self.log is not None:
             atexit.register(self.log.close)
         end_within(self._stop_within)
         self._reactor.stop()
-
-    def _complain(self, failure: Failure) -> None:
-        print(f"sockd: {failure.getErrorMessage()}", file=self._complaints, flush=True)
 
     def _in_words(self) -> str:
         """What it does, for the service manager."""
@@ -209,9 +220,7 @@ class Daemon(service.Service):
         finally:
             self._reloading = False
             self._notifier.ready()
-            if self._reload_due:
-                self._reload_due = False
-                self._reactor.callLater(0, self._on_reload)
+            self._reload_if_due()
         if self.log is not None:
             self.set_log_level(config.log.level)
         return plan.as_dict()
@@ -243,12 +252,26 @@ class Daemon(service.Service):
         self._reactor.callLater(WATCH_EVERY, self._watch, stamp)
 
     def _on_reload(self) -> None:
-        if self._reloading:
+        if not self.running:  # it ends
+            return
+        if self._reloading or not self._serving:
             self._reload_due = True
             return
         Deferred.fromCoroutine(self.reload()).addErrback(
             lambda failure: self._events.not_reloaded(failure.getErrorMessage())
         )
+
+    def _reload_if_due(self) -> None:
+        if self._reload_due:
+            self._reload_due = False
+            self._reactor.callLater(0, self._on_reload)
+
+    def _on_upgrade(self) -> None:
+        self._events.not_upgraded(UPGRADE_NEEDS_WORKERS)
+
+    def _reopen_log(self) -> None:
+        if self.log is not None:
+            self.log.reopen()
 
     def stop(self) -> None:
         """End in order."""
@@ -273,6 +296,10 @@ class Daemon(service.Service):
         await self.server.stop()
         for door in self.doors:
             await door.close()
+
+
+def _complaint(failure: Failure) -> str:
+    return f"sockd: {failure.getErrorMessage()}"
 
 
 def in_words(services: int, listeners: int, *, config_ok: bool) -> str:

@@ -7,13 +7,30 @@ import select
 import socket
 import time
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 
 from sockd.text import printable
 
+VARIABLES = (
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "LISTEN_FDNAMES",
+    "FDSTORE",
+)
+"""Of the environment, for the process alone that the manager has started (sd_notify(3), sd_listen_fds(3))."""
+
 MOST_DESCRIPTORS = 253
 """That one message carries (SCM_MAX_FD of Linux)."""
+
+
+def taken_from(environ: MutableMapping[str, str]) -> dict[str, str]:
+    """`VARIABLES`, which are no longer in the environment then: programs that are started do not see them."""
+    return {name: environ.pop(name) for name in VARIABLES if name in environ}
 
 
 class Notifier:

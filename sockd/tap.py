@@ -6,10 +6,11 @@ The one place that imports the reactor, and the one that changes the process: si
 from __future__ import annotations
 
 import os
+import pwd
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -26,9 +27,13 @@ from sockd.config.faults import render
 from sockd.control.local import LocalOperator
 from sockd.daemon import HURRY, Daemon
 from sockd.doors import open_doors
+from sockd.endpoint import UnixEndpoint
 from sockd.errors import BindError, ConfigError
 from sockd.inherited import Inherited
-from sockd.notify import Notifier
+from sockd.launch import Launch
+from sockd.notify import Notifier, taken_from
+from sockd.ownership import Estate, Owner
+from sockd.pidfile import PidFile, PidFileError
 from sockd.server import Server
 from sockd.service import PLUGIN_STOP_TIMEOUT
 from sockd.store import Store
@@ -46,12 +51,10 @@ class Options(usage.Options):
 
     @override
     def postOptions(self) -> None:
+        _settle(self.parent)
         path = Path(self["config"])
         self.loaded = loaded(path)
         self.source = source(path)
-        # In the foreground nobody needs a pid file, and a stale one would only be in the way.
-        if self.parent["nodaemon"] and self.parent["pidfile"] == "twistd.pid":
-            self.parent["pidfile"] = ""
 
 
 def makeService(options: Options) -> service.IService:
@@ -129,23 +132,28 @@ def _daemon(config: Config, source: Source | None, options: ServerOptions) -> se
     if config.daemon.workers and source is not None:
         return supervised(config, Source(source.path, None), options)
     reactor, fallback = install_reactor()
+    owner, estate = _owner(options), Estate(_made(config, options), config.daemon.state_dir)
+    launch = _launch(options)
     log = None if options["syslog"] or options["logger"] else _log(config, options)
-    notifier = Notifier.from_environment()
-    store = Store(Inherited.from_environment(), notifier)
+    manager = taken_from(os.environ)
+    notifier = Notifier.from_environment(manager)
+    store = Store(Inherited.from_environment(manager), notifier, manager)
     store.prepare(config)
     server = Server(config, reactor, fallback, store.open_socket)
     stop_within = config.daemon.drain_timeout + PLUGIN_STOP_TIMEOUT + HURRY
-    daemon = Daemon(
-        server, reactor, log, source, notifier, store, stop_within, foreground=options["nodaemon"]
-    )
+    daemon = Daemon(server, reactor, log, source, notifier, store, stop_within, launch)
     try:
         server.bind()
         operator = LocalOperator(daemon)
-        daemon.doors = open_doors(config, operator, operator.status, reactor, store.open_socket)
+        daemon.doors = open_doors(
+            config, operator, operator.status, reactor, store.open_socket, owner.user if owner else None
+        )
     except ExceptionGroup as group:
         _give_up(*(f"sockd: {error}" for error in group.exceptions))
     except BindError as error:
         _give_up(f"sockd: {error}")
+    if owner is not None:
+        estate.hand_over(owner)
     return daemon
 
 
@@ -164,6 +172,8 @@ def supervised(
     from sockd.supervisor.supervisor import About, Supervisor
 
     reactor, _ = install_reactor()
+    owner, estate = _owner(options), Estate(_made(config, options), config.daemon.state_dir)
+    launch = _launch(options) if handed is None else _resumed(handed)
     own = options["syslog"] or options["logger"]
     log = None if own else _log(config, options)
     chosen = options.get("reactor")
@@ -172,25 +182,90 @@ def supervised(
         shed=options["uid"] is not None,
         options=[chosen] if chosen else [],
     )
-    notifier = Notifier.from_environment()
-    store = Store(Inherited.from_environment(), notifier)
+    # A former image has left them out of the environment, unless it is an older one.
+    manager = (handed or {}).get("manager") or taken_from(os.environ)
+    notifier = Notifier.from_environment(manager)
+    store = Store(Inherited.from_environment(manager), notifier, manager)
     supervisor = Supervisor(config, source, reactor, store, about, handed and handed["supervisor"])
     twistd = partial(_words, options, about.log)
-    daemon = SupervisorDaemon(supervisor, reactor, log, notifier, store, twistd, handed)
+    daemon = SupervisorDaemon(supervisor, reactor, log, notifier, store, twistd, launch, manager, handed)
     if handed is not None:
         return daemon
     operator = daemon.operator
     store.prepare(config)
     try:
         supervisor.bind()
-        daemon.doors = open_doors(config, operator, operator.status, reactor, store.open_socket)
+        daemon.doors = open_doors(
+            config, operator, operator.status, reactor, store.open_socket, owner.user if owner else None
+        )
     except ConfigError as error:
         _give_up(report(error.faults))
     except ExceptionGroup as group:
         _give_up(*(f"sockd: {error}" for error in group.exceptions))
     except BindError as error:
         _give_up(f"sockd: {error}")
+    if owner is not None:
+        estate.hand_over(owner)
     return daemon
+
+
+def _settle(options: ServerOptions) -> None:
+    """Take over from twistd what it does in another way: its pid file, and the way into the background."""
+    background = not (options["nodaemon"] or options["debug"])
+    # In the foreground nobody needs a pid file, and a stale one would only be in the way.
+    named = options["pidfile"] if background or options["pidfile"] != "twistd.pid" else ""
+    options.update(
+        background=background, nodaemon=True, pidfile="", pid_file=os.path.abspath(named) if named else ""
+    )
+    if background and options["logfile"] == "-":
+        _give_up("sockd: in the background nobody reads standard output: name a file with --logfile")
+    if options["chroot"] is None and not os.path.isdir(options["rundir"]):
+        _give_up(f"sockd: there is no folder {options['rundir']} (--rundir)")
+
+
+def _launch(options: ServerOptions) -> Launch:
+    """The way into service that twistd's options ask for, with the pid file locked."""
+    try:
+        pid_file = PidFile.take(Path(name)) if (name := options.get("pid_file")) else None
+    except PidFileError as error:
+        _give_up(f"sockd: {error}")
+    return Launch(pid_file, background=options.get("background", False), umask=options["umask"])
+
+
+def _resumed(handed: Mapping[str, Any]) -> Launch:
+    """The same for an image that takes the place of a former one."""
+    if (pid_file := handed.get("pid_file")) is None:  # or the former image is an older one
+        return Launch()
+    path, descriptor = pid_file
+    return Launch(PidFile(Path(path), descriptor))
+
+
+def _owner(options: ServerOptions) -> Owner | None:
+    """The user and the group that twistd changes to; None if it does not."""
+    user, group = options["uid"], options["gid"]
+    if user is None and group is None:
+        return None
+    if os.geteuid():
+        _give_up("sockd: only root can change to another user or group (--uid, --gid)")
+    if user is None:
+        return Owner(0, group)
+    try:
+        entry = pwd.getpwuid(user)
+    except KeyError:  # whose groups nobody knows
+        _give_up(f"sockd: there is no user with the number {user} (--uid)")
+    return Owner(user, entry.pw_gid if group is None else group)
+
+
+def _made(config: Config, options: ServerOptions) -> Iterator[Path]:
+    """The files and sockets that are made before the change of user."""
+    endpoints = [listener.endpoint for each in config.services.values() for listener in each.listen]
+    for endpoint in (*endpoints, config.control.listen, config.metrics.listen):
+        if isinstance(endpoint, UnixEndpoint):
+            yield endpoint.path
+    if (log := _log_file(config, options)) != "-":
+        yield Path(log)
+    if name := options.get("pid_file"):
+        yield Path(name)
 
 
 def _words(options: ServerOptions, log_file: str | None) -> list[str]:
@@ -234,7 +309,8 @@ def _log(config: Config, options: ServerOptions) -> logs.Log:
 
 def _log_file(config: Config, options: ServerOptions) -> str:
     """Its path, absolute as a daemon leaves its folder, or `-`."""
-    name = str(options["logfile"] or config.log.file or ("-" if options["nodaemon"] else "twistd.log"))
+    usual = "twistd.log" if options.get("background") else "-"
+    name = str(options["logfile"] or config.log.file or usual)
     return name if name == "-" else str(Path(name).absolute())
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sockd.notify import MOST_DESCRIPTORS, Notifier
+from sockd.notify import MOST_DESCRIPTORS, VARIABLES, Notifier, taken_from
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -138,3 +138,9 @@ def test_signs_of_life_are_due_twice_in_the_time_that_systemd_waits(
     environ: dict[str, str], interval: float | None
 ) -> None:
     assert Notifier.from_environment(environ).watchdog_interval == interval
+
+
+def test_programs_that_are_started_later_do_not_see_what_is_for_this_process_alone() -> None:
+    environ = dict.fromkeys(VARIABLES, "1") | {"PATH": "/bin"}
+    assert taken_from(environ) == dict.fromkeys(VARIABLES, "1")
+    assert environ == {"PATH": "/bin"}

@@ -23,12 +23,16 @@ FLOORS = [
         "deadlines",
         "descriptors",
         "discovery",
+        "holder",
         "inherited",
         "limits",
         "notify",
+        "ownership",
+        "pidfile",
         "ports",
         "proxy",
         "sockets",
+        "startup",
         "store",
         "telemetry",
         "tls",
@@ -49,7 +53,7 @@ FLOORS = [
         "waiting",
     },
     {"listener", "reload", "server", "service", "status"},
-    {"cli", "control", "daemon", "doors", "supervisor", "tap"},
+    {"cli", "control", "daemon", "doors", "launch", "supervisor", "tap"},
 ]
 """Modules by floor; each imports only from its own and from lower ones."""
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from importlib import import_module
 
+from sockd import __version__, startup
+
+if sys.argv[1:2] in (["run"], ["serve"]):
+    startup.prepare()  # before click is loaded, which takes time in which a signal would end the daemon
+
 import click
 from typing_extensions import override
-
-from sockd import __version__
 
 COMMANDS = {
     "run": ("sockd.cli.run", "Serve a configuration in the foreground."),

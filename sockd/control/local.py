@@ -12,7 +12,7 @@ from sockd.config import Document, Limits, Text
 from sockd.config.document import Faults
 from sockd.config.validate import validate
 from sockd.control.words import Refused, unknown
-from sockd.daemon import Daemon, NotReloaded
+from sockd.daemon import UPGRADE_NEEDS_WORKERS, Daemon, NotReloaded
 from sockd.service import PAUSED, Service
 from sockd.status import find, moved, peers
 
@@ -85,8 +85,8 @@ class LocalOperator:
             raise Refused("nothing has changed", {"report": str(error)}) from error
 
     async def upgrade(self) -> None:
-        """Refuse: a single process has nobody to hand its connections to."""
-        raise Refused("an upgrade needs workers: set workers above 0 in [daemon], or restart the daemon")
+        """Refuse, as there are no workers."""
+        raise Refused(UPGRADE_NEEDS_WORKERS)
 
     async def stop(self) -> None:
         """Begin to end."""

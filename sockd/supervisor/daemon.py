@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -18,7 +19,7 @@ from twisted.logger import ILogObserver
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from sockd import __version__
+from sockd import __version__, startup
 from sockd.config import Config, SocketOptions
 from sockd.control.dialog import command_of, line_of, refusal
 from sockd.control.listener import ControlListener
@@ -26,6 +27,7 @@ from sockd.daemon import HURRY, WATCH_EVERY
 from sockd.daemon import end_within as end_within
 from sockd.daemon import in_words as in_words
 from sockd.doors import Door, doors_on
+from sockd.launch import Launch
 from sockd.notify import Notifier
 from sockd.service import PLUGIN_STOP_TIMEOUT
 from sockd.store import Store
@@ -55,6 +57,8 @@ class SupervisorDaemon(service.Service):
         notifier: told how far it is, for the service manager.
         store: where sockets are kept over a restart.
         twistd: the words of its command line for another image of this process.
+        launch: detaches it, and tells whoever has started it what becomes of it.
+        manager: the service manager's variables of the environment.
         handed: what a former image of this process has left.
     """
 
@@ -66,6 +70,8 @@ class SupervisorDaemon(service.Service):
         notifier: Notifier,
         store: Store,
         twistd: Callable[[], Sequence[str]],
+        launch: Launch,
+        manager: Mapping[str, str],
         handed: Mapping[str, Any] | None,
     ) -> None:
         self.supervisor = supervisor
@@ -79,6 +85,8 @@ class SupervisorDaemon(service.Service):
         self._notifier = notifier
         self._store = store
         self._twistd = twistd
+        self._launch = launch
+        self._manager = dict(manager)
         self._owed: Sequence[tuple[int, str]] | None = None
         self._told_to_stop = False
         self._reload_due = False  # a signal has come in the midst of something else
@@ -86,8 +94,6 @@ class SupervisorDaemon(service.Service):
         self._stamp = ""  # of the configuration's files, when they were read last
         if handed is not None:
             self._take_over(handed)
-        # Until everything is open there is somebody to complain to, even after twistd has detached.
-        self._complaints = open(os.dup(2), "w")  # noqa: SIM115  # closed when the daemon is ready
 
     @override
     def setServiceParent(self, parent: Any) -> None:
@@ -95,6 +101,11 @@ class SupervisorDaemon(service.Service):
         if self._log is not None:
             parent.setComponent(ILogObserver, self._log)
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+
+    @override
+    def privilegedStartService(self) -> None:
+        self._launch.begin()
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
 
     @override
     def startService(self) -> None:
@@ -105,9 +116,14 @@ class SupervisorDaemon(service.Service):
         # The reactor has installed its own handlers, which would exit with the signal's code.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._on_reload))
-        signal.signal(signal.SIGUSR1, lambda *_: self._reactor.callFromThread(self._reopen_log))
-        signal.signal(signal.SIGUSR2, lambda *_: self._reactor.callFromThread(self._on_upgrade))
+        soon = self._reactor.callFromThread
+        startup.obey(
+            {
+                signal.SIGHUP: partial(soon, self._on_reload),
+                signal.SIGUSR1: partial(soon, self._reopen_log),
+                signal.SIGUSR2: partial(soon, self._on_upgrade),
+            }
+        )
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # a former image has blocked them
         for door in self.doors:
             door.open()
@@ -123,9 +139,10 @@ class SupervisorDaemon(service.Service):
         self._store.begin()
         self._notifier.ready()
         self._begin()
+        self._free()
 
     def _begin(self) -> None:
-        self._complaints.close()
+        self._launch.ready()
         self._show_life()
         self._watch()
 
@@ -142,7 +159,7 @@ class SupervisorDaemon(service.Service):
         if failure.check(CannotServe) is None:
             text = f"{type(failure.value).__name__}: {text}"
         # A report of faults has its own form.
-        print(text if "\n" in text else f"sockd: {text}", file=self._complaints, flush=True)
+        self._launch.failed(text if "\n" in text else f"sockd: {text}")
         # twistd itself would exit with 0; handlers run in reverse order, so this is the last thing of all.
         atexit.register(os._exit, 1)
         self._told_to_stop = True
@@ -194,7 +211,7 @@ class SupervisorDaemon(service.Service):
         end_within(HURRY + GRACE)
 
     def _on_reload(self) -> None:
-        if self.supervisor.busy:
+        if self.supervisor.busy or self.supervisor.state == "starting":
             self._reload_due = True
             return
         self._notifier.reloading()
@@ -258,6 +275,7 @@ class SupervisorDaemon(service.Service):
     def _hand_over(self) -> Handover:
         """Everything that the next image has to know."""
         keep = self._store.of_units
+        pid_file = self._launch.pid_file
         owed = [each for door in self.doors if isinstance(door, ControlListener) for each in door.owed()]
         state = {
             "path": sys.path,
@@ -266,11 +284,14 @@ class SupervisorDaemon(service.Service):
             "owed": owed,
             "past": self.operator.past,
             "stamp": self._stamp,
+            "pid_file": pid_file and [str(pid_file.path), pid_file.descriptor],
+            "manager": self._manager,
             "reload_due": self._reload_due,
             "supervisor": self.supervisor.hand_over(keep),
         }
         keep += [door.bound.socket.fileno() for door in self.doors]
         keep += [descriptor for descriptor, _ in owed]
+        keep += [pid_file.descriptor] if pid_file is not None else []
         return Handover(state, keep)
 
     def _take_over(self, handed: Mapping[str, Any]) -> None:

@@ -16,6 +16,8 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from sockd.startup import SIGNALS
+
 WORKER = "sockd.supervisor.worker"
 
 _PR_SET_PDEATHSIG = 1
@@ -33,14 +35,19 @@ def start(module: str, *arguments: str, keep: Sequence[int], errors: int | None 
     Raises:
         OSError: it cannot be started.
     """
-    process = subprocess.Popen(  # noqa: S603  # a fixed command
-        # -P: the folder that it is started in holds no code of sockd's.
-        [sys.executable, "-P", "-m", module, *arguments],
-        stdin=subprocess.DEVNULL,
-        stderr=errors,
-        pass_fds=keep,
-        start_new_session=True,  # Ctrl-C in a terminal is for the supervisor
-    )
+    # It inherits the mask, and lets signals come when it can note them.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        process = subprocess.Popen(  # noqa: S603  # a fixed command
+            # -P: the folder that it is started in holds no code of sockd's.
+            [sys.executable, "-P", "-m", module, *arguments],
+            stdin=subprocess.DEVNULL,
+            stderr=errors,
+            pass_fds=keep,
+            start_new_session=True,  # Ctrl-C in a terminal is for the supervisor
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     process.returncode = 0  # its end is not this object's to wait for, nor that of its garbage collection
     return process.pid
 

@@ -19,7 +19,7 @@ from typing import Any, cast
 from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, globalLogBeginner
 
-from sockd import discovery, tap
+from sockd import discovery, startup, tap
 from sockd.config import Config, SocketOptions, report
 from sockd.control.local import LocalOperator
 from sockd.control.words import COMMANDS, Refused
@@ -84,10 +84,9 @@ class Worker:
     def _handle_signals(self) -> None:
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        signal.signal(signal.SIGUSR1, self._reopen_log)
+        startup.obey({signal.SIGUSR1: self._reopen_log})  # the others are for the supervisor alone
 
-    def _reopen_log(self, *_: object) -> None:
+    def _reopen_log(self) -> None:
         if self.log is not None:
             self.log.reopen()
 
@@ -373,6 +372,7 @@ def _name_process(name: str) -> None:
 
 def main() -> None:
     """The process: `worker DESCRIPTOR [REACTOR]`."""
+    startup.prepare()
     die_with_parent()
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO)

@@ -82,6 +82,10 @@ class DaemonEvents:
         """A configuration cannot be served; nothing has changed."""
         self._log.error("not reloaded", reason=reason)
 
+    def not_upgraded(self, reason: str) -> None:
+        """The code is the same as before."""
+        self._log.error("not upgraded", reason=reason)
+
     def door_listening(self, door: str, address: str) -> None:
         """A port of the daemon's own is open."""
         self._log.info("serving", what=door, address=address)

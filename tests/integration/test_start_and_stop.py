@@ -81,9 +81,10 @@ def test_a_port_that_is_taken_is_one_clear_line_and_exit_1(start: Start, how: st
         daemon = start(echo(f"{kind}:{port}:interface=127.0.0.1"), how=how)
         assert daemon.wait() == 1
     endpoint = f"{kind}:{port}:interface=127.0.0.1"
+    holder = f"by {Path('/proc/self/comm').read_text().strip()}, pid {os.getpid()}"
     assert (
         daemon.errors
-        == f"sockd: service 'echo': cannot listen on {endpoint}: the address is already in use\n"
+        == f"sockd: service 'echo': cannot listen on {endpoint}: the address is already in use {holder}\n"
     )
 
 

@@ -1,9 +1,24 @@
 """Gives `twistd` its `sockd` command and its `uv` reactor; imports nothing of sockd until one is chosen."""
 
+from typing import Any
+
 from twisted.application.reactors import Reactor
 from twisted.application.service import ServiceMaker
 
-sockd = ServiceMaker(
+
+class _Command(ServiceMaker):
+    """The command, which prepares the process as soon as it is chosen."""
+
+    @property
+    def options(self) -> Any:
+        """The options of the command line."""
+        from sockd import startup
+
+        startup.prepare()
+        return super().options
+
+
+sockd = _Command(
     "sockd",
     "sockd.tap",
     "Serve every service of one TOML file over TCP, UDP and UNIX sockets.",
