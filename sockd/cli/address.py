@@ -1,15 +1,21 @@
-"""Where a client connects to, from one word: `tcp:7007`, `tcp:HOST:7007`, `HOST:7007`, `unix:PATH` …"""
+"""Where a client connects to, from one word: `tcp:7007`, `tls:HOST:7007`, `HOST:7007`, `unix:PATH` …"""
 
 from __future__ import annotations
 
+import functools
 import re
 import socket
-from dataclasses import dataclass
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import click
 from typing_extensions import override
 
+from sockd.cli.tls import Tls, TlsFailed, TlsSocket
+from sockd.cli.tls import reason as tls_reason
 from sockd.endpoint import InetEndpoint, SystemdEndpoint, UnixEndpoint
 from sockd.endpoint import parse as parse_endpoint
 from sockd.errors import ValueFault
@@ -21,12 +27,22 @@ Kind = Literal["tcp", "udp", "unix", "unixgram"]
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A service's address, as a client sees it."""
+    """A service's address, as a client sees it.
+
+    Attributes:
+        kind: of socket.
+        host: and `port`, of TCP and UDP.
+        path: of UNIX sockets.
+        encrypted: whether TLS is spoken there.
+        tls: how, if it is.
+    """
 
     kind: Kind
     host: str = ""
     port: int = 0
     path: str = ""
+    encrypted: bool = False
+    tls: Tls | None = None
 
     @property
     def stream(self) -> bool:
@@ -36,14 +52,28 @@ class Address:
     def __str__(self) -> str:
         if self.path:
             return f"{self.kind}:{self.path}"
-        return f"{self.kind}:{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+        kind = "tls" if self.encrypted else self.kind
+        return f"{kind}:{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
-    def connect(self, timeout: float | None = None) -> socket.socket:
-        """A socket that is connected to it; of datagram sockets one that can be answered.
+    def connect(self, timeout: float | None = None) -> socket.socket | TlsSocket:
+        """A socket that is connected to it, under TLS where that is spoken; of datagrams one to be answered.
+
+        Args:
+            timeout: seconds for the connection, and for each later step until another one is set.
 
         Raises:
             OSError: it cannot be reached.
         """
+        sock = self._connected(timeout)
+        if self.tls is None:
+            return sock
+        try:
+            return self.tls.wrap(sock, self.host)
+        except BaseException:
+            sock.close()
+            raise
+
+    def _connected(self, timeout: float | None) -> socket.socket:
         if self.kind == "tcp":
             return socket.create_connection((self.host, self.port), timeout)
         target: Any
@@ -74,6 +104,8 @@ def parse(text: str) -> Address:
     Raises:
         ValueFault: it is none.
     """
+    if text.startswith("tls:"):
+        return replace(parse(f"tcp:{text.removeprefix('tls:')}"), encrypted=True)
     match = _HOST_AND_PORT.fullmatch(text)
     if match and match[3] not in ("tcp", "tcp6", "udp", "udp6") and int(match[4]) <= 65535:
         kind: Any = match[1] or "tcp"
@@ -108,8 +140,53 @@ class AddressType(click.ParamType[Address]):
             self.fail(str(fault), param, ctx)
 
 
+_EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def of_service(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command its argument `address`, and the options that say how TLS is spoken there."""
+
+    @click.argument("address", type=AddressType())
+    @click.option("--tls", is_flag=True, help="Speak TLS, as with tls:HOST:PORT; so do the next ones.")
+    @click.option(
+        "--ca",
+        type=_EXISTING,
+        metavar="FILE",
+        help="The authorities that are trusted, in place of the system's (PEM).",
+    )
+    @click.option("-k", "--insecure", is_flag=True, help="Do not verify who the server is.")
+    @click.option("--cert", type=_EXISTING, metavar="FILE", help="The certificate to show (PEM).")
+    @click.option(
+        "--key", type=_EXISTING, metavar="FILE", help="Its private key, if that is in another file."
+    )
+    @click.option("--server-name", metavar="NAME", help="The name that the server must have; sent as SNI.")
+    @functools.wraps(command)
+    def reach(
+        address: Address,
+        tls: bool,
+        ca: Path | None,
+        insecure: bool,
+        cert: Path | None,
+        key: Path | None,
+        server_name: str | None,
+        **given: Any,
+    ) -> None:
+        if key is not None and cert is None:
+            raise click.UsageError("--key goes with --cert")
+        if tls or insecure or ca or cert or server_name or address.encrypted:
+            if not address.stream:
+                raise click.UsageError(f"TLS goes over tcp or unix, not over {address.kind}")
+            how = Tls(ca, insecure, cert, key, server_name)
+            address = replace(address, encrypted=True, tls=how)
+        command(address=address, **given)
+
+    return reach
+
+
 def reason(error: OSError) -> str:
     """Why it could not be reached, in words."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if isinstance(error, (ssl.SSLError, TlsFailed)):
+        return tls_reason(error)
     return (error.strerror or str(error)).lower()

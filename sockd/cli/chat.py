@@ -3,22 +3,62 @@
 from __future__ import annotations
 
 import getpass
+import socket
+import sys
+from contextlib import suppress
 
 import click
 
-from sockd.cli.address import Address, AddressType
-from sockd.cli.connect import converse, opened
+from sockd.cli.address import Address, of_service, reason
+from sockd.cli.connect import CONNECT_TIMEOUT, converse, on_terminal, opened
+from sockd.cli.tls import TlsSocket
+from sockd.text import decoded
+
+QUIT = b"/quit"
+
+GREETING = "* welcome"
+"""How the line begins in which a chat asks for the name."""
 
 
 @click.command()
-@click.argument("address", type=AddressType())
+@of_service
 @click.option("-n", "--name", help="What others call you; your login name if left out.")
 def chat(address: Address, name: str | None) -> None:
-    """Join the chat at ADDRESS, over TCP, UDP or UNIX sockets.
+    """Join the chat at ADDRESS, over TCP, TLS, UDP or UNIX sockets.
 
-    `/help` lists what you can do, `/quit` leaves.
+    `/help` lists what you can do, `/quit` leaves, and so does the end of the input.
+
+    Exit code 0: it has ended well. 1: no connection, or it broke off, or there was no answer; without a
+    terminal also if the name cannot be had.
     """
     name = name or getpass.getuser()
     with opened(address) as sock:
-        sock.sendall(name.encode() + b"\n" if address.stream else f"/nick {name}".encode())
-        converse(sock, address, wait=1.0)
+        try:
+            sock.sendall(name.encode() + b"\n" if address.stream else f"/nick {name}".encode())
+            if admitted := not on_terminal():
+                _be_admitted(sock, address, name)
+        except OSError as error:
+            raise click.ClickException(f"{address}: {reason(error)}") from None
+        converse(sock, address, wait=1.0, farewell=QUIT, heard=admitted)
+
+
+def _be_admitted(sock: socket.socket | TlsSocket, address: Address, name: str) -> None:
+    """Wait until the chat has taken the name, as there is nobody to choose another one."""
+    sock.settimeout(CONNECT_TIMEOUT)
+    heard = unfinished = b""
+    while True:
+        heard += (data := sock.recv(65_536))
+        if data[:2] == b"\x15\x03" and not address.encrypted:
+            raise click.ClickException(f"{address}: TLS is spoken there: connect with --tls")
+        if not data and address.stream:
+            raise click.ClickException(f"{address}: closed before it let {name} in")
+        *lines, unfinished = (unfinished + data).split(b"\n")
+        for line in map(decoded, lines):
+            if line.startswith(f"* you are {name} in "):
+                sys.stdout.buffer.write(heard)
+                sys.stdout.flush()
+                return
+            if not line.startswith(GREETING):
+                with suppress(OSError):
+                    sock.sendall(QUIT + b"\n" * address.stream)
+                raise click.ClickException(f"{address}: {line.removeprefix('* ')}")

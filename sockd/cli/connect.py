@@ -11,19 +11,20 @@ from typing import BinaryIO
 
 import click
 
-from sockd.cli.address import Address, AddressType, reason
+from sockd.cli.address import Address, of_service, reason
+from sockd.cli.peer import LARGEST_READ, Failed, Peer
+from sockd.cli.tls import TlsSocket
 from sockd.text import printable
 
 CONNECT_TIMEOUT = 10.0
 """Seconds until a peer that does not answer is given up."""
 
-LARGEST_READ = 65_536
-
-PROMPT = "> "
+_WITHOUT_CURSOR = ("", "dumb", "unknown")
+"""Terminals on which nothing that was written can be changed, such as the shell of an editor."""
 
 
 @click.command()
-@click.argument("address", type=AddressType())
+@of_service
 @click.option(
     "--wait",
     type=click.FloatRange(min=0),
@@ -33,16 +34,18 @@ PROMPT = "> "
     help="How long to wait for answers to datagrams after the end of the input.",
 )
 def connect(address: Address, wait: float) -> None:
-    """Talk to the service at ADDRESS, such as tcp:7007, HOST:7007, udp:7007, unix:PATH or unixgram:PATH.
+    """Talk to the service at ADDRESS: tcp:7007, HOST:7007, tls:HOST:7007, udp:7007, unix:PATH, unixgram:PATH.
 
     On a terminal there is a prompt; in a pipe bytes go through unchanged. Over datagrams each line is one
     datagram, without its line end.
+
+    Exit code 0: it has ended well. 1: no connection, or it broke off, or datagrams had no answer.
     """
     with opened(address) as sock:
         converse(sock, address, wait=wait)
 
 
-def opened(address: Address) -> socket.socket:
+def opened(address: Address) -> socket.socket | TlsSocket:
     """Connect, or end with one clear line."""
     try:
         return address.connect(CONNECT_TIMEOUT)
@@ -50,78 +53,148 @@ def opened(address: Address) -> socket.socket:
         raise click.ClickException(f"cannot connect to {address}: {reason(error)}") from None
 
 
-def converse(sock: socket.socket, address: Address, *, wait: float) -> None:
-    """Pass standard input to the service and its answers to standard output, until both have ended."""
-    sock.settimeout(None)
-    show = _on_terminal if sys.stdout.isatty() else _in_pipe(sys.stdout.buffer, address)
-    prompt = PROMPT if sys.stdin.isatty() and sys.stdout.isatty() else ""
+def on_terminal() -> bool:
+    """Whether a person types and reads."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def converse(
+    sock: socket.socket | TlsSocket,
+    address: Address,
+    *,
+    wait: float,
+    farewell: bytes | None = None,
+    heard: bool = False,
+) -> None:
+    """Pass standard input to the service and its answers to standard output, until both have ended.
+
+    Args:
+        sock: connected to the service.
+        address: where that is.
+        wait: seconds for answers to datagrams, after the end of the input.
+        farewell: the line that ends a conversation by datagrams, in which no end can be seen otherwise.
+        heard: whether the service has answered already.
+    """
+    peer = Peer(sock, address)
+    peer.heard = heard
+    end = Farewell(peer, None if address.stream else farewell)
     try:
-        _exchange(sock, address, show, prompt, wait)
+        if on_terminal() and os.environ.get("TERM", "dumb") not in _WITHOUT_CURSOR:
+            from sockd.cli.terminal import converse_on_terminal
+
+            converse_on_terminal(peer, address, end, wait)
+        else:
+            show = _on_terminal if sys.stdout.isatty() else _in_pipe(sys.stdout.buffer, address)
+            _converse_in_pipe(peer, address, end, show, wait)
+        peer.judge()
+    except Failed as failed:
+        raise click.ClickException(str(failed)) from None
     except KeyboardInterrupt:
+        end.say()
         click.echo(err=True)
         raise SystemExit(130) from None  # as a shell reports SIGINT
     except BrokenPipeError:  # whoever read our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
-    except OSError as error:
-        raise click.ClickException(f"{address}: {reason(error)}") from None
 
 
-def _exchange(
-    sock: socket.socket, address: Address, show: Callable[[bytes], None], prompt: str, wait: float
+class Farewell:
+    """The line that ends a conversation by datagrams, said once.
+
+    Args:
+        peer: whom it is said to.
+        line: None where there is no need of one.
+    """
+
+    def __init__(self, peer: Peer, line: bytes | None) -> None:
+        self._peer = peer
+        self._line = line
+
+    def is_said_by(self, line: bytes) -> bool:
+        """Whether a line of the input is the end."""
+        if self._line is None or line.lower().split()[:1] != [self._line]:
+            return False
+        self.say()
+        return True
+
+    def say(self) -> None:
+        """Say it, if it is still to be said."""
+        if self._line is not None:
+            line, self._line = self._line, None
+            self._peer.write(line)
+
+
+def datagrams(lines: list[bytes], peer: Peer, end: Farewell) -> bool:
+    """Send each line as a datagram; returns whether one of them was the end."""
+    for line in lines:
+        if end.is_said_by(line):
+            return True
+        peer.write(line)
+    return False
+
+
+def no_answer(address: Address, wait: float) -> Failed:
+    """For datagrams that were answered by nothing."""
+    return Failed(f"{address}: no answer within {wait:g} s")
+
+
+def _converse_in_pipe(
+    peer: Peer, address: Address, end: Farewell, show: Callable[[bytes], None], wait: float
 ) -> None:
     standard_input = sys.stdin.fileno()
-    lines = unsent = b""
-    open_input, ended = True, not address.stream
-    sock.setblocking(False)
-    print(prompt, end="", flush=True)
+    rest = b""
     while True:
-        # Input waits until the service has taken what came before: it may be waiting for us to read.
-        reading = [sock, standard_input] if open_input and not unsent else [sock]
-        timeout = None if open_input or address.stream else wait
-        ready, writable, _ = select.select(reading, [sock] if unsent else [], [], timeout)
-        if not ready and not writable:
-            return
-        if sock in ready:
-            data = sock.recv(LARGEST_READ)
-            if not data and address.stream:
-                return
-            if prompt:
-                print("\r\x1b[K", end="", flush=True)
+        for data in peer.read():
             show(data)
-            print(prompt, end="", flush=True)
+        if peer.ended:
+            _look_at_input(peer, standard_input)
+            return
+        # Input waits until the service has taken what came before: it may be waiting for us to read.
+        reading = [peer.sock] if peer.unsent or peer.finishing else [peer.sock, standard_input]
+        timeout = wait if peer.finishing and not address.stream else None
+        ready, writable, _ = select.select(reading, [peer.sock] if peer.unsent else [], [], timeout)
         if writable:
-            unsent = unsent[sock.send(unsent) :]
+            peer.flush()
         if standard_input in ready:
             data = os.read(standard_input, LARGEST_READ)
-            open_input = bool(data)
-            if address.stream:
-                unsent = data
-            else:
-                *complete, lines = (lines + data).split(b"\n")
-                for line in complete if data or not lines else [lines]:
-                    select.select([], [sock], [])
-                    sock.send(line)
-            if data:
-                print(prompt, end="", flush=True)
-        if not (open_input or unsent or ended):
-            sock.shutdown(socket.SHUT_WR)
-            ended = True
+            if address.stream and data:
+                peer.write(data)
+            elif not address.stream:
+                *lines, rest = (rest + data).split(b"\n")
+                if datagrams(lines if data or not rest else [rest], peer, end):
+                    peer.finish()  # what was answered before is still to be shown
+            if not data:
+                peer.finish()
+        if not ready and not writable:
+            if peer.told and not peer.heard and wait:
+                raise no_answer(address, wait)
+            end.say()
+            return
+
+
+def _look_at_input(peer: Peer, standard_input: int) -> None:
+    """The service has closed: learn whether the input had ended too, which may just not have been noticed."""
+    if not peer.finishing and select.select([standard_input], [], [], 0)[0]:
+        peer.finishing = not os.read(standard_input, 1)
 
 
 def _on_terminal(data: bytes) -> None:
     """Show text, with whatever a terminal would obey made visible."""
+    for line in shown(data):
+        print(line)
+
+
+def shown(data: bytes) -> list[str]:
+    """What arrived as lines for a terminal."""
     text = data.decode(errors="backslashreplace").removesuffix("\n")
-    for line in text.split("\n"):
-        print(printable(line.removesuffix("\r")))
+    return [printable(line.removesuffix("\r")) for line in text.split("\n")]
 
 
 def _in_pipe(out: BinaryIO, address: Address) -> Callable[[bytes], None]:
     """Pass bytes on; each datagram becomes a line."""
-    end = b"" if address.stream else b"\n"
 
     def show(data: bytes) -> None:
-        out.write(data + end)
+        out.write(data if address.stream or data.endswith(b"\n") else data + b"\n")
         out.flush()
 
     return show

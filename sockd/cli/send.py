@@ -19,7 +19,8 @@ from typing import BinaryIO
 
 import click
 
-from sockd.cli.address import Address, AddressType, reason
+from sockd.cli.address import Address, of_service, reason
+from sockd.cli.tls import TlsSocket
 from sockd.text import decoded, printable
 
 _STDIN = 0
@@ -27,6 +28,8 @@ _CONNECT_TIMEOUT = 10.0
 _ANSWER_TIMEOUT = 300.0  # seconds; a large file's last flush to a slow disk comes before the answer
 _BATCH = 1 << 17  # bytes to read, hash and send at a time; they stay in the processor's cache
 _MAX_ANSWER = 4096  # bytes; a server that is what it should be needs less than a third
+
+Connection = socket.socket | TlsSocket
 
 
 class NotSentError(Exception):
@@ -44,7 +47,7 @@ class Receipt:
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.argument("address", type=AddressType())
+@of_service
 @click.option("--name", help="What the file is to be called there. Standard input has no name of its own.")
 def send(files: tuple[str, ...], address: Address, name: str | None) -> None:
     """Send files to the service at ADDRESS; '-' is standard input."""
@@ -65,7 +68,7 @@ class Service:
 
     def __init__(self, address: Address) -> None:
         self.address = address
-        self._socket: socket.socket | None = None
+        self._socket: Connection | None = None
 
     def put(self, name: str, source: BufferedIOBase, size: int, advance: Callable[[int], object]) -> Receipt:
         """Send one file.
@@ -89,14 +92,14 @@ class Service:
             self._socket.close()
             self._socket = None
 
-    def _connect(self) -> socket.socket:
+    def _connect(self) -> Connection:
         connection = self.address.connect(_CONNECT_TIMEOUT)
         connection.settimeout(_ANSWER_TIMEOUT)
         return connection
 
 
 def put(
-    connection: socket.socket, name: str, source: BufferedIOBase, size: int, advance: Callable[[int], object]
+    connection: Connection, name: str, source: BufferedIOBase, size: int, advance: Callable[[int], object]
 ) -> Receipt:
     """Send one file over a connection; see `Service.put`."""
     with connection.makefile("rb") as answers:
@@ -124,7 +127,7 @@ def _announced(name: str, size: int) -> bytes:
 
 
 def _transmit(
-    connection: socket.socket, source: BufferedIOBase, size: int, advance: Callable[[int], object]
+    connection: Connection, source: BufferedIOBase, size: int, advance: Callable[[int], object]
 ) -> str:
     """Send the data and the digest behind it: the file is read only once."""
     digest = hashlib.sha256()
@@ -134,7 +137,7 @@ def _transmit(
         batch = buffer[: source.readinto(buffer[:left])]
         if not batch:
             raise NotSentError("the file became shorter while it was sent")
-        if select.select([connection], [], [], 0)[0]:
+        if _has_answered(connection):
             return ""  # an answer before the end can only be an error
         digest.update(batch)
         connection.sendall(batch)
@@ -142,6 +145,12 @@ def _transmit(
         left -= len(batch)
     connection.sendall(f"sha256={digest.hexdigest()}\n".encode())
     return digest.hexdigest()
+
+
+def _has_answered(connection: Connection) -> bool:
+    if isinstance(connection, TlsSocket):
+        return connection.readable()
+    return bool(select.select([connection], [], [], 0)[0])
 
 
 def _answer(answers: BinaryIO) -> str:

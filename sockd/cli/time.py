@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from sockd.cli.address import Address, AddressType, reason
+from sockd.cli.address import Address, of_service, reason
 from sockd.cli.connect import opened
 from sockd.text import printable
 
@@ -12,7 +12,7 @@ LARGEST_ANSWER = 1024
 
 
 @click.command()
-@click.argument("address", type=AddressType())
+@of_service
 @click.argument("format", default="")
 @click.option("--timeout", default=3.0, show_default=True, metavar="SECONDS", help="How long to wait.")
 def time(address: Address, format: str, timeout: float) -> None:  # noqa: A002  # the argument's name in the help
@@ -29,8 +29,10 @@ def time(address: Address, format: str, timeout: float) -> None:  # noqa: A002  
                 answer = sock.recv(LARGEST_ANSWER)
         except OSError as error:
             raise click.ClickException(f"{address}: {reason(error)}") from None
-    if not answer:
-        raise click.ClickException(f"{address}: closed without an answer")
+    if answer[:2] == b"\x15\x03" and not address.encrypted:
+        raise click.ClickException(f"{address}: TLS is spoken there: connect with --tls")
+    if not answer or (address.stream and not answer.endswith(b"\n")):
+        raise click.ClickException(f"{address}: closed before it had answered")
     text = printable(answer.decode(errors="backslashreplace").rstrip("\n"))
     if text.startswith("error:"):
         raise click.ClickException(f"{address}: {text.removeprefix('error:').strip()}")

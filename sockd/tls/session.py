@@ -25,6 +25,10 @@ _HEADER = 5
 _HANDSHAKE = 22
 """The type of the record that a session begins with."""
 
+NO_TLS = bytes((21, 3, 1, 0, 2, 2, 10))
+"""The fatal alert unexpected_message (RFC 8446, 6): what a peer that speaks no TLS is told. OpenSSL says
+nothing then, and the peer would not learn what is wrong."""
+
 
 def is_whole(begin: bytes) -> bool:
     """Whether what a peer says first is a whole record, or none of a handshake: both can be answered."""
@@ -41,13 +45,24 @@ class Session:
         transport: takes ciphertext for the peer.
     """
 
-    __slots__ = ("_connection", "_cut", "_missing", "_transport", "_write", "end", "established", "fault")
+    __slots__ = (
+        "_begun",
+        "_connection",
+        "_cut",
+        "_missing",
+        "_transport",
+        "_write",
+        "end",
+        "established",
+        "fault",
+    )
 
     def __init__(self, connection: SSL.Connection, transport: Any) -> None:
         self._connection = connection
         self._transport = transport
         self._write = transport.write
         self._cut = b""  # the beginning of a record's header
+        self._begun = False
         self._missing = 0  # bytes of a record that OpenSSL has the beginning of
         self.established = False
         self.end: Literal["", "closed", "broken"] = ""  # of what the peer sends, and how it came
@@ -55,7 +70,7 @@ class Session:
 
     def receive(self, data: bytes) -> bytes:
         """Go on with the handshake, or decrypt the records that `data` completes."""
-        if self.end:
+        if self.end or not (self.established or self._begun or self._begins_well(data)):
             return b""
         connection = self._connection
         plaintext: list[bytes] = []
@@ -84,6 +99,15 @@ class Session:
             self.end, self.fault = "broken", _words(error)
         self._missing = max(0, end - size)
         return plaintext[0] if len(plaintext) == 1 else b"".join(plaintext)
+
+    def _begins_well(self, data: bytes) -> bool:
+        """Whether what the peer says first is of a handshake; otherwise it is told that this is no TLS."""
+        self._begun = bool(data)
+        if data[:1] in (b"", bytes([_HANDSHAKE])):
+            return True
+        self._write(NO_TLS)
+        self.end, self.fault = "broken", "wrong version number"
+        return False
 
     def _shake(self) -> None:
         with suppress(SSL.WantReadError):

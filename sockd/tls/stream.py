@@ -104,6 +104,7 @@ class TLSStream:
         "_reason",
         "_refusal",
         "_session",
+        "_streaming",
         "_up",
         "_writable",
         "_write_ending",
@@ -278,8 +279,14 @@ class TLSStream:
         if self.disconnecting:
             producer.stopProducing()
             return
-        self._producer = producer
+        self._producer, self._streaming = producer, streaming
         self.raw.registerProducer(producer, streaming)
+
+    def _awaits_producer(self) -> bool:
+        """Whether a producer has more to write: a push producer that is not paused has none."""
+        if self._producer is None:
+            return False
+        return not self._streaming or bool(getattr(self.raw, "producerPaused", False))
 
     def unregisterProducer(self) -> None:
         """The producer has written its last."""
@@ -327,14 +334,14 @@ class TLSStream:
             return
         self.disconnecting = True
         self._held.clear()
-        if self._producer is None:
+        if not self._awaits_producer():
             self._finish()
         self._read_on()
 
     def loseWriteConnection(self) -> None:
         """End our side once everything is written; the peer may go on."""
         self._write_ending = True
-        if self._producer is None:
+        if not self._awaits_producer():
             self._end_writing()
 
     def abortConnection(self) -> None:

@@ -292,12 +292,15 @@ def test_curl_fetches_a_large_page(served: Served) -> None:
     assert done.stdout == b"x" * 3_000_000, done.stderr
 
 
-def test_who_speaks_no_tls_is_refused(served: Served) -> None:
+@pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\n\r\n", b"x", b"\xff\xfb\x1f"])
+def test_who_speaks_no_tls_is_refused_with_an_alert(served: Served, said: bytes) -> None:
     with socket.create_connection(served.daemon.port("echo"), PATIENCE) as client:
-        client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        client.sendall(said)
+        told = b""
         with suppress(ConnectionResetError):
-            while client.recv(100):
-                pass
+            while data := client.recv(100):
+                told += data
+    assert told == bytes.fromhex("15 0301 0002 020a")
     served.daemon.wait_for("connection refused", service="echo", reason="not tls")
 
 

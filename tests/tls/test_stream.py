@@ -274,9 +274,9 @@ def test_after_closing_the_peer_is_heard_no_more_and_told_nothing_more(credentia
     assert pair.raw.reading
 
 
-def test_closing_waits_for_a_producer(credentials: Credentials) -> None:
+def test_closing_waits_for_a_producer_that_has_more_to_write(credentials: Credentials) -> None:
     pair = connected(credentials)
-    pair.stream.registerProducer(Pump(pair.stream), True)
+    pair.stream.registerProducer(Pump(pair.stream), False)
     pair.stream.loseConnection()
     assert pair.stream.disconnecting
     pair.stream.write(b"the last")
@@ -286,6 +286,20 @@ def test_closing_waits_for_a_producer(credentials: Credentials) -> None:
     pair.exchange()
     assert pair.client.heard == b"the last"
     assert pair.client.told_to_close
+
+
+def test_closing_does_not_wait_for_a_producer_that_only_wants_to_be_paused(credentials: Credentials) -> None:
+    """As over TCP: a chat's has nothing to write of itself, and never ends."""
+    pair = connected(credentials)
+    pump = Pump(pair.stream)
+    pair.stream.registerProducer(pump, True)
+    pair.stream.write(b"the last")
+    pair.to_server(pair.client.close_notify())
+    pair.exchange()
+    assert pair.client.heard == b"the last"
+    assert pair.client.told_to_close
+    assert pump.calls == ["stop"]
+    assert pair.protocol.ends == ["ConnectionDone"]
 
 
 def test_a_protocol_may_close_while_it_is_made(credentials: Credentials) -> None:
@@ -324,7 +338,7 @@ def test_our_side_can_end_alone(credentials: Credentials) -> None:
 
 def test_our_side_ends_when_its_producer_has_written_its_last(credentials: Credentials) -> None:
     pair = connected(credentials, HalfCloser())
-    pair.stream.registerProducer(Pump(pair.stream), True)
+    pair.stream.registerProducer(Pump(pair.stream), False)
     pair.stream.loseWriteConnection()
     pair.stream.write(b"the last")
     pair.stream.unregisterProducer()
@@ -387,7 +401,7 @@ def test_a_cut_is_seen_even_if_the_transport_calls_it_done(credentials: Credenti
 
 def test_a_cut_while_a_producer_ends_what_was_closed_is_no_loss(credentials: Credentials) -> None:
     pair = connected(credentials)
-    pair.stream.registerProducer(Pump(pair.stream), True)
+    pair.stream.registerProducer(Pump(pair.stream), False)
     pair.stream.loseConnection()
     pair.raw.end_of_file()
     pair.stream.write(b"the last")

@@ -1,0 +1,135 @@
+"""The service at the other end of a conversation, of which neither reading nor writing is waited for."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections import deque
+from contextlib import suppress
+
+from sockd.cli.address import Address, reason
+from sockd.cli.tls import TlsSocket
+
+LARGEST_READ = 65_536
+
+MOST_READS = 16
+"""At once, before others have their turn."""
+
+_ALERT, _TLS = 0x15, 0x03
+"""How the one message begins that TLS has for who does not speak it (RFC 8446, 5.1)."""
+
+
+class Failed(Exception):
+    """The conversation has not been what it should; the text tells why."""
+
+
+class Peer:
+    """A service, and whether the conversation with it has come to a good end.
+
+    Args:
+        sock: connected to it.
+        address: where it is.
+
+    Attributes:
+        sock: for `select`.
+        heard: whether anything came from it.
+        told: whether anything was sent to it.
+        finishing: whether nothing more will be sent.
+        ended: whether nothing more will come; only connections tell.
+    """
+
+    def __init__(self, sock: socket.socket | TlsSocket, address: Address) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self.heard = self.told = self.finishing = self.ended = False
+        self._address = address
+        self._unsent: deque[bytes] = deque()  # each a datagram, or the next piece of a stream
+        self._shut = not address.stream
+        self._broken: OSError | None = None
+
+    @property
+    def unsent(self) -> bool:
+        """Whether something still is to be sent, so that it should be asked to `flush`."""
+        return bool(self._unsent) or (self.finishing and not self._shut)
+
+    def read(self) -> list[bytes]:
+        """What has arrived: pieces of a stream, or datagrams.
+
+        Raises:
+            Failed: it speaks something else, or the connection broke.
+        """
+        arrived: list[bytes] = []
+        try:
+            while len(arrived) < MOST_READS:
+                data = self.sock.recv(LARGEST_READ)
+                if not data and self._address.stream:
+                    self.ended = True
+                    break
+                if not self.heard:
+                    self._look_for_tls(data)
+                self.heard = True
+                arrived.append(data)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            pass
+        except OSError as error:
+            if not arrived:
+                raise self._failed(reason(error)) from None
+        return arrived
+
+    def write(self, data: bytes) -> None:
+        """Send it, now or when there is room."""
+        if self._broken is None:
+            self.told = True
+            self._unsent.append(data)
+            self.flush()
+
+    def finish(self) -> None:
+        """Send nothing more."""
+        self.finishing = True
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what there is room for.
+
+        Raises:
+            Failed: a datagram did not reach it.
+        """
+        try:
+            while self._unsent:
+                sent = self.sock.send(self._unsent[0])
+                rest = self._unsent.popleft()[sent:]
+                if rest:
+                    self._unsent.appendleft(rest)
+            if self.finishing and not self._shut:
+                self.sock.shutdown(socket.SHUT_WR)
+                self._shut = True
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            if not self._address.stream:
+                raise self._failed(reason(error)) from None
+            # It has closed; what it said before may tell why, and is read first.
+            self._broken, self._shut = error, True
+            self._unsent.clear()
+
+    def judge(self) -> None:
+        """At the end of the conversation: whether it has come to a good one.
+
+        Raises:
+            Failed: it has not.
+        """
+        if self._broken is not None:
+            raise self._failed(f"closed before all was sent: {reason(self._broken)}")
+        if self._unsent:
+            raise self._failed("closed before all was sent")
+        if not self.heard and not (self.finishing or self.told):
+            raise self._failed("closed without a word")
+
+    def _look_for_tls(self, data: bytes) -> None:
+        if self._address.stream and not self._address.encrypted and data[:2] == bytes((_ALERT, _TLS)):
+            raise self._failed("TLS is spoken there: connect with --tls")
+
+    def _failed(self, why: str) -> Failed:
+        with suppress(OSError):
+            self.sock.close()
+        return Failed(f"{self._address}: {why}")

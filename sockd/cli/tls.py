@@ -1,0 +1,306 @@
+"""TLS as a client speaks it: the options that ask for it, the connection, and in words why there is none."""
+
+from __future__ import annotations
+
+import io
+import socket
+import ssl
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from typing_extensions import override
+
+_WIRE_READ = 32_768
+"""Bytes: with the beginning of a record before them they make less than what a client reads at once."""
+
+_NOT_TRUSTED = (
+    "its certificate is signed by nobody who is trusted here: name its authority with --ca FILE,"
+    " or do without verification with --insecure"
+)
+_NO_TLS = "no TLS is spoken there, or not at first: try without it"
+_OUR_CERTIFICATE = "it does not take the client certificate that it was shown"
+_NO_CERTIFICATE = "it wants a client certificate: give one with --cert FILE"
+
+_UNVERIFIED = {
+    9: "its certificate is not valid yet",
+    10: "its certificate has expired",
+    **dict.fromkeys((2, 18, 19, 20, 21), _NOT_TRUSTED),
+}
+"""By OpenSSL's number of what is wrong with a certificate (X509_V_ERR_…)."""
+
+_REASONS = {
+    **dict.fromkeys(
+        (
+            "WRONG_VERSION_NUMBER",
+            "UNKNOWN_PROTOCOL",
+            "HTTP_REQUEST",
+            "PACKET_LENGTH_TOO_LONG",
+            "UNEXPECTED_MESSAGE",
+            "RECORD_LAYER_FAILURE",
+            "RECORD_TOO_SMALL",
+            "BAD_RECORD_TYPE",
+            "INVALID_ALERT",
+        ),
+        _NO_TLS,
+    ),
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": _NO_CERTIFICATE,
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": f"it refuses the handshake; perhaps {_NO_CERTIFICATE}",
+    "TLSV1_ALERT_UNKNOWN_CA": _OUR_CERTIFICATE,
+    "TLSV1_ALERT_DECRYPT_ERROR": _OUR_CERTIFICATE,
+    "SSLV3_ALERT_BAD_CERTIFICATE": _OUR_CERTIFICATE,
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": f"{_OUR_CERTIFICATE}: it has expired",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": _OUR_CERTIFICATE,
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": _OUR_CERTIFICATE,
+    "TLSV1_ALERT_PROTOCOL_VERSION": "there is no version of TLS that both speak",
+    "UNSUPPORTED_PROTOCOL": "there is no version of TLS that both speak",
+}
+"""By OpenSSL's name for what happened."""
+
+
+class TlsFailed(OSError):
+    """There is no TLS with this peer; the text tells why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """How a client speaks TLS.
+
+    Attributes:
+        ca: a PEM file with the authorities that are trusted, in place of the system's.
+        insecure: whether the server may be anybody.
+        certificate: a PEM file with the certificate that the client shows.
+        key: a PEM file with its private key; None if that is in the same file.
+        server_name: the name that the server must have, in place of the host that is connected to.
+    """
+
+    ca: Path | None = None
+    insecure: bool = False
+    certificate: Path | None = None
+    key: Path | None = None
+    server_name: str | None = None
+
+    def wrap(self, sock: socket.socket, host: str) -> TlsSocket:
+        """Speak TLS over a connection.
+
+        Args:
+            sock: the connection; its timeout is for each step of the handshake.
+            host: what was connected to; empty for a UNIX socket.
+
+        Raises:
+            TlsFailed: there is no TLS with this peer, or it is not who it should be.
+        """
+        name = self.server_name or host or None
+        if name is None and not self.insecure:
+            raise TlsFailed(
+                "a UNIX socket has no name that a certificate could be for: give one with --server-name"
+            )
+        context = self._context()
+        try:
+            return TlsSocket(sock, context, name)
+        except ssl.SSLEOFError:
+            raise TlsFailed(f"it closed during the handshake; perhaps {_NO_TLS}") from None
+        except ssl.SSLError as error:
+            raise TlsFailed(reason(error)) from None
+        except TimeoutError:
+            raise TlsFailed(f"no handshake in time; perhaps {_NO_TLS}") from None
+        except ConnectionError:
+            raise TlsFailed(f"it broke off during the handshake; perhaps {_NO_TLS}") from None
+        except ValueError as error:  # a name that is none
+            raise TlsFailed(f"--server-name {name}: {error}".lower()) from None
+
+    def _context(self) -> ssl.SSLContext:
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+        except OSError as error:
+            raise TlsFailed(f"{self.ca}: expected certificates in PEM, found none ({_why(error)})") from None
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # what is trusted need not be a root
+        if self.insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if self.certificate is not None:
+            try:
+                context.load_cert_chain(self.certificate, self.key, password=_no_password)
+            except OSError as error:
+                files = " and ".join(str(path) for path in (self.certificate, self.key) if path)
+                raise TlsFailed(
+                    f"{files}: expected a certificate and its key in PEM ({_why(error)})"
+                ) from None
+        return context
+
+
+class TlsSocket:
+    """A connection under TLS, with the methods of a socket that clients use.
+
+    The standard library's own cannot end its sending side and read on. Without a timeout of its own each
+    method raises `BlockingIOError` where the socket would; `send` then wants the same data again.
+    """
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, server_name: str | None) -> None:
+        self._sock = sock
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._engine = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
+        self._plain = bytearray()
+        self._unsent = b""
+        self._taken = 0  # bytes of what is being sent that the engine has encrypted
+        self._ended = False
+        self._failure: ssl.SSLError | None = None
+        while True:
+            try:
+                self._engine.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                self._flush()
+                self._receive()
+            except ssl.SSLError:
+                with suppress(OSError):
+                    self._flush()  # tells the server why
+                raise
+        self._flush()
+
+    def recv(self, size: int) -> bytes:
+        """Up to `size` bytes; none at the end. Raises `ssl.SSLError` for a connection that was cut."""
+        while not self._plain and not self._ended:
+            self._decrypt()
+            if not self._plain and not self._ended:
+                self._receive()
+        data = bytes(self._plain[:size])
+        del self._plain[:size]
+        return data
+
+    def readable(self) -> bool:
+        """Whether there is something to receive, or the end, without waiting."""
+        timeout = self._sock.gettimeout()
+        self._sock.settimeout(0)
+        try:
+            self._decrypt()
+            while not (self._plain or self._ended):
+                self._receive()
+                self._decrypt()
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True  # `recv` tells
+        finally:
+            self._sock.settimeout(timeout)
+        return True
+
+    def send(self, data: bytes) -> int:
+        """Send from the beginning of `data`; returns how many bytes of it."""
+        self._flush()
+        if not self._taken:
+            self._taken = self._engine.write(data)
+            self._flush()
+        taken, self._taken = self._taken, 0
+        return taken
+
+    def sendall(self, data: bytes | memoryview) -> None:
+        """Send all of it."""
+        view = memoryview(data)
+        while view:
+            view = view[self.send(bytes(view[:_WIRE_READ])) :]
+
+    def shutdown(self, how: int) -> None:
+        """End the sending side, and read on; nothing else can be asked for."""
+        if how != socket.SHUT_WR:
+            raise ValueError("expected SHUT_WR")
+        with suppress(ssl.SSLWantReadError):  # the other side has not ended
+            self._decrypt()
+            self._engine.unwrap()
+        self._flush()
+
+    def makefile(self, mode: str) -> BinaryIO:
+        """What arrives as a file, whose end leaves the connection open."""
+        if mode != "rb":
+            raise ValueError("expected rb")
+        return io.BufferedReader(_Reader(self))
+
+    def settimeout(self, seconds: float | None) -> None:
+        """How long each method may wait."""
+        self._sock.settimeout(seconds)
+
+    def setblocking(self, flag: bool) -> None:
+        """Whether methods wait at all."""
+        self._sock.setblocking(flag)
+
+    def fileno(self) -> int:
+        """For `select`; where it tells of nothing to read, there is nothing that `recv` has not given."""
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._sock.close()
+
+    def __enter__(self) -> TlsSocket:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _decrypt(self) -> None:
+        """Decrypt all that is there; an error is raised once what came before it is taken."""
+        try:
+            while data := self._engine.read(_WIRE_READ):
+                self._plain += data
+            self._ended = True
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self._ended = True
+        except ssl.SSLError as error:
+            self._failure = self._failure or error
+        if self._failure and not self._plain:
+            raise self._failure
+
+    def _receive(self) -> None:
+        data = self._sock.recv(_WIRE_READ)
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    def _flush(self) -> None:
+        self._unsent += self._outgoing.read()
+        while self._unsent:
+            self._unsent = self._unsent[self._sock.send(self._unsent) :]
+
+
+class _Reader(io.RawIOBase):
+    def __init__(self, sock: TlsSocket) -> None:
+        self._sock = sock
+
+    @override
+    def readable(self) -> bool:
+        return True
+
+    @override
+    def readinto(self, buffer: Any) -> int:
+        data = self._sock.recv(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def reason(error: ssl.SSLError | TlsFailed) -> str:
+    """What went wrong, and what to do about it."""
+    if isinstance(error, TlsFailed):
+        return str(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        known = _UNVERIFIED.get(error.verify_code)
+        if known is None and "mismatch" in error.verify_message:
+            wanted = error.verify_message.rpartition(" for ")[2].rstrip(".")
+            return f"its certificate is not for {wanted}: --server-name NAME expects another name"
+        return known or f"its certificate cannot be trusted: {error.verify_message}"
+    if isinstance(error, ssl.SSLEOFError):
+        return "the connection was cut: it ended without the end that TLS has"
+    return _REASONS.get(error.reason or "", _why(error))
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "no PEM").replace("_", " ").lower()
+    return (error.strerror or str(error)).lower()
+
+
+def _no_password() -> str:
+    raise TlsFailed("the private key is encrypted: store it without a password (`openssl pkey`)")
