@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pkgutil import resolve_name
+from types import NoneType
 
 from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyClass
 
 from sockd.errors import PluginError, raised_at
-from sockd.plugin import IDatagramPlugin, IStreamPlugin, Plugin
+from sockd.plugin import IDatagramPlugin, IStreamPlugin, Plugin, Replies
 
 GROUP = "sockd.plugins"
 """The entry points that name plugins."""
@@ -72,6 +73,12 @@ def _check(name: str, target: str, found: object) -> type[Plugin]:
         except Invalid as error:
             reason = " ".join(str(error).split())
             raise PluginError(f"plugin '{name}' ({target}) breaks the contract: {reason}") from error
+    replies = getattr(found, "replies", None)
+    if IDatagramPlugin.implementedBy(found) and not isinstance(replies, (Replies, property, NoneType)):
+        raise PluginError(
+            f"plugin '{name}' ({target}) breaks the contract: 'replies' is a {type(replies).__name__},"
+            " expected sockd.plugin.Replies"
+        )
     if not found.protocols:
         raise PluginError(f"plugin '{name}' ({target}) names no protocol: 'protocols' is empty")
     return found

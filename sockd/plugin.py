@@ -93,6 +93,17 @@ class Plugin(BaseModel):
     shared_state: ClassVar[bool] = False
     """Whether it keeps in memory what its peers share, as a chat does; one worker then serves all of them."""
 
+    def refuses(self, protocol: str, *, stream: bool) -> str | None:  # noqa: ARG002  # for those who do
+        """Why a protocol is not served over connections, or over datagrams; None if it is.
+
+        Asked while the configuration is read, before anything is opened.
+
+        Args:
+            protocol: one of `protocols`.
+            stream: whether it would be over connections.
+        """
+        return None
+
     def start(self, context: Context) -> Awaitable[None] | None:
         """Called before the first listener opens to peers; a failure stops the start."""
 
@@ -118,7 +129,7 @@ class IStreamPlugin(Interface):
 class IDatagramPlugin(Interface):
     """Serves datagrams: UDP and UNIX datagram sockets."""
 
-    replies: Replies = Attribute("What may be sent back; see `Replies`.")
+    replies: Replies = Attribute("What may be sent back; without it, `Replies()`: no more than was sent.")
 
     def datagram_protocol(protocol: str, context: Context) -> DatagramProtocol:  # noqa: N805
         """The Twisted datagram protocol of one listener.

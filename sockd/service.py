@@ -171,7 +171,7 @@ class Service:
         datagram_protocol = self._built("datagram_protocol", build)
         if not isinstance(datagram_protocol, DatagramProtocol):
             raise self._contract("datagram_protocol", "a DatagramProtocol", datagram_protocol)
-        replies = self._built("replies", lambda: IDatagramPlugin(self.plugin).replies)
+        replies = self._built("replies", lambda: getattr(self.plugin, "replies", Replies()))
         if not isinstance(replies, Replies):
             raise self._contract("replies", "sockd.plugin.Replies", replies)
         guard = partial(

@@ -18,6 +18,18 @@ class Good(Plugin):
         return Factory.forProtocol(Protocol)
 """
 
+DATAGRAMS = """
+import typing
+from sockd.plugin import IDatagramPlugin, Plugin, Replies
+from twisted.internet.protocol import DatagramProtocol
+from zope.interface import implementer
+
+@implementer(IDatagramPlugin)
+class Good(Plugin):
+    def datagram_protocol(self, protocol, context):
+        return DatagramProtocol()
+"""
+
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
@@ -60,6 +72,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones_and_the_nearest() -> No
         (GOOD.replace("(self, protocol, context)", "(self)"), "breaks the contract"),
         (GOOD.replace("IStreamPlugin)", "IStreamPlugin, IDatagramPlugin)"), "breaks the contract"),
         (GOOD + "    protocols = ()", "names no protocol"),
+        (DATAGRAMS + "    replies: typing.ClassVar = 5", "'replies' is a int, expected sockd.plugin.Replies"),
     ],
 )
 def test_what_breaks_the_contract_is_refused_with_its_reason(write, text: str, reason: str) -> None:  # type: ignore[no-untyped-def]
@@ -79,3 +92,16 @@ def test_a_missing_module_is_told_without_a_place_in_sockd() -> None:
     with pytest.raises(PluginError) as caught:
         discovery.find("no_such_module:Thing")
     assert str(caught.value).endswith("No module named 'no_such_module'")
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        "",
+        "    replies: typing.ClassVar = Replies(factor=2)",
+        "    replies: Replies = Replies()",
+        "    @property\n    def replies(self):\n        return Replies()",
+    ],
+)
+def test_a_datagram_plugin_may_say_what_it_sends_or_leave_it(write, replies: str) -> None:  # type: ignore[no-untyped-def]
+    discovery.find(f"{write(DATAGRAMS + replies)}:Good")

@@ -26,12 +26,16 @@ from typing import Annotated, Any, ClassVar, Self, cast
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from twisted.internet.protocol import DatagramProtocol, Protocol, ServerFactory
+from typing_extensions import override
 from zope.interface import implementer
 
 from sockd.errors import PluginError, ValueFault, raised_at
 from sockd.plugin import Context, IDatagramPlugin, IStreamPlugin, Plugin, Replies
 
 _KINDS = "a Twisted factory, Protocol, DatagramProtocol, or something that returns one when it is called"
+
+_STREAMS = "streams: list only udp and unixgram endpoints"
+_DATAGRAMS = "datagrams: list only tcp and unix endpoints"
 
 
 def _importable(name: str) -> str:
@@ -72,6 +76,15 @@ def _can_be_served(found: object) -> bool:
         twisted = IProtocol.implementedBy(found) or IProtocolFactory.implementedBy(found)
         return twisted or issubclass(found, DatagramProtocol)
     return _is_made(found) or callable(found)
+
+
+def _served(found: object) -> str:
+    """What can be served with `found`, `streams` or `datagrams`; empty where only a call of it tells."""
+    if isinstance(found, type):
+        if IProtocol.implementedBy(found) or IProtocolFactory.implementedBy(found):
+            return "streams"
+        return "datagrams" if issubclass(found, DatagramProtocol) else ""
+    return "datagrams" if isinstance(found, DatagramProtocol) else "streams" if _is_made(found) else ""
 
 
 def _is_made(found: object) -> bool:
@@ -123,23 +136,31 @@ class Factory(Plugin):
             raise ValueFault(f"arguments for {self.factory}{signature}", str(error)) from None
         return self
 
+    @override
+    def refuses(self, protocol: str, *, stream: bool) -> str | None:
+        found = resolve_name(self.factory)
+        serves = _served(found)
+        if not serves or (serves == "streams") == stream:
+            return None
+        return self._mismatch(found, _STREAMS if stream else _DATAGRAMS)
+
     def stream_factory(self, protocol: str, context: Context) -> IProtocolFactory:  # noqa: ARG002
         """The one factory of all stream listeners."""
         if self._shared is None:
             self._shared = _made(resolve_name(self.factory), self.arguments)
         if IProtocolFactory.providedBy(self._shared):
             return self._shared
-        raise self._mismatch(self._shared, "streams: list only udp and unixgram endpoints")
+        raise PluginError(self._mismatch(self._shared, _STREAMS))
 
     def datagram_protocol(self, protocol: str, context: Context) -> DatagramProtocol:  # noqa: ARG002
         """A datagram protocol for each listener."""
         made = _made(resolve_name(self.factory), self.arguments)
         if not isinstance(made, DatagramProtocol):
-            raise self._mismatch(made, "datagrams: list only tcp and unix endpoints")
+            raise PluginError(self._mismatch(made, _DATAGRAMS))
         if made is self._taken:
-            raise self._mismatch(made, "more than one datagram listener: name its class")
+            raise PluginError(self._mismatch(made, "more than one datagram listener: name its class"))
         self._taken = made
         return made
 
-    def _mismatch(self, made: object, what: str) -> PluginError:
-        return PluginError(f"{self.factory} gives {_kind(made)}, which cannot serve {what}")
+    def _mismatch(self, made: object, what: str) -> str:
+        return f"{self.factory} gives {_kind(made)}, which cannot serve {what}"

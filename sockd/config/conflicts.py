@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sockd.config.diagnose import nearest
 from sockd.config.document import Document, Faults, sentence, where
@@ -42,12 +43,22 @@ def tell_conflicts(listeners: Iterable[Placed], faults: Faults) -> None:
             first.setdefault(claim, (number, placed))
 
 
-def tell_misfits(listeners: Iterable[Placed], plugin: type | None, faults: Faults) -> None:
-    """Tell what the listeners ask for that their endpoints, or their plugin, do not have."""
+def tell_misfits(
+    listeners: Iterable[Placed], plugin: type | None, options: object | None, faults: Faults
+) -> None:
+    """Tell what the listeners ask for that their endpoints, or their plugin, do not have.
+
+    Args:
+        listeners: of one service.
+        plugin: its class, if it was found.
+        options: an instance of it, if its options are in order.
+        faults: where it is told.
+    """
     protocols: Sequence[str] | None = getattr(plugin, "protocols", None)
     for placed in listeners:
         listener, document = placed.listener, placed.document
-        if served := _served_instead(plugin, listener):
+        served = _served_instead(plugin, listener)
+        if served:
             taken = "connections" if listener.endpoint.stream else "datagrams"
             what = f"the plugin serves only {served}, but {listener.endpoint} takes {taken}"
             faults.add(document, placed.path, sentence(placed.path, what))
@@ -65,6 +76,9 @@ def tell_misfits(listeners: Iterable[Placed], plugin: type | None, faults: Fault
                 found=found,
                 nearest=nearest(listener.protocol or "", protocols),
             )
+        elif not served and (refused := _refused(options, listener)):
+            path = (*placed.path, "protocol") if listener.protocol else placed.path
+            faults.add(document, path, sentence(path, refused))
 
 
 def tell_examined(listeners: Iterable[Placed], examine: Examine, faults: Faults) -> None:
@@ -83,6 +97,19 @@ def _served_instead(plugin: type | None, listener: Listener) -> str | None:
     if listener.endpoint.stream:
         return "datagrams" if datagrams and not streams else None
     return "streams" if streams and not datagrams else None
+
+
+def _refused(options: Any, listener: Listener) -> str | None:
+    """Why the plugin does not serve the protocol over this kind of endpoint."""
+    refuses = getattr(options, "refuses", None)
+    if refuses is None:
+        return None
+    try:
+        protocol = listener.protocol or options.protocols[0]
+        reason: str | None = refuses(protocol, stream=listener.endpoint.stream)
+    except Exception as error:  # a plugin may raise anything; its author has to see what
+        return f"the plugin failed in refuses: {type(error).__name__}: {error}"
+    return f"{reason}, found {listener.endpoint}" if reason else None
 
 
 def _tell(placed: Placed, other: Placed, faults: Faults) -> None:

@@ -166,7 +166,7 @@ def _services(
             plugin = table.plugin if table else source.get((*path, "plugin"))
             model = _model(source, path, plugin, find_plugin, faults)
             options = validate(model, source, (*path, "options"), faults) if model else None
-            tell_misfits(placed, model, faults)
+            tell_misfits(placed, model, options, faults)
             if table and limits and options is not None:
                 own = table.limits.under(limits)
                 services[name] = ServiceConfig(name, table.plugin, table.listen, own, options)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from sockd.config import Config
-from sockd.errors import Fault
+from sockd import discovery
+from sockd.config import Config, load
+from sockd.errors import ConfigError, Fault
+from sockd.plugin import Plugin
 
 Load = Callable[[str], Config]
 Faulty = Callable[[str], tuple[Fault, ...]]
@@ -148,3 +151,42 @@ def test_a_protocol_is_one_of_the_plugin(config: Load, faults: Faulty) -> None:
     [fault] = faults(two('"tcp:1"', '{ endpoint = "tcp:2", protocol = "ircs" }'))
     assert fault.message == "service 'b': listen[0].protocol: expected one of: chat, irc, found 'ircs'"
     assert (fault.nearest, fault.source[fault.column - 1 :][: fault.length]) == ("irc", '"ircs"')
+
+
+@pytest.mark.parametrize(
+    ("listener", "column"),
+    [
+        ('{ endpoint = "udp:80", protocol = "operator" }', 45),
+        ('{ endpoint = "unixgram:a", protocol = "operator" }', 49),
+    ],
+)
+def test_a_protocol_is_not_served_over_what_its_plugin_refuses(
+    tmp_path: Path, listener: str, column: int
+) -> None:
+    file = tmp_path / "sockd.toml"
+    file.write_text(f'[service.desk]\nplugin = "desk"\nlisten = [{listener}]\n')
+    with pytest.raises(ConfigError) as caught:
+        load(file, discovery.find)
+    (fault,) = caught.value.faults
+    assert "expected a tcp or unix endpoint, found u" in fault.message
+    assert (fault.line, fault.column) == (3, column)
+
+
+class Careless(Plugin):
+    """Fails when it is asked."""
+
+    def stream_factory(self) -> None: ...
+
+    def datagram_protocol(self) -> None: ...
+
+    def refuses(self, protocol: str, *, stream: bool) -> str | None:
+        raise LookupError(f"{protocol} {stream}")
+
+
+def test_a_plugin_that_fails_when_it_is_asked_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "sockd.toml"
+    file.write_text('[service.a]\nplugin = "careless"\nlisten = ["udp:80"]\n')
+    with pytest.raises(ConfigError) as caught:
+        load(file, lambda _: Careless)
+    (fault,) = caught.value.faults
+    assert "the plugin failed in refuses: LookupError: default False" in fault.message

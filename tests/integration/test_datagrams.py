@@ -64,3 +64,32 @@ def test_a_paused_service_answers_datagrams_once_it_is_resumed(
         control("resume", "echo0")
         client.settimeout(PATIENCE)
         assert client.recv(10) == b"waits"
+
+
+PLAIN = """
+from sockd.plugin import IDatagramPlugin, Plugin
+from twisted.internet.protocol import DatagramProtocol
+from zope.interface import implementer
+
+class Talking(DatagramProtocol):
+    def datagramReceived(self, data, address):
+        self.transport.write(data + b"!", address)
+        self.transport.write(data[::-1], address)
+
+@implementer(IDatagramPlugin)
+class Plain(Plugin):
+    def datagram_protocol(self, protocol, context):
+        return Talking()
+"""
+
+
+def test_a_plugin_that_says_nothing_of_replies_sends_no_more_than_it_was_sent(
+    start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "plain.py").write_text(PLAIN)
+    config = '[service.plain]\nplugin = "plain:Plain"\nlisten = ["udp:0:interface=127.0.0.1"]\n'
+    daemon = start(config, env={"PYTHONPATH": str(tmp_path)}).ready()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(PATIENCE)
+        client.sendto(b"hello", daemon.port("plain", "udp"))
+        assert client.recv(100) == b"olleh"

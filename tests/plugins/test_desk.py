@@ -9,7 +9,6 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import Logger
 from zope.interface.verify import verifyObject
 
-from sockd.errors import PluginError
 from sockd.plugin import Context, IDatagramPlugin, IStreamPlugin
 from sockd_plugins.desk import Desk
 from sockd_plugins.desk.operators import LINE_LENGTH, WAITING
@@ -105,8 +104,9 @@ def test_every_option_is_explained_and_bounded() -> None:
 
 
 def test_an_operator_cannot_be_served_by_datagram(room: Room) -> None:
-    with pytest.raises(PluginError, match="expected a tcp or unix endpoint for the operator"):
-        room.desk.datagram_protocol("operator", room.context)
+    assert "expected a tcp or unix endpoint" in str(room.desk.refuses("operator", stream=False))
+    for protocol, stream in (("operator", True), ("clients", True), ("clients", False)):
+        assert room.desk.refuses(protocol, stream=stream) is None
 
 
 def test_the_operator_reads_who_writes_and_answers_by_name(room: Room) -> None:

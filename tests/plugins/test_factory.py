@@ -297,3 +297,22 @@ def test_arguments_for_what_is_not_called_are_a_fault(name: str) -> None:
         f"no arguments, as old_code:{name} is not called",
         "greeting",
     )
+
+
+@pytest.mark.parametrize(
+    ("factory", "stream", "refused"),
+    [
+        ("twisted.protocols.wire:Echo", True, False),
+        ("twisted.protocols.wire:Echo", False, True),
+        ("twisted.web.server:Site", False, True),
+        ("twisted.internet.protocol:DatagramProtocol", True, True),
+        ("twisted.internet.protocol:DatagramProtocol", False, False),
+    ],
+)
+def test_what_its_class_cannot_serve_is_refused_before_it_is_made(
+    factory: str, stream: bool, refused: bool
+) -> None:
+    arguments = {"resource": None} if factory.endswith("Site") else {}
+    reason = Factory(factory=factory, arguments=arguments).refuses("default", stream=stream)
+    assert (reason is not None) == refused
+    assert reason is None or "cannot serve" in reason

@@ -25,7 +25,6 @@ from twisted.internet.protocol import DatagramProtocol, Factory
 from typing_extensions import override
 from zope.interface import implementer
 
-from sockd.errors import PluginError
 from sockd.plugin import Context, Duration, IDatagramPlugin, IStreamPlugin, Plugin, Replies
 from sockd_plugins.desk.backlog import Backlog
 from sockd_plugins.desk.clients import ClientDatagrams, ClientLines
@@ -80,6 +79,12 @@ class Desk(Plugin):
         """Whatever a person answers, for as long as the client counts as there."""
         return Replies(floor=LONGEST_ANSWER, unasked=True, kept_for=self.silence)
 
+    @override
+    def refuses(self, protocol: str, *, stream: bool) -> str | None:
+        if protocol == "operator" and not stream:
+            return "datagrams may be forged, and operators may not: expected a tcp or unix endpoint"
+        return None
+
     def stream_factory(self, protocol: str, context: Context) -> IProtocolFactory:
         """Lines, for clients or for operators."""
         dialogues = self._shared(context)
@@ -87,10 +92,8 @@ class Desk(Plugin):
             return Factory.forProtocol(lambda: OperatorLines(dialogues, self.kept_total))
         return Factory.forProtocol(lambda: ClientLines(dialogues, self.greeting, self.message_length))
 
-    def datagram_protocol(self, protocol: str, context: Context) -> DatagramProtocol:
-        """Datagrams, for clients only: an operator's cannot be told from a forged one."""
-        if protocol == "operator":
-            raise PluginError("expected a tcp or unix endpoint for the operator, found one for datagrams")
+    def datagram_protocol(self, protocol: str, context: Context) -> DatagramProtocol:  # noqa: ARG002
+        """Datagrams, for clients."""
         return ClientDatagrams(self._shared(context), context.clock, self.silence, self.message_length)
 
     @override
