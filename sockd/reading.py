@@ -95,6 +95,17 @@ def read_text(path: Path, most: int = MAX_FILE, *, pipes: bool = False) -> str:
         raise Unencoded(content, at, f"the byte 0x{content[at]:02x}") from error
 
 
+def absolute(path: Path) -> Path:
+    """The path as it is reached from everywhere, also once the current folder was removed.
+
+    Of `..` only the leading ones are resolved: where a link leads may change.
+    """
+    folder = Path() if path.is_absolute() else Path.cwd()
+    while path.parts[:1] == ("..",):
+        folder, path = folder.parent, Path(*path.parts[1:])
+    return folder / path
+
+
 def _read(descriptor: int, most: int) -> bytes:
     pieces: list[bytes] = []
     while most > 0 and (piece := os.read(descriptor, min(most, _PIECE))):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from sockd.config import Config, ServiceConfig, SocketOptions
@@ -28,7 +28,8 @@ class Plan:
     Attributes:
         keep: nothing about them is other.
         limits: other limits hold, for open connections too.
-        listeners: some ports open or close; the others, and all connections, stay.
+        listeners: some ports open or close, or UNIX sockets have lost their paths and are bound again; the
+            others, and all connections, stay.
         restart: a new instance of the plugin serves new connections, the old one finishes its own.
         add: they are new.
         remove: they are gone; their connections finish.
@@ -48,10 +49,16 @@ class Plan:
         return {key: list(names) for key, names in asdict(self).items()}
 
 
-def plan(old: Config, new: Config) -> Plan:
-    """How to get from one configuration to the other."""
+def plan(old: Config, new: Config, lost: Collection[str] = ()) -> Plan:
+    """How to get from one configuration to the other.
+
+    Args:
+        old: what is served.
+        new: what is to be served.
+        lost: services of which UNIX sockets have lost their paths.
+    """
     both = [name for name in new.services if name in old.services]
-    kinds = {name: _kind(old.services[name], new.services[name]) for name in both}
+    kinds = {name: _kind(old.services[name], new.services[name], name in lost) for name in both}
 
     def of_kind(kind: str) -> tuple[str, ...]:
         return tuple(name for name in both if kinds[name] == kind)
@@ -67,11 +74,11 @@ def plan(old: Config, new: Config) -> Plan:
     )
 
 
-def _kind(old: ServiceConfig, new: ServiceConfig) -> str:
+def _kind(old: ServiceConfig, new: ServiceConfig, lost: bool) -> str:
     # Two instances of a plugin differ in what they hold while they run, so their options are compared.
     if old.plugin != new.plugin or old.options.model_dump() != new.options.model_dump():
         return "restart"
-    if old.listen != new.listen:
+    if old.listen != new.listen or lost:
         return "listeners"
     return "keep" if old.limits == new.limits else "limits"
 
@@ -93,7 +100,9 @@ class Sockets:
     """
 
     def __init__(self, running: Iterable[Listener], open_socket: OpenSocket) -> None:
-        self._running = {_key(listener.config): listener.bound for listener in running}
+        self._running = {
+            _key(listener.config): listener.bound for listener in running if not listener.bound.lost
+        }
         self._open_socket = open_socket
         self.taken: list[BoundSocket] = []
         self._new: list[BoundSocket] = []

@@ -175,7 +175,7 @@ class Server:
 
     def plan(self, config: Config) -> Plan:
         """What `reload` would do."""
-        return plan(self.config, config)
+        return plan(self.config, config, [service.name for service in self.services if service.lost])
 
     async def reload(self, config: Config) -> Plan:
         """Serve another configuration, touching only what is other in it.
@@ -229,7 +229,9 @@ class Server:
             listener
             for name in changing
             for listener in self._services[name].listeners
-            if name not in todo.listeners or listener.config not in config.services[name].listen
+            if name not in todo.listeners
+            or listener.bound.lost
+            or listener.config not in config.services[name].listen
         ]
 
     def _new_listeners(self, todo: Plan, config: Config, sockets: Sockets) -> dict[str, list[Listener]]:
@@ -238,7 +240,7 @@ class Server:
         new: dict[str, list[Listener]] = {}
         for name in todo.listeners:
             service = self._services[name]
-            served = [listener.config for listener in service.listeners]
+            served = [listener.config for listener in service.listeners if not listener.bound.lost]
             try:
                 new[name] = [
                     service.build(listener)

@@ -268,6 +268,11 @@ class Service:
         """Whether it takes new peers: `open`, `paused` by somebody, or `draining`."""
         return "draining" if self._emptied else "paused" if PAUSED in self._holds else "open"
 
+    @property
+    def lost(self) -> bool:
+        """Whether a UNIX socket of it has lost its path."""
+        return any(listener.bound.lost for listener in self.listeners)
+
     # Changes while it runs.
 
     def refresh_credentials(self) -> None:
@@ -290,7 +295,11 @@ class Service:
 
     async def change_listeners(self, config: ServiceConfig, new: Sequence[Listener]) -> None:
         """Serve the listeners of another configuration: these, and those that are the same in both."""
-        kept = [listener for listener in self.listeners if listener.config in config.listen]
+        kept = [
+            listener
+            for listener in self.listeners
+            if listener.config in config.listen and not listener.bound.lost
+        ]
         gone = [listener for listener in self.listeners if listener not in kept]
         taken = {listener.bound for listener in new}
         for listener in gone:

@@ -62,6 +62,13 @@ class BoundSocket:
         host, port = self.socket.getsockname()[:2]
         return f"{self.endpoint.scheme[:3]}:{f'[{host}]' if ':' in host else host}:{port}"
 
+    @property
+    def lost(self) -> bool:
+        """Whether the path of a UNIX socket is gone or somebody else's, so that no client reaches it."""
+        if self.inode is None or not isinstance(self.endpoint, UnixEndpoint):
+            return False  # a path that somebody else has made is theirs to look after
+        return self.inode != _inode(self.endpoint.path)
+
     def close(self) -> None:
         """Close it for this process; queued connections are reset unless another process shares it."""
         if (

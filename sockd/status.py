@@ -105,6 +105,7 @@ def _listener(listener: Listener) -> dict[str, Any]:
     return {
         "address": listener.bound.address,
         "protocol": listener.protocol,
+        "lost": listener.bound.lost,
         "kind": "stream" if isinstance(listener, StreamListener) else "datagram",
         "tls": expires is not None,
         "queue": queue,

@@ -34,6 +34,7 @@ from sockd.launch import Launch
 from sockd.notify import Notifier, taken_from
 from sockd.ownership import Estate, Owner
 from sockd.pidfile import PidFile, PidFileError
+from sockd.reading import absolute
 from sockd.server import Server
 from sockd.service import PLUGIN_STOP_TIMEOUT
 from sockd.store import Store
@@ -91,7 +92,7 @@ class _Foreground(UnixApplicationRunner):
 
 def source(path: Path) -> Source:
     """The configuration in `path`, wherever the process goes."""
-    return Source(path.absolute(), discovery.find)
+    return Source(absolute(path), discovery.find)
 
 
 def loaded(path: Path) -> Config:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sockd.reading import Unencoded, Unreadable, read_bytes, read_text
+from sockd.reading import Unencoded, Unreadable, absolute, read_bytes, read_text
 
 
 def reason(path: Path, most: int = 100) -> str:
@@ -98,3 +98,20 @@ def test_what_is_no_utf_8_is_told_with_its_place(
     with pytest.raises(Unencoded) as caught:
         read_text(tmp_path / "file")
     assert (caught.value.at, str(caught.value)) == (at, message)
+
+
+@pytest.mark.parametrize(
+    ("path", "made"),
+    [
+        ("x.toml", "/a/b/x.toml"),
+        ("../x.toml", "/a/x.toml"),
+        ("../../../x.toml", "/x.toml"),
+        ("link/../x.toml", "/a/b/link/../x.toml"),
+        ("/etc/../x.toml", "/etc/../x.toml"),
+    ],
+)
+def test_a_path_does_not_lead_through_the_current_folder(
+    monkeypatch: pytest.MonkeyPatch, path: str, made: str
+) -> None:
+    monkeypatch.setattr(Path, "cwd", lambda: Path("/a/b"))
+    assert absolute(Path(path)) == Path(made)

@@ -37,6 +37,7 @@ def status(daemon: Daemon, verbose: bool) -> None:
 def _show(snapshot: Mapping[str, Any], *, verbose: bool) -> None:
     rows = snapshot["services"]
     parts = [[printable(headline(snapshot))], _workers(snapshot.get("workers") or ()), _services(rows)]
+    parts.append([printable(line) for service in rows for line in _lost(service)])
     if verbose:
         parts += [_listeners(rows), [printable(line) for service in rows for line in _reasons(service)]]
     show(*parts)
@@ -134,6 +135,16 @@ def _certificate(listener: Mapping[str, Any]) -> str:
         return "yes"
     left = expires - time.time()
     return f"expires in {span(left)}" if left > 0 else f"expired {span(-left)} ago"
+
+
+def _lost(service: Mapping[str, Any]) -> Iterator[str]:
+    """UNIX sockets that no client reaches."""
+    for each in service["listeners"]:
+        if each.get("lost"):
+            yield (
+                f"{service['name']}: {each['address']} has lost its path, so nobody can connect:"
+                " `sockd reload` makes it anew"
+            )
 
 
 def _reasons(service: Mapping[str, Any]) -> Iterator[str]:

@@ -15,7 +15,7 @@ import tomli
 from sockd.config.faults import visible
 from sockd.config.positions import KeyPath, Span, find_spans, offset_in_string
 from sockd.errors import ConfigError, Fault, ValueFault
-from sockd.reading import UTF_16, Unencoded, Unreadable, read_text
+from sockd.reading import UTF_16, Unencoded, Unreadable, absolute, read_text
 
 MAX_FAULTS = 100
 """Faults that are told one by one; nobody reads more before he corrects some."""
@@ -136,7 +136,7 @@ def read(path: Path, name: str = "", *, pipes: bool = False) -> Document:
     except Unreadable as error:
         raise ConfigError([Fault(f"cannot read the file: {error}", name)]) from error
     # Paths in what comes through a pipe count from where the command was given.
-    folder = path.absolute().parent if path.is_file() and not descriptor else Path.cwd()
+    folder = absolute(path).parent if path.is_file() and not descriptor else Path.cwd()
     return parsed(name, text.replace("\r\n", "\n"), folder)
 
 

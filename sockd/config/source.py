@@ -16,7 +16,7 @@ class Source:
     """A configuration file with what it includes.
 
     Attributes:
-        path: absolute, for a daemon leaves the folder that it was started in.
+        path: absolute, for a daemon leaves the folder that it was started in, and that may be removed.
         find_plugin: gives a plugin's class; None leaves the options of plugins unchecked.
     """
 

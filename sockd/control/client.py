@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sockd.control.words import Refused
-from sockd.reading import Unreadable, read_text
+from sockd.reading import Unreadable, absolute, read_text
 from sockd.text import printable
 
 LONGEST_ANSWER = 2**28
@@ -150,4 +150,4 @@ def _plainly_configured(path: Path) -> Path | None:
         named = _PLAIN.fullmatch(table["listen"]) if list(table) == ["listen"] else None
     except (Unreadable, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return path.absolute().parent / named[1] if named else None
+    return absolute(path).parent / named[1] if named else None

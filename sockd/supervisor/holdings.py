@@ -47,7 +47,7 @@ class Holdings:
 
     def message(self) -> dict[str, Any]:
         """What names the descriptors, in their order."""
-        sockets = [(*key, str(held.bound.endpoint)) for key, held in self.sockets.items()]
+        sockets = [(*key, str(held.bound.endpoint), held.bound.inode) for key, held in self.sockets.items()]
         return {"sockets": sockets, "places": list(self.places)}
 
     def descriptors(self) -> list[int]:
@@ -62,7 +62,7 @@ class Holdings:
             ExceptionGroup: of every BindError; nothing is left open.
         """
         new = Holdings()
-        free = dict(self.sockets)
+        free = {key: held for key, held in self.sockets.items() if not held.bound.lost}
         errors: list[BindError] = []
         for own_service_first in (True, False):
             for key, held in _wanted(config):
@@ -84,6 +84,11 @@ class Holdings:
         for name in config.services:
             new.places[name] = self.places.get(name) or Together(Together.create(seats), NOBODY)
         return new
+
+    @property
+    def lost(self) -> set[str]:
+        """The services of which UNIX sockets have lost their paths."""
+        return {name for (name, _), held in self.sockets.items() if held.bound.lost}
 
     def close_beside(self, other: Holdings) -> None:
         """Close what the other does not have."""

@@ -11,8 +11,9 @@ from sockd.errors import BindError
 from sockd.sockets import BoundSocket
 from sockd.supervisor.share import at_true_ports
 
-Named = Sequence[tuple[str, int, str]]
-"""For each socket the service's name, the place in its `listen`, and the endpoint that it is bound to."""
+Named = Sequence[tuple[str, int, str, Sequence[int] | None]]
+"""For each socket the service's name, the place in its `listen`, the endpoint that it is bound to, and device
+and inode of its path."""
 
 
 class Inheritance:
@@ -20,9 +21,8 @@ class Inheritance:
 
     def __init__(self, named: Named, descriptors: Sequence[int]) -> None:
         self._given: dict[tuple[str, int], BoundSocket] = {}
-        for (service, index, endpoint), descriptor in zip(named, descriptors, strict=True):
-            bound = BoundSocket(socket.socket(fileno=descriptor), parse(endpoint))  # type: ignore[arg-type]  # not systemd
-            self._given[service, index] = bound
+        for (service, index, endpoint, inode), descriptor in zip(named, descriptors, strict=True):
+            self._given[service, index] = _given(descriptor, endpoint, inode)
         self._by_endpoint: dict[Endpoint, BoundSocket] = {}
         ports, datagrams = self._ports(), socket.SOCK_DGRAM
         self.datagram_ports = {
@@ -59,3 +59,12 @@ class Inheritance:
         for bound in self._given.values():
             bound.socket.close()
         self._given, self._by_endpoint = {}, {}
+
+
+def _given(descriptor: int, endpoint: str, inode: Sequence[int] | None) -> BoundSocket:
+    return BoundSocket(
+        socket.socket(fileno=descriptor),
+        parse(endpoint),  # type: ignore[arg-type]  # what is bound is not systemd's
+        None if inode is None else (inode[0], inode[1]),
+        closing=lambda: False,  # the path is the supervisor's
+    )

@@ -185,12 +185,12 @@ class Supervisor:
         """
         if dry_run:
             config, _ = await self._checked()
-            return plan(self.config, config)
+            return plan(self.config, config, self._holdings.lost)
         try:
             with self._alone("reload"):
                 self.config_ok = False
                 config, texts = await self._checked()
-                todo = plan(self.config, config)
+                todo = plan(self.config, config, self._holdings.lost)
                 await self._change(config, texts)
         except NotDone as error:
             self.events.not_reloaded(str(error))

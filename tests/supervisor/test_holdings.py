@@ -68,7 +68,7 @@ def test_if_one_cannot_be_opened_nothing_stays_open_and_nothing_is_closed(tmp_pa
 def test_names_go_with_the_descriptors_in_their_order(tmp_path: Path) -> None:
     holdings = held(config(tmp_path, a=f'{PORT}, "unix:a.sock"', b='"unix:b.sock"'))
     message = holdings.message()
-    assert [(service, index) for service, index, _ in message["sockets"]] == [("a", 0), ("a", 1), ("b", 0)]
+    assert [(service, index) for service, index, *_ in message["sockets"]] == [("a", 0), ("a", 1), ("b", 0)]
     assert message["sockets"][1][2] == f"unix:{tmp_path}/a.sock"
     assert message["places"] == ["a", "b"]
     assert len(holdings.descriptors()) == 5

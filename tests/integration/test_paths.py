@@ -1,0 +1,115 @@
+"""Paths of UNIX sockets that somebody removes or replaces, and a start folder that is gone."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from running import BIN, PATIENCE, Daemon, Start
+
+CONFIG = """
+[daemon]
+workers = {workers}
+drain_timeout = "1s"
+[control]
+listen = "unix:ctl/control.sock"
+[service.echo]
+plugin = "echo"
+listen = ["unix:run/echo.sock", "unixgram:run/echo.dgram", "tcp:0:interface=127.0.0.1"]
+"""
+
+
+@pytest.fixture(params=[0, 2], ids=["single", "workers"])
+def daemon(request: pytest.FixtureRequest, start: Start) -> Daemon:
+    return start(CONFIG.format(workers=request.param)).ready()
+
+
+def echoed(path: Path) -> bytes:
+    """What a stream's client gets for a word."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(PATIENCE)
+        client.connect(str(path))
+        client.sendall(b"word")
+        return client.recv(10)
+
+
+def echoed_datagram(path: Path, own: Path) -> bytes:
+    """What is answered to a datagram."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        client.settimeout(PATIENCE)
+        client.bind(str(own))
+        client.sendto(b"word", str(path))
+        return client.recv(10)
+
+
+def status(folder: Path) -> str:
+    command: list[str | Path] = [BIN / "sockd", "status", "-c", folder / "sockd.toml"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def reload(daemon: Daemon, event: str) -> dict[str, object]:
+    daemon.events.clear()
+    daemon.signal(signal.SIGHUP)
+    return daemon.wait_for(event)
+
+
+def test_a_reload_makes_paths_anew_that_were_removed(daemon: Daemon, tmp_path: Path) -> None:
+    kept = socket.create_connection(daemon.port("echo"), PATIENCE)
+    shutil.rmtree(tmp_path / "run")
+    assert "echo: unix:" in status(tmp_path)
+    assert status(tmp_path).count("has lost its path") == 2
+    assert reload(daemon, "reloaded")["listeners"] == ["echo"]
+    assert echoed(tmp_path / "run/echo.sock") == b"word"
+    assert echoed_datagram(tmp_path / "run/echo.dgram", tmp_path / "own") == b"word"
+    assert "has lost its path" not in status(tmp_path)
+    kept.sendall(b"still")
+    assert kept.recv(10) == b"still"
+    kept.close()
+    assert reload(daemon, "reloaded")["keep"] == ["echo"]
+    assert daemon.stop() == 0
+    assert not (tmp_path / "run/echo.sock").exists()
+
+
+def test_a_path_that_is_somebody_elses_now_is_told_and_left_to_him(daemon: Daemon, tmp_path: Path) -> None:
+    path = tmp_path / "run/echo.sock"
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+        assert "the address is already in use" in str(reload(daemon, "not reloaded")["reason"])
+        assert status(tmp_path).count("has lost its path") == 1
+        assert daemon.stop() == 0
+        assert path.exists()
+
+
+def test_a_reload_needs_no_start_folder(tmp_path: Path) -> None:
+    (tmp_path / "sockd.toml").write_text(CONFIG.format(workers=0))
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    daemon = Daemon(BIN / "twistd", "-n", "sockd", "-c", "../sockd.toml", cwd=folder)
+    try:
+        daemon.ready()
+        folder.rmdir()
+        reload(daemon, "reloaded")
+        (tmp_path / "sockd.toml").write_text(CONFIG.format(workers=0) + "[service.echo.limits]\nx = 1\n")
+        assert "unknown key 'x'" in str(reload(daemon, "not reloaded")["reason"])
+    finally:
+        assert daemon.stop() == 0
+
+
+def test_a_reload_of_workers_needs_no_start_folder(tmp_path: Path) -> None:
+    (tmp_path / "sockd.toml").write_text(CONFIG.format(workers=1))
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    daemon = Daemon(BIN / "twistd", "-n", "sockd", "-c", "../sockd.toml", cwd=folder)
+    try:
+        daemon.ready()
+        folder.rmdir()
+        reload(daemon, "reloaded")
+    finally:
+        assert daemon.stop() == 0
