@@ -84,7 +84,7 @@ class Connection:
         self._peer_ended = False  # its side, which is then not read any more
         self._closing = False
         self.piece = pace.FIRST  # bytes that its plugin may be handed in a turn
-        self.untimed = pace.FIRST  # and until somebody looks how long it takes
+        self.untimed: float = pace.FIRST  # and until somebody looks how long it takes
         self.held = False  # it has moved more than it may
         self.tick = 0
         self.id = connections.next_id()

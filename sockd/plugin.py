@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -151,6 +152,19 @@ def first_message_received(transport: object) -> None:
     told = getattr(transport, "first_message_received", None)
     if told is not None:
         told()
+
+
+def takes_at_once(transport: object) -> None:
+    """For a protocol that only keeps what it is handed, and works on it in a thread or in a later turn.
+
+    Its `dataReceived` is called with whole reads, of up to 256,000 bytes, and not timed; otherwise sockd
+    keeps back what a plugin might not take quickly, and hands it over piece by piece.
+
+    Args:
+        transport: the protocol's; on one that is not sockd's this does nothing.
+    """
+    if hasattr(transport, "untimed"):
+        transport.untimed = inf
 
 
 def _from_config_folder(path: Path, info: ValidationInfo) -> Path:

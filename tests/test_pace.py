@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 
 from sockd.pace import BUDGET, FIRST, LEAST, MOST, PIECE, UNTIMED, _learnt
+from sockd.plugin import takes_at_once
 from tests.memory import Recorder, World, turn
 
 
@@ -33,6 +34,14 @@ class Slow(Recorder):
     @property
     def pieces(self) -> list[bytes]:
         return [piece for piece in self.happened if isinstance(piece, bytes)]
+
+
+class Keeper(Slow):
+    """Takes whole reads, whatever they cost."""
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        takes_at_once(self.transport)
 
 
 @pytest.fixture
@@ -298,3 +307,12 @@ def test_a_peer_that_sends_without_a_pause_leaves_a_turn_to_the_others_now_and_t
         assert not transport.reading
         while not transport.reading:
             turn(world.clock)
+
+
+def test_a_plugin_that_takes_all_at_once_is_handed_whole_reads(world: World) -> None:
+    protocol = Keeper(world, COST)
+    _, transport = world.connect(protocol)
+    for _ in range(100):
+        transport.protocol.dataReceived(DATA)
+    assert protocol.pieces == [DATA] * 100
+    assert transport.reading
