@@ -5,17 +5,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sockd.text import printable
 from sockd_plugins.files.names import MAX_BYTES, MAX_COPIES, candidates, safe_name
 
 FOLDER = Path("/srv/files")
 
-likely = st.text(alphabet=" .-/\\aé\u0301\u202e\x00\x1b\u2028CONnul1:~ﬁ", max_size=12)
+likely = st.text(
+    alphabet=" .-/\\aé\u0301\u202e\x00\x1b\u2028CONnul1:?~ﬁ\u200b\u200d\ufe0f☃\u3000", max_size=12
+)
 names = st.text() | likely | st.characters().map(lambda char: f"a{char}b")
 
 
 @given(names)
 def test_an_accepted_name_is_one_entry_of_the_folder(raw: str) -> None:
-    """Fault 50."""
     try:
         name = safe_name(raw)
     except ValueError:
@@ -59,11 +61,27 @@ def test_a_refusal_can_be_shown_as_it_is(raw: str) -> None:
         "console.log",
         "COM10",
         "nullable.txt",
+        "Bildschirmfoto 9.41.00\u202fPM.png",
+        "\u65e5\u672c\u3000\u8a9e.txt",
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645.txt",
+        "\u0915\u094d\u200d\u0937.txt",
+        "1\ufe0f\u20e3.txt",
         "x" * MAX_BYTES,
     ],
 )
 def test_ordinary_names_are_taken(name: str) -> None:
     assert safe_name(name) == name
+
+
+@given(names)
+def test_an_accepted_name_looks_like_no_other(raw: str) -> None:
+    """Nothing of it is left unseen, and nothing of it means something else to another system."""
+    try:
+        name = safe_name(raw)
+    except ValueError:
+        return
+    assert printable(name) == "".join(" " if char.isspace() else char for char in name)
+    assert not set(name) & set('/\\:*?"<>|')
 
 
 def test_a_decomposed_name_is_composed() -> None:
@@ -102,10 +120,27 @@ def test_a_decomposed_name_is_composed() -> None:
         ("LPT².doc", "a device"),
         ("aux .h", "a device"),
         ("CONIN$", "a device"),
+        ("con .tar.gz", "a device"),
+        ("x.txt:y", "not every system takes"),
+        ("x.txt::$DATA", "not every system takes"),
+        ("NUL:x", "not every system takes"),
+        ("C:x", "not every system takes"),
+        ("a?b", "not every system takes"),
+        ("a*b", "not every system takes"),
+        ('a"b', "not every system takes"),
+        ("<a>", "not every system takes"),
+        ("a|b", "not every system takes"),
+        ("a\u200bb", "is not seen"),
+        ("a\ufeffb", "is not seen"),
+        ("a\u00adb", "is not seen"),
+        ("a\u200db", "is not seen"),
+        ("a\u2060b", "is not seen"),
+        ("a\ufe0fb", "is not seen"),
+        ("a\u3164b", "is not seen"),
+        ("a\U000e0041b", "is not seen"),
     ],
 )
 def test_a_name_that_means_something_else_is_refused_with_its_fault(name: str, fault: str) -> None:
-    """Fault 50."""
     with pytest.raises(ValueError, match=fault):
         safe_name(name)
 

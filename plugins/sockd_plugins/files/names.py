@@ -7,21 +7,23 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
+from sockd.text import printable
+
 MAX_BYTES = 200
 """In UTF-8: file systems take 255, and a number in front of the extension needs its room."""
 
 MAX_COPIES = 999
 """Files of one name: finding a free number costs a system call for each one that is taken."""
 
-_BIDI = re.compile(
-    "[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
-)  # they make `fdp.exe` look like `exe.pdf`
-_INVISIBLE = {
+_BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")  # `fdp.exe` looks like `exe.pdf`
+
+_CONTROLS = {
     "Cc": "a control character",
     "Cs": "half a surrogate pair",
     "Zl": "a line end",
     "Zp": "a line end",
 }
+_NOT_EVERYWHERE = ':*?"<>|'  # Windows takes none of them, and stores `a.txt:b` within `a.txt`
 _WINDOWS_DEVICE = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³])\s*(\.|$)", re.IGNORECASE)
 
 
@@ -34,7 +36,7 @@ def safe_name(raw: str) -> str:
     """
     name = unicodedata.normalize("NFC", raw)
     if fault := _fault(name):
-        raise ValueError(f"expected a plain file name, found {fault}: {raw!r}")
+        raise ValueError(f"expected a plain file name, found {fault}: {printable(repr(raw))}")
     return name
 
 
@@ -42,10 +44,14 @@ def _fault(name: str) -> str | None:
     for char in name:
         if char in "/\\":
             return "a path"
-        if found := _INVISIBLE.get(unicodedata.category(char)):
+        if char in _NOT_EVERYWHERE:
+            return f"a character that not every system takes in a file name ({char})"
+        if found := _CONTROLS.get(unicodedata.category(char)):
             return found
     if _BIDI.search(name):
         return "a control of the writing direction"
+    if printable(name) != "".join(" " if char.isspace() else char for char in name):
+        return "a character that is not seen"
     if not name:
         return "an empty one"
     if len(name.encode()) > MAX_BYTES:
