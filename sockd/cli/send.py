@@ -8,6 +8,7 @@ import select
 import shutil
 import socket
 import stat
+import struct
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from sockd.text import decoded, printable
 
 _STDIN = 0
 _CONNECT_TIMEOUT = 10.0
+_GO_TIMEOUT = 30.0  # seconds; the server opens a file, and may have let us wait for a place
 _ANSWER_TIMEOUT = 300.0  # seconds; a large file's last flush to a slow disk comes before the answer
 _BATCH = 1 << 17  # bytes to read, hash and send at a time; they stay in the processor's cache
 _MAX_ANSWER = 4096  # bytes; a server that is what it should be needs less than a third
@@ -34,6 +36,10 @@ Connection = socket.socket | TlsSocket
 
 class NotSentError(Exception):
     """A file is not on the server; the text tells why."""
+
+
+class RefusedError(NotSentError):
+    """The server has said why it does not take a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +99,7 @@ class Service:
             self._socket = None
 
     def _connect(self) -> Connection:
-        connection = self.address.connect(_CONNECT_TIMEOUT)
-        connection.settimeout(_ANSWER_TIMEOUT)
-        return connection
+        return self.address.connect(_CONNECT_TIMEOUT)
 
 
 def put(
@@ -103,9 +107,7 @@ def put(
 ) -> Receipt:
     """Send one file over a connection; see `Service.put`."""
     with connection.makefile("rb") as answers:
-        connection.sendall(_announced(name, size))
-        if _answer(answers) != "go":
-            raise NotSentError("the server speaks another protocol")
+        _announce(connection, answers, name, size)
         try:
             digest = _transmit(connection, source, size, advance)
         except ConnectionError:
@@ -114,6 +116,28 @@ def put(
     if (receipt.size, receipt.sha256) != (size, digest):
         raise NotSentError(f"the server has stored something else: {receipt.size} bytes, {receipt.sha256}")
     return receipt
+
+
+def _announce(connection: Connection, answers: BinaryIO, name: str, size: int) -> None:
+    """Tell of a file, and wait until the server wants it."""
+    announced = _announced(name, size)
+    connection.settimeout(_GO_TIMEOUT)
+    try:
+        connection.sendall(announced)
+        if _answer(answers) != "go":
+            raise NotSentError("the server speaks another protocol")
+    except RefusedError:
+        raise
+    except BaseException as error:
+        # A reset: for a server that takes whatever comes for a file, a close would be its end.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if isinstance(error, TimeoutError):
+            raise NotSentError(
+                f"no answer for {_GO_TIMEOUT:.0f} seconds; the server is busy, or this port speaks another"
+                " protocol than 'upload' of the plugin 'files'"
+            ) from None
+        raise
+    connection.settimeout(_ANSWER_TIMEOUT)
 
 
 def _announced(name: str, size: int) -> bytes:
@@ -163,7 +187,7 @@ def _answer(answers: BinaryIO) -> str:
     text = decoded(line[:-1])
     if text.startswith("error "):
         code, _, why = text.removeprefix("error ").partition(" ")
-        raise NotSentError(f"refused ({code}): {why}")
+        raise RefusedError(f"refused ({code}): {why}")
     return text
 
 

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from io import BytesIO
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 from click.testing import CliRunner, Result
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -23,7 +25,7 @@ from typing_extensions import override
 from sockd.cli.send import NotSentError, put, send
 from sockd.plugin import Context
 from sockd_plugins.files import Files
-from sockd_plugins.files.upload import PARTS
+from sockd_plugins.files.store import PARTS
 
 Talk = Callable[[socket.socket], None]
 Serve = Callable[[Talk], str]
@@ -77,13 +79,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-@pytest.fixture
-def files(serve: Serve, folder: Path) -> Iterator[str]:
-    """The address of the real service."""
+def service(serve: Serve, folder: Path, protocol: str, hurry: float = 0.0) -> Iterator[str]:
     plugin = Files.model_validate({"directory": folder, "max_size": 10 << 20, "reserve": 0})
-    context = Context("files", Clock(), Logger("sockd.files"), folder)
-    plugin.start(context)
-    factory = plugin.stream_factory("upload", context)
+    clock = Clock()
+    context = Context("files", clock, Logger("sockd.files"), folder)
+    assert Deferred.fromCoroutine(plugin.start(context)).called
+    factory = plugin.stream_factory(protocol, context)
 
     def talk(connection: socket.socket) -> None:
         peer = IProtocol(factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 40000)))
@@ -91,10 +92,17 @@ def files(serve: Serve, folder: Path) -> Iterator[str]:
         peer.makeConnection(transport)
         while data := connection.recv(65536):
             peer.dataReceived(data)
+            clock.advance(hurry)
         peer.readConnectionLost()  # type: ignore[attr-defined]
 
     yield serve(talk)
     plugin._disk.stop()
+
+
+@pytest.fixture
+def files(serve: Serve, folder: Path) -> Iterator[str]:
+    """The address of the real service."""
+    yield from service(serve, folder, "upload")
 
 
 def received(folder: Path) -> dict[str, bytes]:
@@ -232,6 +240,41 @@ def test_another_protocol_is_told_so(serve: Serve, report: Path) -> None:
     result = run(report, serve(lambda connection: connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")))
     assert result.exit_code == 1
     assert result.stderr.endswith("the server speaks another protocol\n")
+
+
+def test_a_server_that_does_not_answer_is_told_with_a_hint_and_reset(
+    serve: Serve, report: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sockd.cli.send._GO_TIMEOUT", 0.1)
+    ends: SimpleQueue[str] = SimpleQueue()
+
+    def keep(connection: socket.socket) -> None:
+        try:
+            while connection.recv(65536):
+                pass
+            ends.put("end")
+        except ConnectionResetError:
+            ends.put("reset")
+
+    result = run(report, serve(keep), "--name", "a")
+    assert result.exit_code == 1
+    assert "no answer for 0 seconds" in result.stderr
+    assert "another protocol than 'upload'" in result.stderr
+    assert ends.get(timeout=30) == "reset"
+
+
+@pytest.fixture
+def raw(serve: Serve, folder: Path) -> Iterator[str]:
+    """The address of the real service that speaks `raw`, where two seconds are none."""
+    yield from service(serve, folder, "raw", hurry=2.0)
+
+
+def test_a_port_that_takes_raw_files_says_so_and_keeps_nothing(raw: str, folder: Path, report: Path) -> None:
+    result = run(report, raw)
+    assert result.exit_code == 1
+    assert "refused (bad-request): this port speaks 'raw'" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert received(folder) == {}
 
 
 @pytest.mark.parametrize(

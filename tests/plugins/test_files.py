@@ -22,20 +22,22 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IProtocol, IReactorFromThreads
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel, capturedLogs
 from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
 
 from sockd.plugin import Context
 from sockd_plugins.files import Files, put, raw
+from sockd_plugins.files.buffers import Buffers
 from sockd_plugins.files.disk import Disk
 from sockd_plugins.files.peer import BATCH, Peer
 from sockd_plugins.files.put import receive_puts
 from sockd_plugins.files.raw import receive_raw
-from sockd_plugins.files.upload import PARTS, Store
+from sockd_plugins.files.store import PARTS, Store
 
 T = TypeVar("T")
+GIB = 1 << 30
 
 
 class Wire(StringTransport):
@@ -85,6 +87,15 @@ def peer_of(plugin: Files, context: Context, protocol: str = "upload") -> Peer:
     return peer
 
 
+def start(plugin: Files, context: Context) -> None:
+    """Start the plugin where nothing waits for threads."""
+    failures: list[Failure] = []
+    started = Deferred.fromCoroutine(plugin.start(context)).addErrback(failures.append)
+    assert started.called
+    for failure in failures:
+        failure.raiseException()
+
+
 class Service:
     """The plugin, started, with its folder."""
 
@@ -94,7 +105,7 @@ class Service:
         self.clock = Clock()
         self.context = Context("files", self.clock, Logger("sockd.files"), folder / "state")
         self.plugin = Files(directory=folder, **options)
-        self.plugin.start(self.context)
+        start(self.plugin, self.context)
 
     def connects(self, protocol: str = "upload") -> Sender:
         sender = Sender(peer_of(self.plugin, self.context, protocol))
@@ -367,6 +378,158 @@ def test_a_raw_file_that_is_too_large_is_refused_while_it_comes(tmp_path: Path) 
     assert list(service.received().values()) == [b"0123456789"]
 
 
+ANNOUNCED = b"put 5 sha256 a.bin\n"
+
+
+def test_a_peer_that_speaks_upload_to_a_raw_port_is_told_so_in_seconds(service: Service) -> None:
+    sender = service.connects("raw").sends(ANNOUNCED[:3], ANNOUNCED[3:])
+    assert sender.reads() == []
+    service.clock.advance(2)
+    (answer,) = sender.reads()
+    assert answer.startswith("error bad-request this port speaks 'raw'")
+    sender.half_closes()
+    assert sender.wire.disconnecting
+    assert service.received() == {}
+
+
+def test_an_announcement_that_a_raw_peer_ends_with_is_not_stored(service: Service) -> None:
+    sender = service.connects("raw").sends(ANNOUNCED).half_closes()
+    assert sender.reads()[0].startswith("error bad-request this port speaks 'raw'")
+    assert service.received() == {}
+
+
+def test_a_raw_peer_that_is_gone_after_an_announcement_leaves_nothing(service: Service) -> None:
+    service.connects("raw").sends(ANNOUNCED).is_cut_off()
+    assert service.received() == {}
+    assert service.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize(
+    "data", [ANNOUNCED + b"hello", b"put", b"put it there\n", ANNOUNCED * 2, b"put " + b"x" * 2000, b"\n"]
+)
+def test_a_raw_file_may_begin_like_an_announcement(service: Service, data: bytes) -> None:
+    sender = service.connects("raw").sends(*(data[at : at + 1] for at in range(len(data))))
+    service.clock.advance(60)
+    sender.half_closes()
+    assert list(service.received().values()) == [data]
+    assert service.clock.getDelayedCalls() == []
+
+
+# peers that are slow
+
+
+def trickle(service: Service, sender: Sender, seconds: int, size: int) -> list[str]:
+    for _ in range(seconds):
+        service.clock.advance(1)
+        sender.sends(bytes(size))
+    return sender.reads()
+
+
+@pytest.mark.parametrize(("protocol", "start"), [("upload", b"put 100000000 - a\n"), ("raw", b"")])
+def test_an_upload_that_is_slower_than_it_may_be_is_ended_after_minutes(
+    service: Service, protocol: str, start: bytes
+) -> None:
+    sender = service.connects(protocol).sends(start)
+    assert "error" not in "".join(trickle(service, sender, 300, 1))
+    assert trickle(service, sender, 2, 1) == ["error too-slow expected at least 500 bytes a second"]
+    assert service.parts() == []
+
+
+def test_an_upload_that_is_just_fast_enough_is_never_ended(service: Service) -> None:
+    sender = service.connects().sends(b"put 100000000 - a\n")
+    assert trickle(service, sender, 3600, 500) == ["go"]
+
+
+def test_a_peer_may_be_silent_as_long_as_the_idle_timeout_lets_it(service: Service) -> None:
+    sender = service.connects().sends(b"put 1000000 - a\n", bytes(10))
+    service.clock.advance(590)
+    sender.sends(bytes(999_990))
+    assert sender.reads() == ["go", ok("a", bytes(1_000_000))]
+    service.clock.advance(3600)  # and between two files
+    assert sender.sends(b"put 1 - b\nx").reads() == ["go", ok("b", b"x")]
+
+
+def test_any_rate_will_do_where_none_is_asked_for(tmp_path: Path) -> None:
+    service = Service(tmp_path / "in", min_rate=0)
+    sender = service.connects().sends(b"put 100000000 - a\n")
+    assert trickle(service, sender, 1000, 1) == ["go"]
+    service.stop()
+
+
+# memory
+
+
+def test_all_peers_together_hold_no_more_than_their_memory_and_all_are_served(tmp_path: Path) -> None:
+    disk = SlowDisk(tmp_path)
+    buffers = Buffers(8 * BATCH)
+    context = Context("files", Clock(), Logger("sockd.files"), Path("state"))
+    data = os.urandom(BATCH)
+    senders = [Sender(Peer(partial(receive_puts, disk=disk), context, buffers)) for _ in range(40)]
+    for number, sender in enumerate(senders):
+        sender.sends(b"put %d - %d\n" % (len(data), number))
+    disk.turns()
+    left = dict.fromkeys(senders, data)
+    most = 0
+    while left:
+        for sender, rest in tuple(left.items()):
+            if sender.wire.producerState == "producing":
+                sender.sends(rest[:65536])
+                left[sender] = rest[65536:]
+                most = max(most, sum(peer.memory for peer in (sender.peer for sender in senders)))
+            if not left[sender]:
+                del left[sender]
+        disk.turns(3)
+    disk.turns()
+    assert most <= 8 * BATCH + 65536
+    assert received(tmp_path) == {str(number): data for number in range(40)}
+    for sender in senders:
+        sender.half_closes()
+    disk.stop()
+
+
+def test_peers_that_stop_short_of_a_batch_leave_the_memory_to_others(tmp_path: Path) -> None:
+    disk = SlowDisk(tmp_path)
+    buffers = Buffers(4 * BATCH)
+    context = Context("files", Clock(), Logger("sockd.files"), Path("state"))
+    talk = partial(receive_puts, disk=disk)
+    stopped = [Sender(Peer(talk, context, buffers)) for _ in range(20)]
+    for number, sender in enumerate(stopped):
+        sender.sends(b"put %d - %d\n" % (BATCH, number))
+        disk.turns()
+        sender.sends(bytes(BATCH - 1))
+        disk.turns()
+    assert sum(sender.peer.memory for sender in stopped) <= 4 * BATCH
+    assert {sender.wire.producerState for sender in stopped} == {"producing"}
+    other = Sender(Peer(talk, context, buffers)).sends(b"put %d - other\n" % BATCH)
+    disk.turns()
+    other.sends(bytes(BATCH))
+    disk.turns()
+    assert other.reads() == ["go", ok("other", bytes(BATCH))]
+    for sender in [*stopped, other]:
+        sender.is_cut_off()
+    disk.turns()
+    assert sum(sender.peer.memory for sender in stopped) == 0
+    disk.stop()
+
+
+def test_lines_that_nobody_ends_do_not_stop_those_who_send_files(tmp_path: Path) -> None:
+    """Only their peers can bring them on."""
+    disk = SlowDisk(tmp_path)
+    buffers = Buffers(1000)
+    context = Context("files", Clock(), Logger("sockd.files"), Path("state"))
+    talk = partial(receive_puts, disk=disk)
+    endless = [Sender(Peer(talk, context, buffers)).sends(b"x" * 500) for _ in range(5)]
+    other = Sender(Peer(talk, context, buffers)).sends(b"put 5 - a\n")
+    disk.turns()
+    assert other.wire.producerState == "producing"
+    other.sends(b"hello")
+    disk.turns()
+    assert other.reads() == ["go", ok("a", b"hello")]
+    for sender in [*endless, other]:
+        sender.is_cut_off()
+    disk.stop()
+
+
 # slow disks, and none at all
 
 
@@ -374,7 +537,8 @@ class SlowDisk(Disk):
     """Works when it is told to."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(Store.open(folder, 1 << 40, 0), Clock())
+        super().__init__(Clock())
+        self.store = Store.open(folder, 1 << 40, 0)
         self._work: list[Callable[[], None]] = []
 
     @override
@@ -406,7 +570,7 @@ TALKS = {"upload": receive_puts, "raw": receive_raw}
 
 def connect(disk: Disk, protocol: str) -> Sender:
     context = Context("files", Clock(), Logger("sockd.files"), Path("state"))
-    return Sender(Peer(partial(TALKS[protocol], disk=disk), context, set()))
+    return Sender(Peer(partial(TALKS[protocol], disk=disk), context, Buffers(GIB)))
 
 
 @pytest.mark.parametrize("protocol", ["upload", "raw"])
@@ -478,8 +642,8 @@ def test_a_fault_of_our_own_aborts_the_connection() -> None:
         await peer.read(1)
         raise RuntimeError("a mistake")
 
-    sender = Sender(Peer(fails, Context("files", Clock(), Logger("sockd.files"), Path("state")), set()))
-    sender.sends(b"x")
+    context = Context("files", Clock(), Logger("sockd.files"), Path("state"))
+    sender = Sender(Peer(fails, context, Buffers(GIB))).sends(b"x")
     assert sender.wire.aborted
     assert sender.peer.ended.called
 
@@ -510,7 +674,7 @@ def started(folder: Path) -> tuple[Files, Context, Loop]:
     loop = Loop()
     plugin = Files(directory=folder)
     context = Context("files", loop, Logger("sockd.files"), folder / "state")
-    plugin.start(context)
+    loop.run_until(Deferred.fromCoroutine(plugin.start(context)))
     return plugin, context, loop
 
 
@@ -588,6 +752,32 @@ def test_options_out_of_bounds_are_refused(tmp_path: Path, options: dict[str, ob
         Files.model_validate({"directory": tmp_path, **options})
 
 
+@pytest.mark.parametrize("mode", ["640", "0640", "444", "600", "755"])
+def test_a_mode_is_three_octal_digits(tmp_path: Path, mode: str) -> None:
+    service = Service(tmp_path / "in", reserve=0, mode=mode)
+    service.connects().sends(b"put 0 - a\n")
+    assert (tmp_path / "in" / "a").stat().st_mode & 0o7777 == int(mode, 8)
+    service.stop()
+
+
+@pytest.mark.parametrize(
+    "mode", ["4755", "2640", "1777", "648", "64", "rw-r-----", "040", "200", "", 640, 0o640]
+)
+def test_a_mode_that_is_dangerous_or_no_mode_is_refused(tmp_path: Path, mode: object) -> None:
+    with pytest.raises(ValidationError):
+        Files.model_validate({"directory": tmp_path, "mode": mode})
+
+
+def test_what_is_in_the_way_among_the_parts_is_told_once(tmp_path: Path) -> None:
+    (tmp_path / "in" / PARTS / "folder").mkdir(parents=True)
+    with capturedLogs() as events:
+        service = Service(tmp_path / "in", reserve=0)
+        service.connects().sends(b"put 0 - a\n")
+    (event,) = [event for event in events if event["log_level"] is LogLevel.warn]
+    assert event["names"] == "folder"
+    service.stop()
+
+
 def test_a_relative_folder_counts_from_the_configuration_file(tmp_path: Path) -> None:
     plugin = Files.model_validate({"directory": "in"}, context={"folder": tmp_path})
     assert plugin.directory == tmp_path / "in"
@@ -597,5 +787,5 @@ def test_a_service_that_could_not_start_can_be_stopped(tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(b"")
     plugin = Files(directory=tmp_path / "in")
     with pytest.raises(FileExistsError):
-        plugin.start(Context("files", Clock(), Logger("sockd.files"), tmp_path))
+        start(plugin, Context("files", Clock(), Logger("sockd.files"), tmp_path))
     assert Deferred.fromCoroutine(plugin.stop()).called

@@ -6,16 +6,25 @@ Two protocols for streams, TCP or UNIX, described in the modules that speak them
 - `raw` (`raw.py`): a connection is a file; for `nc` and `socat`.
 
 What exists is never replaced; a name that is taken gets a number. About 2 MiB of a connection are in
-memory at most, whatever the size of its file.
+memory at most, whatever the size of its file, and `memory` of all connections together.
+
+Room on the disk is taken as data arrives, a few megabytes ahead of it. What would leave less than `reserve`
+bytes or `reserve_files` files to others is refused, an announced size before its first byte.
+
+Who may read the files is decided by the umask, by the folder's group if it has the set-group-ID bit, and by
+its default ACL; or by `mode`, such as "640", whatever the umask is. Until a file is whole nobody else can
+open it. What sockd did not put into `.sockd-part` is left alone.
 """
 
 from __future__ import annotations
 
+import re
+import stat
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar
+from typing import Annotated, ClassVar, cast
 
-from pydantic import Field, PrivateAttr
+from pydantic import AfterValidator, Field, PrivateAttr
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IProtocolFactory, IReactorTime
 from twisted.internet.protocol import Factory
@@ -23,15 +32,27 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from sockd.plugin import ConfigPath, Context, IStreamPlugin, Plugin, Size
+from sockd_plugins.files.buffers import Buffers
 from sockd_plugins.files.disk import Disk
 from sockd_plugins.files.peer import Peer
 from sockd_plugins.files.put import receive_puts
 from sockd_plugins.files.raw import receive_raw
-from sockd_plugins.files.upload import Store
+from sockd_plugins.files.store import PARTS, Store
 
 _STOP_SECONDS = 3.0  # for what the disk is busy with; a disk that takes longer may be stuck for ever
 
 _TALKS = {"upload": receive_puts, "raw": receive_raw}
+
+_SHOWN = 5  # names of what is in the way
+
+
+def _file_mode(mode: str) -> str:
+    """Check permissions, written in octal as chmod(1) takes them."""
+    if not re.fullmatch("0?[0-7]{3}", mode, re.ASCII):
+        raise ValueError("expected three octal digits, such as '640'")
+    if not int(mode, 8) & stat.S_IRUSR:
+        raise ValueError("expected permissions with which the owner can read the file, such as '640'")
+    return mode
 
 
 @implementer(IStreamPlugin)
@@ -47,24 +68,62 @@ class Files(Plugin):
     reserve: Size = Field(
         default="64MiB", validate_default=True, description="What must stay free on the disk."
     )
+    reserve_files: int = Field(
+        default=1000,
+        ge=0,
+        description="How many files (inodes) others must still be able to make there.",
+    )
+    memory: Size = Field(
+        default="64MiB",
+        validate_default=True,
+        ge=1 << 20,
+        description="What all uploads together may have in memory, in each worker.",
+    )
+    min_rate: Size = Field(
+        default=500,
+        description="Bytes a second; an upload that stays below it for five minutes is ended. 0: never.",
+    )
+    mode: Annotated[str, AfterValidator(_file_mode)] | None = Field(
+        default=None,
+        description="The files' permissions, such as '640'; without it, what the umask and the folder say.",
+    )
 
     _disk: Disk = PrivateAttr()  # from the start on
     _clock: IReactorTime = PrivateAttr()
-    _peers: set[Peer] = PrivateAttr(default_factory=set)
+    _buffers: Buffers = PrivateAttr()
 
     @override
-    def start(self, context: Context) -> None:
-        self._clock = context.clock
-        self._disk = Disk(Store.open(self.directory, self.max_size, self.reserve), context.clock)
+    async def start(self, context: Context) -> None:
+        disk = Disk(context.clock)
+        await disk.open(self._open_store)
+        self._clock, self._disk, self._buffers = context.clock, disk, Buffers(self.memory)
+        if left_alone := disk.store.left_alone:
+            context.logger.warn(
+                "not touched among the unfinished files",
+                folder=str(self.directory / PARTS),
+                names=", ".join(left_alone[:_SHOWN]),
+                count=len(left_alone),
+            )
+
+    def _open_store(self) -> Store:
+        mode = None if self.mode is None else int(self.mode, 8)
+        return Store.open(
+            self.directory, self.max_size, self.reserve, reserve_files=self.reserve_files, mode=mode
+        )
 
     def stream_factory(self, protocol: str, context: Context) -> IProtocolFactory:
         """Connections that speak one of the protocols."""
         talk = _TALKS[protocol]
-        return _Peers(lambda: Peer(partial(talk, disk=self._disk), context, self._peers))
+        return _Peers(lambda: Peer(partial(talk, disk=self._disk), context, self._buffers, self.min_rate))
+
+    @property
+    def _peers(self) -> tuple[Peer, ...]:
+        started = hasattr(self, "_buffers")
+        return tuple(cast("set[Peer]", self._buffers.holders)) if started else ()
 
     @override
     def drain(self) -> None:
-        for peer in tuple(self._peers):
+        for peer in self._peers:
             peer.drain()
 
     @override
@@ -75,7 +134,7 @@ class Files(Plugin):
         self._disk.stop()
 
     async def _silence(self) -> None:
-        for peer in tuple(self._peers):
+        for peer in self._peers:
             await peer.ended
 
 

@@ -13,7 +13,8 @@ from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from sockd_plugins.files.upload import Store, Upload
+from sockd_plugins.files.store import Store
+from sockd_plugins.files.upload import Upload
 
 _THREADS = 4  # a connection waits for one piece of work at a time; more threads only make one disk seek
 
@@ -24,15 +25,27 @@ class Disk:
     """A store, and threads that wait for it.
 
     Where the clock belongs to no reactor, as in a test, the work is done at once instead.
+
+    Attributes:
+        store: set by `open`.
     """
 
-    def __init__(self, store: Store, clock: IReactorTime) -> None:
-        self._store = store
+    store: Store
+
+    def __init__(self, clock: IReactorTime) -> None:
         self._reactor = IReactorFromThreads(clock, None)
         self._pool = ThreadPool(0, _THREADS, "files")
         # A disk that never answers must not keep the process from its end.
         self._pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
         self._pool.start()
+
+    async def open(self, opened: Callable[[], Store]) -> None:
+        """Open the store, which may take as long as a disk that hangs; what that raises ends the threads."""
+        try:
+            self.store = await self.run(opened)
+        except OSError:
+            self._pool.stop()
+            raise
 
     def run(self, work: Callable[..., T], *args: object) -> Deferred[T]:
         """Do blocking work elsewhere."""
@@ -43,7 +56,7 @@ class Disk:
     @asynccontextmanager
     async def upload(self, name: str, size: int | None = None) -> AsyncIterator[Upload]:
         """A file to receive; what was not committed is gone at the end."""
-        upload = await self.run(Upload, self._store, name, size)
+        upload = await self.run(Upload, self.store, name, size)
         try:
             yield upload
         finally:
@@ -52,4 +65,4 @@ class Disk:
     def stop(self) -> None:
         """End the threads, which must be idle, and let go of the folder."""
         self._pool.stop()
-        self._store.close()
+        self.store.close()

@@ -1,6 +1,7 @@
 """A connection as a conversation: what the peer sends is awaited instead of called back.
 
-While the conversation is busy with the disk, up to `BATCH` bytes are kept; then the peer is paused.
+While the conversation is busy with the disk, up to `BATCH` bytes are kept; then the peer is paused. It is
+paused too while all peers together have more in memory than they may (`buffers.py`).
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
 
-from sockd.plugin import Context
-from sockd_plugins.files.upload import Refused, Stored
+from sockd.plugin import Context, takes_at_once
+from sockd_plugins.files.buffers import Buffers
+from sockd_plugins.files.refused import Refused
+from sockd_plugins.files.upload import Stored
 
 BATCH = 1 << 20
 """Bytes for one piece of work: many enough that the change of threads costs nothing beside the disk."""
@@ -26,6 +29,12 @@ BATCH = 1 << 20
 _LINGER = 10.0
 """Seconds that a refused peer has to end what it sends. Closing earlier would reset the connection, and
 the peer would lose the answer that tells it why."""
+
+_PATIENCE = 300.0
+"""Seconds for which a peer may be slower than `min_rate`: a phone goes through tunnels."""
+
+_STALL = 60.0
+"""Seconds that count of a single wait for data: a peer that is silent is the idle timeout's business."""
 
 
 class Gone(Exception):
@@ -39,24 +48,40 @@ Talk = Callable[["Peer"], Coroutine[Deferred[Any], Any, None]]
 class Peer(Protocol):
     """One peer. When `talk` returns the connection is closed; when it raises `Refused` the peer is told.
 
+    Args:
+        talk: the conversation.
+        context: the service's.
+        buffers: the memory that it shares with all peers of the service.
+        min_rate: bytes a second below which an upload is ended after a while; 0 lets it take any time.
+
     Attributes:
         ended: fires when the conversation is over and nothing of it waits for the disk any more.
     """
 
     transport: Any  # the shell's: an ITCPTransport that is a push producer too
 
-    def __init__(self, talk: Talk, context: Context, peers: set[Peer]) -> None:
+    def __init__(self, talk: Talk, context: Context, buffers: Buffers, min_rate: int = 0) -> None:
         self.ended: Deferred[None] = Deferred()
         self._talk = talk
         self._context = context
-        self._peers = peers
+        self._buffers = buffers
+        self._min_rate = min_rate
+        self._patience = _PATIENCE
+        self._since: float | None = None  # when a byte of a file last came, while one is waited for
+        self._wanted = 1  # bytes to wait for
         self._unread = bytearray()
+        self._lent = 0  # bytes that the conversation has taken last, and is busy with
         self._waiting: Deferred[None] | None = None
         self._paused = False
         self._finished = False  # the peer has ended its side
         self._lost = False  # there is no connection any more
         self._draining = False
         self._refused = False
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it has in memory, those that are being written included."""
+        return len(self._unread) + self._lent
 
     async def line(self, limit: int, *, first: bool = False) -> bytes | None:
         """The next line without its end; None if the peer ended its side instead.
@@ -65,22 +90,52 @@ class Peer(Protocol):
             limit: how many bytes it may have.
             first: whether it begins a file; then it is also None when the service drains.
         """
+        self._give_back()
         while (end := self._unread.find(b"\n", 0, limit + 1)) < 0:
             if len(self._unread) > limit:
                 raise Refused("bad-request", f"expected a line of at most {limit} bytes, found more")
-            if first and self._draining and not self._unread:
-                return None
-            if not await self._more():
+            if first and not self._unread:  # between two files a peer may take its time
+                if self._draining or not await self._more():
+                    return None
+                continue
+            if not await self._more_in_time(len(self._unread) + 1):
                 if self._unread:
                     raise Refused("incomplete", "the line has no end")
                 return None
         return bytes(self._take(end + 1)).removesuffix(b"\n").removesuffix(b"\r")
 
     async def read(self, size: int) -> bytearray:
-        """The next bytes: `size` of them, or fewer if the peer ended its side before."""
-        while len(self._unread) < size and await self._more():
-            pass
+        """The next bytes: at most `size`, and none only if the peer ended its side.
+
+        They are fewer at its end, and while memory is short.
+        """
+        self._give_back()
+        while len(self._unread) < size and not (self._buffers.short and self._unread):
+            if not await self._more_in_time(size):
+                break
         return self._take(size)
+
+    async def sends_only(self, line: Callable[[bytearray], bool | None], seconds: float) -> bool:
+        """Whether the peer sends a certain line at first, and then nothing more.
+
+        Args:
+            line: tells whether bytes are that line; None if they may be the beginning of it.
+            seconds: how long nothing more must come; the end of the peer's side will do as well.
+        """
+        while (found := line(self._unread)) is None:
+            if not await self._more_in_time(len(self._unread) + 1):
+                return False
+        if not found:
+            return False
+        had = len(self._unread)
+
+        async def more_than_that() -> None:
+            while len(self._unread) == had and await self._more(had + 1):
+                pass
+
+        with suppress(TimedOut):
+            await Deferred.fromCoroutine(more_than_that()).addTimeout(seconds, self._context.clock)
+        return len(self._unread) == had
 
     def say(self, line: str) -> None:
         """Send a line, if anybody is there."""
@@ -101,8 +156,11 @@ class Peer(Protocol):
 
     @override
     def connectionMade(self) -> None:
+        takes_at_once(self.transport)
         self._host = getattr(self.transport.getPeer(), "host", "-")
-        self._peers.add(self)
+        self._buffers.holders.add(self)
+        self._buffers.go_on()
+        self._regulate_reading()
         Deferred.fromCoroutine(self._converse()).addErrback(self._broken).addCallback(self._end)
 
     @override
@@ -110,10 +168,19 @@ class Peer(Protocol):
         if self._refused:
             return
         self._unread += data
-        self._wake()
-        if len(self._unread) >= BATCH and not self._paused:
-            self._paused = True
-            self.transport.pauseProducing()
+        self._buffers.add(len(data))
+        if self._since is not None:
+            self._measure(self._since, len(data))
+        if len(self._unread) >= self._wanted:
+            self._wake()
+        if len(self._unread) >= BATCH:
+            self._regulate_reading()
+
+    def regulate(self) -> None:
+        """Do as `Buffers` wants."""
+        if self._buffers.short and self._unread:
+            self._wake()
+        self._regulate_reading()
 
     def readConnectionLost(self) -> None:
         """The peer has sent everything."""
@@ -143,8 +210,9 @@ class Peer(Protocol):
     async def _linger(self) -> None:
         """Let the peer read the error: end our side, and throw away what still comes."""
         self._refused = True
+        self._take(len(self._unread))
+        self._give_back()
         if not self._lost:
-            self._take(len(self._unread))
             self.transport.loseWriteConnection()
             with suppress(Gone, TimedOut):
                 await Deferred.fromCoroutine(self._more()).addTimeout(_LINGER, self._context.clock)
@@ -155,20 +223,59 @@ class Peer(Protocol):
         else:
             taken = self._unread[:limit]
             del self._unread[:limit]
-        if self._paused and len(self._unread) < BATCH and not self._lost:
-            self._paused = False
-            self.transport.resumeProducing()
+        self._lent += len(taken)
+        if self._paused:
+            self._regulate_reading()
         return taken
 
-    async def _more(self) -> bool:
-        """Wait for more to happen; False if nothing can."""
+    def _give_back(self) -> None:
+        """Free what the conversation took: it has come back for more."""
+        lent, self._lent = self._lent, 0
+        if lent:
+            self._buffers.free(lent)
+
+    def _regulate_reading(self) -> None:
+        full = len(self._unread) >= BATCH or (self._buffers.short and not self._refused)
+        if full != self._paused and not self._lost:
+            self._paused = full
+            if full:
+                self.transport.pauseProducing()
+            else:
+                self.transport.resumeProducing()
+
+    async def _more(self, wanted: int = 1) -> bool:
+        """Wait until so many bytes are unread, or for something else; False if nothing can happen."""
         if self._finished:
             return False
         if self._lost:
             raise Gone
         self._waiting = Deferred()
-        await self._waiting
+        self._wanted = wanted
+        self._buffers.wait()
+        try:
+            await self._waiting
+        finally:
+            self._buffers.go_on()
         return True
+
+    async def _more_in_time(self, wanted: int) -> bool:
+        """Wait as `_more`, and refuse a peer that has sent too slowly for too long."""
+        if self._min_rate:
+            self._since = self._context.clock.seconds()
+        try:
+            return await self._more(wanted)
+        finally:
+            self._since = None
+            if self._patience < 0:
+                raise Refused("too-slow", f"expected at least {self._min_rate} bytes a second")
+
+    def _measure(self, since: float, size: int) -> None:
+        """Count what came against the time that it took."""
+        self._since = now = self._context.clock.seconds()
+        patience = self._patience - min(now - since, _STALL) + size / self._min_rate
+        self._patience = min(patience, _PATIENCE)
+        if patience < 0:
+            self._wake()
 
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, None
@@ -181,5 +288,9 @@ class Peer(Protocol):
             self.transport.abortConnection()
 
     def _end(self, _: object) -> None:
-        self._peers.discard(self)
+        self._refused = True
+        self._take(len(self._unread))
+        self._give_back()
+        self._buffers.holders.discard(self)
+        self._buffers.wait()
         self.ended.callback(None)

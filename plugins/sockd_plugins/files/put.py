@@ -31,6 +31,7 @@ read the line, and closes. CODE is one of
     bad-request        not a line as above
     bad-name           a name that is not taken; TEXT tells why
     too-large          more bytes than the service's max_size
+    too-slow           for minutes fewer bytes a second than the service's min_rate
     disk-full          the disk is full, or would have less free than the service's reserve
     exists             999 files of this name are there already
     incomplete         the peer ended before the data did
@@ -46,11 +47,12 @@ from dataclasses import dataclass
 from sockd_plugins.files.disk import Disk
 from sockd_plugins.files.names import safe_name
 from sockd_plugins.files.peer import BATCH, Peer
-from sockd_plugins.files.upload import Refused
+from sockd_plugins.files.refused import Refused
 
 _MAX_LINE = 1024
 """Bytes. The longest line that can be right has less than 300; more of a wrong one is worth showing."""
 
+_START = b"put "
 _PUT = re.compile(r"put (\d{1,18}) (-|sha256|sha256=[0-9A-Fa-f]{64}) (.*)", re.ASCII | re.DOTALL)
 _DIGEST = re.compile(rb"sha256=([0-9A-Fa-f]{64})")
 
@@ -74,8 +76,18 @@ async def receive_puts(peer: Peer, disk: Disk) -> None:
             while left and (data := await peer.read(min(left, BATCH))):
                 await disk.run(upload.write, data)
                 left -= len(data)
+                del data  # it would stay in memory while the next is awaited
             stored = await disk.run(upload.commit, await _digest(peer, put, left))
         peer.acknowledge(stored)
+
+
+def announces(data: bytes | bytearray) -> bool | None:
+    """Whether bytes are one announcement and nothing else; None if they may be the beginning of one."""
+    start = data.startswith(_START[: len(data)])
+    if start and b"\n" not in data and len(data) <= _MAX_LINE:
+        return None
+    text = data.decode(errors="replace") if len(data) <= _MAX_LINE else ""
+    return text.endswith("\n") and _PUT.fullmatch(text.removesuffix("\n").removesuffix("\r")) is not None
 
 
 def _parse(line: bytes) -> Put:

@@ -12,8 +12,9 @@ A peer that only half-closed gets one line, and then the connection is closed:
 
 CODE is one of
 
-    bad-request    nothing was sent
+    bad-request    nothing was sent, or the peer speaks `upload`
     too-large      more bytes than the service's max_size
+    too-slow       for minutes fewer bytes a second than the service's min_rate
     disk-full      the disk is full, or would have less free than the service's reserve
     io             the disk failed
 
@@ -23,6 +24,9 @@ the line.
 A connection that is reset or times out leaves nothing behind. A sender that crashes, though, closes its
 connection in good order, and the part that it sent is stored as a file like any other: nothing in this
 protocol tells the two apart. Who needs to know uses `upload`.
+
+A peer that announces a file as `upload` has it (see `put.py`) and then waits for 2 seconds, or ends its side,
+is told that this port speaks `raw`; the announcement is not stored.
 """
 
 from __future__ import annotations
@@ -33,11 +37,21 @@ import time
 from sockd.plugin import first_message_received
 from sockd_plugins.files.disk import Disk
 from sockd_plugins.files.peer import BATCH, Peer
-from sockd_plugins.files.upload import Refused
+from sockd_plugins.files.put import announces
+from sockd_plugins.files.refused import Refused
+
+_WAIT_FOR_GO = 2.0
+"""Seconds. Who sends a file goes on sooner than this, who speaks `upload` waits for an answer."""
 
 
 async def receive_raw(peer: Peer, disk: Disk) -> None:
     """One file."""
+    if await peer.sends_only(announces, _WAIT_FOR_GO):
+        raise Refused(
+            "bad-request",
+            "this port speaks 'raw', where a connection is a file, as nc sends it;"
+            " 'sockd send' needs one that speaks 'upload'",
+        )
     data = await peer.read(BATCH)
     if not data:
         raise Refused("bad-request", "nothing was sent")
@@ -45,6 +59,7 @@ async def receive_raw(peer: Peer, disk: Disk) -> None:
     async with disk.upload(_name()) as upload:
         while data:
             await disk.run(upload.write, data)
+            del data  # it would stay in memory while the next is awaited
             data = await peer.read(BATCH)
         stored = await disk.run(upload.commit)
     peer.acknowledge(stored)

@@ -1,0 +1,71 @@
+"""System calls that Python's `os` does not have, or has with an emulation.
+
+`os.posix_fallocate` is not used: where the file system cannot allocate, the C library writes a byte into
+every block instead (posix_fallocate(3), NOTES).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from typing import Any
+
+_KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE of fallocate(2)
+_NO_REPLACE = 1  # RENAME_NOREPLACE of renameat2(2)
+_NOT_THERE = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+# The 64-bit offsets of glibc have a name of their own; other C libraries have no other offsets.
+_fallocate: Any = getattr(_libc, "fallocate64", None) or getattr(_libc, "fallocate", None)
+_renameat2: Any = getattr(_libc, "renameat2", None)
+if _fallocate is not None:
+    _fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+
+
+def allocate(file: int, start: int, length: int) -> bool:
+    """Take room on the disk for bytes of a file, without changing the file's size.
+
+    Args:
+        file: a descriptor that is open for writing.
+        start: the first of the bytes.
+        length: how many.
+
+    Returns:
+        Whether the file system can do that; nothing was taken if not.
+
+    Raises:
+        OSError: there is no room, or the disk fails (fallocate(2)).
+    """
+    while _fallocate is not None:
+        if _fallocate(file, _KEEP_SIZE, start, length) == 0:
+            return True
+        number = ctypes.get_errno()
+        if number in _NOT_THERE or number == errno.EPERM:  # a sandbox may forbid it
+            return False
+        if number != errno.EINTR:
+            raise OSError(number, os.strerror(number))
+    return False
+
+
+def rename_new(source_folder: int, source: str, folder: int, name: str) -> None:
+    """Rename a file, unless the new name exists.
+
+    Args:
+        source_folder: the descriptor of the folder that `source` is in.
+        source: the old name.
+        folder: the descriptor of the folder that `name` is to be in, on the same file system.
+        name: the new name.
+
+    Raises:
+        FileExistsError: the name is taken.
+        OSError: with EOPNOTSUPP where the kernel or the file system cannot, else as renameat2(2).
+    """
+    if _renameat2 is None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+    names = os.fsencode(source), os.fsencode(name)
+    if _renameat2(source_folder, names[0], folder, names[1], _NO_REPLACE) != 0:
+        number = ctypes.get_errno()
+        if number in _NOT_THERE:
+            number = errno.EOPNOTSUPP
+        raise OSError(number, os.strerror(number))

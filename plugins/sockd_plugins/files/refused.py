@@ -1,0 +1,49 @@
+"""Refusals: why a file is not taken, in the words of the protocols."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+Code = Literal[
+    "bad-request",
+    "bad-name",
+    "too-large",
+    "too-slow",
+    "disk-full",
+    "exists",
+    "incomplete",
+    "digest-mismatch",
+    "io",
+]
+
+_CODES: dict[int | None, Code] = {
+    errno.ENOSPC: "disk-full",
+    errno.EDQUOT: "disk-full",
+    errno.EFBIG: "too-large",
+}
+
+
+class Refused(Exception):
+    """A file is not taken. The code is for programs, the text for people."""
+
+    def __init__(self, code: Code, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """Turn an error of the disk into a refusal that does not show the paths of this machine.
+
+    Raises:
+        Refused: in place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno or errno.EIO).lower()
+        raise Refused(_CODES.get(error.errno, "io"), reason) from error
