@@ -224,6 +224,10 @@ class TlsSocket:
         """Whether methods wait at all."""
         self._sock.setblocking(flag)
 
+    def setsockopt(self, level: int, option: int, value: bytes) -> None:
+        """Set an option of the socket beneath."""
+        self._sock.setsockopt(level, option, value)
+
     def fileno(self) -> int:
         """For `select`; where it tells of nothing to read, there is nothing that `recv` has not given."""
         return self._sock.fileno()
