@@ -226,6 +226,8 @@ def test_forged_addresses_take_half_of_the_places_and_push_nobody_out(chat: Chat
     for number in range(10_000):
         port.hears((f"10.0.{number // 250}.{number % 250}", 40_000), f"n{number}")
     assert sum(chat.hub.has(f"n{number}") for number in range(10_000)) == 49
+    chat.clock.advance(5)
+    port.hears(("10.0.4.0", 40_000), "late")
     assert port.shows(("10.0.4.0", 40_000)) == ["* the chat is full, for datagrams"]
     port.shows(ANN)
     port.hears(ANN, "/who")
@@ -247,7 +249,9 @@ def test_newcomers_that_come_and_go_are_slowed_down() -> None:
         admitted += chat.hub.has(f"guest-{admitted + 1}")
         chat.port.hears(("10.0.0.1", 10_000 + number), "/quit")
     assert admitted == NEWCOMERS_AT_ONCE
-    assert chat.port.shows(("10.0.0.1", 10_999)) == ["* too many newcomers, try again"]
+    refused = [chat.port.shows(("10.0.0.1", 10_000 + number)) for number in range(admitted, 1000)]
+    told = ["* too many newcomers, try again"]
+    assert refused == [*[told] * NEWCOMERS_AT_ONCE, *[[]] * (1000 - admitted - NEWCOMERS_AT_ONCE)]
     chat.clock.advance(1)
     for number in range(1000):
         chat.port.hears(("10.0.0.1", 10_000 + number), f"n{number}")

@@ -11,6 +11,7 @@ from zope.interface.verify import verifyObject
 
 from sockd.plugin import Context, IDatagramPlugin, IStreamPlugin
 from sockd_plugins.desk import Desk
+from sockd_plugins.desk.clients import REFUSALS, REFUSALS_AT_ONCE
 from sockd_plugins.desk.operators import LINE_LENGTH, WAITING
 
 
@@ -461,6 +462,19 @@ def test_a_datagram_that_is_too_long_is_refused_shortly(room: Room) -> None:
     assert (operator.reads(), port.shows()) == ([], ["a message has at most 1000 bytes"])
 
 
+def test_refusals_by_datagram_come_no_faster_than_a_person_could_ask() -> None:
+    """Who is refused may be a service that answers, or somebody else who is to be flooded."""
+    room = Room(max_clients=2)
+    port = Port(room)
+    port.hears("first")
+    others = [("10.0.0.1", 10_000 + number) for number in range(1000)]
+    for second in (0, 1):
+        room.clock.advance(second)
+        for other in others:
+            port.hears("x" * (1 + 1000 * second), other)
+    assert sum(len(port.shows(other)) for other in others) == REFUSALS_AT_ONCE + REFUSALS
+
+
 def test_forged_addresses_take_half_of_the_places_and_push_nobody_out() -> None:
     room = Room(max_clients=20)
     operator, port, other = room.operator(), Port(room), Port(room)
@@ -468,6 +482,8 @@ def test_forged_addresses_take_half_of_the_places_and_push_nobody_out() -> None:
     for number in range(10_000):
         (port, other)[number % 2].hears("x", ("10.0.0.1", 10_000 + number))
     assert len([line for line in operator.reads() if line.endswith("joined")]) == 10
+    room.clock.advance(5)
+    port.hears("x", ("10.0.0.1", 19_998))
     assert port.shows(("10.0.0.1", 19_998)) == ["the desk is full, try again later"]
     clients = [room.client() for _ in range(11)]
     assert [client.transport.disconnecting for client in clients] == [*[False] * 10, True]

@@ -16,7 +16,8 @@ history. A UNIX socket that is not bound to a path has no address, cannot be ans
 
 Whoever sends nothing for `silence` seconds is out of the chat. At most half of `max_members` are here by
 datagram, so that forged addresses leave the other half to connections. When those places are taken, or
-more than `NEWCOMERS` come within a second, newcomers are refused; no member has to make room for one.
+more than `NEWCOMERS` come within a second, newcomers are refused; no member has to make room for one. As many
+are told so, and others hear nothing.
 
 The sender's address of a datagram may be forged, to have the chat flood somebody else. So an address is
 sent little until it has shown that it receives: for each datagram three times its bytes, as RFC 9000,
@@ -171,6 +172,7 @@ class Peers:
         self._peers: dict[tuple[ChatDatagrams, Address], Peer] = {}  # the one heard last comes last
         self._sweep: IDelayedCall | None = None
         self._pace = Pace(NEWCOMERS, NEWCOMERS_AT_ONCE, clock.seconds)
+        self._refusals = Pace(NEWCOMERS, NEWCOMERS_AT_ONCE, clock.seconds)
         self._guests = (f"guest-{number}" for number in count(1))
 
     def received(self, datagram: bytes, addr: Address, listener: ChatDatagrams) -> None:
@@ -190,7 +192,8 @@ class Peers:
             try:
                 peer.show(self._admit(peer, text))
             except Refused as refused:
-                peer.show(notice(refused))
+                if self._refusals.allows_one():
+                    peer.show(notice(refused))
                 return
         if peer.member.room is not None:
             self._peers[key] = peer

@@ -14,7 +14,8 @@ line or datagram that ends with LF:
 
 A message is shown to operators as UTF-8; what is not, and every control character, is written out: `\xff`,
 `\x1b`. At most half of `max_clients` are here by datagram, so that forged addresses leave the other half to
-connections; a newcomer never displaces anybody. A UNIX socket that is not bound to a path has no address,
+connections; a newcomer never displaces anybody. Of those who are refused by datagram, or write too long a
+message, `REFUSALS` in a second are told so. A UNIX socket that is not bound to a path has no address,
 cannot be answered and is ignored. Whoever speaks telnet is refused every option, and sent CR LF for LF.
 """
 
@@ -30,10 +31,14 @@ from typing_extensions import override
 from sockd.framing import FrameTooLong, Lines
 from sockd.telnet import Telnet
 from sockd.text import decoded, printable
+from sockd_plugins.chat.pace import Pace
 from sockd_plugins.desk.dialogues import Client, Dialogues, Refused
 
 END = "q"
 """What a client writes to end its dialogue."""
+
+REFUSALS, REFUSALS_AT_ONCE = 10, 50
+"""A second, and after a quiet time: whoever they go to may be forged, or a service that answers them."""
 
 Address = tuple[str, int] | str | bytes
 """Of a UDP peer; or a path or an abstract name of a UNIX socket."""
@@ -144,6 +149,7 @@ class ClientDatagrams(DatagramProtocol):
         self._silence = silence
         self._max_length = max_length
         self._clients: dict[Address, tuple[Client, IDelayedCall]] = {}
+        self._refusals = Pace(REFUSALS, REFUSALS_AT_ONCE, clock.seconds)
 
     @override
     def datagramReceived(self, datagram: bytes, addr: Address | None) -> None:
@@ -153,7 +159,7 @@ class ClientDatagrams(DatagramProtocol):
         if text == END:
             self._leave(addr, END)
         elif len(datagram) > self._max_length:
-            self.send(f"a message has at most {self._max_length} bytes", addr)
+            self._refuse(f"a message has at most {self._max_length} bytes", addr)
         elif addr in self._clients:
             client, timer = self._clients[addr]
             timer.reset(self._silence)
@@ -182,11 +188,15 @@ class ClientDatagrams(DatagramProtocol):
         try:
             client = self._dialogues.open(_shown(addr), Correspondent(self, addr), by_datagram=True)
         except Refused as refused:
-            self.send(str(refused), addr)
+            self._refuse(str(refused), addr)
             return
         timer = self._clock.callLater(self._silence, self._leave, addr, "silent")
         self._clients[addr] = client, timer
         self._dialogues.heard(client, text)
+
+    def _refuse(self, reason: str, addr: Address) -> None:
+        if self._refusals.allows_one():
+            self.send(reason, addr)
 
     def _leave(self, addr: Address, reason: str) -> None:
         if addr in self._clients:
