@@ -10,9 +10,12 @@ import os
 import select
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from sockd.pidfile import PidFile, PidFileError
+from sockd.sweep import sweep_at_end
 
 UMASK = 0o077
 """Of a daemon in the background, as twistd has it."""
@@ -28,12 +31,18 @@ class Launch:
         pid_file: locked; None for none.
         background: whether to detach.
         umask: of a daemon that detaches; None for `UMASK`.
+
+    Attributes:
+        sweeps: paths of sockets that are root's to remove, as the daemon goes on as another user.
+        sweeper: the descriptor that has to stay open until the end, if there are such paths.
     """
 
     def __init__(
         self, pid_file: PidFile | None = None, *, background: bool = False, umask: int | None = None
     ) -> None:
         self.pid_file = pid_file
+        self.sweeps: Sequence[Path] = ()
+        self.sweeper: int | None = None
         self._background = background
         self._umask = umask
         self._waiting: int | None = None  # the pipe to the process that waits
@@ -52,6 +61,7 @@ class Launch:
             except PidFileError as error:
                 self.failed(f"sockd: {error}")
                 sys.exit(1)
+        self.sweeper = sweep_at_end(self.sweeps)
 
     def ready(self) -> None:
         """The daemon serves: let whoever waits go on."""

@@ -155,6 +155,7 @@ def _daemon(config: Config, source: Source | None, options: ServerOptions) -> se
         _give_up(f"sockd: {error}")
     if owner is not None:
         estate.hand_over(owner)
+        launch.sweeps = _swept(config, options, manager)
     return daemon
 
 
@@ -207,6 +208,7 @@ def supervised(
         _give_up(f"sockd: {error}")
     if owner is not None:
         estate.hand_over(owner)
+        launch.sweeps = _swept(config, options, manager)
     return daemon
 
 
@@ -220,8 +222,10 @@ def _settle(options: ServerOptions) -> None:
     )
     if background and options["logfile"] == "-":
         _give_up("sockd: in the background nobody reads standard output: name a file with --logfile")
-    if options["chroot"] is None and not os.path.isdir(options["rundir"]):
+    if (root := options["chroot"]) is None and not os.path.isdir(options["rundir"]):
         _give_up(f"sockd: there is no folder {options['rundir']} (--rundir)")
+    if root is not None and (os.geteuid() or not os.path.isdir(root)):
+        _give_up(f"sockd: cannot go to {root} (--chroot): {'only root can' if os.geteuid() else 'no folder'}")
 
 
 def _launch(options: ServerOptions) -> Launch:
@@ -235,10 +239,10 @@ def _launch(options: ServerOptions) -> Launch:
 
 def _resumed(handed: Mapping[str, Any]) -> Launch:
     """The same for an image that takes the place of a former one."""
-    if (pid_file := handed.get("pid_file")) is None:  # or the former image is an older one
-        return Launch()
-    path, descriptor = pid_file
-    return Launch(PidFile(Path(path), descriptor))
+    path, descriptor = handed.get("pid_file") or ("", -1)  # an older image has handed none over
+    launch = Launch(PidFile(Path(path), descriptor) if path else None)
+    launch.sweeper = handed.get("sweeper")
+    return launch
 
 
 def _owner(options: ServerOptions) -> Owner | None:
@@ -259,14 +263,25 @@ def _owner(options: ServerOptions) -> Owner | None:
 
 def _made(config: Config, options: ServerOptions) -> Iterator[Path]:
     """The files and sockets that are made before the change of user."""
-    endpoints = [listener.endpoint for each in config.services.values() for listener in each.listen]
-    for endpoint in (*endpoints, config.control.listen, config.metrics.listen):
-        if isinstance(endpoint, UnixEndpoint):
-            yield endpoint.path
+    yield from _sockets(config)
     if (log := _log_file(config, options)) != "-":
         yield Path(log)
     if name := options.get("pid_file"):
         yield Path(name)
+
+
+def _swept(config: Config, options: ServerOptions, manager: Mapping[str, str]) -> list[Path]:
+    """Those of them that are gone at the end; paths of sockets that the service manager keeps are not."""
+    kept = manager.get("FDSTORE", "0") not in ("", "0")
+    name = options.get("pid_file")
+    return [*([] if kept else _sockets(config)), *([Path(name)] if name else [])]
+
+
+def _sockets(config: Config) -> Iterator[Path]:
+    endpoints = [listener.endpoint for each in config.services.values() for listener in each.listen]
+    for endpoint in (*endpoints, config.control.listen, config.metrics.listen):
+        if isinstance(endpoint, UnixEndpoint):
+            yield endpoint.path
 
 
 def _words(options: ServerOptions, log_file: str | None) -> list[str]:

@@ -53,7 +53,7 @@ FLOORS = [
         "waiting",
     },
     {"listener", "reload", "server", "service", "status"},
-    {"cli", "control", "daemon", "doors", "launch", "supervisor", "tap"},
+    {"cli", "control", "daemon", "doors", "launch", "supervisor", "sweep", "tap"},
 ]
 """Modules by floor; each imports only from its own and from lower ones."""
 

@@ -285,6 +285,7 @@ class SupervisorDaemon(service.Service):
             "past": self.operator.past,
             "stamp": self._stamp,
             "pid_file": pid_file and [str(pid_file.path), pid_file.descriptor],
+            "sweeper": self._launch.sweeper,
             "manager": self._manager,
             "reload_due": self._reload_due,
             "supervisor": self.supervisor.hand_over(keep),
@@ -292,6 +293,7 @@ class SupervisorDaemon(service.Service):
         keep += [door.bound.socket.fileno() for door in self.doors]
         keep += [descriptor for descriptor, _ in owed]
         keep += [pid_file.descriptor] if pid_file is not None else []
+        keep += [self._launch.sweeper] if self._launch.sweeper is not None else []
         return Handover(state, keep)
 
     def _take_over(self, handed: Mapping[str, Any]) -> None:

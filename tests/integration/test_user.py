@@ -1,0 +1,96 @@
+"""A daemon that root has started and that goes on as another user."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from running import BIN, PATIENCE
+
+PYTHON = Path(sys.executable).resolve()
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up being root"),
+    pytest.mark.skipif(
+        not all(folder.stat().st_mode & 0o001 for folder in PYTHON.parents),
+        reason="the interpreter is for this user alone",
+    ),
+]
+
+CONFIG = """
+[daemon]
+workers = {workers}
+[log]
+file = "log/sockd.log"
+[control]
+listen = "unix:control/socket"
+[service.echo]
+plugin = "echo"
+listen = ["unix:run/echo.sock", "unix:top.sock"]
+"""
+
+
+def wait_until(found: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not found():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder of root's that everybody may enter."""
+    folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_what_root_has_made_is_the_users_and_gone_at_the_end(folder: Path, workers: int, number: int) -> None:
+    user = pwd.getpwnam("nobody")
+    (folder / "log").mkdir()
+    os.chown(folder / "log", user.pw_uid, user.pw_gid)
+    (folder / "sockd.toml").write_text(CONFIG.format(workers=workers))
+    command = (BIN / "twistd", "--uid=nobody", "--pidfile=it.pid", "sockd", "-c", "sockd.toml")
+    subprocess.run(command, cwd=folder, timeout=PATIENCE, check=True)
+    pid = int((folder / "it.pid").read_text())
+    try:
+        names = "log/sockd.log control control/socket run run/echo.sock top.sock it.pid state"
+        for name in names.split():
+            assert (folder / name).lstat().st_uid == user.pw_uid, name
+        log = folder / "log" / "sockd.log"
+        log.rename(folder / "log" / "old")
+        os.kill(pid, signal.SIGUSR1)
+        wait_until(log.exists)
+    finally:
+        os.kill(pid, number)
+    # In folders of root's a process removes them that has stayed root.
+    wait_until(lambda: not (folder / "it.pid").exists() and not (folder / "top.sock").exists())
+    if number == signal.SIGTERM:
+        assert not (folder / "run" / "echo.sock").exists()
+        assert not (folder / "control" / "socket").exists()
+
+
+@pytest.mark.parametrize("user", ["54321"])
+def test_a_user_that_nobody_knows_is_one_clear_line(folder: Path, user: str) -> None:
+    (folder / "sockd.toml").write_text(CONFIG.format(workers=0))
+    command = (BIN / "twistd", f"--uid={user}", "sockd", "-c", "sockd.toml")
+    done = subprocess.run(
+        command, cwd=folder, timeout=PATIENCE, stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"sockd: there is no user with the number {user} (--uid)\n"
