@@ -22,6 +22,7 @@ from twisted.scripts._twistd_unix import ServerOptions, UnixApplicationRunner
 from typing_extensions import override
 
 from sockd import discovery
+from sockd.cli.options import NOWHERE, PLACES, VARIABLE, usual_file
 from sockd.config import Config, Source, report
 from sockd.config.faults import render
 from sockd.control.local import LocalOperator
@@ -46,14 +47,18 @@ class Options(usage.Options):
 
     synopsis = "[-c FILE]"
     longdesc = "Serves every service of one TOML file. `sockd check` says what is wrong with it."
-    optParameters = (("config", "c", "sockd.toml", "The configuration file."),)  # noqa: N815  # Twisted's name
+    optParameters = (  # noqa: N815  # Twisted's name
+        ("config", "c", None, f"The configuration file; without it ${VARIABLE}, or {', '.join(PLACES)}."),
+    )
 
     parent: ServerOptions
 
     @override
     def postOptions(self) -> None:
         _settle(self.parent)
-        path = Path(self["config"])
+        path = Path(self["config"]) if self["config"] else usual_file()
+        if path is None:
+            raise usage.UsageError(NOWHERE)
         self.loaded = loaded(path)
         self.source = source(path)
 

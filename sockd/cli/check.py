@@ -119,7 +119,8 @@ def _opens(listener: Listener) -> str | None:
 def _summary(config: Config) -> str:
     services = len(config.services)
     listeners = sum(len(service.listen) for service in config.services.values())
-    return f"no faults; {services} service{_s(services)}, {listeners} listener{_s(listeners)}"
+    disabled = f"; not enabled: {', '.join(config.disabled)}" if config.disabled else ""
+    return f"no faults; {services} service{_s(services)}, {listeners} listener{_s(listeners)}{disabled}"
 
 
 def _s(number: int) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
-from sockd.cli.options import config_file
+from sockd.cli.options import NOWHERE, config_file_if_any
 from sockd.control.client import Unreachable, ask, configured
 from sockd.control.words import Refused
 from sockd.text import printable
@@ -31,13 +31,13 @@ class Daemon:
     """A daemon to give orders to.
 
     Attributes:
-        config: the file that names its control socket.
+        config: the file that names its control socket, if there is one.
         socket: the control socket, where it was given itself.
         timeout: seconds that an answer may take.
         as_json: whether to print JSON.
     """
 
-    config: Path
+    config: Path | None
     socket: Path | None
     timeout: float
     as_json: bool
@@ -67,6 +67,8 @@ class Daemon:
     def _configured(self) -> Path:
         from sockd.errors import ConfigError
 
+        if self.config is None:
+            raise Unreachable(f"{NOWHERE}, or the daemon's control socket with --socket")
         if not self.config.exists():
             raise Unreachable(
                 f"there is no {self.config}: name the file with -c, or the socket with --socket"
@@ -95,7 +97,7 @@ def of_daemon(timeout: float = QUICK) -> Callable[[Callable[..., None]], Callabl
     """Gives a command its `daemon`, and the options that say which; its answers take so many seconds."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        @config_file
+        @config_file_if_any
         @click.option(
             "--socket",
             type=click.Path(path_type=Path),
@@ -111,7 +113,9 @@ def of_daemon(timeout: float = QUICK) -> Callable[[Callable[..., None]], Callabl
         )
         @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
         @functools.wraps(command)
-        def reach(path: Path, socket: Path | None, timeout: float, as_json: bool, **given: Any) -> None:
+        def reach(
+            path: Path | None, socket: Path | None, timeout: float, as_json: bool, **given: Any
+        ) -> None:
             command(Daemon(path, socket, timeout, as_json), **given)
 
         reach.__doc__ = f"{command.__doc__}\n\n    {EXIT_CODES}"

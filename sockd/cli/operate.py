@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from sockd.cli.daemon import PATIENT, Daemon, of_daemon
-from sockd.control.words import LEVELS
+from sockd.cli.daemon import PATIENT, SAYS_NO, Daemon, of_daemon
+from sockd.control.client import Unreachable
+from sockd.control.words import LEVELS, Refused
 from sockd.text import printable
 
 _SERVICE = click.argument("service", required=False)
@@ -26,10 +27,28 @@ _STEPS = {
 
 @click.command()
 @of_daemon()
-@click.argument("id")
-def kick(daemon: Daemon, id: str) -> None:  # noqa: A002  # the argument's name in the help
-    """Cut the connection ID at once; `sockd ps` lists them."""
-    daemon.tell(daemon.ask("kick", id=id), printable(f"kicked {id}"))
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+def kick(daemon: Daemon, ids: Sequence[str]) -> None:
+    """Cut each connection ID at once; `sockd ps` lists them.
+
+    One that is not there leaves the others to be cut all the same.
+    """
+    kicked, refused = [], []
+    for id in ids:  # noqa: A001  # the argument's name in the protocol
+        try:
+            daemon.try_to_ask("kick", id=id)
+            kicked.append(id)
+        except Refused as error:
+            refused.append(str(error))
+        except Unreachable as error:
+            daemon.end(error)
+    why = {"error": "; ".join(refused)} if refused else {}
+    if daemon.as_json or kicked:
+        daemon.tell({"kicked": kicked, **why}, printable(f"kicked {', '.join(kicked)}"))
+    if refused:
+        if not daemon.as_json:
+            click.echo("\n".join(f"sockd: {printable(reason)}" for reason in refused), err=True)
+        raise SystemExit(SAYS_NO)
 
 
 @click.command()

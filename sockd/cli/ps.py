@@ -25,12 +25,13 @@ _SORTS: Mapping[str, tuple[Callable[[Mapping[str, Any]], Any], bool]] = {
 
 @click.command()
 @of_daemon()
-@click.option("-s", "--service", metavar="NAME", help="Only the connections of this service.")
+@click.argument("service", required=False)
+@click.option("-s", "--service", "named", metavar="NAME", help="The same as SERVICE.")
 @click.option(
     "--sort", type=click.Choice(list(_SORTS)), default="age", show_default=True, help="What comes first."
 )
-def ps(daemon: Daemon, service: str | None, sort: str) -> None:
-    """List the open connections. `sockd kick ID` ends one.
+def ps(daemon: Daemon, service: str | None, named: str | None, sort: str) -> None:
+    """List the open connections, of SERVICE or of all. `sockd kick ID` ends one.
 
     \b
     STATE  open
@@ -39,6 +40,9 @@ def ps(daemon: Daemon, service: str | None, sort: str) -> None:
            unread   the peer leaves its output unread
            paused   the plugin reads no more for now
     """  # noqa: D301  # click keeps the lines after a real backspace as they are
+    if service and named and service != named:
+        raise click.UsageError(f"expected one service, found {service} and {named}")
+    service = service or named
     rows = daemon.ask("ps")
     if service is not None:
         rows = [row for row in rows if row["service"] == service] or _none_of(daemon, service)

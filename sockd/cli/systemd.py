@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from sockd.cli.options import config_file
+from sockd.cli.place import Place, command, normal, version
 from sockd.endpoint import Endpoint, InetEndpoint, SystemdEndpoint, UnixEndpoint
 
 if TYPE_CHECKING:
@@ -40,6 +38,7 @@ _TEMPORARY = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108  # compared, not wri
 
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
+_YES = {True: "yes", False: "no"}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -70,7 +69,9 @@ def systemd(path: Path, user: str, socket_activation: bool, output: Path | None)
         click.echo(report(error.faults), err=True)
         raise SystemExit(1) from None
     python = Path(sys.base_prefix)
-    place = Place(_command(), python, path.absolute(), user, notify_reload=_version() >= NOTIFY_RELOAD)
+    place = Place(
+        normal(command()), python, normal(path.absolute()), user, notify_reload=version() >= NOTIFY_RELOAD
+    )
     made = units(config, place, socket_activation=socket_activation)
     if output is None:
         click.echo("\n".join(f"# {UNIT_FOLDER / name}\n{text}" for name, text in made.items()), nl=False)
@@ -79,25 +80,6 @@ def systemd(path: Path, user: str, socket_activation: bool, output: Path | None)
     for name, text in made.items():
         (output / name).write_text(text)
         click.echo(output / name)
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the daemon will run.
-
-    Attributes:
-        command: the `sockd` that is started.
-        python: where its interpreter is installed.
-        config: its configuration file.
-        user: whom it runs as.
-        notify_reload: whether systemd knows Type=notify-reload.
-    """
-
-    command: Path
-    python: Path
-    config: Path
-    user: str
-    notify_reload: bool
 
 
 def units(config: Config, place: Place, *, socket_activation: bool = False) -> Mapping[str, str]:
@@ -123,14 +105,14 @@ def _service_unit(
 ) -> str:
     folders = _folders(config, opened)
     made, others = _made_by_systemd(folders)
-    needed = [place.command, place.python, place.config, *folders, *_files(config)]
+    needed = [place.command, place.python, place.config, *folders, *map(normal, _files(config))]
     home = "read-only" if _any_below(needed, _HOMES) else "yes"
     temporary = "no" if _any_below(needed, _TEMPORARY) else "yes"
     low_port = any(
         isinstance(endpoint, InetEndpoint) and 0 < endpoint.port < PRIVILEGED for endpoint in opened
     )
     capability = "CAP_NET_BIND_SERVICE" if low_port else ""
-    command = f"{_word(place.command)} run -c {_word(place.config)}".replace("$", "$$")
+    start = f"{_word(place.command)} run -c {_word(place.config)}".replace("$", "$$")
     stop = round(config.daemon.drain_timeout) + STOP_MARGIN
     return "\n".join(
         [
@@ -147,7 +129,7 @@ def _service_unit(
             "StartLimitIntervalSec=0",
             "",
             "[Service]",
-            *_life(command, stop, notify_reload=place.notify_reload),
+            *_life(start, stop, notify_reload=place.notify_reload),
             *([f"Sockets={' '.join(sockets)}"] if sockets else []),
             "",
             "# Who it is, and the only folders that it can write to.",
@@ -170,14 +152,14 @@ def _service_unit(
     )
 
 
-def _life(command: str, stop: int, *, notify_reload: bool) -> Iterator[str]:
+def _life(start: str, stop: int, *, notify_reload: bool) -> Iterator[str]:
     if notify_reload:
         yield "# It tells when it serves; a reload is a SIGHUP, and over when it tells so again."
         yield "Type=notify-reload"
     else:
         yield "# It tells when it serves."
         yield "Type=notify"
-    yield f"ExecStart={command}"
+    yield f"ExecStart={start}"
     if not notify_reload:
         yield "ExecReload=kill -HUP $MAINPID"
     yield "# It gives a sign of life from its reactor; one that hangs is ended and started again."
@@ -268,8 +250,8 @@ def _socket_unit(name: str, listener: Listener, place: Place) -> str:
             lines.append(f"BindIPv6Only={'ipv6-only' if options.v6_only else 'both'}")
         if endpoint.stream:
             lines += [
-                f"NoDelay={_yes(options.no_delay)}",
-                f"KeepAlive={_yes(options.keepalive)}",
+                f"NoDelay={_YES[options.no_delay]}",
+                f"KeepAlive={_YES[options.keepalive]}",
                 f"KeepAliveTimeSec={KEEPALIVE_IDLE}",
                 f"KeepAliveIntervalSec={KEEPALIVE_INTERVAL}",
                 f"KeepAliveProbes={KEEPALIVE_PROBES}",
@@ -296,7 +278,7 @@ def _socket_unit(name: str, listener: Listener, place: Place) -> str:
 
 def _address(endpoint: object) -> str:
     if isinstance(endpoint, UnixEndpoint):
-        return _plain(endpoint.path).replace("%", "%%")
+        return _plain(normal(endpoint.path)).replace("%", "%%")
     assert isinstance(endpoint, InetEndpoint)  # noqa: S101  # systemd's own have no unit made for them
     if not endpoint.port:
         raise click.ClickException(f"{endpoint}: a socket unit needs a port, and 0 is a free one")
@@ -327,6 +309,7 @@ def _folders(config: Config, opened: Iterable[Endpoint | None]) -> list[Path]:
         folders.add(config.log.file.parent)
     # What a plugin only reads is a file that is there; everything else it may make.
     folders |= {path for path in _option_paths(config) if not path.is_file()}
+    folders = {normal(path) for path in folders}
     return sorted(path for path in folders if not folders.intersection(path.parents))
 
 
@@ -374,26 +357,3 @@ def _plain(value: object) -> str:
     if _CONTROL.search(text):
         raise click.ClickException(f"{text!r} has control characters, which a unit cannot have")
     return text
-
-
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
-
-
-def _command() -> Path:
-    """The `sockd` of this very interpreter."""
-    here = Path(sys.executable).parent
-    found = shutil.which("sockd", path=str(here)) or shutil.which("sockd")
-    if found is None:
-        raise click.ClickException(f"there is no sockd command in {here}")
-    return Path(found).absolute()
-
-
-def _version() -> int:
-    """Of this machine's systemd; 0 if it has none."""
-    systemctl = shutil.which("systemctl")
-    if systemctl is None:
-        return 0
-    told = subprocess.run([systemctl, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603
-    found = re.match(r"systemd (\d+)", told)
-    return int(found[1]) if found else 0

@@ -96,10 +96,12 @@ def load_document(
         included = _included(main, daemon, faults)
     sources = [main, *(expand(document, environ, faults) for document in included)]
     own = list(_own_listeners(main, metrics))
-    services = _services(sources, limits, own, find_plugin, examine, faults)
+    every = _services(sources, limits, own, find_plugin, examine, faults)
+    services = {name: service for name, service in every.items() if service.enabled}
     if daemon is None or log is None or limits is None or control is None or metrics is None:
         raise faults.error()
-    config = Config(daemon, log, limits, services, control, metrics)
+    disabled = tuple(name for name in every if name not in services)
+    config = Config(daemon, log, limits, services, control, metrics, disabled)
     if descriptors is not None:
         tell_excess(config, sources, descriptors, faults)
     if faults:
@@ -162,14 +164,14 @@ def _services(
             defined[name] = source
             table = validate(ServiceTable, source, path, faults)
             placed = list(_listeners(source, path, table))
-            listeners += placed
+            listeners += placed if table is None or table.enabled else ()
             plugin = table.plugin if table else source.get((*path, "plugin"))
             model = _model(source, path, plugin, find_plugin, faults)
             options = validate(model, source, (*path, "options"), faults) if model else None
             tell_misfits(placed, model, options, faults)
             if table and limits and options is not None:
                 own = table.limits.under(limits)
-                services[name] = ServiceConfig(name, table.plugin, table.listen, own, options)
+                services[name] = ServiceConfig(name, table.plugin, table.listen, own, options, table.enabled)
     tell_conflicts(listeners, faults)
     if examine is not None:
         tell_examined(listeners, examine, faults)

@@ -82,6 +82,9 @@ class ServiceTable(BaseModel):
     model_config = _TABLE
 
     plugin: str = Field(description="The plugin's name, or module:Class.")
+    enabled: bool = Field(
+        default=True, description="Whether it is served; one that is not is checked all the same."
+    )
     listen: tuple[Listener, ...] = Field(min_length=1, description="The ports that it is reached at.")
     limits: Limits = Field(default=Limits(), description="What differs from [limits] for this service.")
     options: dict[str, Any] = Field(default={}, description="The plugin's own keys.")
@@ -102,11 +105,17 @@ class ServiceConfig:
     listen: tuple[Listener, ...]
     limits: Limits
     options: BaseModel
+    enabled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The whole configuration, valid, with every path absolute and the services in the order of the files."""
+    """The whole configuration, valid, with every path absolute and the services in the order of the files.
+
+    Attributes:
+        services: those that are served.
+        disabled: the names of those that are not.
+    """
 
     daemon: Daemon
     log: Log
@@ -114,3 +123,4 @@ class Config:
     services: Mapping[str, ServiceConfig]
     control: Control
     metrics: Metrics
+    disabled: tuple[str, ...] = ()

@@ -35,6 +35,15 @@ def test_log_stop_and_kick_reach_the_daemon(run: Run) -> None:
     assert (snapshot["level"], snapshot["state"]) == ("debug", "stopping")
 
 
+def test_kick_takes_several_and_one_that_is_not_there_spares_none_of_the_others(run: Run) -> None:
+    assert run("kick", "echo:1", "echo:1").stdout == "kicked echo:1, echo:1\n"
+    done = run("kick", "echo:9", "echo:1")
+    assert (done.stdout, done.exit_code) == ("kicked echo:1\n", 1)
+    assert done.stderr == "sockd: no connection echo:9\n"
+    told = json.loads(run("kick", "--json", "echo:1", "echo:9").stdout)
+    assert told == {"kicked": ["echo:1"], "error": "no connection echo:9"}
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -62,7 +71,7 @@ def test_what_the_daemon_refuses_is_one_line_and_exit_code_1(run: Run, words: li
     result = run(*words)
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"sockd: {reason}\n")
     result = run(*words, "--json")
-    assert (result.exit_code, json.loads(result.stdout)) == (1, {"error": reason})
+    assert (result.exit_code, json.loads(result.stdout)["error"]) == (1, reason)
 
 
 def test_reload_prints_the_plan_in_words(run: Run) -> None:

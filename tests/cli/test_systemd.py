@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from sockd.cli.systemd import Place, systemd, units
+from sockd.cli.place import Place
+from sockd.cli.systemd import systemd, units
 from sockd.config import load
 
 ROOT = Path(__file__).parents[2]
@@ -98,6 +99,24 @@ def test_what_a_plugin_writes_to_is_writable_and_what_it_reads_is_not(tmp_path: 
         '[service.b]\nplugin = "banner"\nlisten = ["tcp:2"]\noptions.file = "text"',
     )
     assert values(result.stdout, "ReadWritePaths") == [f"{tmp_path}/state {tmp_path}/up"]
+
+
+def test_no_path_has_steps_upwards_which_systemd_would_ignore(tmp_path: Path) -> None:
+    (tmp_path / "real" / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real/deep")
+    (tmp_path / "conf").mkdir()
+    text = (
+        '[daemon]\nstate_dir = "../state"\n[log]\nfile = "../link/../logs/log"\n'
+        f'{ECHO}["unix:../run/x/../echo.sock", "unix:./here.sock"]'
+    )
+    (tmp_path / "conf" / "sockd.toml").write_text(text)
+    path = tmp_path / "conf" / ".." / "conf" / "sockd.toml"
+    for options in ((), ("--socket-activation",)):
+        made = CliRunner().invoke(systemd, ["-c", str(path), *options]).stdout
+        settings = [line for line in made.split("\n") if "=" in line and "Description" not in line]
+        assert not [line for line in settings if ".." in line or "/./" in line]
+        folders = values(made, "ReadWritePaths")[0].split()
+        assert {f"{tmp_path}/state", f"{tmp_path}/real/logs"} <= set(folders)
 
 
 def test_a_home_or_a_temporary_folder_that_is_needed_can_be_seen(unit: Made) -> None:

@@ -288,6 +288,22 @@ def test_descriptors_are_the_same_after_many_reloads(daemon: Daemon, tmp_path: P
     assert descriptors(daemon) == before
 
 
+def test_a_service_is_turned_off_and_on(start: Start, tmp_path: Path) -> None:
+    text = "".join(
+        f'[service.{name}]\nplugin = "echo"\nlisten = ["tcp:0:interface=127.0.0.1"]\n' for name in ("a", "b")
+    )
+    off = f"{text}enabled = false\n"
+    daemon = start(off).ready()
+    assert not daemon.addresses("b", "tcp")
+    assert reload(daemon, tmp_path / "sockd.toml", text)["add"] == ["b"]
+    with socket.create_connection(daemon.port("b"), PATIENCE) as client:
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"
+    assert reload(daemon, tmp_path / "sockd.toml", off)["remove"] == ["b"]
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(daemon.port("b"), PATIENCE)
+
+
 def test_a_file_that_is_watched_is_served_anew_when_it_changes(start: Start, tmp_path: Path) -> None:
     text = '[daemon]\nwatch = true\ninclude = ["more/*.toml"]\n' + CONFIG
     daemon = start(text).ready()
