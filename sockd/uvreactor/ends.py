@@ -337,6 +337,7 @@ class _PassesDescriptors(Stream):
         sock = socket.socket(fileno=os.dup(self.fileno()))
         Stream._let_go(self)
         uv, self._uv = self._uv, None
+        unread, self._stash = self._stash, None
         stock = self._stock
         uv.set_protocol(asyncio.BaseProtocol())
         uv.abort()
@@ -349,7 +350,9 @@ class _PassesDescriptors(Stream):
         self._sendmsgQueue: list[int] = []
         self._tempDataBuffer: list[bytes] = []
         self.__dict__["_tempDataLen"] = 0
-        if reading:
+        if unread:
+            self.reactor.loop.call_soon(_read_on, self, unread, reading)
+        elif reading:
             self.reactor.addReader(self)
 
     def _connect_protocol(self) -> None:
@@ -361,6 +364,18 @@ class _PassesDescriptors(Stream):
         """Pass a descriptor along with the data that is written next."""
         self._go_over()
         self.sendFileDescriptor(fileno)
+
+
+def _read_on(stream: Any, unread: list[bytes], reading: bool) -> None:
+    """Hand on what uvloop had read of a stream that has gone over since, and let that read on."""
+    try:
+        while unread and stream.connected and not stream.disconnecting:
+            stream.protocol.dataReceived(unread.pop(0))
+    except BaseException:  # application code may raise anything
+        log.err()
+        stream.connectionLost(Failure())
+    if reading and stream.connected and not stream.disconnecting:
+        stream.startReading()
 
 
 class UNIXServer(_PassesDescriptors, Accepted, unix.Server):

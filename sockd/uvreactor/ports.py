@@ -70,9 +70,14 @@ class _Port(tcp.Port):
                 self._take(sock.detach(), peer)
 
     def _take(self, descriptor: int, peer: Any) -> None:
+        """Serve a connection; one that cannot be served is closed."""
         factory: Any = self.factory
-        stream = self._stream(self.reactor, descriptor, self._name(peer), self, factory.buildProtocol)
-        hand_over(stream, Descriptor(descriptor, self.addressFamily))
+        try:
+            stream = self._stream(self.reactor, descriptor, self._name(peer), self, factory.buildProtocol)
+            hand_over(stream, Descriptor(descriptor, self.addressFamily))
+        except BaseException:  # the port lives
+            logger.failure("cannot serve a connection that was accepted on {port}", port=self)
+            os.close(descriptor)
 
     def _name(self, peer: Any) -> Any:
         raise NotImplementedError
@@ -259,5 +264,6 @@ def adopt_connection(
             stream.sessionno = peer[1]
         if protocol is None:
             return None
-        hand_over(stream, Descriptor(sock.detach(), family))
+        hand_over(stream, Descriptor(own, family))
+        sock.detach()
     return stream

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import select
 import signal
 import socket
 import time
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import uvloop
@@ -40,6 +43,9 @@ log = Logger()
 EPOCH = time.time() - time.monotonic()
 """When the monotonic clock was at 0. Programs take what `seconds` tells for the time of day."""
 
+AT_ONCE = 1e-6
+"""Seconds of delay below which a call is one of the next turn: `seconds` tells no two such times apart."""
+
 TURNS_TO_CLOSE = 4
 """Turns of the loop after the end: uvloop closes a stream one or two turns after it was told to."""
 
@@ -48,7 +54,8 @@ class UVReactor(AsyncioSelectorReactor):
     """Twisted's asyncio reactor on uvloop, with streams of uvloop's own.
 
     Args:
-        eventloop: one of uvloop's; a new one by default.
+        eventloop: one of uvloop's; by default the one that runs, or a new one, which becomes asyncio's
+            current one, so that what asyncio code begins before `run` is done.
 
     Raises:
         TypeError: the loop is another kind.
@@ -68,9 +75,9 @@ class UVReactor(AsyncioSelectorReactor):
         return EPOCH + time.monotonic()
 
     def __init__(self, eventloop: AbstractEventLoop | None = None) -> None:
-        self.loop = uvloop.new_event_loop() if eventloop is None else eventloop
+        self.loop = _current_loop() if eventloop is None else eventloop
         if not isinstance(self.loop, uvloop.Loop):
-            raise TypeError(f"the reactor runs on a loop of uvloop, not on {eventloop!r}")
+            raise TypeError(f"the reactor runs on a loop of uvloop, not on {self.loop!r}")
         self.loop.set_exception_handler(_log_exception)
         self.native: set[Any] = set()
         """Streams and ports that uvloop watches by itself."""
@@ -79,6 +86,7 @@ class UVReactor(AsyncioSelectorReactor):
         self.openings = Openings(self.loop)
         self._descriptors = Descriptors(self)
         self._soon: list[DelayedCall] = []
+        self._iterating = False
         super().__init__(self.loop)
         self.loop.add_reader(self._descriptors.fileno(), self._descriptors.serve)
 
@@ -218,7 +226,7 @@ class UVReactor(AsyncioSelectorReactor):
 
     @override
     def callLater(self, delay: float, callable: Callable[..., Any], *args: Any, **kw: Any) -> DelayedCall:
-        if delay:
+        if not 0 <= delay < AT_ONCE:
             timed: DelayedCall = super().callLater(delay, callable, *args, **kw)
             return timed
         call = DelayedCall(self.seconds(), callable, args, kw, _forget, _forget, self.seconds)
@@ -229,17 +237,53 @@ class UVReactor(AsyncioSelectorReactor):
 
     def _run_soon(self) -> None:
         """What was to be called in 0 seconds; what that adds is called in the next turn."""
-        calls, self._soon = self._soon, []
+        calls, timed = self._soon, self._pendingTimedCalls
+        if not calls:  # `runUntilCurrent` was quicker
+            return
+        if timed and timed[0].time <= calls[-1].time:
+            self.runUntilCurrent()
+            return
+        self._soon = []
         for call in calls:
             if call.cancelled:
                 continue
             if call.delayed_time > 0:  # put off since
-                call.canceller, call.resetter = self._cancelCallLater, self._moveCallLaterSooner
-                self._newTimedCalls.append(call)
+                self._queue(call)
                 self._reschedule()
                 continue
             call.called = 1
             run_logged(call.func, *call.args, **call.kw)
+
+    def _queue(self, call: DelayedCall) -> None:
+        """Let a call of the next turn be one of a certain time."""
+        call.canceller, call.resetter = self._cancelCallLater, self._moveCallLaterSooner
+        self._newTimedCalls.append(call)
+
+    @override
+    def runUntilCurrent(self) -> None:
+        """Make every call that is due, in the order of their times."""
+        calls, self._soon = self._soon, []
+        last = 0.0
+        for call in calls:
+            if not call.cancelled:
+                # The queue keeps no order among those of one time.
+                last = call.time = max(call.time, math.nextafter(last, math.inf))
+                self._queue(call)
+        super().runUntilCurrent()
+
+    @override
+    def timeout(self) -> float | None:
+        if self._soon:
+            return 0
+        seconds: float | None = super().timeout()
+        return seconds
+
+    @override
+    def wakeUp(self) -> None:
+        """Have the loop's thread make what was added by `callFromThread`."""
+        self.loop.call_soon_threadsafe(self.runUntilCurrent)
+
+    callFromThread = ReactorBase.callFromThread  # type: ignore[assignment]  # not asyncioreactor's
 
     @override
     def getDelayedCalls(self) -> list[Any]:
@@ -253,11 +297,42 @@ class UVReactor(AsyncioSelectorReactor):
 
     @override
     def run(self, installSignalHandlers: bool = True) -> None:
-        super().run(installSignalHandlers)
+        self.startRunning(installSignalHandlers)
+        if self._started:  # what is called at the start may have ended it
+            self.loop.run_forever()
+        self._justStopped = False
         for _ in range(TURNS_TO_CLOSE):
             if self.closing:
                 self.loop.call_soon(self.loop.stop)
                 self.loop.run_forever()
+
+    @override
+    def iterate(self, delay: float = 0) -> None:
+        """Make the calls that are due, and turn the loop once, or for `delay` seconds.
+
+        Raises:
+            RuntimeError: called by something that the loop itself has called.
+        """
+        if self.loop.is_running():
+            raise RuntimeError(
+                "reactor.iterate() was called from within the reactor, whose loop cannot be entered twice: "
+                "return instead, and go on in a callback or by callLater"
+            )
+        self.runUntilCurrent()
+        self._iterating = True
+        later = self.loop.call_later(delay, self.loop.stop) if delay else self.loop.stop()
+        try:
+            self.loop.run_forever()
+        finally:
+            self._iterating = False
+            if later is not None:
+                later.cancel()
+
+    @override
+    def crash(self) -> None:
+        ReactorBase.crash(self)
+        if self.loop.is_running() and not self._iterating:  # else the next run would end at once
+            self.loop.stop()
 
     @override
     def stop(self) -> None:
@@ -286,6 +361,15 @@ class _ChildSignal:
 
     def _reap_soon(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(process.reapAllProcesses)
+
+
+def _current_loop() -> AbstractEventLoop:
+    """The loop that runs, or a new one that is asyncio's current one from now on."""
+    with suppress(RuntimeError):  # none runs
+        return asyncio.get_running_loop()
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    return loop
 
 
 def run_logged(function: Callable[..., object], *args: Any, **kwargs: Any) -> None:

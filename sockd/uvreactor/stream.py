@@ -31,8 +31,9 @@ class Stream(BareStream):
 
     _paused = False  # the protocol does not want to read
     _peer_ended = False
-    _stash: list[bytes] | None = None  # what came in spite of `_paused`; None where nothing can
-    _filling = False  # it still can
+    _stash: list[bytes] | None = None  # what came before the protocol may have it; None once it has all
+    _young = False  # the turn in which it was opened is not over
+    _direct: Callable[[bytes], None] | None = None  # what `receive_directly` was given meanwhile
 
     def _open(self) -> None:
         """Build the protocol and connect it."""
@@ -47,15 +48,14 @@ class Stream(BareStream):
             uv.abort()
             return
         self._send = uv.write  # type: ignore[method-assign]
+        self._stash = []
+        self._young = True
         self._open()
         if self._uv is None or self.disconnected:
             return
-        if self._paused:
-            # uvloop reads as soon as this method returns, and cannot be stopped in this turn.
-            self._stash = []
-            self._filling = True
-            self._receive_by(self._stash.append)
-            self.reactor.loop.call_soon(self._pause_late)
+        # uvloop reads as soon as this method returns, and cannot be stopped in this turn. What
+        # `connectionMade` has put off until the next one is queued by now, and runs before `_begin`.
+        self.reactor.loop.call_soon(self._begin)
 
     def _receive_by(self, receive: Callable[[bytes], None]) -> None:
         """Let uvloop call this with what it reads; it looks only when it is told to."""
@@ -67,6 +67,9 @@ class Stream(BareStream):
 
         A protocol that never raises and hands its data on by itself spares this call by `receive_directly`.
         """
+        if self._stash is not None:
+            self._stash.append(data)
+            return
         try:
             self.protocol.dataReceived(data)
         except BaseException:  # application code may raise anything
@@ -112,8 +115,12 @@ class Stream(BareStream):
 
     def receive_directly(self, receive: Callable[[bytes], None]) -> None:
         """Hand data to this, whatever the protocol is, unless something stands in between."""
-        if not (self._uv is None or self._stash is not None or self.TLS or self.disconnected):
+        if self._uv is None or self.TLS or self.disconnected:
+            return
+        if self._stash is None:
             self._receive_by(receive)
+        else:
+            self._direct = receive
 
     # Reading.
 
@@ -143,35 +150,46 @@ class Stream(BareStream):
     def stopWriting(self) -> None:
         """Nothing to do, as above."""
 
-    def _pause_late(self) -> None:
-        """Stop the reading that uvloop began although the protocol had paused."""
-        if self.disconnected:
+    def _begin(self) -> None:
+        """Let the protocol have what came in the turn in which it was connected, and read on."""
+        self._young = False
+        if self._uv is None or self.disconnected:
             return
-        self._filling = False
-        self._receive_late()
-        self._uv.pause_reading()
-        if not self._paused:  # any more
+        if self._paused:
+            self._uv.pause_reading()
+        else:
             self._deliver_stash()
 
     def _receive_late(self) -> None:
         """Look the protocol up for each read."""
+        self._direct = None
         if self.__dict__.pop("data_received", None) is not None:
             self._uv.set_protocol(self)
 
     def _deliver_stash(self) -> None:
-        if self._stash is None or self._filling:
+        if self._stash is None or self._young:
             return
-        while self._stash:
-            if self._paused or self.disconnecting or self._aborting or self.disconnected:
-                return
-            self.data_received(self._stash.pop(0))
-        if self._paused or self.disconnecting or self.disconnected:
+        while self._stash and not self._wants_nothing():
+            self._deliver(self._stash.pop(0))
+        if self._stash is None or self._wants_nothing():
             return
         self._stash = None
+        if self._direct is not None:
+            self._receive_by(self._direct)
+            self._direct = None
         if self._peer_ended:
             self.eof_received()
         else:
             self._uv.resume_reading()
+
+    def _wants_nothing(self) -> bool:
+        return bool(self._paused or self.disconnecting or self._aborting or self.disconnected)
+
+    def _deliver(self, data: bytes) -> None:
+        try:
+            (self._direct or self.protocol.dataReceived)(data)
+        except BaseException:  # application code may raise anything
+            self._fail()
 
     # Writing.
 

@@ -19,7 +19,7 @@ import pytest
 TRAPS = Path(__file__).with_name("traps.py")
 TWISTD = Path(sys.executable).with_name("twistd")
 
-HELPERS = {"descriptors", "turns"}
+HELPERS = {"descriptors", "pair", "turns"}
 
 NAMES = [
     node.name

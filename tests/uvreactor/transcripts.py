@@ -226,6 +226,116 @@ class PeerEnds(Scene):
         self.transport.write(data)
 
 
+class PutsOff(Scene):
+    """Puts something off until the next turn, while the peer's data wait already."""
+
+    def made(self) -> None:
+        self.put_off()
+        time.sleep(A_MOMENT)
+
+    def put_off(self) -> None:
+        self.reactor.callLater(0, self.note, "put off")
+
+
+@scenario(says)
+class PutOffWhenMade(PutsOff):
+    def data(self, data: bytes) -> None:
+        self.transport.loseConnection()
+
+
+@scenario(says_and_leaves)
+class PutOffWhenMadeAndPeerLeaves(PutsOff):
+    pass
+
+
+@scenario(says_and_ends)
+class PutOffWhenMadeAndPeerEnds(PutsOff):
+    def data(self, data: bytes) -> None:
+        self.transport.write(data)
+
+
+@scenario(says)
+class PutOffTwice(PutsOff):
+    """What is put off from there comes after the first data."""
+
+    def put_off(self) -> None:
+        self.reactor.callLater(0, self.reactor.callLater, 0, self.note, "put off twice")
+
+    def data(self, data: bytes) -> None:
+        self.later(self.transport.loseConnection)
+
+
+@scenario(says)
+class PutOffForLessThanATurn(PutsOff):
+    def put_off(self) -> None:
+        self.reactor.callLater(0, self.note, "put off")
+        self.reactor.callLater(1e-9, self.note, "put off by a nanosecond")
+        self.reactor.callLater(0, self.note, "put off at last")
+
+    def data(self, data: bytes) -> None:
+        self.transport.loseConnection()
+
+
+@scenario(says)
+class PutOffAsFromAThread(PutsOff):
+    def put_off(self) -> None:
+        self.reactor.callFromThread(self.note, "put off")
+
+    def data(self, data: bytes) -> None:
+        self.transport.loseConnection()
+
+
+@scenario(says)
+class PauseInTheNextTurn(PutsOff):
+    def put_off(self) -> None:
+        self.reactor.callLater(0, self.transport.pauseProducing)
+        self.later(self.go_on)
+
+    def go_on(self) -> None:
+        self.note("goes on")
+        self.transport.resumeProducing()
+
+    def data(self, data: bytes) -> None:
+        self.transport.loseConnection()
+
+
+@scenario(says)
+class LoseInTheNextTurn(PutsOff):
+    def put_off(self) -> None:
+        self.reactor.callLater(0, self.transport.loseConnection)
+
+
+@scenario(says)
+class AbortInTheNextTurn(PutsOff):
+    def put_off(self) -> None:
+        self.reactor.callLater(0, self.transport.abortConnection)
+
+
+@scenario(says)
+class ProtocolOfTheNextTurn(PutsOff):
+    def put_off(self) -> None:
+        other = Protocol()
+        other.dataReceived = self.other_data  # type: ignore[method-assign]
+        other.connectionLost = self.connectionLost  # type: ignore[method-assign]
+        self.reactor.callLater(0, setattr, self.transport, "protocol", other)
+
+    def other_data(self, data: bytes) -> None:
+        self.note("data of the other protocol")
+        self.transport.loseConnection()
+
+
+@scenario(says)
+class RaiseInTheNextTurn(PutsOff):
+    def put_off(self) -> None:
+        self.reactor.callLater(0, self.fail)
+
+    def fail(self) -> None:
+        raise ValueError("raised by the scenario")
+
+    def data(self, data: bytes) -> None:
+        self.transport.loseConnection()
+
+
 @scenario(listens)
 class LoseAtOnce(Scene):
     def made(self) -> None:

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from sockd import uvreactor
@@ -467,6 +468,370 @@ def the_shell_of_sockd_holds() -> None:
 
     in_thread(work)
     assert seen == ["ConnectionDone", True, "ConnectionAborted"], seen
+
+
+class Hasty(Protocol):
+    """Is ready in the next turn, and notes whether data come before that."""
+
+    transport: Any
+    ready = False
+
+    def __init__(self, early: list[bool]) -> None:
+        self._early = early
+
+    def connectionMade(self) -> None:
+        reactor.callLater(0, setattr, self, "ready", True)
+        time.sleep(0.02)  # the peer's data are there when this returns
+
+    def dataReceived(self, data: bytes) -> None:
+        self._early.append(not self.ready)
+        self.transport.loseConnection()
+
+
+def speaks_first(listening: socket.socket) -> None:
+    """Accept one connection and speak."""
+    with listening.accept()[0] as sock:
+        sock.sendall(b"220 ready")
+        sock.recv(1)
+
+
+def what_connection_made_puts_off_comes_before_the_data() -> None:
+    """On every way to a stream: accepted, adopted and connected, over TCP and UNIX sockets."""
+    import tempfile
+
+    from twisted.internet.protocol import ClientFactory
+
+    early: list[bool] = []
+    factory = ClientFactory()
+    factory.noisy = False
+    factory.buildProtocol = lambda _: Hasty(early)  # type: ignore[method-assign,assignment]
+    path = os.path.join(tempfile.mkdtemp(), "")
+    accepting = reactor.listenTCP(0, factory, interface=LOOPBACK).getHost().port
+    reactor.listenUNIX(path + "accepting", factory)
+
+    def work() -> None:
+        for kind, where in ((socket.AF_INET, (LOOPBACK, accepting)), (socket.AF_UNIX, path + "accepting")):
+            with socket.socket(kind) as client:
+                client.connect(where)
+                client.sendall(b"x")
+                client.recv(1)
+        for kind in (socket.AF_INET, socket.AF_UNIX):
+            ours, theirs = socket.socketpair() if kind == socket.AF_UNIX else pair()
+            with ours, theirs:
+                theirs.sendall(b"x")
+                blockingCallFromThread(reactor, reactor.adoptStreamConnection, ours.fileno(), kind, factory)
+                theirs.recv(1)
+        with socket.create_server((LOOPBACK, 0)) as listening:
+            port = listening.getsockname()[1]
+            blockingCallFromThread(reactor, reactor.connectTCP, LOOPBACK, port, factory)
+            speaks_first(listening)
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(path + "speaking")
+            listening.listen()
+            blockingCallFromThread(reactor, reactor.connectUNIX, path + "speaking", factory)
+            speaks_first(listening)
+
+    in_thread(work)
+    assert early == [False] * 6, early
+
+
+def the_first_step_of_a_task_comes_before_the_data() -> None:
+    import asyncio
+
+    seen: list[str] = []
+
+    class Served(Protocol):
+        transport: Any
+
+        def connectionMade(self) -> None:
+            self.task = asyncio.ensure_future(self.serve())
+            time.sleep(0.02)
+
+        async def serve(self) -> None:
+            seen.append("task")
+
+        def dataReceived(self, data: bytes) -> None:
+            seen.append("data")
+            self.transport.loseConnection()
+
+    where = listen(Served)
+
+    def work() -> None:
+        with socket.create_connection(where) as client:
+            client.sendall(b"x")
+            client.recv(1)
+
+    in_thread(work)
+    assert seen == ["task", "data"], seen
+
+
+def data_go_directly_where_connection_made_wants_them() -> None:
+    """Also those that come before it may have them, and all in order."""
+    got: list[bytes] = []
+
+    class Direct(Protocol):
+        transport: Any
+
+        def connectionMade(self) -> None:
+            self.transport.receive_directly(self.direct)
+            time.sleep(0.02)
+
+        def direct(self, data: bytes) -> None:
+            got.append(data)
+            self.transport.write(data)
+
+        def dataReceived(self, data: bytes) -> None:
+            got.append(b"not directly")
+
+    where = listen(Direct)
+
+    def work() -> None:
+        with socket.create_connection(where) as client:
+            for word in (b"one", b"two", b"three"):
+                client.sendall(word)
+                assert client.recv(9) == word
+
+    in_thread(work)
+    assert got == [b"one", b"two", b"three"], got
+
+
+def descriptors_can_be_passed_although_data_came_first() -> None:
+    """A UNIX stream that goes over to Twisted's transport in the turn after `connectionMade`."""
+    import tempfile
+
+    got: list[bytes] = []
+
+    class Passes(Protocol):
+        transport: Any
+
+        def connectionMade(self) -> None:
+            reactor.callLater(0, self.pass_one)
+            time.sleep(0.02)
+
+        def pass_one(self) -> None:
+            self.transport.sendFileDescriptor(0)
+            self.transport.write(b"one")
+
+        def dataReceived(self, data: bytes) -> None:
+            got.append(data)
+            if len(got) == 2:
+                self.transport.loseConnection()
+
+    factory = Factory.forProtocol(Passes)
+    factory.noisy = False
+    path = os.path.join(tempfile.mkdtemp(), "socket")
+    reactor.listenUNIX(path, factory)
+
+    def work() -> None:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PATIENCE)
+            client.connect(path)
+            client.sendall(b"first")
+            data, passed, _, _ = socket.recv_fds(client, 100, 1)
+            assert len(passed) == 1
+            os.close(passed[0])
+            client.sendall(b"second")
+            while more := client.recv(100):
+                data += more
+            assert data == b"one", data
+
+    in_thread(work)
+    assert got == [b"first", b"second"], got
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Two ends of a TCP connection."""
+    with socket.create_server((LOOPBACK, 0)) as listening:
+        ours = socket.create_connection(listening.getsockname())
+        return ours, listening.accept()[0]
+
+
+def calls_are_made_in_the_order_of_their_times() -> None:
+    called: list[str] = []
+
+    def begin() -> None:
+        reactor.callLater(0.001, called.append, "due first")
+        time.sleep(0.01)
+        reactor.callLater(0, called.append, "zero")
+        reactor.callLater(1e-9, called.append, "tiny")
+        reactor.callLater(0, called.append, "zero again")
+        reactor.callLater(0, reactor.callLater, 0, reactor.stop)
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    assert called == ["due first", "zero", "tiny", "zero again"], called
+
+
+def run_until_current_makes_every_call_that_is_due() -> None:
+    called: list[str] = []
+    reactor.callLater(0.001, called.append, "timed")
+    time.sleep(0.01)
+    for number in range(20):
+        reactor.callLater(0, called.append, str(number))
+    reactor.callLater(0, called.append, "cancelled").cancel()
+    put_off = reactor.callLater(0, called.append, "put off")
+    put_off.delay(60)
+    victim = reactor.callLater(0, called.append, "cancelled by another")
+    reactor.callLater(1e-9, called.append, "tiny")
+    reactor.callLater(60, called.append, "later")
+    reactor.callFromThread(victim.cancel)
+    assert reactor.timeout() == 0
+    reactor.runUntilCurrent()
+    assert called == ["timed", *map(str, range(20)), "tiny"], called
+    assert reactor.timeout() > 0
+    put_off.reset(0)
+    reactor.callLater(0.01, reactor.stop)
+    reactor.run()
+    assert called[-1] == "put off", called
+
+
+def iterate_turns_the_loop_once() -> None:
+    """By itself it serves a connection, runs calls, and neither waits nor leaves anything to the next run."""
+    called: list[str] = []
+    where = listen(Echo)
+    reactor.callLater(0, called.append, "soon")
+    reactor.iterate()
+    assert called == ["soon"], called
+
+    with socket.create_connection(where) as client:
+        client.sendall(b"hello")
+        client.setblocking(False)
+        answer = b""
+        for _ in range(1000):
+            reactor.iterate(delay=0)
+            try:
+                answer = client.recv(5)
+                break
+            except BlockingIOError:
+                time.sleep(0.001)
+        assert answer == b"hello"
+
+    # Twisted's asyncio reactor, which waits 10 ms each time, comes to a hundred.
+    second, times = reactor.callLater(1, called.append, "a second"), 0
+    while second.active():
+        reactor.iterate(0)
+        times += 1
+    assert times > 110, times
+
+    late = reactor.callLater(0.05, called.append, "while it waits")
+    reactor.iterate(0.5)
+    assert not late.active()
+
+    reactor.callLater(0, reactor.crash)
+    reactor.iterate()
+    inside: list[str] = []
+
+    def again() -> None:
+        try:
+            reactor.iterate()
+        except RuntimeError as error:
+            inside.append(str(error))
+
+    reactor.callLater(0.05, again)
+    reactor.callLater(0.1, called.append, "in the run")
+    reactor.callLater(0.1, reactor.stop)
+    reactor.run()
+    assert called == ["soon", "a second", "while it waits", "in the run"], called
+    assert "callLater" in inside[0], inside
+
+
+def a_program_can_turn_the_reactor_by_itself() -> None:
+    """As games and programs with a loop of their own do."""
+    events: list[str] = []
+    reactor.addSystemEventTrigger("during", "shutdown", events.append, "shutdown")
+    reactor.callWhenRunning(events.append, "running")
+    reactor.startRunning(installSignalHandlers=False)
+    reactor.callLater(0.02, reactor.stop)
+    while reactor.running:
+        reactor.iterate(0.001)
+    assert events == ["running", "shutdown"], events
+
+
+def a_reactor_that_is_stopped_at_its_start_ends() -> None:
+    reactor.callWhenRunning(reactor.crash)
+    reactor.run()
+    reactor.callWhenRunning(reactor.stop)
+    reactor.run()
+
+
+def what_asyncio_begins_before_the_run_is_done() -> None:
+    import asyncio
+
+    from twisted.internet.defer import Deferred
+
+    done: list[str] = []
+
+    async def task(name: str) -> str:
+        await asyncio.sleep(0)
+        done.append(name)
+        return name
+
+    loop = asyncio.get_event_loop_policy().get_event_loop()
+    assert loop is reactor.loop
+    kept = loop.create_task(task("created"))
+    ensured = asyncio.ensure_future(task("ensured"), loop=loop)
+
+    async def plugin() -> None:
+        future = asyncio.ensure_future(task("from a Deferred"), loop=loop)
+        done.append("awaited " + await Deferred.fromFuture(future))
+        reactor.stop()
+
+    Deferred.fromCoroutine(plugin())
+    reactor.callLater(PATIENCE, reactor.stop)
+    reactor.run()
+    assert kept.done()
+    assert ensured.done()
+    assert done == ["created", "ensured", "from a Deferred", "awaited from a Deferred"], done
+
+
+def a_connection_that_cannot_be_served_leaves_no_descriptor() -> None:
+    """Accepted on a port, or adopted; and the port lives."""
+    import tempfile
+
+    from twisted.logger import globalLogBeginner
+
+    from sockd.uvreactor.ends import Openings
+
+    globalLogBeginner.beginLoggingTo([log_observer], discardBuffer=True, redirectStandardIO=False)
+
+    class Refusing:
+        def connect_accepted_socket(self, build: Any, sock: Any) -> Any:
+            raise OSError("refused by the test")
+
+    path = os.path.join(tempfile.mkdtemp(), "socket")
+    factory = Factory.forProtocol(Echo)
+    factory.noisy = False
+    reactor.listenUNIX(path, factory)
+
+    def served() -> bytes:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PATIENCE)
+            client.connect(path)
+            client.sendall(b"x")
+            try:
+                return client.recv(1)
+            except ConnectionResetError:
+                return b""
+
+    def work() -> None:
+        assert served() == b"x"
+        turns()
+        before = descriptors()
+        openings, reactor.openings = reactor.openings, Openings(Refusing())
+        assert served() == b""
+        ours, theirs = pair()
+        with ours, theirs, suppress(OSError):
+            blockingCallFromThread(
+                reactor, reactor.adoptStreamConnection, ours.fileno(), socket.AF_INET, factory
+            )
+            raise AssertionError("it was adopted")
+        reactor.openings = openings
+        assert served() == b"x"
+        turns()
+        assert descriptors() == before, (before, descriptors())
+
+    in_thread(work)
+    assert any("cannot serve" in line for line in logged), logged
 
 
 if __name__ == "__main__":
