@@ -297,7 +297,12 @@ class UVReactor(AsyncioSelectorReactor):
 
     @override
     def run(self, installSignalHandlers: bool = True) -> None:
-        self.startRunning(installSignalHandlers)
+        # What is called at the start may begin tasks: asyncio is told already that the loop runs.
+        asyncio._set_running_loop(self.loop)
+        try:
+            self.startRunning(installSignalHandlers)
+        finally:
+            asyncio._set_running_loop(None)
         if self._started:  # what is called at the start may have ended it
             self.loop.run_forever()
         self._justStopped = False
@@ -313,7 +318,7 @@ class UVReactor(AsyncioSelectorReactor):
         Raises:
             RuntimeError: called by something that the loop itself has called.
         """
-        if self.loop.is_running():
+        if asyncio._get_running_loop() is self.loop:
             raise RuntimeError(
                 "reactor.iterate() was called from within the reactor, whose loop cannot be entered twice: "
                 "return instead, and go on in a callback or by callLater"
