@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import select
 import signal
 import socket
-import time
 from asyncio import AbstractEventLoop
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import uvloop
 from twisted.internet import process
 from twisted.internet._signals import SignalHandling, _MultiSignalHandling
-from twisted.internet.asyncioreactor import AsyncioSelectorReactor
-from twisted.internet.base import DelayedCall, ReactorBase
+from twisted.internet.base import ReactorBase
 from twisted.internet.error import UnsupportedAddressFamily
 from twisted.internet.main import installReactor
 from twisted.internet.posixbase import _PollLikeMixin
@@ -26,6 +22,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from sockd.uvreactor.bare import LOST
+from sockd.uvreactor.calls import Calls, run_logged
 from sockd.uvreactor.descriptors import Descriptors
 from sockd.uvreactor.ends import Openings
 from sockd.uvreactor.ports import (
@@ -40,17 +37,11 @@ from sockd.uvreactor.udp import MulticastPort, UDPPort
 
 log = Logger()
 
-EPOCH = time.time() - time.monotonic()
-"""When the monotonic clock was at 0. Programs take what `seconds` tells for the time of day."""
-
-AT_ONCE = 1e-6
-"""Seconds of delay below which a call is one of the next turn: `seconds` tells no two such times apart."""
-
 TURNS_TO_CLOSE = 4
 """Turns of the loop after the end: uvloop closes a stream one or two turns after it was told to."""
 
 
-class UVReactor(AsyncioSelectorReactor):
+class UVReactor(Calls):
     """Twisted's asyncio reactor on uvloop, with streams of uvloop's own.
 
     Args:
@@ -69,11 +60,6 @@ class UVReactor(AsyncioSelectorReactor):
     leaves_adopted_paths = True
     """Whether `adoptStreamPort` changes and removes nothing in the file system."""
 
-    @staticmethod
-    def seconds() -> float:
-        """Since 1970, and never back: it knows nothing of corrections of the clock since the start."""
-        return EPOCH + time.monotonic()
-
     def __init__(self, eventloop: AbstractEventLoop | None = None) -> None:
         self.loop = _current_loop() if eventloop is None else eventloop
         if not isinstance(self.loop, uvloop.Loop):
@@ -85,7 +71,6 @@ class UVReactor(AsyncioSelectorReactor):
         """Streams that have ended for their protocol, but whose descriptor is still open."""
         self.openings = Openings(self.loop)
         self._descriptors = Descriptors(self)
-        self._soon: list[DelayedCall] = []
         self._iterating = False
         super().__init__(self.loop)
         self.loop.add_reader(self._descriptors.fileno(), self._descriptors.serve)
@@ -222,73 +207,6 @@ class UVReactor(AsyncioSelectorReactor):
         opened.startListening()
         return opened
 
-    # Time.
-
-    @override
-    def callLater(self, delay: float, callable: Callable[..., Any], *args: Any, **kw: Any) -> DelayedCall:
-        if not 0 <= delay < AT_ONCE:
-            timed: DelayedCall = super().callLater(delay, callable, *args, **kw)
-            return timed
-        call = DelayedCall(self.seconds(), callable, args, kw, _forget, _forget, self.seconds)
-        if not self._soon:
-            self.loop.call_soon(self._run_soon)
-        self._soon.append(call)
-        return call
-
-    def _run_soon(self) -> None:
-        """What was to be called in 0 seconds; what that adds is called in the next turn."""
-        calls, timed = self._soon, self._pendingTimedCalls
-        if not calls:  # `runUntilCurrent` was quicker
-            return
-        if timed and timed[0].time <= calls[-1].time:
-            self.runUntilCurrent()
-            return
-        self._soon = []
-        for call in calls:
-            if call.cancelled:
-                continue
-            if call.delayed_time > 0:  # put off since
-                self._queue(call)
-                self._reschedule()
-                continue
-            call.called = 1
-            run_logged(call.func, *call.args, **call.kw)
-
-    def _queue(self, call: DelayedCall) -> None:
-        """Let a call of the next turn be one of a certain time."""
-        call.canceller, call.resetter = self._cancelCallLater, self._moveCallLaterSooner
-        self._newTimedCalls.append(call)
-
-    @override
-    def runUntilCurrent(self) -> None:
-        """Make every call that is due, in the order of their times."""
-        calls, self._soon = self._soon, []
-        last = 0.0
-        for call in calls:
-            if not call.cancelled:
-                # The queue keeps no order among those of one time.
-                last = call.time = max(call.time, math.nextafter(last, math.inf))
-                self._queue(call)
-        super().runUntilCurrent()
-
-    @override
-    def timeout(self) -> float | None:
-        if self._soon:
-            return 0
-        seconds: float | None = super().timeout()
-        return seconds
-
-    @override
-    def wakeUp(self) -> None:
-        """Have the loop's thread make what was added by `callFromThread`."""
-        self.loop.call_soon_threadsafe(self.runUntilCurrent)
-
-    callFromThread = ReactorBase.callFromThread  # type: ignore[assignment]  # not asyncioreactor's
-
-    @override
-    def getDelayedCalls(self) -> list[Any]:
-        return [*super().getDelayedCalls(), *(call for call in self._soon if not call.cancelled)]
-
     # Its life.
 
     @override
@@ -375,18 +293,6 @@ def _current_loop() -> AbstractEventLoop:
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     return loop
-
-
-def run_logged(function: Callable[..., object], *args: Any, **kwargs: Any) -> None:
-    """Call it; what it raises is logged, as Twisted does with everything that it calls."""
-    try:
-        function(*args, **kwargs)
-    except BaseException:  # application code may raise anything
-        log.failure("while calling {function}", function=function)
-
-
-def _forget(_: DelayedCall) -> None:
-    """A call of the next turn has no place in the queue of the others."""
 
 
 def _log_exception(_: AbstractEventLoop, context: dict[str, Any]) -> None:

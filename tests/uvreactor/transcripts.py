@@ -45,6 +45,8 @@ class Cues:
         """The scene has had data, and has done at once what it does about it."""
         self.ended = threading.Event()
         """The scene's connection is lost."""
+        self.said = threading.Event()
+        """The peer has sent something."""
 
 
 class Scene(Protocol):
@@ -138,11 +140,13 @@ def listens(sock: socket.socket, cues: Cues) -> str:
 
 def says(sock: socket.socket, cues: Cues) -> str:
     sock.sendall(b"hello")
+    cues.said.set()
     return receive(sock)
 
 
 def says_and_ends(sock: socket.socket, cues: Cues) -> str:
     sock.sendall(b"hello")
+    cues.said.set()
     sock.shutdown(socket.SHUT_WR)
     return receive(sock)
 
@@ -154,6 +158,7 @@ def ends(sock: socket.socket, cues: Cues) -> str:
 
 def says_and_leaves(sock: socket.socket, cues: Cues) -> str:
     sock.sendall(b"hello")
+    cues.said.set()
     sock.close()
     return "left"
 
@@ -231,7 +236,7 @@ class PutsOff(Scene):
 
     def made(self) -> None:
         self.put_off()
-        time.sleep(A_MOMENT)
+        self.cues.said.wait(TIMEOUT)
 
     def put_off(self) -> None:
         self.reactor.callLater(0, self.note, "put off")
@@ -318,6 +323,9 @@ class ProtocolOfTheNextTurn(PutsOff):
         other.dataReceived = self.other_data  # type: ignore[method-assign]
         other.connectionLost = self.connectionLost  # type: ignore[method-assign]
         self.reactor.callLater(0, setattr, self.transport, "protocol", other)
+
+    def data(self, data: bytes) -> None:
+        self.transport.loseConnection()
 
     def other_data(self, data: bytes) -> None:
         self.note("data of the other protocol")
