@@ -72,6 +72,7 @@ class Connections:
         "events",
         "first_end",
         "handshakes",
+        "heir",
         "limits",
         "pace",
         "room",
@@ -93,6 +94,7 @@ class Connections:
         self.limits = limits
         self.admission = admission
         self.room: WaitingRoom | None = None  # where those wait who find it full, if they are to wait
+        self.heir: Connections | None = None  # of the service that has taken the place of this one
         self.entries: set[Entry] = set()  # on their way in
         self.handshakes = Handshakes(clock, limits.handshake_rate)
         self.tarpits: set[Tarpit] = set()
@@ -134,10 +136,16 @@ class Connections:
     def leave(self, host: str | None) -> None:
         """Give back the place that was held for `host`."""
         self.admission.release(host)
-        if self.room is not None:
-            self.room.look()
+        self._freed()
         if self._drain is not None and not len(self):
             self._emptied()
+
+    def _freed(self) -> None:
+        """Tell those who wait for a place that there may be one."""
+        if self.room is not None:
+            self.room.look()
+        elif self.heir is not None:
+            self.heir._freed()
 
     def _first_end(self) -> float | None:
         limits = self.limits
@@ -193,6 +201,7 @@ class Connections:
         self._drain = Drain(idle, self.seconds(), spread)
         if self.room is not None:
             self.room.cut()
+            self.room = None
         for tarpit in list(self.tarpits):
             tarpit.cut()
         self.first_end = self._first_end()

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
@@ -21,8 +22,9 @@ from typing_extensions import override
 
 from sockd import startup
 from sockd.config import Config, Source, report
+from sockd.debounce import Debounced
 from sockd.doors import Door
-from sockd.errors import ConfigError
+from sockd.errors import ConfigError, reasons
 from sockd.launch import Launch
 from sockd.notify import Notifier
 from sockd.server import Server
@@ -93,6 +95,7 @@ class Daemon(service.Service):
         self._serving = False
         self._reloading = False
         self._reload_due = False  # a signal has come before it serves, or in the midst of another one
+        self._signalled = Debounced(self._reload, reactor)
         self._events = DaemonEvents()
         notifier.describe = self._in_words
         self._watchdog: Watchdog | None = None
@@ -133,7 +136,7 @@ class Daemon(service.Service):
             signal.signal(number, self._on_stop)
         startup.obey(
             {
-                signal.SIGHUP: partial(self._reactor.callFromThread, self._on_reload),
+                signal.SIGHUP: partial(self._reactor.callFromThread, self._signalled.ask),
                 signal.SIGUSR1: self._reopen_log,
                 signal.SIGUSR2: partial(self._reactor.callFromThread, self._on_upgrade),
             }
@@ -203,20 +206,25 @@ class Daemon(service.Service):
         """
         if self._source is None:
             raise NotReloaded("there is no configuration file; it was started from the command line")
+        if dry_run:
+            return self.server.plan(await self._loaded(self._source)).as_dict()
         if self._reloading:
             raise NotReloaded("another reload is not finished yet")
-        if dry_run:
-            return self.server.plan(self._loaded(self._source)).as_dict()
+        if self.server.state != "ready":
+            raise NotReloaded(f"the daemon is {self.server.state}")
         self._reloading = True
-        self._config_ok = False
         self._notifier.reloading()
         try:
             self._stamp = self._source.stamp(self.server.config)
-            config = self._loaded(self._source)
+            config = await self._loaded(self._source)
             plan = await self.server.reload(config)
+        except (NotReloaded, ExceptionGroup) as error:
+            self._config_ok = False
+            refusal = NotReloaded(reasons(error))
+            self._events.not_reloaded(str(refusal))
+            raise refusal from error
+        else:
             self._config_ok = True
-        except ExceptionGroup as group:
-            raise NotReloaded("\n".join(str(error) for error in group.exceptions)) from group
         finally:
             self._reloading = False
             self._notifier.ready()
@@ -236,7 +244,7 @@ class Daemon(service.Service):
         self.log.set_level(level)
         self.server.tell_each_connection(level == "debug")
 
-    def _loaded(self, source: Source) -> Config:
+    async def _loaded(self, source: Source) -> Config:
         try:
             return source.load()
         except ConfigError as error:
@@ -248,23 +256,23 @@ class Daemon(service.Service):
             return
         stamp = self._source.stamp(self.server.config)
         if stamp == seen != self._stamp:
-            self._on_reload()
+            self._signalled.ask()
         self._reactor.callLater(WATCH_EVERY, self._watch, stamp)
 
-    def _on_reload(self) -> None:
+    async def _reload(self) -> None:
+        """Reload for a signal, or when files have changed."""
         if not self.running:  # it ends
             return
         if self._reloading or not self._serving:
             self._reload_due = True
             return
-        Deferred.fromCoroutine(self.reload()).addErrback(
-            lambda failure: self._events.not_reloaded(failure.getErrorMessage())
-        )
+        with suppress(NotReloaded):  # told in the log
+            await self.reload()
 
     def _reload_if_due(self) -> None:
         if self._reload_due:
             self._reload_due = False
-            self._reactor.callLater(0, self._on_reload)
+            self._signalled.ask()
 
     def _on_upgrade(self) -> None:
         self._events.not_upgraded(UPGRADE_NEEDS_WORKERS)
@@ -304,7 +312,7 @@ def _complaint(failure: Failure) -> str:
 
 def in_words(services: int, listeners: int, *, config_ok: bool) -> str:
     """What a daemon does that serves, in one line."""
-    fault = "" if config_ok else "; the configuration read last has faults and is not served"
+    fault = "" if config_ok else "; the configuration read last is not served: see the log"
     return f"services: {services}, listeners: {listeners}{fault}"
 
 

@@ -12,7 +12,7 @@ from types import NoneType
 from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyClass
 
-from sockd.errors import PluginError, raised_at
+from sockd.errors import PluginError, in_words
 from sockd.plugin import IDatagramPlugin, IStreamPlugin, Plugin, Replies
 
 GROUP = "sockd.plugins"
@@ -49,10 +49,8 @@ def installed() -> Sequence[EntryPoint]:
 def _load(name: str, target: str) -> type[Plugin]:
     try:
         found = resolve_name(target)
-    except Exception as error:  # a module may raise anything while it is imported
-        raise PluginError(
-            f"plugin '{name}' cannot be imported: {type(error).__name__}: {error}{raised_at(error)}"
-        ) from error
+    except BaseException as error:  # a module may raise anything while it is imported, SystemExit too
+        raise PluginError(f"plugin '{name}' cannot be imported: {in_words(error)}") from error
     return _check(name, target, found)
 
 

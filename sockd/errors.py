@@ -87,6 +87,18 @@ class BindError(Exception):
         self.service = service
 
 
+def reasons(error: Exception) -> str:
+    """What an error says; of a group, what each of them does, in a line of its own."""
+    errors = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
+    return "\n".join(str(each) for each in errors)
+
+
+def in_words(error: BaseException) -> str:
+    """What a plugin has raised, and where: `ValueError: no tape (plug.py, line 3)`."""
+    text = str(error)
+    return f"{type(error).__name__}{': ' if text else ''}{text}{raised_at(error)}"
+
+
 def raised_at(error: BaseException) -> str:
     """Where a plugin's exception was raised, as ` (FILE, line N)`; empty if that was not in a plugin."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):

@@ -65,6 +65,11 @@ class Notifier:
         """Peers are served: the start, or a reload, is over."""
         self._send("READY=1", *self._status())
 
+    def changed(self) -> None:
+        """`describe` says something else."""
+        if status := self._status():
+            self._send(*status)
+
     def reloading(self) -> None:
         """A reload begins; `ready` ends it, whatever has become of it."""
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")

@@ -13,7 +13,7 @@ from sockd.service import OpenSocket
 from sockd.sockets import BoundSocket
 
 AT_ONCE: Mapping[str, set[str]] = {
-    "daemon": {"drain_timeout", "include", "max_unread_output"},
+    "daemon": {"drain_timeout", "include", "max_unread_output", "start_timeout"},
     "log": {"level"},
     "control": set(),
     "metrics": set(),

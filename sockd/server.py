@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from random import sample
 from typing import Any
 
@@ -19,6 +19,7 @@ from sockd.output import Unread
 from sockd.reload import Plan, Sockets, plan
 from sockd.service import PAUSED, OpenSocket, Service, Shared
 from sockd.sockets import open_socket
+from sockd.starting import BLOCKED_AT_RELOAD
 from sockd.telemetry.events import ServerEvents
 
 LOOK_AT, SPARED = 64, 16
@@ -63,14 +64,14 @@ class Server:
         self._services = {name: self._service(service) for name, service in config.services.items()}
 
     def _service(self, config: ServiceConfig) -> Service:
-        before = self._services.get(config.name)
+        of_that_name = [service for service in self.all_services if service.name == config.name]
         return Service(
             config,
             self.config.daemon.state_dir,
             self._shared,
             self.reactor,
             each_connection=self._each_connection,
-            events=before.events if before is not None else None,
+            former=of_that_name[0] if of_that_name else None,
         )
 
     @property
@@ -124,14 +125,25 @@ class Server:
         for service in self.services:
             service.release()
 
-    async def start(self) -> None:
+    async def start(self, blocking: float | None = None) -> None:
         """Let every plugin make itself ready.
 
+        Args:
+            blocking: seconds for which one may keep the reactor; without them, all the time that it has.
+
         Raises:
-            PluginError: one could not.
+            PluginError: one could not; those that were started before are stopped.
         """
-        for service in self.services:
-            await service.start()
+        within = self.config.daemon.start_timeout
+        await _start(self.services, within, within if blocking is None else min(within, blocking))
+
+    async def unstart(self) -> None:
+        """Stop the plugins of a daemon that has not served."""
+        await _stop(self.services)
+
+    def starting(self, told: Callable[[str], None]) -> None:
+        """Let somebody be told which plugin is about to start, in words; of the end of each, with none."""
+        self._shared.starting = told
 
     def open(self) -> None:
         """Serve peers."""
@@ -190,7 +202,7 @@ class Server:
         new = {name: self._service(config.services[name]) for name in (*todo.restart, *todo.add)}
         self._bind(new.values(), sockets, "the configuration cannot be served")
         listeners = self._new_listeners(todo, config, sockets)
-        await self._start_new(new.values(), sockets)
+        await self._start_new(new.values(), sockets, config.daemon.start_timeout)
 
         self.config = config
         self._unread.most = config.daemon.max_unread_output
@@ -210,6 +222,9 @@ class Server:
         for name, service in new.items():
             service.open()
             self._services[name] = service
+            for former in self._ending:
+                if former.name == name:
+                    former.connections.heir = service.connections
         self._services = {name: self._services[name] for name in config.services}
         for service in self.services:
             service.refresh_credentials()
@@ -254,16 +269,15 @@ class Server:
             raise ExceptionGroup("the configuration cannot be served", errors)
         return new
 
-    async def _start_new(self, services: Iterable[Service], sockets: Sockets) -> None:
-        started: list[Service] = []
+    async def _start_new(self, services: Iterable[Service], sockets: Sockets, within: float) -> None:
+        new = list(services)
         try:
-            for service in services:
-                await service.start()
-                started.append(service)
+            await _start(new, within, min(within, BLOCKED_AT_RELOAD))
+            if self.state == "stopping":
+                await _stop(new)
+                raise PluginError("the daemon has been told to stop meanwhile")
         except PluginError as error:
             sockets.give_up()
-            for service in started:
-                await service.end(0)
             raise ExceptionGroup("the configuration cannot be served", [error]) from error
 
     def _end(self, service: Service) -> Deferred[int]:
@@ -274,6 +288,9 @@ class Server:
 
     def _ended(self, cut: Any, service: Service) -> Any:
         self._ending.pop(service, None)
+        admission = service.connections.admission
+        if not any(other.connections.admission is admission for other in self.all_services):
+            admission.leave()
         return cut
 
     # The end.
@@ -296,3 +313,21 @@ class Server:
         """Wait for connections no longer, nor begin to."""
         for service in self.all_services:
             service.hurry()
+
+
+async def _start(services: Iterable[Service], within: float, blocking: float) -> None:
+    """Start one after the other, or none: if one cannot, those before it are stopped."""
+    started: list[Service] = []
+    try:
+        for service in services:
+            await service.start(within, blocking)
+            started.append(service)
+    except PluginError:
+        await _stop(started)
+        raise
+
+
+async def _stop(services: Iterable[Service]) -> None:
+    """Stop plugins that have started and do not get to serve."""
+    for service in services:
+        await service.end(0)

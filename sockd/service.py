@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from inspect import isawaitable
@@ -15,13 +15,14 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
+from sockd import starting
 from sockd.config import Limits, ServiceConfig, SocketOptions
 from sockd.config import Listener as ListenerConfig
 from sockd.connections import Connections
 from sockd.datagram import DatagramPort, Loops
 from sockd.deadlines import Deadlines
 from sockd.endpoint import Endpoint, InetEndpoint
-from sockd.errors import BindError, PluginError, raised_at
+from sockd.errors import BindError, PluginError, in_words
 from sockd.limits import AccessList, Admission, Terms
 from sockd.listener import DatagramListener, Listener, StreamListener
 from sockd.output import Unread
@@ -58,6 +59,7 @@ class Shared:
         grant: how many connections may be accepted now.
         open_socket: opens an endpoint, or finds it open.
         loops: keeps datagram ports from answering services.
+        starting: told which plugin is about to start, in words; nothing once that is over.
     """
 
     deadlines: Deadlines
@@ -65,6 +67,7 @@ class Shared:
     grant: Grant
     loops: Loops
     open_socket: OpenSocket = open_socket
+    starting: Callable[[str], None] = lambda words: None  # noqa: ARG005
 
 
 class Service:
@@ -78,7 +81,7 @@ class Service:
         shared: what it has in common with the other services.
         reactor: accepts, reads and keeps the time.
         each_connection: whether every connection is written to the log.
-        events: of the service that this one takes the place of, so that it counts on.
+        former: the service whose place this one takes, so that it counts on, in the log and in its limits.
     """
 
     def __init__(
@@ -89,18 +92,27 @@ class Service:
         reactor: Any,
         *,
         each_connection: bool,
-        events: ServiceEvents | None = None,
+        former: Service | None = None,
     ) -> None:
         self.name = config.name
         self.config = config
         self.plugin = cast("Plugin", config.options)  # it was validated with the plugin's class
-        self.events = events or ServiceEvents(config.name, reactor.seconds, each_connection=each_connection)
+        self.events: ServiceEvents = (
+            ServiceEvents(config.name, reactor.seconds, each_connection=each_connection)
+            if former is None
+            else former.events
+        )
         self.listeners: list[Listener] = []
         self._context = Context(config.name, reactor, self.events.log, state_dir / config.name)
         self._reactor = reactor
         self._shared = shared
-        self._admission = Admission(_terms(config.limits), reactor.seconds)
-        self.connections = Connections(
+        # The places of the former one's connections count until they are given back.
+        self._admission: Admission = (
+            Admission(_terms(config.limits), reactor.seconds)
+            if former is None
+            else former.connections.admission
+        )
+        self.connections: Connections = Connections(
             config.limits,
             self._admission,
             self.events,
@@ -109,6 +121,8 @@ class Service:
             shared.unread,
             self._end_wait,
         )
+        if former is not None:
+            self.connections.handshakes = former.connections.handshakes
         self._holds: set[str] = set()
         self._emptied: Deferred[None] | None = None  # once the end has begun
         self._hurried = False
@@ -199,10 +213,9 @@ class Service:
             return build()
         except PluginError as error:
             raise PluginError(f"service '{self.name}': {error}") from error
-        except Exception as error:  # a plugin may raise anything; its author has to see where
+        except BaseException as error:  # a plugin may raise anything; its author has to see where
             raise PluginError(
-                f"service '{self.name}': plugin '{self.config.plugin}' failed in {what}:"
-                f" {type(error).__name__}: {error}{raised_at(error)}"
+                f"service '{self.name}': plugin '{self.config.plugin}' failed in {what}: {in_words(error)}"
             ) from error
 
     def _contract(self, what: str, expected: str, found: object) -> PluginError:
@@ -225,19 +238,26 @@ class Service:
         for listener in self.listeners:
             listener.bound.close()
 
-    async def start(self) -> None:
+    async def start(self, within: float, blocking: float) -> None:
         """Let the plugin make itself ready.
+
+        Args:
+            within: seconds until it has to be.
+            blocking: seconds for which it may keep the reactor at a time.
 
         Raises:
             PluginError: it could not.
         """
+        who = f"service '{self.name}': plugin '{self.config.plugin}'"
+        self._shared.starting(who)
         try:
-            await _finished(self.plugin.start(self._context))
-        except Exception as error:  # a plugin may raise anything; the start of the daemon must say what
-            raise PluginError(
-                f"service '{self.name}': plugin '{self.config.plugin}' cannot start:"
-                f" {type(error).__name__}: {error}{raised_at(error)}"
-            ) from error
+            await starting.run(partial(self.plugin.start, self._context), within, blocking, self._reactor)
+        except starting.Unfinished as error:
+            raise PluginError(f"{who} cannot start: {error}") from error
+        except BaseException as error:  # SystemExit too: the start of the daemon must say what it was
+            raise PluginError(f"{who} cannot start: {in_words(error)}") from error
+        finally:
+            self._shared.starting("")
 
     @property
     def datagram_ports(self) -> Iterator[int]:
@@ -248,6 +268,8 @@ class Service:
 
     def open(self) -> None:
         """Serve peers."""
+        self._admission.change(_terms(self.config.limits))
+        self.connections.handshakes.change(self.config.limits.handshake_rate)
         for listener in self.listeners:
             self._open(listener)
 
@@ -331,8 +353,7 @@ class Service:
         cut = self.connections.cut("drain timeout")
         # Aborted connections hear of their end in the next turn of the reactor.
         await deferLater(self._reactor, 0)
-        await Deferred.fromCoroutine(self._stop()).addTimeout(PLUGIN_STOP_TIMEOUT, self._reactor)
-        self._admission.leave()
+        await self._stop()
         return cut
 
     def hurry(self) -> None:
@@ -346,9 +367,13 @@ class Service:
 
     async def _stop(self) -> None:
         try:
-            await _finished(self.plugin.stop())
+            await Deferred.fromCoroutine(self._stopped()).addTimeout(PLUGIN_STOP_TIMEOUT, self._reactor)
         except BaseException:  # as above
             self.events.plugin_fault("stop", Failure())
+
+    async def _stopped(self) -> None:
+        if isawaitable(stopping := self.plugin.stop()):
+            await stopping
 
 
 def _terms(limits: Limits) -> Terms:
@@ -366,8 +391,3 @@ def _terms(limits: Limits) -> Terms:
         limits.source_prefix_ipv6,
         limits.penalty,
     )
-
-
-async def _finished(result: Awaitable[None] | None) -> None:
-    if isawaitable(result):
-        await result

@@ -21,6 +21,7 @@ FLOORS = [
     {"plugin", "framing", "telnet"},
     {
         "deadlines",
+        "debounce",
         "descriptors",
         "discovery",
         "holder",
@@ -32,6 +33,7 @@ FLOORS = [
         "ports",
         "proxy",
         "sockets",
+        "starting",
         "startup",
         "store",
         "telemetry",

@@ -12,7 +12,7 @@ from sockd.config.control import Control
 from sockd.config.limits import Limits
 from sockd.config.listen import Listener
 from sockd.config.metrics import Metrics
-from sockd.config.written import Duration, DurationOrOff, FilePath, Size
+from sockd.config.written import Duration, DurationOrOff, FilePath, Size, SomeTime
 
 _TABLE = ConfigDict(frozen=True, extra="forbid")
 
@@ -42,6 +42,11 @@ class Daemon(BaseModel):
     )
     watch: bool = Field(
         default=False, description="Whether the files are looked at, and read anew when they change."
+    )
+    start_timeout: SomeTime = Field(
+        default="30s",
+        validate_default=True,
+        description="How long the start of each plugin may take, at the start of the daemon and at a reload.",
     )
     drain_timeout: Duration = Field(
         default="30s",

@@ -159,7 +159,7 @@ class Calls:
             answer = {"ok": False, "error": str(error), "result": error.result}
         except (NoAnswer, ConnectionLost) as error:
             answer = {"ok": False, "error": str(error)}
-        except Exception as error:  # a fault of ours must not leave the other end without an answer
+        except BaseException as error:  # whatever it was, the other end gets an answer
             _log.failure("call fault", command=command)
             answer = {
                 "ok": False,

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from sockd.control.words import Refused
 from sockd.supervisor.calls import NoAnswer, TooLate
 from sockd.supervisor.events import SupervisorEvents
-from sockd.supervisor.member import START_TIMEOUT, Handed, Member, Order
+from sockd.supervisor.member import Handed, Member, Order
 from sockd.supervisor.process import how_it_ended
 from sockd.supervisor.spare import NO_SLOT, Spare
 
@@ -73,6 +73,7 @@ class Crew:
         self.leaving: set[Member] = set()
         self.generation = 1
         self.cut = 0  # connections that had to be
+        self.changed: Callable[[], None] = lambda: None
         self.last_words: Callable[[Member, dict[str, Any]], None] = lambda member, snapshot: None  # noqa: ARG005
         self._reactor = reactor
         self._order = order
@@ -118,8 +119,7 @@ class Crew:
             for member in members:
                 member.kill()
             await _all(_gone(member) for member in members)
-            codes = [code for member in members if (code := member.code) not in (None, -signal.SIGKILL)]
-            raise CannotServe(_why(error, codes)) from error
+            raise CannotServe(_why(error, members)) from error
         return members
 
     def _launch(self, slot: int) -> Member:
@@ -172,6 +172,7 @@ class Crew:
             pass  # it is gone, and another one will come
         else:
             self._events.started(slot, member.pid, member.generation)
+            self.changed()
         self._reserve()
 
     async def try_out(self, order: Order) -> None:
@@ -184,13 +185,19 @@ class Crew:
         """
         member = self._spare.take() or self._launch(NO_SLOT)
         try:
-            await member.ask("check", within=START_TIMEOUT, order=order)
-        except BaseException:  # whatever it was, nothing of it must come to serve
+            await member.check(order)
+        except BaseException as error:  # whatever it was, nothing of it must come to serve
             member.kill()
             await member.gone
+            if isinstance(error, NoAnswer):
+                raise NoAnswer(member.why_gone()) from error
             raise
         else:
-            self._spare.give_back(member)
+            # Where plugins have started, something of them may be left.
+            if order.message.get("services"):
+                member.kill()
+            else:
+                self._spare.give_back(member)
         finally:
             self._reserve()
 
@@ -228,9 +235,10 @@ class Crew:
                 return
             if member.state_before == "open":
                 self._events.ended(member.slot, member.pid, how)
+                self.changed()
             if self._reactor.seconds() - member.started_at > STEADY:
                 self._failures[member.slot] = 0
-            reason = "" if member.state_before == "open" else member.fault or how
+            reason = "" if member.state_before == "open" else member.fault or member.why_gone()
             killed = code == -signal.SIGKILL and not member.fault
             self._again(member.slot, reason, KILLED_DELAY if killed else BACK_OFF[-1])
 
@@ -380,7 +388,8 @@ async def _all(steps: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
     return [result for _, result in results]
 
 
-def _why(error: Exception, codes: Sequence[int]) -> str:
-    if isinstance(error, Refused) or not codes:
+def _why(error: Exception, members: Sequence[Member]) -> str:
+    gone = [member for member in members if member.code not in (None, -signal.SIGKILL)]
+    if isinstance(error, Refused) or not gone:
         return str(error)
-    return f"a worker has ended before it could serve ({how_it_ended(codes[0])})"
+    return f"a worker has ended before it could serve: {gone[0].why_gone()}"

@@ -26,6 +26,7 @@ from sockd.control.listener import ControlListener
 from sockd.daemon import HURRY, WATCH_EVERY
 from sockd.daemon import end_within as end_within
 from sockd.daemon import in_words as in_words
+from sockd.debounce import Debounced
 from sockd.doors import Door, doors_on
 from sockd.launch import Launch
 from sockd.notify import Notifier
@@ -90,7 +91,10 @@ class SupervisorDaemon(service.Service):
         self._owed: Sequence[tuple[int, str]] | None = None
         self._told_to_stop = False
         self._reload_due = False  # a signal has come in the midst of something else
+        self._signalled = Debounced(self._reload, reactor)
+        supervisor.begun = self._begun
         supervisor.free = self._free
+        supervisor.crew.changed = notifier.changed
         self._stamp = ""  # of the configuration's files, when they were read last
         if handed is not None:
             self._take_over(handed)
@@ -119,7 +123,7 @@ class SupervisorDaemon(service.Service):
         soon = self._reactor.callFromThread
         startup.obey(
             {
-                signal.SIGHUP: partial(soon, self._on_reload),
+                signal.SIGHUP: partial(soon, self._signalled.ask),
                 signal.SIGUSR1: partial(soon, self._reopen_log),
                 signal.SIGUSR2: partial(soon, self._on_upgrade),
             }
@@ -137,7 +141,6 @@ class SupervisorDaemon(service.Service):
 
     def _started(self, _: Any) -> None:
         self._store.begin()
-        self._notifier.ready()
         self._begin()
         self._free()
 
@@ -174,7 +177,8 @@ class SupervisorDaemon(service.Service):
             return "stopping"
         listeners = sum(len(each.listen) for each in services.values())
         serving = in_words(len(services), listeners, config_ok=supervisor.config_ok)
-        return f"{serving}; workers: {supervisor.config.daemon.workers}"
+        crew = supervisor.crew
+        return f"{serving}; workers: {len(crew.serving)} of {len(crew.members)}"
 
     def set_log_level(self, level: str) -> None:
         """Write events of this level and above from now on.
@@ -210,23 +214,24 @@ class SupervisorDaemon(service.Service):
         self._reactor.callLater(HURRY, self.supervisor.crew.kill)
         end_within(HURRY + GRACE)
 
-    def _on_reload(self) -> None:
+    async def _reload(self) -> None:
+        """Reload for a signal, or when files have changed."""
         if self.supervisor.busy or self.supervisor.state == "starting":
             self._reload_due = True
             return
-        self._notifier.reloading()
-        self._stamp = self._stamp_now()
-        Deferred.fromCoroutine(self._reload())
-
-    async def _reload(self) -> None:
         with suppress(NotDone):  # told in the log
             await self.supervisor.reload()
-        self._notifier.ready()
+
+    def _begun(self) -> None:
+        if self.supervisor.busy == "reload":
+            self._notifier.reloading()
+            self._stamp = self._stamp_now()
 
     def _free(self) -> None:
+        self._notifier.ready()
         if self._reload_due:
             self._reload_due = False
-            self._reactor.callLater(0, self._on_reload)
+            self._signalled.ask()
 
     def _reloaded(self, config: Config) -> None:
         if self._log is not None:
@@ -252,7 +257,7 @@ class SupervisorDaemon(service.Service):
         stamp = self._stamp_now()
         self._stamp = self._stamp or stamp
         if stamp == seen != self._stamp:
-            self._on_reload()
+            self._signalled.ask()
         self._reactor.callLater(WATCH_EVERY, self._watch, stamp)
 
     # From one image of this process to the next.
@@ -287,7 +292,7 @@ class SupervisorDaemon(service.Service):
             "pid_file": pid_file and [str(pid_file.path), pid_file.descriptor],
             "sweeper": self._launch.sweeper,
             "manager": self._manager,
-            "reload_due": self._reload_due,
+            "reload_due": self._reload_due or self._signalled.pending,
             "supervisor": self.supervisor.hand_over(keep),
         }
         keep += [door.bound.socket.fileno() for door in self.doors]

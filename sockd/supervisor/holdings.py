@@ -39,7 +39,7 @@ class Holdings:
 
     Attributes:
         sockets: for each listener.
-        places: for each service.
+        places: for each service, and for those that are gone and have connections still.
     """
 
     sockets: dict[Key, Held] = field(default_factory=dict)
@@ -83,6 +83,10 @@ class Holdings:
         new.sockets = {key: new.sockets[key] for key, _ in _wanted(config)}
         for name in config.services:
             new.places[name] = self.places.get(name) or Together(Together.create(seats), NOBODY)
+        # A service that is gone may come again while connections of it are still open.
+        new.places |= {
+            name: each for name, each in self.places.items() if name not in new.places and each.total
+        }
         return new
 
     @property

@@ -12,12 +12,12 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
-from sockd.supervisor.calls import Calls, News
+from sockd.supervisor.calls import Calls
 from sockd.supervisor.channel import Rest
-from sockd.supervisor.process import Process, start_worker
+from sockd.supervisor.process import Process, how_it_ended, start_worker
 
 START_TIMEOUT = 30.0
-"""Seconds in which a worker loads its plugins and lets them start."""
+"""Seconds in which a worker loads its plugins; their starts have a deadline of their own."""
 
 TICK = 0.5
 """Seconds between two looks at a worker."""
@@ -40,10 +40,14 @@ class Order:
     Attributes:
         message: as JSON has it.
         descriptors: what the message names, in its order.
+        within: seconds for the answer.
+        blocking: seconds for which a plugin may keep the worker from answering anything else.
     """
 
     message: dict[str, Any]
     descriptors: Sequence[int]
+    within: float = START_TIMEOUT
+    blocking: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,11 @@ class Member:
         self.state = self.state_before = "starting"
         self.code: int | None = None  # with which it has ended
         self.fault = ""  # why it cannot serve
+        self._plugin = ""  # that it is starting, in words
+        self._aborted = False
+        self._patience = (
+            START_TIMEOUT  # seconds for which it may be silent while it starts, beyond the others
+        )
         self.last: dict[str, Any] | None = None  # the latest snapshot
         self.started_at = reactor.seconds()
         self.gone: Deferred[None] = Deferred()
@@ -117,7 +126,7 @@ class Member:
         self._hung = hung
         self._timer: IDelayedCall | None = None
         self._ticks = self._silent = 0
-        tell: News = lambda name, fields: news(self, name, fields)  # noqa: E731
+        self._news = news
         if handed is None:
             self.pid, channel = start_worker(*options)
             rest = None
@@ -133,20 +142,34 @@ class Member:
                 os.kill(self.pid, signal.SIGKILL)
                 os.waitpid(self.pid, 0)
             raise
-        self._calls = Calls(channel, reactor, news=tell, lost=self._lost, rest=rest)
-        if handed is not None:
-            self._tick()
+        self._calls = Calls(channel, reactor, news=self._told, lost=self._lost, rest=rest)
+        self._tick()
 
     @property
     def alive(self) -> bool:
         """Whether its process is there."""
         return self.state != "gone"
 
+    def why_gone(self) -> str:
+        """How a process has ended that was not told to, and which plugin was starting then."""
+        how = how_it_ended(self.code) if self.code is not None else "it does not answer"
+        if not self._plugin:
+            return how
+        what = "it blocks the process and cannot be interrupted" if self._aborted else "it ends the process"
+        return f"{self._plugin} cannot start: {what} ({how})"
+
     async def prepare(self, order: Order) -> None:
         """Let it load everything and wait for a place. Raises as `start` does."""
-        await self.ask("prepare", within=START_TIMEOUT, order=order)
+        await self._begin("prepare", order, START_TIMEOUT)
         self.state = "spare"
-        self._tick()
+
+    async def check(self, order: Order) -> None:
+        """Let it load something else, and start what the order names; then it waits as before.
+
+        Raises as `start` does, upon which it is of no use any more.
+        """
+        await self._begin("check", order, 0.0)
+        self.state = "spare"
 
     async def start(self, order: Order) -> None:
         """Let it load everything; it serves nobody yet.
@@ -155,10 +178,14 @@ class Member:
             Refused: it cannot serve this.
             NoAnswer: it has ended, or took too long.
         """
-        await self.ask("start", within=START_TIMEOUT, order=order)
+        loading = 0.0 if self.state == "spare" else START_TIMEOUT
+        await self._begin("start", order, loading + order.blocking)
         self.state = "ready"
-        if self._timer is None:
-            self._tick()
+
+    async def _begin(self, command: str, order: Order, patience: float) -> None:
+        self.state, self._patience = "starting", patience
+        await self.ask(command, within=order.within, order=order)
+        self._silent = 0
 
     async def open(self) -> dict[str, Any]:
         """Let it serve; returns what it says about that."""
@@ -208,7 +235,8 @@ class Member:
         self._timer = self._reactor.callLater(TICK, self._tick)
         self._ticks += 1
         self._silent += 1
-        if self._silent > SILENT_TICKS:
+        patience = self._patience if self.state == "starting" else 0.0
+        if self._silent > SILENT_TICKS + patience / TICK:
             self._abort()
         elif self._ticks % PING_TICKS == 1:
             Deferred.fromCoroutine(self.ask("ping")).addCallbacks(self._answered, lambda _: None)
@@ -216,10 +244,17 @@ class Member:
     def _answered(self, _: Any) -> None:
         self._silent = 0
 
+    def _told(self, name: str, fields: dict[str, Any]) -> None:
+        if name == "starting":
+            self._plugin = fields["plugin"]
+        else:
+            self._news(self, name, fields)
+
     def _abort(self) -> None:
         """Let it write where it hangs (faulthandler), then end it."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
+        self._aborted = True
         self._hung(self)
         if self.state == "spare":
             self.state = "starting"  # it gets no place any more

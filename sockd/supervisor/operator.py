@@ -70,7 +70,7 @@ class CrewOperator:
             "reactor": supervisor.reactor_name,
             "started": supervisor.started,
             "time": time.time(),
-            "state": supervisor.state,
+            "state": self._state(workers),
             "config_ok": supervisor.config_ok,
             "generation": self._crew.generation,
             "reactor_delay": max((worker["reactor_delay"] for worker in workers), default=0.0),
@@ -82,6 +82,12 @@ class CrewOperator:
             "services": [service for service in services if service["name"] in known or service["listeners"]],
             "workers": workers,
         }
+
+    def _state(self, workers: Iterable[Mapping[str, Any]]) -> str:
+        """That of the supervisor, as long as a worker serves and says so."""
+        state = self._supervisor.state
+        serving = any(worker["state"] != "leaving" for worker in workers)
+        return state if serving or state != "ready" else "not serving"
 
     def _remember(self, member: Member, snapshot: dict[str, Any]) -> None:  # noqa: ARG002
         """Keep what a worker has counted that is gone."""

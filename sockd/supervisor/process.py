@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.interfaces import IReadDescriptor
@@ -121,6 +122,12 @@ class Process:
 def die_with_parent() -> None:
     """Let the kernel end this process when the one that has started it is gone, whatever ended that."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def name_process(name: str) -> None:
+    """Name this process, for `ps -o comm` and `top`, so that an operator can tell them apart."""
+    with suppress(OSError):
+        Path("/proc/self/comm").write_text(name)
 
 
 def how_it_ended(code: int) -> str:

@@ -11,8 +11,9 @@ from typing import Any
 
 from sockd.config import Config, Source, report
 from sockd.control.words import Refused
-from sockd.errors import ConfigError
+from sockd.errors import ConfigError, reasons
 from sockd.reload import Plan, plan
+from sockd.service import PLUGIN_STOP_TIMEOUT
 from sockd.store import Store
 from sockd.supervisor.calls import NoAnswer
 from sockd.supervisor.crew import CannotServe, Crew
@@ -76,6 +77,7 @@ class Supervisor:
         self.events = SupervisorEvents()
         self.standing = Standing()
         self.reloaded: Callable[[Config], None] = lambda config: None  # noqa: ARG005
+        self.begun: Callable[[], None] = lambda: None
         self.free: Callable[[], None] = lambda: None
         self.replace: Callable[[], Awaitable[None]] = _stay
         self._reactor = reactor
@@ -111,14 +113,22 @@ class Supervisor:
             "shed": self._about.shed,
             "standing": self.standing.orders(),
         }
-        order = self._content(self._texts, self._holdings)
-        return Order({**message, **order.message}, order.descriptors)
+        return self._content(self.config, self._texts, self._holdings, **message)
 
     def _load(self) -> Order:
         return Order({"texts": self._texts, "path": sys.path, "shed": self._about.shed}, ())
 
-    def _content(self, texts: Texts, holdings: Holdings) -> Order:
-        return Order({"texts": texts, **holdings.message()}, holdings.descriptors())
+    def _content(self, config: Config, texts: Texts, holdings: Holdings, **message: Any) -> Order:
+        message |= {"texts": texts, **holdings.message()}
+        return Order(message, holdings.descriptors(), *_patience(config, len(config.services)))
+
+    def _trial(self, config: Config, texts: Texts) -> Order:
+        """To load another configuration, and start what is new in it."""
+        todo = plan(self.config, config)
+        names = [*todo.restart, *todo.add]
+        return Order(
+            {"texts": texts, "path": sys.path, "services": names}, (), *_patience(config, len(names))
+        )
 
     # The start and the end.
 
@@ -188,14 +198,17 @@ class Supervisor:
             return plan(self.config, config, self._holdings.lost)
         try:
             with self._alone("reload"):
-                self.config_ok = False
-                config, texts = await self._checked()
-                todo = plan(self.config, config, self._holdings.lost)
-                await self._change(config, texts)
+                try:
+                    config, texts = await self._checked()
+                    todo = plan(self.config, config, self._holdings.lost)
+                    await self._change(config, texts)
+                except NotDone:
+                    self.config_ok = False
+                    raise
+                self.config_ok = True
         except NotDone as error:
             self.events.not_reloaded(str(error))
             raise
-        self.config_ok = True
         self.standing.reloaded(self.config.services)
         self.reloaded(self.config)
         self.events.reloaded(todo.as_dict())
@@ -209,13 +222,13 @@ class Supervisor:
         except ConfigError as error:
             raise NotDone(report(error.faults)) from error
         try:
-            await self.crew.try_out(Order({"texts": texts, "path": sys.path}, ()))
+            await self.crew.try_out(self._trial(config, texts))
         except OSError as error:
             raise NotDone(f"no process can be started to check it: {error.strerror or error}") from error
         except Refused as error:
             raise NotDone(str(error)) from error
         except NoAnswer as error:
-            raise NotDone(f"a plugin ends the process or blocks it while it is loaded: {error}") from error
+            raise NotDone(_in_trial(str(error))) from error
         return config, texts
 
     async def _change(self, config: Config, texts: Texts) -> None:
@@ -223,18 +236,20 @@ class Supervisor:
         try:
             holdings = self._holdings.for_config(config, self._store.open_socket, self._seats)
         except ExceptionGroup as group:
-            raise NotDone("\n".join(str(error) for error in group.exceptions)) from group
+            raise NotDone(reasons(group)) from group
         changed: list[Member] = []
         told = []
-        try:
-            for member in self.crew.serving:
-                changed.append(member)  # also one that gives no answer may have changed
-                told.append((await self._ask_to_reload(member, texts, holdings))["listening"])
-        except Refused as error:
-            changed.pop()
-            await self._change_back(changed)
-            holdings.close_beside(self._holdings)
-            raise NotDone(str(error)) from error
+        for member in self.crew.serving:
+            if not member.alive:  # another one will come
+                continue
+            try:
+                told.append((await self._ask_to_reload(member, config, texts, holdings))["listening"])
+            except (Refused, NoAnswer) as error:
+                reason = await _refusal(member, error)
+                await self._change_back(changed)
+                holdings.close_beside(self._holdings)
+                raise NotDone(f"worker {member.slot}: {reason}") from error
+            changed.append(member)
         old, self._holdings = self._holdings, holdings
         self.config, self._texts = config, texts
         # Those that have begun meanwhile serve what was before.
@@ -244,22 +259,19 @@ class Supervisor:
         old.close_beside(holdings)
         self._tell_listening(told)
 
-    async def _ask_to_reload(self, member: Member, texts: Texts, holdings: Holdings) -> dict[str, Any]:
-        try:
-            answer: dict[str, Any] = await member.ask(
-                "reload", within=START_TIMEOUT, order=self._content(texts, holdings)
-            )
-        except NoAnswer:
-            member.kill()  # it is replaced by one that serves what all others do
-            return {"listening": []}
+    async def _ask_to_reload(
+        self, member: Member, config: Config, texts: Texts, holdings: Holdings
+    ) -> dict[str, Any]:
+        order = self._content(config, texts, holdings)
+        answer: dict[str, Any] = await member.ask("reload", within=order.within, order=order)
         return answer
 
     async def _change_back(self, changed: Sequence[Member]) -> None:
         for member in changed:
             try:
-                await self._ask_to_reload(member, self._texts, self._holdings)
-            except Refused:
-                member.kill()
+                await self._ask_to_reload(member, self.config, self._texts, self._holdings)
+            except (Refused, NoAnswer):
+                member.kill()  # it is replaced by one that serves what was before
 
     @contextmanager
     def _alone(self, what: str) -> Iterator[None]:
@@ -269,6 +281,7 @@ class Supervisor:
         if self.busy:
             raise NotDone(f"another {self.busy} is not finished yet")
         self.busy = what
+        self.begun()
         try:
             yield
         finally:
@@ -339,3 +352,25 @@ class Supervisor:
 
 async def _stay() -> None:
     """The image of this process is not replaced."""
+
+
+def _patience(config: Config, starts: int) -> tuple[float, float]:
+    """Seconds for the answer of a worker that starts so many plugins, and for what one of them may block."""
+    within = config.daemon.start_timeout
+    return START_TIMEOUT + starts * (within + PLUGIN_STOP_TIMEOUT), within
+
+
+def _in_trial(how: str) -> str:
+    """Why a process that serves nobody could not try a configuration."""
+    return (
+        how if "cannot start" in how else f"a plugin ends the process or blocks it while it is loaded: {how}"
+    )
+
+
+async def _refusal(member: Member, error: Refused | NoAnswer) -> str:
+    """Why a worker does not serve another configuration; one that has not answered is ended."""
+    if isinstance(error, Refused):
+        return str(error)
+    member.kill()
+    await member.gone
+    return f"{error}; {member.why_gone()}"

@@ -27,7 +27,7 @@ from sockd.daemon import HURRY, Daemon
 from sockd.daemon import end_within as end_within
 from sockd.daemon import settle_memory as settle_memory
 from sockd.endpoint import Endpoint
-from sockd.errors import ConfigError, PluginError
+from sockd.errors import ConfigError, PluginError, reasons
 from sockd.limits import Together
 from sockd.server import Server
 from sockd.service import PLUGIN_STOP_TIMEOUT
@@ -35,9 +35,10 @@ from sockd.sockets import BoundSocket
 from sockd.status import Moved, snapshot
 from sockd.supervisor.calls import Calls
 from sockd.supervisor.inheritance import Inheritance
-from sockd.supervisor.process import die_with_parent
+from sockd.supervisor.process import die_with_parent, name_process
 from sockd.supervisor.share import divided, needs_one_worker, share
 from sockd.supervisor.texts import Texts, load_texts
+from sockd.supervisor.trial import try_out
 from sockd.telemetry import logs
 from sockd.telemetry.events import DaemonEvents
 from sockd.telemetry.sink import open_path
@@ -119,17 +120,29 @@ class Worker:
 
     # Its life.
 
-    async def check(self, texts: Texts, path: list[str], descriptors: Sequence[int]) -> None:  # noqa: ARG002
-        """Whether a configuration can be loaded with its plugins."""
+    async def check(
+        self,
+        texts: Texts,
+        path: list[str],
+        descriptors: Sequence[int],  # noqa: ARG002  # as `_answer` gives them
+        services: Sequence[str] = (),
+    ) -> None:
+        """Whether a configuration can be loaded with its plugins, and those of some services can start."""
         sys.path[:] = path
-        _loaded(texts)
+        config = _loaded(texts)
+        if services:
+            await try_out(config, services, self._starting, self._reactor)
+
+    def _starting(self, plugin: str) -> None:
+        """Let the supervisor know whose fault it is if this process ends or hangs now."""
+        self._calls.tell("starting", plugin=plugin)
 
     async def prepare(self, texts: Texts, path: list[str], shed: bool, descriptors: Sequence[int]) -> None:
         """Load everything, and wait for a place."""
         if shed:
             _shed_for_good()
         await self.check(texts, path, descriptors)
-        _name_process("sockd spare")
+        name_process("sockd spare")
 
     async def start(
         self,
@@ -147,7 +160,7 @@ class Worker:
     ) -> None:
         """Load everything, and let the plugins make themselves ready; then what an operator has asked for."""
         self.number, self._workers, self._seat = worker, workers, seat
-        _name_process(f"sockd worker {worker}")
+        name_process(f"sockd worker {worker}")
         sys.path[:] = path
         if shed:
             _shed_for_good()
@@ -155,13 +168,12 @@ class Worker:
         self._begin_log(config, log)
         self.server = Server(config, self._reactor, self._fallback, self._open_socket)
         self.server.ports_of_others = self._inheritance.datagram_ports
+        self.server.starting(self._starting)
         try:
             self.server.bind()
             await self.server.start()
-        except ExceptionGroup as group:
-            raise Refused("\n".join(str(error) for error in group.exceptions)) from group
-        except PluginError as error:
-            raise Refused(str(error)) from error
+        except (ExceptionGroup, PluginError) as error:
+            raise Refused(reasons(error)) from error
         self._inheritance.close()
         self._share_places()
         for command, arguments in standing:
@@ -238,7 +250,7 @@ class Worker:
         try:
             await self.server.reload(config)
         except ExceptionGroup as group:
-            raise Refused("\n".join(str(error) for error in group.exceptions)) from group
+            raise Refused(reasons(group)) from group
         finally:
             self._inheritance.close()
             self._share_places()
@@ -362,12 +374,6 @@ def _shed_for_good() -> None:
     if 0 in os.getgroups():
         raise Refused("a worker is still in the group of root, although twistd was given a user")
     die_with_parent()  # a change of user has undone it
-
-
-def _name_process(name: str) -> None:
-    """As `ps -o comm` and `top` show it, so that an operator can tell them apart."""
-    with suppress(OSError):
-        Path("/proc/self/comm").write_text(name)
 
 
 def main() -> None:

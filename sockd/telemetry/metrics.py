@@ -40,8 +40,8 @@ class Family:
 FAMILIES: Mapping[str, Family] = {
     "build_info": Family("gauge", "Always 1; the labels tell the version and the reactor.", max),
     "start_time_seconds": Family("gauge", "When the daemon started, in seconds since 1970.", max),
-    "ready": Family("gauge", "1 while it serves, 0 while it starts or stops.", min),
-    "config_ok": Family("gauge", "1 if the configuration read last is in force, 0 if it had faults.", min),
+    "ready": Family("gauge", "1 while it serves, 0 while it starts or stops, or no worker serves.", min),
+    "config_ok": Family("gauge", "1 if the configuration read last is in force, 0 if it is not served.", min),
     "reactor_delay_seconds": Family("gauge", "How late the reactor's timers are.", max),
     "descriptors_used": Family("gauge", "File descriptors that are open."),
     "descriptors_limit": Family("gauge", "File descriptors that may be open."),

@@ -211,6 +211,12 @@ def _place(innermost: FrameType) -> str:
     return _line(blamed, Path(blamed.f_code.co_filename).name)
 
 
+def place_of(frame: FrameType, line: int) -> str:
+    """A line of a plugin, as `FILE:LINE in FUNCTION`; empty for one of sockd, Twisted or Python."""
+    code = frame.f_code
+    return f"{code.co_filename}:{line} in {code.co_name}" if _is_of_plugin(frame) else ""
+
+
 def _is_of_plugin(frame: FrameType) -> bool:
     file = frame.f_code.co_filename
     if file.startswith(_FRAMES_OF_OTHERS) or file.startswith("<frozen "):

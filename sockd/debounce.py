@@ -1,0 +1,76 @@
+"""Requests that come in crowds, carried out once for many."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+QUIET = 0.05
+"""Seconds without a request after which a crowd of them is over."""
+
+LONGEST = 1.0
+"""Seconds for which a crowd that does not end is waited for."""
+
+_log = Logger(namespace="sockd")
+
+
+class Debounced:
+    """Carries a request out at once if none has come just before, otherwise when the crowd is over.
+
+    While it is carried out, and for as long again up to a second, further requests wait and are then one. The
+    state at the time of the last request is always seen.
+
+    Args:
+        call: carries the request out; what it raises is logged.
+        clock: its seconds should be monotonic.
+    """
+
+    def __init__(self, call: Callable[[], Awaitable[None]], clock: IReactorTime) -> None:
+        self._call = call
+        self._clock = clock
+        self._asked = -QUIET  # when it was last asked
+        self._rested = 0.0  # when the next one may begin
+        self._latest = 0.0  # when the one that waits has to begin
+        self._timer: IDelayedCall | None = None
+        self._running = False
+        self.pending = False
+
+    def ask(self) -> None:
+        """Ask for it once more."""
+        now = self._clock.seconds()
+        crowded = now - self._asked < QUIET
+        self._asked = now
+        if not self.pending:
+            self.pending = True
+            self._latest = now + LONGEST
+        elif self._timer is None:
+            return
+        if self._running:
+            return
+        begin = max(min(now + QUIET if crowded else now, self._latest), self._rested)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._clock.callLater(max(0.0, begin - now), self._begin)
+
+    def _begin(self) -> None:
+        self._timer = None
+        self.pending = False
+        self._running = True
+        began = self._clock.seconds()
+        Deferred.fromCoroutine(self._carry_out()).addBoth(self._ended, began)
+
+    async def _carry_out(self) -> None:
+        try:
+            await self._call()
+        except Exception:  # whatever it was, the next request is carried out
+            _log.failure("request fault")
+
+    def _ended(self, _: object, began: float) -> None:
+        now = self._clock.seconds()
+        self._running = False
+        self._rested = now + min(now - began, LONGEST)
+        if self.pending:
+            self._timer = self._clock.callLater(max(0.0, self._rested - now), self._begin)
