@@ -73,7 +73,7 @@ def daemon(start: Start, systemd: Systemd, workers: int) -> Daemon:
 
 
 def serving(workers: int, services: int = 1, fault: str = "") -> str:
-    many = f"; workers: {workers}" if workers else ""
+    many = f"; workers: {workers} of {workers}" if workers else ""
     return f"services: {services}, listeners: {services + 1}{fault}{many}"
 
 
@@ -98,7 +98,7 @@ def test_the_whole_life_of_a_daemon_is_told(
 
     more = '[service.more]\nplugin = "echo"\nlisten = ["unix:more.sock"]\n'
     assert reload(CONFIG.format(workers=workers) + more) == serving(workers, 2)
-    fault = "; the configuration read last has faults and is not served"
+    fault = "; the configuration read last is not served: see the log"
     assert reload("[service") == serving(workers, 2, fault)
     assert reload(CONFIG.format(workers=workers)) == serving(workers)
 

@@ -467,7 +467,7 @@ def test_a_browser_shows_what_the_server_tells(look: Look) -> None:
 def test_a_browser_says_when_the_configuration_is_not_the_one_that_is_served(look: Look) -> None:
     assert 'id="unserved" class="notice" role="status" hidden' in look()
     document = look("unserved")
-    assert 'id="unserved" class="notice" role="status">The configuration that was read last has' in document
+    assert 'id="unserved" class="notice" role="status">The configuration that was read last is' in document
     assert says(document, "state") == "ready"
 
 
