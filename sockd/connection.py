@@ -44,8 +44,8 @@ class Connection:
     """
 
     __slots__ = (
-        *("_closing", "_meter", "_output", "_over_tcp", "_paused", "_peer", "_peer_ended", "_reason"),
-        *("connections", "dataReceived", "held", "host", "id", "piece", "protocol", "rest", "started"),
+        *("_closing", "_meter", "_output", "_over_tcp", "_paused", "_peer", "_reason", "connections"),
+        *("dataReceived", "held", "host", "id", "peer_ended", "piece", "protocol", "rest", "started"),
         *("tick", "transport", "untimed", "write"),
     )
 
@@ -81,7 +81,7 @@ class Connection:
         self.dataReceived = _discard
         self.rest: pace.Rest | None = None  # of a read that takes the plugin more than one turn
         self._paused = False  # the plugin does not want to read
-        self._peer_ended = False  # its side, which is then not read any more
+        self.peer_ended = False  # its side, which is then not read any more
         self._closing = False
         self.piece = pace.FIRST  # bytes that its plugin may be handed in a turn
         self.untimed: float = pace.FIRST  # and until somebody looks how long it takes
@@ -90,10 +90,11 @@ class Connection:
         self.id = connections.next_id()
 
     def __conform__(self, interface: object) -> Connection | None:
-        """Whether something is left to do when the peer ends its side; else the transport closes at once."""
+        """Whether something is left to do when one side ends; else the transport closes at once."""
         if interface is not interfaces.IHalfCloseableProtocol:
             return None
-        left = self._output.is_left() or interfaces.IHalfCloseableProtocol.providedBy(self.protocol)
+        left = self._closing or self._output.is_left()
+        left = left or interfaces.IHalfCloseableProtocol.providedBy(self.protocol)
         return self if left else None
 
     if TYPE_CHECKING:
@@ -132,7 +133,9 @@ class Connection:
 
     def readConnectionLost(self) -> None:
         """The peer has ended its side. Unless the plugin wants to go on, send what is left and close."""
-        self._peer_ended = True
+        self.peer_ended = True
+        if self._closing:
+            return
         if half_closeable := interfaces.IHalfCloseableProtocol(self.protocol, None):
             self._reason = "peer closed"
             try:
@@ -143,8 +146,11 @@ class Connection:
             self.end("peer closed")
 
     def writeConnectionLost(self) -> None:
-        """Our side has ended, as the plugin wished."""
-        if half_closeable := interfaces.IHalfCloseableProtocol(self.protocol, None):
+        """Our side has ended, and everything is sent."""
+        self._output.ended = True
+        if self._closing:
+            self._output.leave()
+        elif half_closeable := interfaces.IHalfCloseableProtocol(self.protocol, None):
             try:
                 half_closeable.writeConnectionLost()
             except BaseException:  # a plugin may raise anything
@@ -232,7 +238,9 @@ class Connection:
         self.loseConnection()
 
     def cut(self, reason: str) -> None:
-        """Abort it at once."""
+        """Abort it at once; one that is over already is left to end as it does."""
+        if self._output is GONE:
+            return
         self._reason = reason
         self._silence()
         self.transport.abortConnection()
@@ -292,9 +300,8 @@ class Connection:
         if self.rest is not None:
             self.rest.end()
         self._reason = self._reason or "closed"
-        self._output.end()
         self.connections.deadlines.set(self, self.connections.limits.close_timeout)
-        self.transport.loseConnection()
+        self._output.finish()
 
     def abortConnection(self) -> None:
         """Drop everything and reset."""
@@ -304,8 +311,7 @@ class Connection:
         """End our side once everything is sent; the peer may go on."""
         if self._closing:
             return
-        self._output.end()
-        self.transport.loseWriteConnection()
+        self._output.half_close()
 
     def startTLS(self, *arguments: Any) -> None:
         """As the transport's; what is written from now on is encrypted."""
@@ -341,7 +347,7 @@ class Connection:
 
     def may_read(self) -> bool:
         """Whether the plugin, the peer and the limits let it."""
-        return not (self._paused or self.held or self._output.choked or self._peer_ended or self._closing)
+        return not (self._paused or self.held or self._output.choked or self.peer_ended or self._closing)
 
     def read_on(self) -> None:
         """Read from the peer, if nothing speaks against it: first what was read already."""

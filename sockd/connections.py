@@ -13,6 +13,7 @@ from sockd.config import Limits
 from sockd.deadlines import Deadlines
 from sockd.handshakes import Handshakes
 from sockd.limits import Admission
+from sockd.linger import Lingering
 from sockd.output import Unread
 from sockd.pace import Pace
 from sockd.telemetry.events import ServiceEvents
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from sockd.entry import Entry
     from sockd.refusal import Tarpit
 
+
+STALLED = 1.0
+"""Seconds of silence upon which one who has begun to speak on the way in makes room for another."""
 
 GOLDEN = 0.618033988749895
 """Multiples of it, without their whole part, lie evenly between 0 and 1, however many there are."""
@@ -74,9 +78,11 @@ class Connections:
         "handshakes",
         "heir",
         "limits",
+        "lingering",
         "pace",
         "room",
         "seconds",
+        "silent",
         "tarpits",
         "unread",
     )
@@ -95,9 +101,11 @@ class Connections:
         self.admission = admission
         self.room: WaitingRoom | None = None  # where those wait who find it full, if they are to wait
         self.heir: Connections | None = None  # of the service that has taken the place of this one
-        self.entries: set[Entry] = set()  # on their way in
+        self.entries: dict[Entry, float] = {}  # on their way in, by when they were last heard of
+        self.silent: dict[Entry, None] = {}  # of these, who have said nothing, in the order of coming
         self.handshakes = Handshakes(clock, limits.handshake_rate)
         self.tarpits: set[Tarpit] = set()
+        self.lingering = Lingering(deadlines, clock, self._look)
         self.events = events
         self.deadlines = deadlines
         self.clock = clock
@@ -124,6 +132,31 @@ class Connections:
         self._ids += 1
         return self._ids
 
+    def heard(self, entry: Entry, *, silent: bool = False) -> None:
+        """One on its way in has come, or said something."""
+        self.entries.pop(entry, None)
+        self.entries[entry] = self.seconds()
+        if silent:
+            self.silent[entry] = None
+        else:
+            self.silent.pop(entry, None)
+
+    def make_room(self, *, shaking: bool = False) -> bool:
+        """Let the one go that has been silent for longest on its way in; False if all of them speak.
+
+        Args:
+            shaking: whether it must be one whose TLS handshake is not complete.
+        """
+        longest = next((entry for entry in self.silent if entry.is_shaking or not shaking), None)
+        if longest is None:
+            longest = next(iter(self.entries), None)
+            if longest is None or self.seconds() - self.entries[longest] < STALLED:
+                return False
+            if shaking and not longest.is_shaking:
+                return False
+        longest.make_room()
+        return True
+
     def add(self, connection: Connection) -> None:
         """It is open."""
         self._open.add(connection)
@@ -137,8 +170,7 @@ class Connections:
         """Give back the place that was held for `host`."""
         self.admission.release(host)
         self._freed()
-        if self._drain is not None and not len(self):
-            self._emptied()
+        self._look()
 
     def _freed(self) -> None:
         """Tell those who wait for a place that there may be one."""
@@ -146,6 +178,16 @@ class Connections:
             self.room.look()
         elif self.heir is not None:
             self.heir._freed()
+
+    def _look(self) -> None:
+        """Tell that the last one is gone, if the end is near."""
+        if self._drain is not None and not self.busy:
+            self._emptied()
+
+    @property
+    def busy(self) -> bool:
+        """Whether any is open, on its way in, or lingers."""
+        return bool(len(self) or len(self.lingering))
 
     def _first_end(self) -> float | None:
         limits = self.limits
@@ -204,6 +246,7 @@ class Connections:
             self.room = None
         for tarpit in list(self.tarpits):
             tarpit.cut()
+        self.lingering.hurry()
         self.first_end = self._first_end()
         for connection in list(self._open):
             connection.check_deadlines()
@@ -215,4 +258,5 @@ class Connections:
             connection.cut(reason)
         for entry in entries:
             entry.cut()
+        self.lingering.cut()
         return len(connections) + len(entries)

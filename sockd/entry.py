@@ -68,7 +68,7 @@ class Entry:
         """The reactor's side is open."""
         connections = self._door.connections
         self.transport = transport
-        connections.entries.add(self)
+        connections.heard(self, silent=True)
         if self._header:
             connections.deadlines.set(self, connections.limits.header_timeout)
         else:
@@ -80,6 +80,7 @@ class Entry:
     def dataReceived(self, data: bytes) -> None:
         """A piece of the PROXY header and what follows it, or the begin of the handshake."""
         self._held += data
+        self._door.connections.heard(self)
         if self._shaking is not None:
             self._speak()
             return
@@ -112,7 +113,8 @@ class Entry:
         if credentials is None:
             self._give_way(self.transport, rest)
             return
-        if connections.handshakes.unfinished >= connections.limits.max_handshakes:
+        full = connections.handshakes.unfinished >= connections.limits.max_handshakes
+        if full and not connections.make_room(shaking=True):
             self._refuse("max_handshakes")
             return
         connections.handshakes.unfinished += 1
@@ -135,7 +137,9 @@ class Entry:
         if self._shaking is None:
             return
         held, self._held = self._held, b""
-        stream = TLSStream(self._shaking.connection(), self._give_way, self._failed)
+        self._door.connections.heard(self)
+        close = self._door.connections.lingering.take
+        stream = TLSStream(self._shaking.connection(), self._give_way, self._failed, close)
         self.transport.protocol = stream
         stream.makeConnection(self.transport)
         if len(held) > ENOUGH:
@@ -192,7 +196,8 @@ class Entry:
         connections = self._door.connections
         self._left = True
         connections.deadlines.clear(self)
-        connections.entries.discard(self)
+        connections.entries.pop(self, None)
+        connections.silent.pop(self, None)
         if self._shaking is not None:
             connections.handshakes.unfinished -= 1
             connections.handshakes.forget(self)
@@ -205,6 +210,15 @@ class Entry:
             self._identify(self._address, 0)
         else:
             self._refuse("proxy header timeout")
+
+    @property
+    def is_shaking(self) -> bool:
+        """Whether it is counted among the unfinished handshakes."""
+        return self._shaking is not None
+
+    def make_room(self) -> None:
+        """Another one needs the place, and this one has been silent for longest."""
+        self._refuse("silent")
 
     def cut(self) -> None:
         """The daemon ends."""

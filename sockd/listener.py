@@ -170,7 +170,10 @@ class ConnectionFactory:
 
     def _admit(self, address: IAddress, host: str | None, header: str) -> IProtocol | None:
         connections = self.connections
-        if reason := connections.admission.admit(host):
+        reason = connections.admission.admit(host)
+        if reason == "max_connections" and connections.room is None and connections.make_room():
+            reason = connections.admission.admit(host)
+        if reason:
             if reason in TOTALS and connections.room is not None:
                 return Waiting(connections.room, partial(self._admit, address, host, header))
             return self.turn_away(address, reason)
@@ -207,9 +210,9 @@ class ConnectionFactory:
             case _ if reason == "denied":
                 return None
             case "reset":
-                return Goodbye(None)
+                return Goodbye(None, connections)
             case "banner" if self.credentials is None:
-                return Goodbye(limits.over_limit_banner.encode() + b"\r\n")
+                return Goodbye(limits.over_limit_banner.encode() + b"\r\n", connections)
             case "tarpit" if len(connections.tarpits) < MOST_TARPITS:
                 return Tarpit(connections)
         return None

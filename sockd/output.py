@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import interfaces
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sockd.transport import unsent_bytes
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
 RELIEF = 0.9
 """Of the bound on all unread output, what is left once connections had to be cut for it: not each single
 write after it shall look for the next one."""
+
+
+DONE = Failure(ConnectionDone())
+"""Why a connection is over whose plugin has ended it."""
 
 
 class Unread:
@@ -63,7 +69,7 @@ class Output:
     this itself, for it has the same methods for the opposite direction.
     """
 
-    __slots__ = ("_connection", "_unsent", "choked", "producer", "pulled", "watching")
+    __slots__ = ("_connection", "_unsent", "choked", "ended", "ending", "producer", "pulled", "watching")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -71,6 +77,7 @@ class Output:
         self.pulled = False  # it writes only when it is asked
         self.choked = False  # the peer does not take what it is sent
         self.watching = False
+        self.ending = self.ended = False  # our side, as the plugin wished
         self._unsent = 0  # when it was last looked at, while closing
 
     def watch(self) -> None:
@@ -95,6 +102,44 @@ class Output:
         if self.producer is None:
             self.unwatch()
 
+    def half_close(self) -> None:
+        """End our side once everything is sent; the peer may go on."""
+        self.ending = True
+        self.end()
+        self._connection.transport.loseWriteConnection()
+
+    def finish(self) -> None:
+        """End our side once everything is sent, then leave; meanwhile read on, but hand nothing on.
+
+        A peer that writes all before it reads comes to read only so.
+        """
+        connection, transport = self._connection, self._connection.transport
+        self.end()
+        if connection.peer_ended or self.ended:
+            self.leave()
+            return
+        rest = connection.connections.lingering.rest
+        connection.dataReceived = lambda _: rest(transport)
+        if receive_directly := getattr(transport, "receive_directly", None):  # of sockd's reactor
+            receive_directly(connection.dataReceived)
+        transport.resumeProducing()
+        if self.producer is None or not (self.pulled or self.choked):  # else its last has yet to come
+            transport.loseWriteConnection()
+
+    def leave(self) -> None:
+        """Our side has ended: the plugin has nothing to do with it any more, and its place is free."""
+        connection, transport = self._connection, self._connection.transport
+        if connection.peer_ended:
+            transport.loseConnection()
+            return
+        if self.watching or self.pulled:
+            transport.unregisterProducer()
+        self.stopProducing()
+        connection.connectionLost(DONE)
+        if (hand_over := getattr(transport, "hand_over", None)) is not None:  # of TLS, which has said all
+            transport = hand_over()
+        connection.connections.lingering.take(transport)
+
     def is_taken(self) -> bool:
         """Whether, since it was last asked or the end began, the peer took some of it."""
         connection = self._connection
@@ -114,8 +159,8 @@ class Output:
         return unsent_bytes(self._connection.transport)
 
     def is_left(self) -> bool:
-        """Whether something waits for the peer, or may still come."""
-        return self.producer is not None or self.unsent() > 0
+        """Whether something waits for the peer, or may still come, or our side is to end first."""
+        return self.ending or self.producer is not None or self.unsent() > 0
 
     def cut(self, reason: str) -> None:
         """Abort the connection."""
@@ -156,6 +201,13 @@ class Output:
                 self.watch()
         elif self._connection.disconnecting:
             self.unwatch()
+        if self._connection.disconnecting:
+            self._end_writing()
+
+    def _end_writing(self) -> None:
+        """The last producer has written its last, and the end was asked for."""
+        if not (self._connection.peer_ended or self.ended):
+            self._connection.transport.loseWriteConnection()
 
     def pause(self) -> None:
         """Let the plugin write no more for now, if it can be told."""

@@ -21,12 +21,14 @@ class Goodbye:
 
     Args:
         line: what it is told; None breaks the connection off instead.
+        connections: of the service; it lingers there.
     """
 
     factory: Factory | None = None
 
-    def __init__(self, line: bytes | None) -> None:
+    def __init__(self, line: bytes | None, connections: Connections) -> None:
         self._line = line
+        self._connections = connections
 
     def makeConnection(self, transport: Any) -> None:
         """Tell it, and go."""
@@ -34,7 +36,7 @@ class Goodbye:
             transport.abortConnection()
         else:
             transport.write(self._line)  # fits into an empty buffer, so it is on its way at once
-            transport.loseConnection()
+            self._connections.lingering.take(transport)
 
     def connectionMade(self) -> None:
         """Never called: `makeConnection` is."""

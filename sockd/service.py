@@ -345,7 +345,7 @@ class Service:
             self.events.plugin_fault("drain", Failure())
         self._emptied = Deferred()
         self.connections.drain(DRAIN_IDLE, min(DRAIN_SPREAD, patience / 2))
-        if self.connections and patience and not self._hurried:
+        if self.connections.busy and patience and not self._hurried:
             timer = self._reactor.callLater(patience, self._end_wait)
             await self._emptied
             if timer.active():

@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -17,6 +17,7 @@ from sockd.connection import Connection
 from sockd.connections import Connections
 from sockd.deadlines import Deadlines
 from sockd.limits import Admission, Terms
+from sockd.linger import Linger
 from sockd.listener import ConnectionFactory
 from sockd.output import Unread
 from sockd.telemetry.events import ServiceEvents
@@ -51,6 +52,7 @@ class Transport:
         self.disconnecting = False
         self.half_closing = False
         self.lost = False
+        self.lingers = False  # the peer does not end its side after ours
 
     def write(self, data: bytes) -> None:
         if not isinstance(data, bytes):
@@ -63,15 +65,20 @@ class Transport:
         """The peer reads."""
         size = len(self.dataBuffer) if size is None else size
         self.taken, self.dataBuffer = self.taken + self.dataBuffer[:size], self.dataBuffer[size:]
-        if self.dataBuffer:
+        if self.dataBuffer or self.lost:
             return
         if self.producer is not None:
             self.producer.resumeProducing()
-        elif self.disconnecting:
+        elif self.disconnecting and not self.half_closing:
             self.lose(ConnectionDone())
         elif self.half_closing:
             self.half_closing = False
-            self.protocol.writeConnectionLost()
+            if (protocol := IHalfCloseableProtocol(self.protocol, None)) is not None:
+                protocol.writeConnectionLost()
+            if (
+                isinstance(self.protocol, Linger) and not self.lingers
+            ):  # the peer sees our end, and ends its side
+                self.lose(ConnectionDone())
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         if self.producer is not None:
@@ -96,6 +103,9 @@ class Transport:
 
     def loseWriteConnection(self) -> None:
         self.half_closing = True
+        self.disconnecting = self.disconnecting or (
+            not self.lingers and getattr(self.protocol, "disconnecting", False)
+        )
 
     def abortConnection(self) -> None:
         self.dataBuffer = b""

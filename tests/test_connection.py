@@ -8,7 +8,6 @@ import pytest
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol
 from twisted.internet.protocol import Factory
-from twisted.internet.testing import StringTransport
 from twisted.logger import capturedLogs
 from twisted.protocols.basic import LineReceiver
 from zope.interface import implementer
@@ -16,7 +15,7 @@ from zope.interface.verify import verifyObject
 
 from sockd.connection import Connection
 from sockd.listener import ConnectionFactory
-from tests.memory import KERNEL, PEER, Recorder, World
+from tests.memory import KERNEL, PEER, Recorder, Transport, World
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ def test_the_plugin_hears_of_the_whole_life_of_its_connection_in_order(world: Wo
 def test_the_plugin_gets_a_transport_of_twisteds_contract(world: World) -> None:
     connection = ConnectionFactory(Factory.forProtocol(Recorder), world.connections).buildProtocol(PEER)
     assert isinstance(connection, Connection)
-    connection.makeConnection(StringTransport(peerAddress=PEER))
+    connection.makeConnection(Transport())
     assert verifyObject(IConsumer, connection)
     assert connection.getPeer() == PEER
     assert connection.disconnecting is False

@@ -202,9 +202,10 @@ def test_a_client_over_its_limit_behind_a_proxy_meets_what_the_limit_says(over_l
         transport.protocol.dataReceived(proxy.render(CLIENT, TARGET, 1) + b"hello")
     first, second = transports
     assert world.admission.open == 1
-    world.run(10.2)
     second.take()
-    assert second.lost
+    world.run(10.2)
+    assert second.lost or second.disconnecting
+    second.take()
     assert second.taken == (b"full\r\n" if over_limit == "banner" else b"")
     first.lose(ConnectionDone())
     assert world.is_empty()
@@ -334,7 +335,7 @@ def test_what_is_not_tls_is_refused_with_its_reason(world: World, credentials: C
     wire = Wire(world, Peers, credentials)
     wire.raw.protocol.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
     wire.raw.turn()
-    assert wire.raw.lost
+    assert wire.raw.half_closed
     assert world.refused("not tls") == 1
     assert world.is_empty()
 
@@ -342,11 +343,14 @@ def test_what_is_not_tls_is_refused_with_its_reason(world: World, credentials: C
 def test_unfinished_handshakes_are_bounded(credentials: Credentials) -> None:
     world = World(max_handshakes=2, max_connections=10)
     wires = [Wire(world, Peers, credentials) for _ in range(2)]
+    hellos = [wire.client.speak() for wire in wires]
+    for wire, hello in zip(wires, hellos, strict=True):
+        wire.raw.protocol.dataReceived(hello[:1])
     third = Wire(world, Peers, credentials)
     third.raw.turn()
     assert third.raw.lost
     assert world.refused("max_handshakes") == 1
-    wires[0].exchange()
+    wires[0].exchange(hellos[0][1:])
     Wire(world, Peers, credentials)
     assert world.connections.handshakes.unfinished == 2
 
@@ -415,6 +419,64 @@ def test_who_waits_for_its_handshake_is_read_no_further_than_to_a_bound(credenti
     assert not second.raw.reading
     world.connections.handshakes.change(None)
     second.raw.turn()
-    assert second.raw.lost
+    assert second.raw.half_closed
     assert world.is_empty() is False  # the first is there
     assert world.admission.open == 1
+
+
+def test_a_silent_peer_makes_room_for_one_who_speaks(credentials: Credentials) -> None:
+    world = World(Terms(3))
+    silent = [Wire(world, Peers, credentials) for _ in range(3)]
+    speaking = Wire(world, Peers, credentials)
+    speaking.exchange()
+    assert [wire.raw.aborted for wire in silent] == [True, False, False]
+    assert world.refused("silent") == 1
+    assert world.refused("max_connections") == 0
+    assert world.admission.open == 3
+    assert world.events.counts["opened", ""] == 1
+
+
+def test_a_silent_handshake_makes_room_for_the_next(credentials: Credentials) -> None:
+    world = World(Terms(9), max_handshakes=2)
+    silent = [Wire(world, Peers, credentials) for _ in range(5)]
+    assert [wire.raw.aborted for wire in silent] == [True] * 3 + [False] * 2
+    silent[-1].exchange()
+    assert world.events.counts["opened", ""] == 1
+    assert world.connections.handshakes.unfinished == 1
+
+
+def test_a_peer_that_has_stopped_in_its_handshake_makes_room_after_the_silent_ones(
+    credentials: Credentials,
+) -> None:
+    world = World(Terms(2))
+    stalled, silent = Wire(world, Peers, credentials), Wire(world, Peers, credentials)
+    stalled.raw.protocol.dataReceived(b"\x16")
+    world.run(1.1)
+    Wire(world, Peers, credentials)
+    assert (stalled.raw.aborted, silent.raw.aborted) == (False, True)
+    last = Wire(world, Peers, credentials)
+    assert not stalled.raw.aborted
+    last.raw.protocol.dataReceived(b"\x16")
+    Wire(world, Peers, credentials)
+    assert stalled.raw.aborted
+
+
+def test_a_connection_that_has_come_in_makes_no_room(credentials: Credentials) -> None:
+    world = World(Terms(1))
+    inside = Wire(world, Peers, credentials)
+    inside.exchange()
+    world.run(10)
+    with pytest.raises(AttributeError):
+        Wire(world, Peers, credentials)
+    assert not inside.raw.aborted
+    assert world.refused("max_connections") == 1
+
+
+def test_a_silent_proxy_makes_room_too() -> None:
+    world = World(Terms(2))
+    door = world.factory(lambda _: Peers(), mode="require")
+    silent, second = (world.enter(door, PROXY) for _ in range(2))
+    speaking = world.enter(door, PROXY)
+    speaking.protocol.dataReceived(proxy.render(CLIENT, TARGET, 1))
+    assert (silent.lost, second.lost) == (True, False)
+    assert world.events.counts["opened", ""] == 1

@@ -27,6 +27,7 @@ FLOORS = [
         "holder",
         "inherited",
         "limits",
+        "linger",
         "notify",
         "ownership",
         "pidfile",

@@ -36,6 +36,8 @@ from twisted.python.failure import Failure
 from twisted.web import http
 from typing_extensions import override
 
+from sockd.deadlines import Deadlines
+from sockd.linger import Lingering
 from sockd.ports import adopt_stream_port
 from sockd.sockets import BoundSocket
 from sockd.telemetry import metrics
@@ -331,7 +333,15 @@ class Channel(http.HTTPChannel):
         transport = cast("ITCPTransport", self.transport)
         too_long = self._receivedHeaderSize > MOST_HEADER or self._receivedHeaderCount > self.maxHeaders
         transport.write(_TOO_LONG if too_long else _NO_REQUEST)
-        self.loseConnection()  # type: ignore[no-untyped-call]
+        self.loseConnection()
+
+    @override
+    def loseConnection(self) -> None:
+        """End it once the answer is sent; a client that still sends gets the answer too."""
+        cast("Any", self.transport).unregisterProducer()
+        self.__dict__ |= dict.fromkeys(("dataReceived", "lineReceived"), lambda _: None)
+        self._door.lingering.take(self.transport)
+        self.connectionLost()
 
     def cut(self) -> None:
         """End it, whatever is under way."""
@@ -349,6 +359,7 @@ class Door(Factory):
 
     def __init__(self, pages: Pages, clock: IReactorTime) -> None:
         self.open: dict[Channel, None] = {}  # in the order in which they were last heard of
+        self.lingering = Lingering(Deadlines(clock), clock)
         self._pages = pages
         self._clock = clock
 
@@ -368,3 +379,4 @@ class Door(Factory):
         """End every connection."""
         for channel in tuple(self.open):
             channel.cut()
+        self.lingering.cut()

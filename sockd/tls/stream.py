@@ -89,10 +89,12 @@ class TLSStream:
         connection: OpenSSL's end of it, in accept state and not yet used.
         completed: called after the handshake, to set `protocol` and to call its `makeConnection`.
         failed: called with the reason when the connection is gone and there never was a session.
+        close: closes the transport below once everything is sent, without a reset.
     """
 
     __slots__ = (
         "_busy",
+        "_close",
         "_completed",
         "_connection",
         "_eof",
@@ -127,10 +129,12 @@ class TLSStream:
         connection: SSL.Connection,
         completed: Callable[[TLSStream], None],
         failed: Callable[[Refusal], None],
+        close: Callable[[Any], None] | None = None,
     ) -> None:
         self._connection = connection
         self._completed = completed
         self._failed = failed
+        self._close = close
         self.protocol = None
         self.disconnecting = False
         self._up = False  # the handshake is complete
@@ -249,7 +253,11 @@ class TLSStream:
         if producer is not None:
             self.raw.unregisterProducer()  # it would be waited for
             producer.stopProducing()
-        self.raw.loseConnection()
+        if self._eof or self._close is None:
+            self.raw.loseConnection()
+        else:
+            self._close(self.raw)
+            self.connectionLost(Failure(ConnectionDone()))
 
     def _stop(self) -> None:
         self.disconnecting = self._read_ended = True
@@ -362,6 +370,12 @@ class TLSStream:
             self._session.close()
             if not self._read_ended or not self.disconnecting:
                 self.raw.loseWriteConnection()
+
+    def hand_over(self) -> Any:
+        """The transport below, for somebody who drops what the peer still sends; all was said."""
+        self._stop()
+        self.protocol = None
+        return self.raw
 
     # To ask.
 

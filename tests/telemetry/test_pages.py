@@ -54,12 +54,19 @@ class Web:
         return peer
 
 
+class Transport(StringTransport):
+    """One that can end one side."""
+
+    def loseWriteConnection(self) -> None:
+        self.disconnecting = True
+
+
 class Peer:
     """Somebody who asks."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
-        self.transport = StringTransport()
+        self.transport: Any = Transport()  # type: ignore[no-untyped-call]  # Twisted's
         channel.makeConnection(self.transport)  # type: ignore[no-untyped-call]  # Twisted's
 
     def send(self, data: bytes) -> None:
@@ -70,11 +77,11 @@ class Peer:
 
     @property
     def cut(self) -> bool:
-        return self.transport.disconnected
+        return bool(self.transport.disconnected)
 
     @property
     def closed(self) -> bool:
-        return self.transport.disconnecting or self.transport.disconnected
+        return bool(self.transport.disconnecting or self.transport.disconnected)
 
     @property
     def said(self) -> bytes:

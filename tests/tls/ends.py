@@ -70,7 +70,8 @@ class Raw:
             self.lose(ConnectionDone())
         elif self.half_closing and not self.half_closed:
             self.half_closed = True
-            self.protocol.writeConnectionLost()
+            if (protocol := IHalfCloseableProtocol(self.protocol, None)) is not None:
+                protocol.writeConnectionLost()
 
     def lose(self, reason: Exception) -> None:
         self.lost = True
