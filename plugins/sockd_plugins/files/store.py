@@ -72,7 +72,7 @@ class Store:
             on_failure.callback(os.close, folder)
             if not os.access(path, os.W_OK | os.X_OK, effective_ids=True):
                 raise PermissionError(errno.EACCES, "files cannot be created there", str(path))
-            parts = _open_parts(folder)
+            parts = _open_parts(folder, path)
             on_failure.callback(os.close, parts)
             store = cls(path, folder, parts, max_size, Room(folder, reserve, reserve_files), mode)
             store.left_alone = _sweep(parts)
@@ -173,7 +173,11 @@ class Store:
         """Put a folder that was removed in its place again, behind the same descriptor."""
         if not os.fstat(self._folder).st_nlink:
             _replace(self._folder, _open_folder(self._path))
-        _replace(self._parts, _open_parts(self._folder))
+        try:
+            _replace(self._parts, _open_parts(self._folder, self._path))
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise Refused("io", f"{PARTS} on the server cannot be used: {reason}") from error
 
     def _try(self) -> None:
         """Find out whether files can be stored here at all. A disk that is full may become free again."""
@@ -221,8 +225,12 @@ def _open_folder(path: Path) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
-def _open_parts(folder: int) -> int:
+def _open_parts(folder: int, path: Path) -> int:
     """Open the folder of the parts, made if it is missing.
+
+    Args:
+        folder: the descriptor of the folder that it is in.
+        path: where that is, for who has to mend something.
 
     Raises:
         OSError: something else has its name, such as a symbolic link, or it is another user's.
@@ -233,13 +241,13 @@ def _open_parts(folder: int) -> int:
         parts = os.open(PARTS, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            why = "expected a folder, for unfinished files"
-            raise NotADirectoryError(errno.ENOTDIR, why, PARTS) from error
+            why = "expected a folder for unfinished files, found something else"
+            raise NotADirectoryError(errno.ENOTDIR, why, str(path / PARTS)) from error
         raise
     around, status = os.fstat(folder), os.fstat(parts)
     if status.st_uid not in (os.geteuid(), 0, around.st_uid):
         os.close(parts)
-        raise PermissionError(errno.EPERM, f"it belongs to another user ({status.st_uid})", PARTS)
+        raise PermissionError(errno.EPERM, f"it belongs to another user ({status.st_uid})", str(path / PARTS))
     if around.st_mode & stat.S_ISGID and status.st_gid != around.st_gid:
         with suppress(PermissionError):  # files keep our own group then
             os.fchown(parts, -1, around.st_gid)
