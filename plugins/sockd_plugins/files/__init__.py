@@ -13,7 +13,7 @@ bytes or `reserve_files` files to others is refused, an announced size before it
 
 Who may read the files is decided by the umask, by the folder's group if it has the set-group-ID bit, and by
 its default ACL; or by `mode`, such as "640", whatever the umask is. Until a file is whole nobody else can
-open it. What sockd did not put into `.sockd-part` is left alone.
+open it. What is no plain file in `.sockd-part` is left alone.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Annotated, ClassVar, cast
 
-from pydantic import AfterValidator, Field, PrivateAttr
+from pydantic import BeforeValidator, Field, PrivateAttr
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IProtocolFactory, IReactorTime
 from twisted.internet.protocol import Factory
 from typing_extensions import override
 from zope.interface import implementer
 
+from sockd.errors import ValueFault
 from sockd.plugin import ConfigPath, Context, IStreamPlugin, Plugin, Size
 from sockd_plugins.files.buffers import Buffers
 from sockd_plugins.files.disk import Disk
@@ -46,12 +47,14 @@ _TALKS = {"upload": receive_puts, "raw": receive_raw}
 _SHOWN = 5  # names of what is in the way
 
 
-def _file_mode(mode: str) -> str:
-    """Check permissions, written in octal as chmod(1) takes them."""
-    if not re.fullmatch("0?[0-7]{3}", mode, re.ASCII):
-        raise ValueError("expected three octal digits, such as '640'")
+def _file_mode(mode: object) -> object:
+    """Check permissions, written in octal as chmod(1) takes them; a number might be meant in decimal."""
+    if mode is None:
+        return None
+    if not isinstance(mode, str) or not re.fullmatch("0?[0-7]{3}", mode, re.ASCII):
+        raise ValueFault("three octal digits as text, such as '640'", repr(mode))
     if not int(mode, 8) & stat.S_IRUSR:
-        raise ValueError("expected permissions with which the owner can read the file, such as '640'")
+        raise ValueFault("permissions with which the owner can read the file, such as '640'", repr(mode))
     return mode
 
 
@@ -81,9 +84,9 @@ class Files(Plugin):
     )
     min_rate: Size = Field(
         default=500,
-        description="Bytes a second; an upload that stays below it for five minutes is ended. 0: never.",
+        description="Bytes a second; an upload that falls five minutes behind is ended. 0: never.",
     )
-    mode: Annotated[str, AfterValidator(_file_mode)] | None = Field(
+    mode: Annotated[str | None, BeforeValidator(_file_mode)] = Field(
         default=None,
         description="The files' permissions, such as '640'; without it, what the umask and the folder say.",
     )

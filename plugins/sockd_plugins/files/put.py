@@ -31,7 +31,7 @@ read the line, and closes. CODE is one of
     bad-request        not a line as above
     bad-name           a name that is not taken; TEXT tells why
     too-large          more bytes than the service's max_size
-    too-slow           for minutes fewer bytes a second than the service's min_rate
+    too-slow           minutes behind the service's min_rate
     disk-full          the disk is full, or would have less free than the service's reserve
     exists             999 files of this name are there already
     incomplete         the peer ended before the data did

@@ -14,7 +14,7 @@ CODE is one of
 
     bad-request    nothing was sent, or the peer speaks `upload`
     too-large      more bytes than the service's max_size
-    too-slow       for minutes fewer bytes a second than the service's min_rate
+    too-slow       minutes behind the service's min_rate
     disk-full      the disk is full, or would have less free than the service's reserve
     io             the disk failed
 
