@@ -349,6 +349,21 @@ def test_a_mode_says_who_may_read_a_file_whatever_the_umask_is(
     opened.close()
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_a_file_system_that_keeps_no_permissions_stops_the_start_where_they_are_asked_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    def fchmod(*_: int) -> None:
+        if told:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "fchmod", fchmod)
+    with pytest.raises(PermissionError, match="does not keep the permissions 640; leave out 'mode'"):
+        Store.open(folder, GIB, 0, mode=0o640)
+    assert parts(folder) == []
+    Store.open(folder, GIB, 0).close()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders away")
 @pytest.mark.parametrize("before", [False, True])
 def test_files_get_the_group_of_a_folder_with_the_set_group_id_bit(folder: Path, before: bool) -> None:

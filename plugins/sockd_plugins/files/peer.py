@@ -78,11 +78,6 @@ class Peer(Protocol):
         self._draining = False
         self._refused = False
 
-    @property
-    def memory(self) -> int:
-        """Bytes that it has in memory, those that are being written included."""
-        return len(self._unread) + self._lent
-
     async def line(self, limit: int, *, first: bool = False) -> bytes | None:
         """The next line without its end; None if the peer ended its side instead.
 

@@ -189,16 +189,27 @@ class Store:
             raise self._unfit(error) from error
         name = f"{part}-named"
         try:
-            if self._mode is not None:
-                os.fchmod(file, self._mode)
+            kept = self._keeps_mode(file)
             _give_name(self._parts, part, self._parts, name)
         except OSError as error:
-            if error.errno not in _FULL:
-                raise self._unfit(error) from error
+            if error.errno in _FULL:
+                return
+            raise self._unfit(error) from error
         finally:
             self.remove_part(part)
             self.remove_part(name)
             os.close(file)
+        if not kept:
+            why = f"its file system does not keep the permissions {self._mode:03o}; leave out 'mode'"
+            raise PermissionError(errno.EPERM, why, str(self._path))
+
+    def _keeps_mode(self, file: int) -> bool:
+        """Whether the file system keeps the permissions that files are to have; FAT does not."""
+        if self._mode is None:
+            return True
+        with suppress(PermissionError):
+            os.fchmod(file, self._mode)
+        return stat.S_IMODE(os.fstat(file).st_mode) == self._mode
 
     def _unfit(self, error: OSError) -> OSError:
         number = error.errno or errno.EIO
