@@ -1,0 +1,64 @@
+"""The suites: a line for each, and the tests that are known to differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One project's tests.
+
+    Args:
+        name: what it is called in the table.
+        requires: the project with its version first, then what its tests need, as pip takes them.
+        runner: of the tests.
+        tests: arguments for the runner.
+        source: the tests are in the source distribution only, and run in its folder.
+        other: Twisted's reactor that sockd's is compared with; programs of asyncio's take no other.
+        known: reasons why tests differ, by the test.
+    """
+
+    name: str
+    requires: tuple[str, ...]
+    runner: Literal["trial", "pytest"]
+    tests: tuple[str, ...]
+    source: bool = False
+    other: Literal["epoll", "asyncio"] = "epoll"
+    known: Mapping[str, str] = field(default_factory=dict)
+
+
+PYTEST = "pytest==9.2.0"
+TWISTED = ("PyHamcrest",)
+SCRAPY = ("scrapy==2.19.0", "pytest-twisted", "pytest-timeout", "pexpect", "psutil", "pyftpdlib", "sybil")
+
+SUITES = (
+    Suite("twisted-ftp", TWISTED, "trial", ("twisted.test.test_ftp", "twisted.test.test_ftp_options")),
+    Suite("twisted-names", TWISTED, "trial", ("twisted.names",)),
+    Suite("twisted-words", TWISTED, "trial", ("twisted.words",)),
+    Suite("twisted-mail", TWISTED, "trial", ("twisted.mail",)),
+    Suite("ldaptor", ("ldaptor==21.2.0",), "trial", ("ldaptor",)),
+    Suite(
+        "daphne",
+        ("daphne==4.2.3", "django", "hypothesis", PYTEST, "pytest-asyncio"),
+        "pytest",
+        ("tests",),
+        source=True,
+        other="asyncio",
+    ),
+    Suite(
+        "scrapy",
+        (*SCRAPY, PYTEST),
+        "pytest",
+        ("--reactor=asyncio", "--timeout=120", "tests"),
+        source=True,
+        other="asyncio",
+    ),
+    Suite("treq", ("treq==26.7.0", "httpbin"), "trial", ("treq",)),
+    Suite("klein", ("klein==24.8.0", "hypothesis", "treq", "idna"), "trial", ("klein",)),
+    Suite("txtorcon", ("txtorcon==26.6.0",), "trial", ("test",), source=True),
+    Suite("foolscap", ("foolscap==24.9.0",), "trial", ("foolscap",)),
+    Suite("magic-wormhole", ("magic-wormhole==0.24.0",), "trial", ("wormhole",)),
+)
