@@ -73,7 +73,7 @@ class Peer:
             pass
         except OSError as error:
             if not arrived:
-                raise self._failed(reason(error)) from None
+                raise self._failed(reason(error) + self._hint(error)) from None
         return arrived
 
     def write(self, data: bytes) -> None:
@@ -124,6 +124,15 @@ class Peer:
             raise self._failed("closed before all was sent")
         if not self.heard and not (self.finishing or self.told):
             raise self._failed("closed without a word")
+
+    def _hint(self, error: OSError) -> str:
+        """Add what many servers of TLS mean that reset a connection at the first plain bytes."""
+        silent = self._address.stream and not self._address.encrypted and not self.heard
+        return (
+            "; if TLS is spoken there, connect with --tls"
+            if silent and isinstance(error, ConnectionResetError)
+            else ""
+        )
 
     def _look_for_tls(self, data: bytes) -> None:
         if self._address.stream and not self._address.encrypted and data[:2] == bytes((_ALERT, _TLS)):
