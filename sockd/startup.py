@@ -11,7 +11,7 @@ import atexit
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 SIGNALS = frozenset({signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
 """Orders to a daemon, whose default is to end the process (signal(7))."""
@@ -24,8 +24,7 @@ _noted: set[int] = set()
 
 def prepare() -> None:
     """Note `SIGNALS`, and make sure that the standard descriptors are open. May execute the process anew."""
-    if None in (sys.__stdin__, sys.__stdout__, sys.__stderr__):
-        _execute_with_standard_descriptors()
+    open_standard_descriptors(SIGNALS)
     for number in SIGNALS:
         # A handler, not SIG_IGN: programs that are started later would inherit that.
         signal.signal(number, _note)
@@ -33,6 +32,12 @@ def prepare() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the start is no traceback
     # Whoever has executed this process holds them back until here.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def open_standard_descriptors(held_back: Iterable[signal.Signals] = ()) -> None:
+    """Make sure that they are open. May execute the process anew, which then finds `held_back` blocked."""
+    if None in (sys.__stdin__, sys.__stdout__, sys.__stderr__):
+        _execute_with_standard_descriptors(held_back)
 
 
 def obey(orders: Mapping[signal.Signals, Callable[[], None]]) -> None:
@@ -56,7 +61,7 @@ def _ignore() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _execute_with_standard_descriptors() -> None:
+def _execute_with_standard_descriptors(held_back: Iterable[signal.Signals]) -> None:
     """Begin again with every standard descriptor open.
 
     What was loaded before may have opened something under one of their numbers; the kernel closes that.
@@ -66,5 +71,5 @@ def _execute_with_standard_descriptors() -> None:
         if stream is None:
             os.dup2(null, descriptor)
     os.set_inheritable(null, null < STANDARD)
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, held_back)
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # the same command

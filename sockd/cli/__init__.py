@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Iterable
 from importlib import import_module
@@ -55,6 +57,16 @@ class _Commands(click.Group):
         return command
 
     @override
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what it still holds
+            raise click.ClickException("cannot write the output: no space left on device") from None
+
+    @override
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(_rows())
@@ -70,3 +82,4 @@ def _rows() -> Iterable[tuple[str, str]]:
 @click.version_option(__version__, prog_name="sockd", message="%(prog)s %(version)s")
 def main() -> None:
     """One daemon for many small network services."""
+    startup.open_standard_descriptors()  # a socket would get their numbers

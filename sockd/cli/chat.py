@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import socket
 import sys
 from contextlib import suppress
@@ -32,9 +33,11 @@ def chat(address: Address, name: str | None) -> None:
     terminal also if the name cannot be had.
     """
     name = name or getpass.getuser()
+    if "\n" in name:
+        raise click.BadParameter("expected one line", param_hint="--name")
     with opened(address) as sock:
         try:
-            sock.sendall(name.encode() + b"\n" if address.stream else f"/nick {name}".encode())
+            sock.sendall(os.fsencode(name) + b"\n" if address.stream else b"/nick " + os.fsencode(name))
             if admitted := not on_terminal():
                 _be_admitted(sock, address, name)
         except OSError as error:

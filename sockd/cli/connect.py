@@ -93,9 +93,11 @@ def converse(
         end.say()
         click.echo(err=True)
         raise SystemExit(130) from None  # as a shell reports SIGINT
-    except BrokenPipeError:  # whoever read our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
+    except OSError as error:  # of our own input and output
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what it still holds
+        if isinstance(error, BrokenPipeError):  # whoever read it has gone
+            raise SystemExit(1) from None
+        raise click.ClickException(f"cannot pass on what arrives: {reason(error)}") from None
 
 
 class Farewell:

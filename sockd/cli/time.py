@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from sockd.cli.address import Address, of_service, reason
@@ -21,11 +23,11 @@ def time(address: Address, format: str, timeout: float) -> None:  # noqa: A002  
         sock.settimeout(timeout)
         try:
             if address.stream:
-                sock.sendall(format.encode() + b"\n")
+                sock.sendall(os.fsencode(format) + b"\n")
                 with sock.makefile("rb") as answers:
                     answer = answers.readline(LARGEST_ANSWER)
             else:
-                sock.send(format.encode())
+                sock.send(os.fsencode(format))
                 answer = sock.recv(LARGEST_ANSWER)
         except OSError as error:
             raise click.ClickException(f"{address}: {reason(error)}") from None

@@ -274,6 +274,44 @@ def test_quit_and_the_end_of_the_input_leave_a_chat_over_datagrams(served: Serve
         assert done.stdout.startswith(b"* you are vic in lobby")
 
 
+@pytest.mark.parametrize("redirected", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_descriptors_are_as_good_as_empty_ones(served: Served, redirected: str) -> None:
+    command = f"exec {SOCKD} connect tcp:{served.port('echo')} {redirected}"
+    done = subprocess.run(
+        command,
+        shell=True,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.stdout, done.stderr, done.returncode) == (b"", b"", 0)
+
+
+@pytest.mark.parametrize("words", ["connect tcp:{}", "chat tcp:{} -n x", "schema"])
+def test_output_that_cannot_be_written_is_told_in_one_line(served: Served, words: str) -> None:
+    port = served.port("chat" if "chat" in words else "echo")
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [SOCKD, *words.format(port).split()],
+            input=b"hello\n",
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=PATIENCE,
+            check=False,
+        )
+    assert done.stderr.endswith(b": no space left on device\n")
+    assert (done.stderr.count(b"\n"), done.returncode) == (1, 1)
+
+
+def test_a_name_or_format_that_is_no_text_is_refused_in_one_line(served: Served) -> None:
+    chat, clock = f"tcp:{served.port('chat')}", f"tls:{served.port('time')}"
+    for words in (("chat", chat, "-n", "\udcff"), ("time", clock, "-k", "\udcff")):
+        done = served.sockd(*words)
+        assert (done.stderr.count(b"\n"), done.returncode) == (1, 1)
+    assert served.sockd("chat", chat, "-n", "a\nb").returncode == 2
+
+
 # The terminal.
 
 
