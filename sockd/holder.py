@@ -31,7 +31,7 @@ def _at_port(endpoint: InetEndpoint) -> Iterator[tuple[str, int | None]]:
     wanted = ipaddress.ip_address(endpoint.interface.split("%")[0] or "::")
     kind = "tcp" if endpoint.stream else "udp"
     for table in (kind, f"{kind}6"):
-        for words in _table(table):
+        for words in _table(table, f":{endpoint.port:04X} "):
             with suppress(ValueError, IndexError):
                 address, port = words[1].split(":")
                 found = _address(address)
@@ -41,17 +41,18 @@ def _at_port(endpoint: InetEndpoint) -> Iterator[tuple[str, int | None]]:
 
 
 def _at_path(endpoint: UnixEndpoint) -> Iterator[tuple[str, int | None]]:
-    for words in _table("unix"):
+    for words in _table("unix", str(endpoint.path)):
         if len(words) > 7 and words[7] == str(endpoint.path):
             yield words[6], None
 
 
-def _table(name: str) -> Iterable[list[str]]:
+def _table(name: str, within: str) -> Iterable[list[str]]:
+    """The words of the lines of a table that have a text in them: there may be one for each connection."""
     try:
         lines = (_NET / name).read_text(errors="surrogateescape").splitlines()
     except OSError:  # hidden, as by ProcSubset=pid of systemd
         return []
-    return [line.split(maxsplit=7 if name == "unix" else -1) for line in lines[1:]]
+    return [line.split(maxsplit=7 if name == "unix" else -1) for line in lines[1:] if within in line]
 
 
 def _address(digits: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

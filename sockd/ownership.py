@@ -38,8 +38,9 @@ class Estate:
 
         Only what is root's and has no second name changes hands.
         """
-        with suppress(OSError):  # who needs it tells why it is not there
-            self._folder.mkdir(parents=True, exist_ok=True)
+        if owner.user != os.geteuid():
+            with suppress(OSError):  # who needs it tells why it is not there
+                self._folder.mkdir(parents=True, exist_ok=True)
         for folder in self._made:
             _give(folder, owner, stat.S_ISDIR)
         for path in self._paths:

@@ -81,16 +81,15 @@ class PidFile:
         self._remover = os.getpid()
 
     def remove(self) -> None:
-        """Remove the file that names this process; where the folder does not allow that, empty it."""
+        """Remove the file that names this process."""
         if self._remover != os.getpid():
             return
         self._remover = 0
-        try:
+        with suppress(OSError):
+            os.ftruncate(self.descriptor, 0)  # where it cannot be removed, as after --chroot, it names nobody
+        with suppress(OSError):
             if _is_at(self.path, self.descriptor):
                 self.path.unlink()
-        except OSError:
-            with suppress(OSError):
-                os.ftruncate(self.descriptor, 0)
 
 
 def _open(path: Path) -> int:

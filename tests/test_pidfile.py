@@ -124,6 +124,14 @@ def test_another_twistd_with_the_same_file_is_refused(path: Path) -> None:
         other.communicate()
 
 
+def test_a_file_that_can_no_longer_be_reached_names_nobody(path: Path) -> None:
+    pid_file = taken(path)
+    elsewhere = path.rename(path.parent / "elsewhere")
+    pid_file.remove()
+    assert elsewhere.read_text() == ""
+    os.close(pid_file.descriptor)
+
+
 def test_what_is_no_file_of_its_own_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to("elsewhere")

@@ -34,6 +34,8 @@ def danger(folder: Path, trusted: Container[int]) -> str | None:
             return f"{each} belongs to {user_name(status.st_uid)}, who could put another socket in its place"
         if status.st_mode & stat.S_ISVTX:
             continue
+        if each != folder and os.path.ismount(each):
+            continue  # a volume of a container: everybody may write to it, and nobody else is there
         by_group = status.st_mode & stat.S_IWGRP and (each == folder or not _private(status))
         if status.st_mode & stat.S_IWOTH or by_group:
             where, mode = ("its folder", "700") if each == folder else (str(each), "go-w")

@@ -55,6 +55,15 @@ def test_a_folder_above_that_others_can_write_to_is_named(tmp_path: Path) -> Non
     assert danger(folder, {os.geteuid()}) is None
 
 
+def test_a_volume_of_a_container_may_be_for_everybody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = chain(tmp_path)
+    folder.parent.chmod(0o777)
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == folder.parent)
+    assert danger(folder, {os.geteuid()}) is None
+
+
 @needs_root
 def test_a_folder_above_that_a_group_of_several_can_write_to_is_named(tmp_path: Path) -> None:
     folder = chain(tmp_path)
