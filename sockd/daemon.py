@@ -10,17 +10,20 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
 
 from twisted.application import service
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.logger import ILogObserver
 from twisted.python.failure import Failure
 from typing_extensions import override
 
 from sockd import startup
+from sockd.aside import aside
 from sockd.config import Config, Source, report
 from sockd.debounce import Debounced
 from sockd.doors import Door
@@ -49,6 +52,12 @@ GC_YOUNG = 10_000
 
 UPGRADE_NEEDS_WORKERS = "an upgrade needs workers: set workers above 0 in [daemon], or restart the daemon"
 """A single process has nobody to hand its connections to."""
+
+
+READ_TIMEOUT = 30.0
+"""Seconds in which the files of the configuration are read."""
+
+TOO_SLOW = f"the files of the configuration could not be read within {READ_TIMEOUT:g} s: does a mount hang?"
 
 
 class NotReloaded(Exception):
@@ -207,7 +216,8 @@ class Daemon(service.Service):
         if self._source is None:
             raise NotReloaded("there is no configuration file; it was started from the command line")
         if dry_run:
-            return self.server.plan(await self._loaded(self._source)).as_dict()
+            await self._read_aside(self._source)
+            return self.server.plan(self._loaded(self._source)).as_dict()
         if self._reloading:
             raise NotReloaded("another reload is not finished yet")
         if self.server.state != "ready":
@@ -215,8 +225,8 @@ class Daemon(service.Service):
         self._reloading = True
         self._notifier.reloading()
         try:
-            self._stamp = self._source.stamp(self.server.config)
-            config = await self._loaded(self._source)
+            self._stamp = await self._read_aside(self._source)
+            config = self._loaded(self._source)
             plan = await self.server.reload(config)
         except (NotReloaded, ExceptionGroup) as error:
             self._config_ok = False
@@ -244,11 +254,31 @@ class Daemon(service.Service):
         self.log.set_level(level)
         self.server.tell_each_connection(level == "debug")
 
-    async def _loaded(self, source: Source) -> Config:
+    def _loaded(self, source: Source) -> Config:
         try:
             return source.load()
         except ConfigError as error:
             raise NotReloaded(report(error.faults)) from error
+
+    async def _read_aside(self, source: Source) -> object:
+        """Read every file once where it holds nobody up; returns their stamp.
+
+        Plugins are then imported on the reactor's thread, which some of them need.
+
+        Raises:
+            NotReloaded: a file cannot be read in time.
+        """
+
+        def read() -> object:
+            stamp = source.stamp(self.server.config)
+            with suppress(ConfigError):  # told when it is loaded
+                replace(source, find_plugin=None).load()
+            return stamp
+
+        try:
+            return await aside(read, READ_TIMEOUT, self._reactor)
+        except TimedOut as error:
+            raise NotReloaded(TOO_SLOW) from error
 
     def _watch(self, seen: object = None) -> None:
         """Reload when files have changed and are the same for two looks, so that nobody is writing them."""

@@ -20,6 +20,7 @@ FLOORS = [
     {"errors", "text", "endpoint", "networks", "reading", "config"},
     {"plugin", "framing", "telnet"},
     {
+        "aside",
         "deadlines",
         "debounce",
         "descriptors",

@@ -9,8 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from twisted.internet.defer import TimeoutError as TimedOut
+
+from sockd.aside import aside
 from sockd.config import Config, Source, report
 from sockd.control.words import Refused
+from sockd.daemon import READ_TIMEOUT, TOO_SLOW
 from sockd.errors import ConfigError, reasons
 from sockd.reload import Plan, plan
 from sockd.service import PLUGIN_STOP_TIMEOUT
@@ -217,10 +221,11 @@ class Supervisor:
     async def _checked(self) -> tuple[Config, Texts]:
         """The configuration as it stands in the file, tried by a process that serves nobody."""
         try:
-            config = self.source.load()
-            texts = self._read(config)
+            config, texts = await aside(self._load_source, READ_TIMEOUT, self._reactor)
         except ConfigError as error:
             raise NotDone(report(error.faults)) from error
+        except TimedOut as error:
+            raise NotDone(TOO_SLOW) from error
         try:
             await self.crew.try_out(self._trial(config, texts))
         except OSError as error:
@@ -231,8 +236,14 @@ class Supervisor:
             raise NotDone(_in_trial(str(error))) from error
         return config, texts
 
+    def _load_source(self) -> tuple[Config, Texts]:
+        config = self.source.load()
+        return config, self._read(config)
+
     async def _change(self, config: Config, texts: Texts) -> None:
         """Go over to another configuration everywhere, or nowhere."""
+        if self.state != "ready":
+            raise NotDone(f"the daemon is {self.state}")
         try:
             holdings = self._holdings.for_config(config, self._store.open_socket, self._seats)
         except ExceptionGroup as group:
