@@ -135,6 +135,8 @@ def parse(text: str) -> Endpoint:
         ValueFault: the text is no endpoint; says where in the text.
     """
     scheme, *fields = _split(text)
+    if (meant := _as_elsewhere(text)) is not None:
+        raise ValueFault("a port, and an address as interface=ADDRESS", repr(text), nearest=meant)
     build = _SCHEMES.get(scheme.value)
     if build is None:
         raise ValueFault(
@@ -221,6 +223,33 @@ def _unix(scheme: str, fields: list[_Part]) -> UnixEndpoint:
         _mode(mode) if mode else DEFAULT_UNIX_MODE,
         _backlog(values),
     )
+
+
+_ELSEWHERE = re.compile(
+    r"(?:(?P<scheme>tcp6?|udp6?):)?(?://)?(?P<host>\\?\[[^][]*\\?\]|[^][:/]*)(?P<colon>:)?(?P<port>[0-9]{1,5})/?"
+)
+
+
+def _as_elsewhere(text: str) -> str | None:
+    """An endpoint that is written as other programs have it: `127.0.0.1:7007`, `tcp://[::1]:7007`, `7007`."""
+    if text.isascii() and text.isdigit():
+        return f"tcp:{text}"
+    found = _ELSEWHERE.fullmatch(text)
+    if found is None or (found["host"] and not found["colon"]):
+        return None
+    host, scheme = found["host"].strip("[]"), found["scheme"]
+    if scheme and not host and "//" not in text and not found["colon"]:
+        return None  # it is written as it should be
+    host = {"localhost": "127.0.0.1", "*": "", "0.0.0.0": "", "::": ""}.get(host, host)  # noqa: S104
+    ipv6 = found["host"].startswith("[")
+    name = f"{(scheme or 'tcp').removesuffix('6')}{'6' if ipv6 else ''}"
+    if not host:
+        return f"{name}:{found['port']}"
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    return f"{name}:{found['port']}:interface={f'[{host}]' if ipv6 else host}"
 
 
 def _short_enough(path: Path, offset: int = 0) -> Path:

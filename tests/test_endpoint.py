@@ -106,7 +106,7 @@ def test_a_fault_says_what_was_expected_where(text: str, part: str, expected: st
         ("tcp:80:interface=localhost", "127.0.0.1"),
         ("tcp6:80:interface=localhost", "::1"),
         ("systemd:a:type=datagrams", "datagram"),
-        ("7007", None),
+        ("7007", "tcp:7007"),
     ],
 )
 def test_a_fault_names_what_was_probably_meant(text: str, nearest: str | None) -> None:

@@ -34,6 +34,7 @@ def check(path: Path, bind: bool, as_json: bool) -> None:
     from sockd import discovery
     from sockd.config import as_dict, descriptors_available, load_document, report
     from sockd.config.document import read
+    from sockd.config.load import with_services
     from sockd.errors import ConfigError
 
     faults = []
@@ -41,6 +42,7 @@ def check(path: Path, bind: bool, as_json: bool) -> None:
         examine = partial(_examine, why_not=_opens if bind else _may_open)
         document = read(_STDIN if str(path) == "-" else path, pipes=True)
         config = load_document(document, discovery.find, examine=examine, descriptors=descriptors_available())
+        with_services(config, str(path))
     except ConfigError as error:
         faults = list(error.faults)
     if as_json:

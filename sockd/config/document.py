@@ -14,6 +14,7 @@ import tomli
 
 from sockd.config.faults import visible
 from sockd.config.positions import KeyPath, Span, find_spans, offset_in_string
+from sockd.config.syntax import explain
 from sockd.errors import ConfigError, Fault, ValueFault
 from sockd.reading import UTF_16, Unencoded, Unreadable, absolute, read_text
 
@@ -149,8 +150,9 @@ def parsed(name: str, text: str, folder: Path) -> Document:
     try:
         return Document(name, text, tomli.loads(text), find_spans(text), folder)
     except tomli.TOMLDecodeError as error:
-        message = f"not TOML: {error.msg[:1].lower()}{error.msg[1:]}"
-        raise ConfigError([locate(name, text, error.pos, error.pos + 1, message)]) from error
+        slip = explain(text, error.pos, error.msg)
+        fault = locate(name, text, slip.start, slip.end, slip.message, nearest=slip.nearest or None)
+        raise ConfigError([fault]) from error
     except ValueFault as error:
         raise ConfigError([locate(name, text, error.offset, error.offset + 1, str(error))]) from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits; hundreds of brackets

@@ -18,11 +18,12 @@ from sockd.config.document import Document, Faults, Secret, read, sentence
 from sockd.config.limits import Limits
 from sockd.config.listen import Listener
 from sockd.config.metrics import Metrics
+from sockd.config.misplaced import tell_misplaced, tell_stray
 from sockd.config.model import Config, Daemon, Log, Options, ServiceConfig, ServiceTable
-from sockd.config.outside import expand
+from sockd.config.outside import expand, is_secret_file
 from sockd.config.positions import KeyPath
 from sockd.config.validate import validate
-from sockd.errors import ConfigError, PluginError
+from sockd.errors import ConfigError, Fault, PluginError
 
 FindPlugin = Callable[[str], type[BaseModel]]
 """Gives the class of the plugin that a name stands for, or raises PluginError."""
@@ -35,6 +36,11 @@ TABLES: Mapping[str, type[BaseModel]] = {
     "limits": Limits,
 }
 """What a file may hold beside services."""
+
+_NO_SERVICE = (
+    "expected a service, found none, neither here nor in what is included: add a table such as"
+    ' [service.echo] with plugin = "echo" and listen = ["tcp:7007"]'
+)
 
 _WILDCARD = re.compile(r"[*?[]")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
@@ -85,6 +91,7 @@ def load_document(
     main = expand(document, environ, faults)
     for key in main.data:
         if key not in (*TABLES, "service"):
+            tell_stray(main, key, faults)
             unknown_key(main, (key,), (*TABLES, "service"), faults)
     daemon = validate(Daemon, main, ("daemon",), faults)
     log = validate(Log, main, ("log",), faults)
@@ -111,7 +118,8 @@ def load_document(
 
 def _included(main: Document, daemon: Daemon | None, faults: Faults) -> Iterator[Document]:
     """Read what `include` names; what of it can be read even if other keys of [daemon] are faulty."""
-    seen = {os.path.realpath(main.name)}
+    own = os.path.realpath(main.name)
+    seen = {own}
     patterns = daemon.include if daemon else main.get(("daemon", "include"))
     for index, pattern in enumerate(patterns if isinstance(patterns, (list, tuple)) else ()):
         if not isinstance(pattern, str):
@@ -124,6 +132,8 @@ def _included(main: Document, daemon: Daemon | None, faults: Faults) -> Iterator
             file = main.folder / name
             true_name = os.path.realpath(file)
             if true_name in seen:
+                if true_name == own and not _WILDCARD.search(pattern):
+                    faults.add(main, path, sentence(path, "the file includes itself: leave it out"))
                 continue
             seen.add(true_name)
             try:
@@ -162,12 +172,16 @@ def _services(
                 faults.add_key(source, path, sentence(path, what))
                 continue
             defined[name] = source
+            source = _listed(source, (*path, "listen"))
+            plugin = source.get((*path, "plugin"))
+            misplaced = tell_misplaced(source, path, _find(plugin, find_plugin), faults)
             table = validate(ServiceTable, source, path, faults)
             placed = list(_listeners(source, path, table))
             listeners += placed if table is None or table.enabled else ()
             plugin = table.plugin if table else source.get((*path, "plugin"))
             model = _model(source, path, plugin, find_plugin, faults)
-            options = validate(model, source, (*path, "options"), faults) if model else None
+            # Options that stand elsewhere are not missing.
+            options = validate(model, source, (*path, "options"), faults) if model and not misplaced else None
             tell_misfits(placed, model, options, faults)
             if table and limits and options is not None:
                 own = table.limits.under(limits)
@@ -188,6 +202,21 @@ def _names(source: Document, faults: Faults) -> Iterator[str]:
         if not _NAME.fullmatch(name):
             faults.add_key(source, ("service", name), f"expected {_A_NAME}, found '{name}'")
         yield name
+
+
+def _listed(source: Document, path: KeyPath) -> Document:
+    """One port is the same as an array of it; `{ file = … }` stands for a text."""
+    value = source.get(path)
+    one = isinstance(value, str) or (isinstance(value, dict) and not is_secret_file(value))
+    return source.with_values({path: [value]}) if one else source
+
+
+def _find(plugin: object, find_plugin: FindPlugin | None) -> type[BaseModel] | None:
+    """The class of a plugin, if there is one; why there is none is told elsewhere."""
+    try:
+        return find_plugin(plugin) if find_plugin is not None and isinstance(plugin, str) else None
+    except PluginError:
+        return None
 
 
 def _listeners(source: Document, path: KeyPath, table: ServiceTable | None) -> Iterator[Placed]:
@@ -217,3 +246,14 @@ def _model(
                 what = "expected the name of an installed plugin or module:Class, found neither"
             faults.add(source, at, sentence(path, what), found="" if isinstance(plugin, Secret) else plugin)
     return None
+
+
+def with_services(config: Config, name: str) -> Config:
+    """A configuration to be served, which needs a service at least.
+
+    Raises:
+        ConfigError: it has none, as an empty file, or one that is not meant.
+    """
+    if not config.services:
+        raise ConfigError([Fault(_NO_SERVICE, name)])
+    return config

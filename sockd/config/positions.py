@@ -51,6 +51,41 @@ def find_spans(text: str) -> dict[KeyPath, Span]:
     return scan.spans
 
 
+def find_repeated(text: str, at: int) -> tuple[KeyPath, Span, Span] | None:
+    """The key that a statement gives again: its path, its place there, and where it was before.
+
+    Args:
+        text: one that tomli has accepted up to `at`.
+        at: an offset in the statement or at its end.
+    """
+    scan = _Scan(text)
+    table: KeyPath = ()
+    before: dict[KeyPath, Span] = {}
+    scan.skip(_BLANK)
+    try:
+        while scan.at < min(at, len(text)):
+            for path, span in scan.spans.items():
+                before.setdefault(path, span)
+            scan.spans = {}
+            if text[scan.at] == "[":
+                table = scan.header()
+            else:
+                scan.pair(table)
+            if scan.at >= at:
+                break
+            scan.skip(_BLANK)
+    except (IndexError, ValueError):  # the statement is no TOML in other ways too
+        return None
+    return next(
+        (
+            (path, span, before[path])
+            for path, span in sorted(scan.spans.items(), key=lambda item: len(item[0]), reverse=True)
+            if path and path in before
+        ),
+        None,
+    )
+
+
 def offset_in_string(literal: str, index: int) -> int:
     """Where the character `index` of a string's value begins in the literal it is written as."""
     if not literal.startswith(('"', "'")):

@@ -47,7 +47,10 @@ def schema(plugins: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
         return found
 
     service = defined(ServiceTable)
-    service["properties"]["listen"]["items"] = {"anyOf": [_for_toml(dict(ENDPOINT_SCHEMA)), ref(Listener)]}
+    listener = {"anyOf": [_for_toml(dict(ENDPOINT_SCHEMA)), ref(Listener)]}
+    listeners = service["properties"]["listen"]
+    about = {"description": listeners.pop("description")}
+    service["properties"]["listen"] = {**about, "anyOf": [{**listeners, "items": listener}, listener]}
     service["properties"]["plugin"]["examples"] = list(plugins)
     service["allOf"] = [
         {

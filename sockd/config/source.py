@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sockd.config.budget import descriptors_available
-from sockd.config.load import FindPlugin, load
+from sockd.config.load import FindPlugin, load, with_services
 from sockd.config.model import Config
 
 
@@ -24,8 +24,9 @@ class Source:
     find_plugin: FindPlugin | None
 
     def load(self) -> Config:
-        """What it says now. Raises as `load` does."""
-        return load(self.path, self.find_plugin, descriptors=descriptors_available())
+        """What it says now. Raises as `load` does, and where there is no service to serve."""
+        config = load(self.path, self.find_plugin, descriptors=descriptors_available())
+        return with_services(config, str(self.path))
 
     def stamp(self, config: Config) -> object:
         """Other than before if a file of this configuration has been written, has come or has gone."""

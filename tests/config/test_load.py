@@ -19,6 +19,7 @@ from sockd.config import (
     Limits,
     Listener,
     Rate,
+    Source,
     Span,
     Text,
     load,
@@ -200,7 +201,7 @@ def test_a_byte_order_mark_and_carriage_returns_do_not_matter(config: Load, faul
 @pytest.mark.parametrize(
     ("content", "message", "place"),
     [
-        (b"[limits]\nx = \n", "not TOML: invalid value", (2, 5)),
+        (b"[limits]\nx = \n", "expected a value after", (2, 5)),
         (b"[limits]\n# \xc3\xa9 \xff\n", "expected UTF-8, found the byte 0xff", (2, 5)),
         (b"\xef\xbb\xbf[limits]\r\n#\xff\n", "expected UTF-8, found the byte 0xff", (2, 2)),
         (b"x = " + b"[" * 1000, "not TOML: ", (0, 0)),
@@ -223,6 +224,21 @@ def test_what_is_no_toml_is_one_fault(
     fault = next(fault for fault in caught.value.faults if "unknown key" not in fault.message)
     assert fault.message.startswith(message)
     assert (fault.line, fault.column) == place
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "[daemon]\ninclude = ['*.conf']\n", "[service]\n"])
+def test_nothing_is_served_where_there_is_no_service(tmp_path: Path, text: str) -> None:
+    (tmp_path / "sockd.toml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        Source(tmp_path / "sockd.toml", None).load()
+    [fault] = caught.value.faults
+    assert "expected a service, found none" in fault.message
+
+
+@pytest.mark.parametrize("one", ['"tcp:7"', '{ endpoint = "tcp:7" }'])
+def test_one_port_needs_no_array(config: Load, one: str) -> None:
+    [listener] = config(f'[service.e]\nplugin = "echo"\nlisten = {one}').services["e"].listen
+    assert listener.endpoint == InetEndpoint("tcp", 7)
 
 
 def test_a_daemon_takes_no_configuration_that_can_be_read_only_once(tmp_path: Path) -> None:

@@ -204,9 +204,14 @@ CHAT = '[service.c]\nplugin = "chat"\nlisten = ["tcp:2"]\n'
             "[]",
         ),
         (
-            '[service.e]\nplugin = "echo"\nlisten = "tcp:1"',
-            "service 'e': listen: expected an array, found a string \"tcp:1\"",
-            '"tcp:1"',
+            '[service.e]\nplugin = "echo"\nlisten = "tcp:70000"',
+            "service 'e': listen[0]: expected a port from 0 to 65535, found '70000'",
+            "70000",
+        ),
+        (
+            '[service.e]\nplugin = "echo"\nlisten = 7007',
+            "service 'e': listen: expected an array, found 7007",
+            "7007",
         ),
         (
             '[service.e]\nplugin = "echo"\nlisten = ["udp:1", "tcp:70000"]',
