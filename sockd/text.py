@@ -36,7 +36,7 @@ def printable(text: str) -> str:
     what is beside them, and the presentation of emoji. Every kind of space becomes a plain one. For reading
     only: the result cannot be turned back, as a backslash stays as it is.
     """
-    if text.isprintable() and not _UNSEEN.search(text):
+    if text.isprintable() and (text.isascii() or not _UNSEEN.search(text)):
         return text
     return "".join(character if is_seen(character) else _shown(text, at) for at, character in enumerate(text))
 
