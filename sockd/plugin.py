@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -104,6 +104,13 @@ class Plugin(BaseModel):
             stream: whether it would be over connections.
         """
         return None
+
+    def problems(self) -> Iterable[tuple[str, str]]:
+        """What on this machine stands in the way of the options: the name of one, and the reason.
+
+        `sockd check` asks, so that it is known before the start; nothing may be changed or made for it.
+        """
+        return ()
 
     def start(self, context: Context) -> Awaitable[None] | None:
         """Called before the first listener opens to peers; a failure stops the start."""

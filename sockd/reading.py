@@ -95,6 +95,17 @@ def read_text(path: Path, most: int = MAX_FILE, *, pipes: bool = False) -> str:
         raise Unencoded(content, at, f"the byte 0x{content[at]:02x}") from error
 
 
+def obstacle_to_folder(path: Path) -> str | None:
+    """Why there can be no folder at a path that this process can write to; None if there can."""
+    try:
+        there = next(each for each in (path, *path.parents) if os.path.lexists(each))
+        if not there.is_dir():
+            return f"{there} is no folder"
+        return None if os.access(there, os.W_OK | os.X_OK) else f"{there} cannot be written to"
+    except (OSError, ValueError) as error:
+        return _reason(error)
+
+
 def absolute(path: Path) -> Path:
     """The path as it is reached from everywhere, also once the current folder was removed.
 

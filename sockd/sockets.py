@@ -16,6 +16,7 @@ from sockd.config import SocketOptions
 from sockd.endpoint import Endpoint, InetEndpoint, SystemdEndpoint, UnixEndpoint
 from sockd.errors import BindError
 from sockd.holder import holder
+from sockd.reading import obstacle_to_folder
 from sockd.unicast import take_only_requests
 
 DEFAULT_BACKLOG = 1024
@@ -114,10 +115,7 @@ def obstacle(path: Path) -> str | None:
     """Why no UNIX socket can be made at `path`, as far as can be seen without making one."""
     if os.path.lexists(path) and not stat.S_ISSOCK(path.lstat().st_mode):
         return "a file that is no socket is in the way"
-    folder = next(parent for parent in path.parents if parent.exists())
-    if not folder.is_dir():
-        return f"{folder} is no folder"
-    return None if os.access(folder, os.W_OK | os.X_OK) else f"{folder} cannot be written to"
+    return obstacle_to_folder(path.parent)
 
 
 def _open_inet(endpoint: InetEndpoint, options: SocketOptions) -> BoundSocket:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -50,7 +51,7 @@ def check(path: Path, bind: bool, as_json: bool) -> None:
     elif faults:
         click.echo(report(faults), err=True)
     else:
-        _warn(config)
+        _warn(config, document.folder)
         click.echo(f"{path}: {_summary(config)}")
     raise SystemExit(1 if faults else 0)
 
@@ -76,7 +77,7 @@ def _tls_problems(listener: Listener) -> Iterator[tuple[Problem, KeyPath]]:
         yield problem, keys.get(problem.path, ())
 
 
-def _warn(config: Config) -> None:
+def _warn(config: Config, folder: Path) -> None:
     """Say what will be wrong soon, or is unwise."""
     said = {
         str(problem)
@@ -91,6 +92,11 @@ def _warn(config: Config) -> None:
             for service in config.services.values()
             if getattr(service.options, "shared_state", False)
         }
+    said |= {
+        f"include: '{pattern}' matches no file"
+        for pattern in config.daemon.include
+        if not glob.glob(pattern, root_dir=folder)
+    }
     for warning in sorted(said):
         click.echo(f"warning: {warning}", err=True)
 

@@ -91,6 +91,17 @@ def tell_examined(listeners: Iterable[Placed], examine: Examine, faults: Faults)
             faults.add(placed.document, path, sentence(path, "; ".join(several)))
 
 
+def tell_problems(options: object, document: Document, table: KeyPath, faults: Faults) -> None:
+    """Tell what a plugin says about its options and the machine."""
+    try:
+        problems = list(getattr(options, "problems", tuple)())
+    except Exception as error:  # the author's code raises anything
+        problems = [("", f"the plugin cannot look at the machine: {type(error).__name__}: {error}")]
+    for key, what in problems:
+        path = (*table, key) if key else table
+        faults.add(document, path, sentence(path, what))
+
+
 def _served_instead(plugin: type | None, listener: Listener) -> str | None:
     """What a plugin serves that does not serve this kind of endpoint; told by the methods of its contract."""
     streams, datagrams = hasattr(plugin, "stream_factory"), hasattr(plugin, "datagram_protocol")

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from sockd.config.budget import tell_excess
-from sockd.config.conflicts import Examine, Placed, tell_conflicts, tell_examined, tell_misfits
+from sockd.config.conflicts import Examine, Placed, tell_conflicts, tell_examined, tell_misfits, tell_problems
 from sockd.config.control import Control
 from sockd.config.diagnose import unknown_key
 from sockd.config.document import Document, Faults, Secret, read, sentence
@@ -183,6 +183,8 @@ def _services(
             # Options that stand elsewhere are not missing.
             options = validate(model, source, (*path, "options"), faults) if model and not misplaced else None
             tell_misfits(placed, model, options, faults)
+            if examine is not None and options is not None:
+                tell_problems(options, source, (*path, "options"), faults)
             if table and limits and options is not None:
                 own = table.limits.under(limits)
                 services[name] = ServiceConfig(name, table.plugin, table.listen, own, options, table.enabled)

@@ -120,3 +120,33 @@ def test_a_configuration_may_come_through_a_pipe(tmp_path: Path) -> None:
     os.close(reading)
     assert result.exit_code == 1
     assert result.stderr.startswith(f"/dev/fd/{reading}:4:1: service 'e': unknown key 'x'")
+
+
+@pytest.mark.parametrize(
+    ("directory", "reason"),
+    [("file", "{}/file is no folder"), ("file/in/it", "{}/file is no folder")],
+)
+def test_a_folder_for_files_that_cannot_be_is_found_at_its_key(
+    tmp_path: Path, directory: str, reason: str
+) -> None:
+    (tmp_path / "file").touch()
+    result = checked(
+        tmp_path,
+        f'[service.f]\nplugin = "files"\nlisten = ["tcp:0"]\noptions.directory = "{directory}"\n',
+    )
+    assert result.exit_code == 1
+    why = reason.format(tmp_path)
+    assert f"4:21: service 'f': options.directory: no files can be received: {why}" in result.stderr
+
+
+def test_a_folder_for_files_that_can_be_made_is_fine_and_is_not_made(tmp_path: Path) -> None:
+    text = '[service.f]\nplugin = "files"\nlisten = ["tcp:0"]\noptions.directory = "a/b"\n'
+    assert checked(tmp_path, text).exit_code == 0
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_pattern_that_matches_no_file_is_no_fault_and_is_told(tmp_path: Path) -> None:
+    text = 'daemon.include = ["more/*.toml"]\n[service.e]\nplugin = "echo"\nlisten = ["tcp:0"]\n'
+    result = checked(tmp_path, text)
+    assert result.exit_code == 0
+    assert result.stderr == "warning: include: 'more/*.toml' matches no file\n"

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Annotated, ClassVar, cast
 
@@ -33,6 +33,7 @@ from zope.interface import implementer
 
 from sockd.errors import ValueFault
 from sockd.plugin import ConfigPath, Context, IStreamPlugin, Plugin, Size
+from sockd.reading import obstacle_to_folder
 from sockd_plugins.files.buffers import Buffers
 from sockd_plugins.files.disk import Disk
 from sockd_plugins.files.peer import Peer
@@ -94,6 +95,11 @@ class Files(Plugin):
     _disk: Disk = PrivateAttr()  # from the start on
     _clock: IReactorTime = PrivateAttr()
     _buffers: Buffers = PrivateAttr()
+
+    @override
+    def problems(self) -> Iterable[tuple[str, str]]:
+        reason = obstacle_to_folder(self.directory)
+        return () if reason is None else (("directory", f"no files can be received: {reason}"),)
 
     @override
     async def start(self, context: Context) -> None:
