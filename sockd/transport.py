@@ -19,23 +19,18 @@ _LAST_DATA, _LAST_DATA_OFFSET = struct.Struct("=I4xI"), 44
 _QUEUE, _QUEUE_OFFSET = struct.Struct("=II"), 24
 """Of a listening socket: how many connections wait to be accepted, and how many may."""
 
-_UNACKED, _UNACKED_OFFSET = struct.Struct("=I"), 24
-"""Segments that the peer has not acknowledged; unsent ones are not among them."""
-
-_COUNTED, _COUNTED_OFFSET = struct.Struct("=QQ"), 120
-"""Bytes that the peer has acknowledged, and bytes received. Linux 4.2 and later."""
-
-_UNSENT, _UNSENT_OFFSET = struct.Struct("=I"), 144
-"""Bytes that the kernel has taken and not sent yet. Linux 4.6 and later."""
-
-_SENT, _SENT_OFFSET = struct.Struct("=QQ"), 200
-"""Bytes sent, and of these sent again. Linux 4.19 and later."""
+_COUNTS = struct.Struct("=B23xI92xQQ8xI52xQQ")
+"""The state (0), segments sent and not acknowledged (24), bytes acknowledged (120) and received (128), not
+sent yet (144), sent (200), and of these sent again (208). Linux 4.19 and later."""
 
 _FIN_WAIT1, _FIN_WAIT2, _TIME_WAIT, _CLOSE, _CLOSE_WAIT, _LAST_ACK, _CLOSING = 4, 5, 6, 7, 8, 9, 11
 """States of a TCP socket (net/tcp_states.h)."""
 
 _PEER_ENDED = frozenset({_CLOSE_WAIT, _LAST_ACK, _CLOSING})
 """The peer's FIN was counted as a byte received."""
+
+_OUR_END_ACKED = frozenset({_FIN_WAIT2, _TIME_WAIT, _CLOSE})
+"""Our own FIN was counted as a byte acknowledged."""
 
 _END_UNACKED = frozenset({_FIN_WAIT1, _LAST_ACK, _CLOSING})
 """Our own FIN waits behind the bytes that are not sent, and is counted among them."""
@@ -125,20 +120,14 @@ def bytes_moved(transport: Any, *, done: bool = False) -> tuple[int, int]:
     """
     ask = getattr(getattr(transport, "raw", transport), "tcp_info", None)
     info = ask() if ask is not None else b""
-    if len(info) < _SENT_OFFSET + _SENT.size:
+    if len(info) < _COUNTS.size:
         return 0, 0
-    state = info[0]
-    acknowledged, received = _COUNTED.unpack_from(info, _COUNTED_OFFSET)
-    (unacked,), (unsent,) = (
-        _UNACKED.unpack_from(info, _UNACKED_OFFSET),
-        _UNSENT.unpack_from(info, _UNSENT_OFFSET),
-    )
+    state, unacked, acknowledged, received, unsent, sent, again = _COUNTS.unpack_from(info)
     if state in _PEER_ENDED or (state == _CLOSE and done):
         received -= 1
     if not (unacked or unsent) and (state != _CLOSE or done):
         # Exact; of what is sent, segments that the local queue has dropped are counted twice.
-        return received, acknowledged - (state in (_FIN_WAIT2, _TIME_WAIT, _CLOSE))
-    sent, again = _SENT.unpack_from(info, _SENT_OFFSET)
+        return received, acknowledged - (state in _OUR_END_ACKED)
     return received, sent - again + unsent - (unsent > 0 and state in _END_UNACKED)
 
 
