@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sockd.config import Config, load
+from sockd.limits import Together
 from sockd.sockets import open_socket
 from sockd.supervisor.holdings import Holdings
 
@@ -43,6 +44,21 @@ def test_what_is_needed_again_is_kept_and_the_rest_is_closed(tmp_path: Path) -> 
     assert sorted(path.name for path in tmp_path.glob("*.sock")) == ["a.sock", "c.sock"]
     second.close()
     assert not list(tmp_path.glob("*.sock"))
+
+
+def test_places_of_a_service_that_is_gone_are_kept_as_long_as_connections_hold_some(tmp_path: Path) -> None:
+    first = held(config(tmp_path, a='"unix:a.sock"', b='"unix:b.sock"'))
+    worker = Together(os.dup(first.places["b"].descriptor), 1)
+    assert worker.take(10) is None
+    second = held(config(tmp_path, a='"unix:a.sock"'), first)
+    first.close_beside(second)
+    third = held(config(tmp_path, a='"unix:a.sock"', b='"unix:b.sock"'), second)
+    assert third.places["b"].total == 1, "it has come again"
+    worker.give()
+    fourth = held(config(tmp_path, a='"unix:a.sock"'), third)
+    assert list(fourth.places) == ["a"]
+    third.close_beside(fourth)
+    fourth.close()
 
 
 def test_a_service_of_another_name_takes_over_the_socket_of_a_former_one(tmp_path: Path) -> None:
