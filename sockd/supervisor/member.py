@@ -114,6 +114,7 @@ class Member:
         self.code: int | None = None  # with which it has ended
         self.fault = ""  # why it cannot serve
         self._plugin = ""  # that it is starting, in words
+        self._blocking = 0.0  # seconds for which that may keep it silent
         self._aborted = False
         self._patience = (
             START_TIMEOUT  # seconds for which it may be silent while it starts, beyond the others
@@ -160,7 +161,7 @@ class Member:
 
     async def prepare(self, order: Order) -> None:
         """Let it load everything and wait for a place. Raises as `start` does."""
-        await self._begin("prepare", order, START_TIMEOUT)
+        await self._begin("prepare", order, 0.0)
         self.state = "spare"
 
     async def check(self, order: Order) -> None:
@@ -168,7 +169,7 @@ class Member:
 
         Raises as `start` does, upon which it is of no use any more.
         """
-        await self._begin("check", order, 0.0)
+        await self._begin("check", order, 0.0)  # a trial bounds by itself what a start may block
         self.state = "spare"
 
     async def start(self, order: Order) -> None:
@@ -178,12 +179,13 @@ class Member:
             Refused: it cannot serve this.
             NoAnswer: it has ended, or took too long.
         """
-        loading = 0.0 if self.state == "spare" else START_TIMEOUT
-        await self._begin("start", order, loading + order.blocking)
+        await self._begin("start", order, order.blocking)
         self.state = "ready"
 
-    async def _begin(self, command: str, order: Order, patience: float) -> None:
-        self.state, self._patience = "starting", patience
+    async def _begin(self, command: str, order: Order, blocking: float) -> None:
+        self._patience = 0.0 if self.state == "spare" else START_TIMEOUT
+        self._blocking = blocking
+        self.state = "starting"
         await self.ask(command, within=order.within, order=order)
         self._silent = 0
 
@@ -247,6 +249,7 @@ class Member:
     def _told(self, name: str, fields: dict[str, Any]) -> None:
         if name == "starting":
             self._plugin = fields["plugin"]
+            self._patience, self._silent = self._blocking, 0  # everything is loaded
         else:
             self._news(self, name, fields)
 
