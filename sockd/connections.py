@@ -170,7 +170,8 @@ class Connections:
         """Give back the place that was held for `host`."""
         self.admission.release(host)
         self._freed()
-        self._look()
+        if self._drain is not None:
+            self._look()
 
     def _freed(self) -> None:
         """Tell those who wait for a place that there may be one."""
