@@ -36,7 +36,8 @@ def _at_port(endpoint: InetEndpoint) -> Iterator[tuple[str, int | None]]:
                 address, port = words[1].split(":")
                 found = _address(address)
                 met = found == wanted or found.is_unspecified or wanted.is_unspecified
-                if int(port, 16) == endpoint.port and met:
+                # A connection that is over and waits for its last packets has no inode: nobody holds it.
+                if int(port, 16) == endpoint.port and met and words[9] != "0":
                     yield words[9], int(words[7])
 
 
@@ -64,7 +65,7 @@ def _address(digits: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 def _processes(inodes: Iterable[str]) -> set[int]:
     """The processes that have one of these sockets open."""
-    wanted = {f"socket:[{inode}]" for inode in inodes if inode != "0"}
+    wanted = {f"socket:[{inode}]" for inode in inodes}
     found = set()
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended, or is not ours to look at

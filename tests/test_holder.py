@@ -112,3 +112,14 @@ def test_of_a_process_that_is_not_ones_own_the_user_is_named() -> None:
         command = [sys.executable, "-c", code, str(port)]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert said == " by a process of the user root\n"
+
+
+def test_a_connection_that_has_ended_is_held_by_nobody() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        client = socket.create_connection(server.getsockname())
+        accepted, _ = server.accept()
+        accepted.close()  # the side that closes first keeps the address for a minute (TIME_WAIT)
+        assert client.recv(1) == b""
+        client.close()
+    assert holder(InetEndpoint("tcp", port, "127.0.0.1")) == ""
