@@ -25,6 +25,7 @@ from typing_extensions import override
 from sockd import startup
 from sockd.aside import aside
 from sockd.config import Config, Source, report
+from sockd.config.document import MAX_FAULTS
 from sockd.debounce import Debounced
 from sockd.doors import Door
 from sockd.errors import ConfigError, reasons
@@ -271,12 +272,17 @@ class Daemon(service.Service):
 
         def read() -> object:
             stamp = source.stamp(self.server.config)
-            with suppress(ConfigError):  # told when it is loaded
+            try:
                 replace(source, find_plugin=None).load()
+            except ConfigError as error:  # told when it is loaded, unless it takes long to find so many again
+                if len(error.faults) > MAX_FAULTS:
+                    raise
             return stamp
 
         try:
             return await aside(read, READ_TIMEOUT, self._reactor)
+        except ConfigError as error:
+            raise NotReloaded(report(error.faults)) from error
         except TimedOut as error:
             raise NotReloaded(TOO_SLOW) from error
 

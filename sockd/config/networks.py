@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from hashlib import blake2b
 from ipaddress import IPv4Network, IPv6Network
 from itertools import repeat
 from socket import AF_INET, AF_INET6, inet_pton
@@ -29,8 +31,29 @@ _FORM = re.compile(r"[0-9A-Fa-f:.]+(?:/[0-9]{1,3})?")
 _PIECE = 64 * 1024
 """Characters that are read in a few calls, which no other thread can interrupt: a millisecond."""
 
+_KEPT = 2
+"""Large lists that are remembered."""
+
 _SHOWN = 100
 """Networks that are shown one by one; of more only their number is."""
+
+
+@dataclass(slots=True)
+class _Recent:
+    """The large lists that were read last, by their digests.
+
+    A reload reads a list twice, aside and then while everybody waits, and most have not changed since before.
+    """
+
+    lists: dict[bytes, Networks] = field(default_factory=dict)
+
+    def find(self, text: str) -> Networks:
+        digest = blake2b(text.encode(errors="surrogatepass")).digest()
+        networks = self.lists.pop(digest, None) or _read(text)
+        self.lists[digest] = networks
+        while len(self.lists) > _KEPT:
+            self.lists.pop(next(iter(self.lists)), None)
+        return networks
 
 
 def read_networks(text: str) -> Networks:
@@ -41,6 +64,10 @@ def read_networks(text: str) -> Networks:
     Raises:
         ValueFault: one is no network; says where in the text.
     """
+    return _recent.find(text) if len(text) > _PIECE else _read(text)
+
+
+def _read(text: str) -> Networks:
     found: tuple[Prefixes, Prefixes] = {}, {}
     try:
         for piece in _pieces(text):
@@ -48,6 +75,9 @@ def read_networks(text: str) -> Networks:
     except (OSError, ValueError):  # ValueError: a prefix that is no number, a NUL, a letter beyond ASCII
         raise _fault(text) from None
     return Networks(*found)
+
+
+_recent = _Recent()
 
 
 def _pieces(text: str) -> Iterator[str]:

@@ -209,3 +209,9 @@ def test_of_many_networks_the_status_shows_the_number() -> None:
     many = Limits.model_validate({"deny": "\n".join(f"10.0.0.{n}" for n in range(101))})
     assert few.model_dump(mode="json")["deny"] == ["10.0.0.0/8", "::1/128"]
     assert many.model_dump(mode="json")["deny"] == ["101 networks"]
+
+
+def test_a_long_list_that_has_not_changed_is_not_made_anew() -> None:
+    text = "".join(f"10.{n // 65536}.{n // 256 % 256}.{n % 256}\n" for n in range(10_000))
+    assert read_networks(text) is read_networks(f"{text} ".rstrip(" "))
+    assert read_networks(text + "::1\n") != read_networks(text)
