@@ -64,6 +64,10 @@ def read_bytes(path: Path, most: int = MAX_FILE, *, pipes: bool = False) -> byte
         # Without O_NONBLOCK the opening of a FIFO waits for its writer (fifo(7)).
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | (0 if pipes else os.O_NONBLOCK))
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        if (
+            isinstance(error, OSError) and error.errno == errno.ENXIO
+        ):  # open(2): a socket, a device without any
+            raise Unreadable(_not_regular(path.stat().st_mode)) from error
         raise Unreadable(_reason(error)) from error
     try:
         mode = os.fstat(descriptor).st_mode
@@ -128,8 +132,6 @@ def _read(descriptor: int, most: int) -> bytes:
 def _reason(error: OSError | ValueError) -> str:
     if not isinstance(error, OSError):
         return str(error)
-    if error.errno == errno.ENXIO:  # open(2): a socket
-        return _not_regular(stat.S_IFSOCK)
     return (error.strerror or str(error)).lower()
 
 
