@@ -147,8 +147,8 @@ def main(only: Sequence[str], listing: bool) -> None:
             faults += 1
             click.echo(f"{suite.name}: {error}")
             continue
-        known = [test for test in differing if test in suite.known]
-        new = {test: pair for test, pair in differing.items() if test not in suite.known}
+        known = [test for test in differing if suite.knows(test)]
+        new = {test: pair for test, pair in differing.items() if not suite.knows(test)}
         faults += bool(new)
         for test, (theirs, ours) in new.items():
             click.echo(f"{suite.name}: {test}: {theirs} on {suite.other}, {ours} on uv")
