@@ -67,7 +67,7 @@ LDAPTOR = tuple(
         *("pureldap", "schema", "server", "smbpassword", "svcbindproxy", "usage"),
     )
 )
-"""All but those of its configuration: their clean-up asks for itself again, and has no end on this Twisted."""
+"""All but those of its configuration, whose clean-up asks for itself again and never ends on this Twisted."""
 
 ENDED_EARLY = "kills the server at the first bytes of its answer; on uv they leave before the rest is written"
 
