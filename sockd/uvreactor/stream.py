@@ -157,8 +157,10 @@ class Stream(BareStream):
             return
         if self._paused:
             self._uv.pause_reading()
-        else:
+        elif self._stash or self._peer_ended:
             self._deliver_stash()
+        else:  # nothing has come yet
+            self._receive_all()
 
     def _receive_late(self) -> None:
         """Look the protocol up for each read."""
@@ -169,27 +171,27 @@ class Stream(BareStream):
     def _deliver_stash(self) -> None:
         if self._stash is None or self._young:
             return
-        while self._stash and not self._wants_nothing():
-            self._deliver(self._stash.pop(0))
-        if self._stash is None or self._wants_nothing():
+        try:
+            while self._stash:
+                if self._paused or self.disconnecting or self._aborting or self.disconnected:
+                    return
+                (self._direct or self.protocol.dataReceived)(self._stash.pop(0))
+        except BaseException:  # application code may raise anything
+            self._fail()
+        if self._stash is None or self._paused or self.disconnecting or self._aborting or self.disconnected:
             return
-        self._stash = None
-        if self._direct is not None:
-            self._receive_by(self._direct)
-            self._direct = None
+        self._receive_all()
         if self._peer_ended:
             self.eof_received()
         else:
             self._uv.resume_reading()
 
-    def _wants_nothing(self) -> bool:
-        return bool(self._paused or self.disconnecting or self._aborting or self.disconnected)
-
-    def _deliver(self, data: bytes) -> None:
-        try:
-            (self._direct or self.protocol.dataReceived)(data)
-        except BaseException:  # application code may raise anything
-            self._fail()
+    def _receive_all(self) -> None:
+        """Let the protocol have whatever comes from now on."""
+        self._stash = None
+        if self._direct is not None:
+            self._receive_by(self._direct)
+            self._direct = None
 
     # Writing.
 
