@@ -48,6 +48,12 @@ SCRAPY = (
     "sybil",
 )
 
+SCRAPY_NETWORK = (
+    *("crawl", "engine", "crawler", "closespider", "spider_start", "feedexport", "pipelines"),
+    *("downloader_handler_twisted_http11", "downloader_handler_twisted_ftp", "utils_defer", "utils_asyncio"),
+)
+"""Its tests of what goes over the network and of the reactor; others take an hour and do not touch it."""
+
 LDAPTOR = tuple(
     f"ldaptor.test.test_{name}"
     for name in (
@@ -91,9 +97,9 @@ SUITES = (
     ),
     Suite(
         "scrapy",
-        (*SCRAPY, PYTEST),
+        SCRAPY,
         "pytest",
-        ("--reactor=asyncio", "--timeout=120", "tests"),
+        ("--reactor=asyncio", "--timeout=120", *(f"tests/test_{name}.py" for name in SCRAPY_NETWORK)),
         source=True,
         other="asyncio",
     ),
