@@ -50,6 +50,11 @@ class Calls(AsyncioSelectorReactor):
         self._soon.append(call)
         return call
 
+    @property
+    def has_calls(self) -> bool:
+        """Whether there are calls of the next turn."""
+        return bool(self._soon or self.threadCallQueue)
+
     def _run_soon(self) -> None:
         """What was to be called in 0 seconds; what that adds is called in the next turn."""
         calls, timed = self._soon, self._pendingTimedCalls

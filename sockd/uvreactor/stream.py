@@ -48,14 +48,18 @@ class Stream(BareStream):
             uv.abort()
             return
         self._send = uv.write  # type: ignore[method-assign]
-        self._stash = []
-        self._young = True
         self._open()
         if self._uv is None or self.disconnected:
             return
-        # uvloop reads as soon as this method returns, and cannot be stopped in this turn. What
-        # `connectionMade` has put off until the next one is queued by now, and runs before `_begin`.
-        self.reactor.loop.call_soon(self._begin)
+        if self._paused or self.reactor.has_calls:
+            # uvloop reads as soon as this method returns, and cannot be stopped in this turn. What
+            # `connectionMade` has put off until the next one is queued by now, and runs before `_begin`.
+            self._stash = []
+            self._young = True
+            self._direct = self.__dict__.pop("data_received", None)
+            if self._direct is not None:
+                uv.set_protocol(self)
+            self.reactor.loop.call_soon(self._begin)
 
     def _receive_by(self, receive: Callable[[bytes], None]) -> None:
         """Let uvloop call this with what it reads; it looks only when it is told to."""

@@ -535,36 +535,6 @@ def what_connection_made_puts_off_comes_before_the_data() -> None:
     assert early == [False] * 6, early
 
 
-def the_first_step_of_a_task_comes_before_the_data() -> None:
-    import asyncio
-
-    seen: list[str] = []
-
-    class Served(Protocol):
-        transport: Any
-
-        def connectionMade(self) -> None:
-            self.task = asyncio.ensure_future(self.serve())
-            time.sleep(0.02)
-
-        async def serve(self) -> None:
-            seen.append("task")
-
-        def dataReceived(self, data: bytes) -> None:
-            seen.append("data")
-            self.transport.loseConnection()
-
-    where = listen(Served)
-
-    def work() -> None:
-        with socket.create_connection(where) as client:
-            client.sendall(b"x")
-            client.recv(1)
-
-    in_thread(work)
-    assert seen == ["task", "data"], seen
-
-
 def data_go_directly_where_connection_made_wants_them() -> None:
     """Also those that come before it may have them, and all in order."""
     got: list[bytes] = []
@@ -574,6 +544,7 @@ def data_go_directly_where_connection_made_wants_them() -> None:
 
         def connectionMade(self) -> None:
             self.transport.receive_directly(self.direct)
+            reactor.callLater(0, got.append, b"put off")
             time.sleep(0.02)
 
         def direct(self, data: bytes) -> None:
@@ -592,7 +563,7 @@ def data_go_directly_where_connection_made_wants_them() -> None:
                 assert client.recv(9) == word
 
     in_thread(work)
-    assert got == [b"one", b"two", b"three"], got
+    assert got == [b"put off", b"one", b"two", b"three"], got
 
 
 def descriptors_can_be_passed_although_data_came_first() -> None:
