@@ -49,10 +49,9 @@ SCRAPY = (
 )
 
 SCRAPY_NETWORK = (
-    *("crawl", "engine", "crawler", "closespider", "spider_start", "feedexport", "pipelines"),
-    *("downloader_handler_twisted_http11", "downloader_handler_twisted_ftp", "utils_defer", "utils_asyncio"),
+    *("downloader_handler_twisted_http11", "downloader_handler_twisted_ftp", "engine", "utils_defer"),
 )
-"""Its tests of what goes over the network and of the reactor; others take an hour and do not touch it."""
+"""Its tests of what goes over the network and of Deferreds; all of them take far longer."""
 
 LDAPTOR = tuple(
     f"ldaptor.test.test_{name}"
