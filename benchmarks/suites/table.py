@@ -39,6 +39,7 @@ PYTEST = "pytest==9.2.0"
 TWISTED = ("PyHamcrest",)
 SCRAPY = (
     "scrapy==2.19.0",
+    "pytest==8.4.2",
     "pytest-twisted",
     "pytest-timeout",
     "pytest-rerunfailures",
