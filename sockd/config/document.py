@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +58,8 @@ class Document:
     data: dict[str, Any]
     spans: Mapping[KeyPath, Span]
     folder: Path
+    _line_ends: list[int] = field(default_factory=list, repr=False, compare=False)
+    """Offsets, looked up once for all faults and shared with copies; to count anew for each would take long."""
 
     def get(self, path: KeyPath) -> Any:
         """The value at `path`, None where there is none."""
@@ -95,7 +96,13 @@ class Document:
 
     def place(self, path: KeyPath) -> str:
         """`file:line` of a key, for a fault elsewhere that refers to it."""
-        return f"{self.name}:{line_of(self.text, self.span(path).key_start)}"
+        return f"{self.name}:{self.line_of(self.span(path).key_start)}"
+
+    def line_of(self, offset: int) -> int:
+        """The number of the line, from 1, that has the character at an offset."""
+        if not self._line_ends:
+            self._line_ends.extend(found.start() for found in _NEWLINE.finditer(self.text))
+        return bisect_left(self._line_ends, offset) + 1
 
     def part(self, path: KeyPath, offset: int, length: int) -> tuple[int, int]:
         """Where `length` characters of the string at `path` stand in the text; 0 means up to its end.
@@ -167,19 +174,20 @@ def _unencoded(name: str, error: Unencoded) -> Fault:
     return locate(name, text, len(before), len(before) + 1, f"expected UTF-8, found {error.found}")
 
 
-@lru_cache(maxsize=4)
-def _line_ends(text: str) -> Sequence[int]:
-    """The offsets of all line ends; to count them anew for each fault would take longer with each."""
-    return [found.start() for found in _NEWLINE.finditer(text)]
+def locate(
+    name: str, text: str, start: int, end: int, message: str, line: int | None = None, **words: Any
+) -> Fault:
+    """A fault about `text[start:end]`. A part that runs over several lines is marked on its first.
 
-
-def line_of(text: str, offset: int) -> int:
-    """The number of the line, from 1, that has the character at an offset."""
-    return bisect_left(_line_ends(text), offset) + 1
-
-
-def locate(name: str, text: str, start: int, end: int, message: str, **words: Any) -> Fault:
-    """A fault about `text[start:end]`. A part that runs over several lines is marked on its first."""
+    Args:
+        name: of the text.
+        text: the whole text.
+        start: offset of the first character.
+        end: offset behind the last one.
+        message: what is wrong.
+        line: number of the line that has the first character, if it is known.
+        words: further attributes of the fault.
+    """
     start = min(start, len(text))
     line_start = text.rfind("\n", 0, start) + 1
     line_end = text.find("\n", start)
@@ -192,7 +200,7 @@ def locate(name: str, text: str, start: int, end: int, message: str, **words: An
     return Fault(
         message=visible(message if len(message) <= LONGEST_SOURCE else f"{message[:LONGEST_SOURCE]}…"),
         file=name,
-        line=line_of(text, start),
+        line=text.count("\n", 0, start) + 1 if line is None else line,
         column=start - line_start + 1,
         length=max(1, min(end, line_end) - start),
         source=text[shown : min(line_end, shown + LONGEST_SOURCE)],
@@ -238,7 +246,7 @@ class Faults:
         self, document: Document, path: KeyPath, part: tuple[int, int], message: str, **words: Any
     ) -> None:
         """Add a fault about the value at `path` of which only a part of the text is to be marked."""
-        marked = _Marked(document.name, document.text, part, message, words)
+        marked = _Marked(document, part, message, words)
         self._at.setdefault((document.name, path), marked)
 
     def extend(self, faults: tuple[Fault, ...]) -> None:
@@ -247,7 +255,7 @@ class Faults:
 
     def error(self) -> ConfigError:
         """All of them, by file and line: the first hundred, and how many more there are."""
-        marked = sorted(self._at.values(), key=lambda each: (each.name, each.part[0]))
+        marked = sorted(self._at.values(), key=lambda each: (each.document.name, each.part[0]))
         hidden = sorted(self._hidden.items(), key=lambda item: len(item[0]), reverse=True)
         found = [each.located(hidden) for each in marked[:MAX_FAULTS]]
         faults = sorted((*self._unplaced, *found), key=lambda fault: (fault.file, fault.line, fault.column))[
@@ -262,8 +270,7 @@ class Faults:
 class _Marked:
     """A fault whose line is looked up only if it is told."""
 
-    name: str
-    text: str
+    document: Document
     part: tuple[int, int]
     message: str
     words: dict[str, Any]
@@ -277,7 +284,8 @@ class _Marked:
             return text
 
         words = {key: told(word) for key, word in self.words.items()}
-        return locate(self.name, self.text, *self.part, told(self.message), **words)
+        document, line = self.document, self.document.line_of(self.part[0])
+        return locate(document.name, document.text, *self.part, told(self.message), line, **words)
 
 
 def where(path: KeyPath) -> tuple[str, str]:
