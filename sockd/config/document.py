@@ -59,7 +59,7 @@ class Document:
     spans: Mapping[KeyPath, Span]
     folder: Path
     _line_ends: list[int] = field(default_factory=list, repr=False, compare=False)
-    """Offsets, looked up once for all faults and shared with copies; to count anew for each would take long."""
+    """Offsets, looked up once for all faults and shared with copies."""
 
     def get(self, path: KeyPath) -> Any:
         """The value at `path`, None where there is none."""

@@ -33,9 +33,17 @@ ENDPOINT_SCHEMA: Mapping[str, Any] = {
     "pattern": r"^(tcp6?|udp6?|unix|unixgram|systemd):",
 }
 
+
+def _read_endpoint(value: str | int) -> Endpoint:
+    if isinstance(value, int):
+        nearest = f'"tcp:{value}"' if 0 < value < 2**16 else None
+        raise ValueFault('an endpoint in quotes such as "tcp:7007"', str(value), nearest=nearest)
+    return parse(value)
+
+
 EndpointText = Annotated[
     Endpoint,
-    Written("an endpoint such as tcp:7007", parse, ENDPOINT_SCHEMA),
+    Written("an endpoint such as tcp:7007", _read_endpoint, ENDPOINT_SCHEMA, number=True),
     AfterValidator(lambda endpoint, info: resolve(endpoint, folder_of(info))),
 ]
 
@@ -238,7 +246,7 @@ class Listener(BaseModel):
     def _from_endpoint(cls, value: Any) -> Any:
         if isinstance(value, (dict, Listener)):
             return value
-        if isinstance(value, str):
+        if isinstance(value, str) or type(value) is int:
             return {"endpoint": value}
         raise PydanticCustomError(
             "listener_type", 'Input should be an endpoint such as "tcp:7007", or a table'

@@ -93,6 +93,7 @@ def load_document(
         if key not in (*TABLES, "service"):
             tell_stray(main, key, faults)
             unknown_key(main, (key,), (*TABLES, "service"), faults)
+    main = _listed(main, ("daemon", "include"))
     daemon = validate(Daemon, main, ("daemon",), faults)
     log = validate(Log, main, ("log",), faults)
     control = validate(Control, main, ("control",), faults)
@@ -207,9 +208,13 @@ def _names(source: Document, faults: Faults) -> Iterator[str]:
 
 
 def _listed(source: Document, path: KeyPath) -> Document:
-    """One port is the same as an array of it; `{ file = … }` stands for a text."""
+    """One port or pattern is the same as an array of it; `{ file = … }` stands for a text."""
     value = source.get(path)
-    one = isinstance(value, str) or (isinstance(value, dict) and not is_secret_file(value))
+    one = (
+        isinstance(value, str)
+        or type(value) is int
+        or (isinstance(value, dict) and not is_secret_file(value))
+    )
     return source.with_values({path: [value]}) if one else source
 
 

@@ -75,8 +75,8 @@ def find_repeated(text: str, at: int) -> tuple[KeyPath, Span, Span] | None:
                 break
             scan.skip(_BLANK)
     except (IndexError, ValueError):  # the statement is no TOML in other ways too
-        return None
-    return next(
+        return scan.twice
+    return scan.twice or next(
         (
             (path, span, before[path])
             for path, span in sorted(scan.spans.items(), key=lambda item: len(item[0]), reverse=True)
@@ -121,6 +121,7 @@ class _Scan:
         self.at = 0
         self.spans: dict[KeyPath, Span] = {(): Span(0, 0, 0, 0)}
         self.lengths: dict[KeyPath, int] = {}  # of the arrays of tables so far
+        self.twice: tuple[KeyPath, Span, Span] | None = None  # as `find_repeated` tells it
 
     def document(self) -> None:
         table: KeyPath = ()
@@ -190,8 +191,13 @@ class _Scan:
                 self.items(path, "}")
             case _:
                 self.skip(_SCALAR)
+        if self.at == start:  # or whoever reads an array would come here for ever
+            raise ValueFault("a value", "none", offset=start)
         key_start, key_end = (key.start, key.end) if key else (start, self.at)
-        self.spans[path] = Span(key_start, key_end, start, self.at)
+        span = Span(key_start, key_end, start, self.at)
+        if path in self.spans and self.twice is None:
+            self.twice = path, span, self.spans[path]
+        self.spans[path] = span
 
     def items(self, path: KeyPath, close: str) -> None:
         """Read what stands between the brackets of an array or the braces of an inline table."""

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from sockd.config.listen import ENDPOINT_SCHEMA, Listener
 from sockd.config.load import TABLES
-from sockd.config.model import ServiceTable
+from sockd.config.model import Daemon, ServiceTable
 
 _OUTSIDE = {
     "description": 'From elsewhere: "${NAME}" from the environment, { file = "path" } from a file.',
@@ -51,6 +51,9 @@ def schema(plugins: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
     listeners = service["properties"]["listen"]
     about = {"description": listeners.pop("description")}
     service["properties"]["listen"] = {**about, "anyOf": [{**listeners, "items": listener}, listener]}
+    files = defined(Daemon)["properties"]
+    patterns = {key: files["include"].pop(key) for key in ("type", "items")}
+    files["include"]["anyOf"] = [patterns, patterns["items"]]
     service["properties"]["plugin"]["examples"] = list(plugins)
     service["allOf"] = [
         {

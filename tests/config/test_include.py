@@ -69,6 +69,17 @@ def test_a_file_is_read_once_and_the_including_file_is_not_its_own_include(
     assert list(config('daemon.include = ["*.toml", "a.toml", "a*"]').services) == ["a"]
 
 
+def test_one_pattern_needs_no_brackets(
+    config: Load, faults: Faulty, write: Callable[[str, str], None]
+) -> None:
+    write("d/a.toml", echo("a"))
+    loaded = config('daemon.include = "d/*"')
+    assert (list(loaded.services), loaded.daemon.include) == (["a"], ("d/*",))
+    [fault] = faults('daemon.include = "nope.toml"')
+    assert fault.message == "daemon.include[0]: there is no such file"
+    assert fault.source[fault.column - 1 :][: fault.length] == '"nope.toml"'
+
+
 def test_a_pattern_may_match_nothing_but_a_name_must_exist(config: Load, faults: Faulty) -> None:
     assert config('daemon.include = ["d/*.toml", "x?", "[ab]"]').services == {}
     [fault] = faults('daemon.include = ["d/*.toml", "nope.toml"]')

@@ -179,9 +179,9 @@ CHAT = '[service.c]\nplugin = "chat"\nlisten = ["tcp:2"]\n'
         ),
         ("[daemon]\nworkers = -1", "daemon.workers: expected at least 0, found -1", "-1"),
         (
-            '[daemon]\ninclude = "*.toml"',
-            'daemon.include: expected an array, found a string "*.toml"',
-            '"*.toml"',
+            "[daemon]\ninclude = 5",
+            "daemon.include[0]: expected a string, found 5",
+            "5",
         ),
         ("[daemon]\ninclude = ['*.t', 5]", "daemon.include[1]: expected a string, found 5", "5"),
         (
@@ -210,7 +210,7 @@ CHAT = '[service.c]\nplugin = "chat"\nlisten = ["tcp:2"]\n'
         ),
         (
             '[service.e]\nplugin = "echo"\nlisten = 7007',
-            "service 'e': listen: expected an array, found 7007",
+            "service 'e': listen[0]: expected an endpoint in quotes such as \"tcp:7007\", found 7007",
             "7007",
         ),
         (
@@ -231,7 +231,7 @@ CHAT = '[service.c]\nplugin = "chat"\nlisten = ["tcp:2"]\n'
         ),
         (
             '[service.e]\nplugin = "echo"\nlisten = [7007]',
-            "service 'e': listen[0]: expected an endpoint such as \"tcp:7007\", or a table, found 7007",
+            "service 'e': listen[0]: expected an endpoint in quotes such as \"tcp:7007\", found 7007",
             "7007",
         ),
         (

@@ -112,6 +112,8 @@ CHAT = 'service.c = { plugin = "chat", listen = ["tcp:1"], options = { title = "
         CHAT + "} }",
         CHAT + ', history = { file = "h" } } }',
         'service.x = { plugin = "another", listen = [{ endpoint = "udp:1" }], options.a = 1 }',
+        'daemon.include = "d/*.toml"',
+        'daemon.include = ["d/*.toml"]',
     ],
 )
 def test_a_valid_configuration_fits(text: str) -> None:
@@ -121,6 +123,7 @@ def test_a_valid_configuration_fits(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "daemon.include = 5",
         "[sevice]",
         "[limits]\nmax_conections = 5",
         "[limits]\nmax_connections = 0",

@@ -115,10 +115,14 @@ def test_a_slip_is_told_with_what_to_write(
         ("a.b = 1\n[a]\nc = 1", "'a' is there already, in line 1: leave one of the two out", 2),
         ("a = 1\n[a.b]", "'a' is there already, in line 1: leave one of the two out", 2),
         (
-            "a = { b = 1, b = 2 }",
-            "a key is given twice in this inline table: leave one of the two out",
-            1,
+            "a = [1, { b = 1,\n c = { d = 'b = 3' }, b = 2 }]",
+            "'a.b' is there already, in line 1: leave one of the two out",
+            2,
         ),
+        ("a = { b = 1, b = 2 }", "'a.b' is there already, in line 1: leave one of the two out", 1),
+        # What follows is no TOML either.
+        ("a = [{ b = 1, b = 2 }, [ } ]]", "'a.b' is there already, in line 1: leave one of the two out", 1),
+        ("a = { b = 1, b = 2", "'a.b' is there already, in line 1: leave one of the two out", 1),
     ],
 )
 def test_what_is_given_twice_is_told_with_both_places(
