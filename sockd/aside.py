@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 async def aside(call: Callable[[], T], within: float, reactor: Any) -> T:
-    """The result of a call, while the reactor serves.
+    """Make a call in a thread of its own and await its result, while the reactor serves.
 
     The thread is not one of the reactor's: those are waited for at the end, and are few.
 

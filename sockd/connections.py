@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 STALLED = 1.0
-"""Seconds of silence upon which one who has begun to speak on the way in makes room for another."""
+"""Seconds of silence after which a stream on its way in that has begun to speak makes room for another."""
 
 GOLDEN = 0.618033988749895
 """Multiples of it, without their whole part, lie evenly between 0 and 1, however many there are."""
@@ -133,7 +133,7 @@ class Connections:
         return self._ids
 
     def heard(self, entry: Entry, *, silent: bool = False) -> None:
-        """One on its way in has come, or said something."""
+        """Note that a stream on its way in has come, or has sent something."""
         self.entries.pop(entry, None)
         self.entries[entry] = self.seconds()
         if silent:
@@ -142,7 +142,7 @@ class Connections:
             self.silent.pop(entry, None)
 
     def make_room(self, *, shaking: bool = False) -> bool:
-        """Let the one go that has been silent for longest on its way in; False if all of them speak.
+        """Close the stream on its way in that has been silent for longest; False if all of them speak.
 
         Args:
             shaking: whether it must be one whose TLS handshake is not complete.

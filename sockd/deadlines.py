@@ -12,7 +12,7 @@ TICK = 0.1
 """Seconds. How late a deadline may be noticed; all that fall into one tick share a timer."""
 
 _NONE: set[Any] = set()
-"""For each tick whose deadlines have all been cleared. A set of its own would take 216 bytes until then."""
+"""The set of each tick whose deadlines have all been cleared; one of its own would take 216 bytes."""
 
 
 class Timed(Protocol):

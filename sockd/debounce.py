@@ -1,4 +1,4 @@
-"""Requests that come in crowds, carried out once for many."""
+"""Debounce: requests that come close together are carried out once for many."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Debounced:
         self.pending = False
 
     def ask(self) -> None:
-        """Ask for it once more."""
+        """Request it."""
         now = self._clock.seconds()
         crowded = now - self._asked < QUIET
         self._asked = now

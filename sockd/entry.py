@@ -217,7 +217,7 @@ class Entry:
         return self._shaking is not None
 
     def make_room(self) -> None:
-        """Another one needs the place, and this one has been silent for longest."""
+        """End, as another stream needs the place and this one has been silent for longest."""
         self._refuse("silent")
 
     def cut(self) -> None:

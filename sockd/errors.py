@@ -88,13 +88,13 @@ class BindError(Exception):
 
 
 def reasons(error: Exception) -> str:
-    """What an error says; of a group, what each of them does, in a line of its own."""
+    """The text of an error; of a group, one line for each error in it."""
     errors = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
     return "\n".join(str(each) for each in errors)
 
 
 def in_words(error: BaseException) -> str:
-    """What a plugin has raised, and where: `ValueError: no tape (plug.py, line 3)`."""
+    """Describe what a plugin has raised, and where: `ValueError: no tape (plug.py, line 3)`."""
     text = str(error)
     return f"{type(error).__name__}{': ' if text else ''}{text}{raised_at(error)}"
 

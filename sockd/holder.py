@@ -16,7 +16,7 @@ _NET = Path("/proc/self/net")
 
 
 def holder(endpoint: InetEndpoint | UnixEndpoint) -> str:
-    """Who holds the address of an endpoint, to go on `the address is already in use`; empty if unknown."""
+    """Name the holder of an address, to follow `the address is already in use`; empty if unknown."""
     sockets = dict(_at_path(endpoint) if isinstance(endpoint, UnixEndpoint) else _at_port(endpoint))
     if not sockets:
         return ""

@@ -18,10 +18,10 @@ from sockd.pidfile import PidFile, PidFileError
 from sockd.sweep import sweep_at_end
 
 UMASK = 0o077
-"""Of a daemon in the background, as twistd has it."""
+"""The umask of a daemon in the background, the same as twistd's."""
 
 _READY, _TOLD = b"0", b"1"
-"""What the daemon sends to the process that waits: it serves, or it has told why it does not."""
+"""Messages of the daemon to the process that waits: it serves; it has told why it does not."""
 
 
 class Launch:

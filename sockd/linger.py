@@ -36,7 +36,7 @@ bounds what is dropped to 75 MB, at a thousandth of what a core could read."""
 
 
 class Lingering:
-    """Those of one service that linger. They have no place in it any more.
+    """The lingering sockets of one service. They take no place in it any more.
 
     Args:
         deadlines: where they wait.
@@ -75,7 +75,7 @@ class Lingering:
         transport.loseWriteConnection()
 
     def rest(self, transport: Any) -> None:
-        """Read from it again after a pause."""
+        """Pause a transport, and read from it again after `PAUSE`."""
         transport.pauseProducing()
         self._resting.add(transport)
         if self._timer is None:
@@ -100,7 +100,7 @@ class Lingering:
         return self._clock.seconds()
 
     def forget(self, linger: Linger) -> None:
-        """It is gone."""
+        """Remove a socket that is closed."""
         self._deadlines.clear(linger)
         self._open.pop(linger, None)
         if not self._open:
@@ -121,7 +121,7 @@ class Lingering:
 
 @implementer(IProtocol)
 class Linger:
-    """One socket that lingers. When its peer ends, the reactor closes it."""
+    """A socket that lingers. When its peer ends, the reactor closes it."""
 
     factory: Factory | None = None
 
@@ -141,7 +141,7 @@ class Linger:
         """Never called, as above."""
 
     def dataReceived(self, data: bytes) -> None:  # noqa: ARG002  # as IProtocol has it
-        """Drop it."""
+        """Drop what the peer still sends."""
         self._heard = True
         self._lingering.rest(self.transport)
 
@@ -165,5 +165,5 @@ class Linger:
         self._lingering.forget(self)
 
     def logPrefix(self) -> str:
-        """What Twisted's log calls it."""
+        """The name for Twisted's log."""
         return type(self).__name__

@@ -39,7 +39,7 @@ MOST_ACCEPTS = 50
 
 
 FOR_PLACES = frozenset({"descriptors", "full"})
-"""Why listeners are held for want of places for connections, of which datagrams take none."""
+"""Reasons to hold listeners that concern places for connections alone; datagrams take none."""
 
 
 @dataclass(slots=True, eq=False)

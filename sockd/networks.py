@@ -52,7 +52,7 @@ class Networks:
 
     @classmethod
     def of(cls, networks: Iterable[IPNetwork]) -> Networks:
-        """Those of a library's type."""
+        """Make a set of networks of the standard library's types."""
         found: tuple[Prefixes, Prefixes] = {}, {}
         for network in networks:
             add(found, network.network_address.packed, network.prefixlen)
@@ -60,7 +60,7 @@ class Networks:
 
     @classmethod
     def union(cls, sets: Iterable[Networks]) -> Networks:
-        """All that are in any of the sets."""
+        """Make the union of some sets."""
         each = list(sets)
         return each[0] if len(each) == 1 else cls(_joined(s._v4 for s in each), _joined(s._v6 for s in each))
 

@@ -22,14 +22,15 @@ VARIABLES = (
     "LISTEN_FDNAMES",
     "FDSTORE",
 )
-"""Of the environment, for the process alone that the manager has started (sd_notify(3), sd_listen_fds(3))."""
+"""Environment variables that are only for the process that the manager has started (sd_notify(3),
+sd_listen_fds(3))."""
 
 MOST_DESCRIPTORS = 253
 """That one message carries (SCM_MAX_FD of Linux)."""
 
 
 def taken_from(environ: MutableMapping[str, str]) -> dict[str, str]:
-    """`VARIABLES`, which are no longer in the environment then: programs that are started do not see them."""
+    """Take `VARIABLES` out of the environment, so that programs that are started do not see them."""
     return {name: environ.pop(name) for name in VARIABLES if name in environ}
 
 
@@ -66,7 +67,7 @@ class Notifier:
         self._send("READY=1", *self._status())
 
     def changed(self) -> None:
-        """`describe` says something else."""
+        """Tell the manager that `describe` says something else."""
         if status := self._status():
             self._send(*status)
 

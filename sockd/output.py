@@ -20,7 +20,7 @@ write after it shall look for the next one."""
 
 
 DONE = Failure(ConnectionDone())
-"""Why a connection is over whose plugin has ended it."""
+"""The reason that a plugin gets which has ended its connection itself."""
 
 
 class Unread:
@@ -127,7 +127,7 @@ class Output:
             transport.loseWriteConnection()
 
     def leave(self) -> None:
-        """Our side has ended: the plugin has nothing to do with it any more, and its place is free."""
+        """Part from the plugin once our side has ended: free the place, and let the socket linger."""
         connection, transport = self._connection, self._connection.transport
         if connection.peer_ended:
             transport.loseConnection()
@@ -205,7 +205,7 @@ class Output:
             self._end_writing()
 
     def _end_writing(self) -> None:
-        """The last producer has written its last, and the end was asked for."""
+        """End our side, as was asked for, now that the producer has written its last."""
         if not (self._connection.peer_ended or self.ended):
             self._connection.transport.loseWriteConnection()
 

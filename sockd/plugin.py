@@ -106,7 +106,7 @@ class Plugin(BaseModel):
         return None
 
     def problems(self) -> Iterable[tuple[str, str]]:
-        """What on this machine stands in the way of the options: the name of one, and the reason.
+        """List what on this machine prevents the options: the name of an option, and the reason.
 
         `sockd check` asks, so that it is known before the start; nothing may be changed or made for it.
         """
@@ -162,7 +162,7 @@ def first_message_received(transport: object) -> None:
 
 
 def takes_at_once(transport: object) -> None:
-    """For a protocol that only keeps what it is handed, and works on it in a thread or in a later turn.
+    """Declare that a protocol only keeps what it is handed, and works on it in a thread or a later turn.
 
     Its `dataReceived` is called with whole reads, of up to 256,000 bytes, and not timed; otherwise sockd
     keeps back what a plugin might not take quickly, and hands it over piece by piece.

@@ -55,7 +55,7 @@ def read_bytes(path: Path, most: int = MAX_FILE, *, pipes: bool = False) -> byte
     Args:
         path: of the file.
         most: bytes that it may have.
-        pipes: whether a pipe or terminal does too. It is read to its end, however long that takes.
+        pipes: whether a pipe or terminal is read too, to its end, however long that takes.
 
     Raises:
         Unreadable: it cannot be read, is no regular file or is longer.

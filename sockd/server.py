@@ -142,7 +142,7 @@ class Server:
         await _stop(self.services)
 
     def starting(self, told: Callable[[str], None]) -> None:
-        """Let somebody be told which plugin is about to start, in words; of the end of each, with none."""
+        """Have `told` called with words for each plugin that is about to start, and with none at its end."""
         self._shared.starting = told
 
     def open(self) -> None:

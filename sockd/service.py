@@ -261,7 +261,7 @@ class Service:
 
     @property
     def datagram_ports(self) -> Iterator[int]:
-        """Ports of UDP."""
+        """The UDP ports that it listens at."""
         for listener in self.listeners:
             if isinstance(listener, DatagramListener) and isinstance(listener.bound.endpoint, InetEndpoint):
                 yield listener.bound.socket.getsockname()[1]

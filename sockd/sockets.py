@@ -29,8 +29,8 @@ FOLDER_MODE = 0o755
 """Of folders made for UNIX sockets; who may connect is decided by the socket's own mode."""
 
 SERVICE_BIT = stat.S_ISVTX
-"""Tells the path of a UNIX socket that answers datagrams by itself, so that no service answers it. The bit
-means nothing else for a socket."""
+"""Marks the path of a UNIX socket that answers datagrams by itself, so that no service answers it. For a
+socket the bit has no other meaning."""
 
 _REASONS = {
     errno.EADDRINUSE: "the address is already in use",

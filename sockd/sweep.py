@@ -35,7 +35,7 @@ def sweep_at_end(paths: Iterable[Path]) -> int | None:
 
 
 def _ours(path: Path) -> os.stat_result | None:
-    """What lies at a path, if only root can put something else there; elsewhere the user removes it."""
+    """The status of a path where only root can put something else; None where the user can remove it."""
     with suppress(OSError):
         if danger(path.parent, ()) is None:
             return path.lstat()

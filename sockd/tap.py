@@ -276,7 +276,7 @@ def _made(config: Config, options: ServerOptions) -> Iterator[Path]:
 
 
 def _swept(config: Config, options: ServerOptions, manager: Mapping[str, str]) -> list[Path]:
-    """Those of them that are gone at the end; paths of sockets that the service manager keeps are not."""
+    """The paths among them to remove at the end, without sockets that the service manager keeps."""
     kept = manager.get("FDSTORE", "0") not in ("", "0")
     name = options.get("pid_file")
     return [*([] if kept else _sockets(config)), *([Path(name)] if name else [])]

@@ -24,7 +24,7 @@ _IAC, _SE, _AYT, _SB = b"\xff", 0xF0, 0xF6, 0xFA
 _WILL, _WONT, _DO, _DONT = 0xFB, 0xFC, 0xFD, 0xFE
 
 _REFUSALS = {_WILL: _DONT, _DO: _WONT}
-"""What refuses an offer, and a request. WONT and DONT ask for nothing and are not answered, so that two
+"""The answers that refuse an offer, and a request. WONT and DONT ask for nothing and are not answered: two
 ends never refuse each other for ever (RFC 1143, 7)."""
 
 _TIMING_MARK = 6
@@ -55,7 +55,7 @@ class Telnet:
 
     @property
     def line_end(self) -> bytes:
-        """What ends a line for this peer: CR LF once it has spoken telnet, else LF."""
+        """The line end for this peer: CR LF once it has spoken telnet, else LF."""
         return b"\r\n" if self._spoken else b"\n"
 
     def feed(self, data: bytes) -> bytes:

@@ -8,7 +8,7 @@ import unicodedata
 _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
 )
-"""What `str.isprintable` lets through although nothing is seen of it: the other characters of Unicode's
+"""Characters that `str.isprintable` lets through although they are invisible: the others of Unicode's
 property Default_Ignorable_Code_Point, such as fillers and variation selectors, and the blank of Braille."""
 
 _JOINERS = "\u200c\u200d"

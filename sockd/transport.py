@@ -36,7 +36,7 @@ _END_UNACKED = frozenset({_FIN_WAIT1, _LAST_ACK, _CLOSING})
 """Our own FIN waits behind the bytes that are not sent, and is counted among them."""
 
 _SO_PROTOCOL = 38
-"""Of a socket: its protocol (asm-generic/socket.h); the socket module has no name for it."""
+"""The option that tells a socket's protocol (asm-generic/socket.h), which Python has no name for."""
 
 ASKED_BELOW = (
     *("getHost", "getHandle", "socket", "fileno", "reactor", "connected", "disconnected"),

@@ -1,8 +1,8 @@
 """Has the kernel drop datagrams that must not be answered because of their headers alone.
 
-Three kinds: those sent to many, which would bring all of their answers for one forged datagram; those that
-claim to come from many, who are no sender to answer; and the answers of other daemons of this kind, which
-carry a mark. Answering an answer is what keeps a loop of two servers going (CVE-2024-2169).
+Three kinds: those sent to many, as one forged datagram would bring the answers of all; those that claim to
+come from many, which cannot be answered; and the answers of other daemons of this kind, which carry a mark.
+To answer an answer is what keeps a loop of two servers going (CVE-2024-2169).
 
 A classic BPF program of the socket tells them (Linux, networking/filter.rst), so that they cost nothing;
 they are among those that the kernel counts as dropped.

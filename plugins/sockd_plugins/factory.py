@@ -79,7 +79,7 @@ def _can_be_served(found: object) -> bool:
 
 
 def _served(found: object) -> str:
-    """What can be served with `found`, `streams` or `datagrams`; empty where only a call of it tells."""
+    """Tell what `found` can serve, `streams` or `datagrams`; empty where only a call of it tells."""
     if isinstance(found, type):
         if IProtocol.implementedBy(found) or IProtocolFactory.implementedBy(found):
             return "streams"

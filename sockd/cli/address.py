@@ -144,7 +144,7 @@ _EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def of_service(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command its argument `address`, and the options that say how TLS is spoken there."""
+    """Give a command its argument `address`, and the options that say how TLS is spoken there."""
 
     @click.argument("address", type=AddressType())
     @click.option("--tls", is_flag=True, help="Speak TLS, as with tls:HOST:PORT; so do the next ones.")

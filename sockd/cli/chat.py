@@ -18,7 +18,7 @@ from sockd.text import decoded
 QUIT = b"/quit"
 
 GREETING = "* welcome"
-"""How the line begins in which a chat asks for the name."""
+"""Beginning of the line in which a chat asks for the name."""
 
 
 @click.command()

@@ -136,7 +136,7 @@ def datagrams(lines: list[bytes], peer: Peer, end: Farewell) -> bool:
 
 
 def no_answer(address: Address, wait: float) -> Failed:
-    """For datagrams that were answered by nothing."""
+    """Make the error for datagrams that got no answer."""
     return Failed(f"{address}: no answer within {wait:g} s")
 
 
@@ -175,7 +175,7 @@ def _converse_in_pipe(
 
 
 def _look_at_input(peer: Peer, standard_input: int) -> None:
-    """The service has closed: learn whether the input had ended too, which may just not have been noticed."""
+    """Learn, once the service has closed, whether the input had ended too without being noticed."""
     if not peer.finishing and select.select([standard_input], [], [], 0)[0]:
         peer.finishing = not os.read(standard_input, 1)
 
@@ -187,7 +187,7 @@ def _on_terminal(data: bytes) -> None:
 
 
 def shown(data: bytes) -> list[str]:
-    """What arrived as lines for a terminal."""
+    """Split what arrived into lines that are safe to show on a terminal."""
     text = data.decode(errors="backslashreplace").removesuffix("\n")
     return [printable(line.removesuffix("\r")) for line in text.split("\n")]
 

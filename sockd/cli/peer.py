@@ -1,4 +1,4 @@
-"""The service at the other end of a conversation, of which neither reading nor writing is waited for."""
+"""The service at the other end of a conversation; no read and no write blocks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sockd.cli.tls import TlsSocket
 LARGEST_READ = 65_536
 
 MOST_READS = 16
-"""At once, before others have their turn."""
+"""Reads in a row, before the input has its turn."""
 
 _ALERT, _TLS = 0x15, 0x03
 """How the one message begins that TLS has for who does not speak it (RFC 8446, 5.1)."""
 
 
 class Failed(Exception):
-    """The conversation has not been what it should; the text tells why."""
+    """The conversation has failed; the text tells why."""
 
 
 class Peer:
@@ -53,7 +53,7 @@ class Peer:
         return bool(self._unsent) or (self.finishing and not self._shut)
 
     def read(self) -> list[bytes]:
-        """What has arrived: pieces of a stream, or datagrams.
+        """Read what has arrived: pieces of a stream, or datagrams.
 
         Raises:
             Failed: it speaks something else, or the connection broke.
@@ -113,7 +113,7 @@ class Peer:
             self._unsent.clear()
 
     def judge(self) -> None:
-        """At the end of the conversation: whether it has come to a good one.
+        """Check that the conversation has ended well.
 
         Raises:
             Failed: it has not.
@@ -126,7 +126,7 @@ class Peer:
             raise self._failed("closed without a word")
 
     def _hint(self, error: OSError) -> str:
-        """Add what many servers of TLS mean that reset a connection at the first plain bytes."""
+        """Suggest TLS where the connection was reset, as many TLS servers do at the first plain bytes."""
         silent = self._address.stream and not self._address.encrypted and not self.heard
         return (
             "; if TLS is spoken there, connect with --tls"

@@ -32,7 +32,7 @@ class Place:
 
 
 def normal(path: Path) -> Path:
-    """The path without `..`, which systemd ignores with all that it is in; links before one are followed."""
+    """Remove `..` from a path, as systemd ignores paths that have it; links before one are followed."""
     if ".." not in path.parts:
         return path
     last = len(path.parts) - path.parts[::-1].index("..")
@@ -49,7 +49,7 @@ def command() -> Path:
 
 
 def version() -> int:
-    """Of this machine's systemd; 0 if it has none."""
+    """The version of this machine's systemd; 0 if it has none."""
     systemctl = shutil.which("systemctl")
     if systemctl is None:
         return 0

@@ -123,7 +123,7 @@ class _Conversation:
         self._leave()
 
     def _leave(self) -> None:
-        """Whatever is being typed, it is over."""
+        """End the conversation, whatever is being typed."""
         self._over.set()
         self._arrived.set()
         loop = asyncio.get_running_loop()

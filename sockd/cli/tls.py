@@ -60,7 +60,7 @@ _REASONS = {
 
 
 class TlsFailed(OSError):
-    """There is no TLS with this peer; the text tells why and what to do."""
+    """TLS with this peer has failed; the text tells why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,17 +211,17 @@ class TlsSocket:
         self._flush()
 
     def makefile(self, mode: str) -> BinaryIO:
-        """What arrives as a file, whose end leaves the connection open."""
+        """Give what arrives as a file; to close that leaves the connection open."""
         if mode != "rb":
             raise ValueError("expected rb")
         return io.BufferedReader(_Reader(self))
 
     def settimeout(self, seconds: float | None) -> None:
-        """How long each method may wait."""
+        """Set how many seconds each method may wait."""
         self._sock.settimeout(seconds)
 
     def setblocking(self, flag: bool) -> None:
-        """Whether methods wait at all."""
+        """Set whether methods wait at all."""
         self._sock.setblocking(flag)
 
     def setsockopt(self, level: int, option: int, value: bytes) -> None:
@@ -229,7 +229,7 @@ class TlsSocket:
         self._sock.setsockopt(level, option, value)
 
     def fileno(self) -> int:
-        """For `select`; where it tells of nothing to read, there is nothing that `recv` has not given."""
+        """The descriptor, for `select`: while that shows nothing to read, `recv` has nothing left to give."""
         return self._sock.fileno()
 
     def close(self) -> None:
@@ -286,7 +286,7 @@ class _Reader(io.RawIOBase):
 
 
 def reason(error: ssl.SSLError | TlsFailed) -> str:
-    """What went wrong, and what to do about it."""
+    """Explain an error: what went wrong, and what to do about it."""
     if isinstance(error, TlsFailed):
         return str(error)
     if isinstance(error, ssl.SSLCertVerificationError):

@@ -133,7 +133,7 @@ def _tell(placed: Placed, other: Placed, faults: Faults) -> None:
 
 
 def _claims(listener: Listener) -> tuple[Sequence[_Claim], Sequence[_Claim]]:
-    """What a listener takes, and what of others it cannot stand beside."""
+    """The claims of a listener, and the claims of others that it conflicts with."""
     endpoint = listener.endpoint
     if isinstance(endpoint, SystemdEndpoint):
         return ((endpoint,),) * 2

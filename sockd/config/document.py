@@ -210,7 +210,7 @@ def locate(
 
 
 SHORTEST_SECRET = 4
-"""Characters."""
+"""Characters of a value that is hidden in faults."""
 
 
 class Faults:

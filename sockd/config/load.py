@@ -208,7 +208,7 @@ def _names(source: Document, faults: Faults) -> Iterator[str]:
 
 
 def _listed(source: Document, path: KeyPath) -> Document:
-    """One port or pattern is the same as an array of it; `{ file = … }` stands for a text."""
+    """Make a single port or pattern an array of one; `{ file = … }` stands for a text."""
     value = source.get(path)
     one = (
         isinstance(value, str)

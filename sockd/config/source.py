@@ -24,7 +24,7 @@ class Source:
     find_plugin: FindPlugin | None
 
     def load(self) -> Config:
-        """What it says now. Raises as `load` does, and where there is no service to serve."""
+        """Read and check it as it is now. Raises as `load` does, and where there is no service to serve."""
         config = load(self.path, self.find_plugin, descriptors=descriptors_available())
         return with_services(config, str(self.path))
 

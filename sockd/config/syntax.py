@@ -1,4 +1,4 @@
-"""What is wrong with a text that is no TOML, and what to write instead."""
+"""Errors of TOML syntax in words: what is wrong, and what to write instead."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NOTHING = ("null", "none", "nil")
 
 @dataclass(frozen=True, slots=True)
 class Slip:
-    """One mistake of syntax.
+    """A mistake of syntax.
 
     Attributes:
         start: offset of its first character.
@@ -42,7 +42,7 @@ class Slip:
 
 
 def explain(text: str, at: int, reason: str) -> Slip:
-    """What a person has to know of an error of the parser.
+    """Explain an error of the parser to a person.
 
     Args:
         text: the whole text, with bare newlines.
@@ -56,7 +56,7 @@ def explain(text: str, at: int, reason: str) -> Slip:
 
 
 def _value(text: str, at: int) -> Slip | None:
-    """No value where one has to be."""
+    """Explain a value that is missing or faulty."""
     if (opened := _open_array(text, at)) is not None and (at >= len(text) or _KEY_LINE.match(text, at)):
         return _unclosed(text, opened)
     start, end = at, _word_end(text, at)
@@ -83,7 +83,7 @@ def _unquoted(text: str, start: int, end: int) -> Slip:
 
 
 def _after_statement(text: str, at: int) -> Slip | None:
-    """More in a line than a statement."""
+    """Explain text in the line after a whole statement."""
     begin = text.rfind("\n", 0, at) + 1
     if text[begin:at].lstrip().startswith("["):
         return Slip(
@@ -101,7 +101,7 @@ def _after_statement(text: str, at: int) -> Slip | None:
 
 
 def _array(text: str, at: int) -> Slip | None:
-    """No comma and no bracket after an entry."""
+    """Explain an entry with neither a comma nor a bracket after it."""
     opened = _open_array(text, at)
     if opened is not None and (at >= len(text) or _KEY_LINE.match(text, at)):
         return _unclosed(text, opened)
@@ -116,7 +116,7 @@ def _array(text: str, at: int) -> Slip | None:
 
 
 def _inline(text: str, at: int) -> Slip | None:
-    """No comma and no brace after a key and its value."""
+    """Explain a key and its value with neither a comma nor a brace after them."""
     return Slip(at, at + 1, f"expected a comma or '}}' in an inline table, found {_character(text, at)}")
 
 
@@ -145,7 +145,7 @@ def _line_starts_before(text: str, at: int) -> list[int]:
 
 
 def _string(text: str, at: int) -> Slip | None:
-    """A character that no string may have; mostly the end of a line, for want of a closing quote."""
+    """Explain a character that no string may have; mostly a line's end, as the closing quote is missing."""
     if text.startswith("\n", at) or at >= len(text):
         begins = [0, *(found.end() for found in re.finditer("\n", text))] if at >= len(text) else ()
         for begin in (*begins, text.rfind("\n", 0, at) + 1):
@@ -210,7 +210,7 @@ def _statement(text: str, at: int) -> Slip | None:
 
 
 def _repeated(text: str, at: int) -> Slip | None:
-    """A key or table that is there already: both places."""
+    """Explain a key or table that is there already, with both places."""
     found = find_repeated(text, at)
     if found is None:
         return Slip(at - 1, at, "a key is given twice in this inline table: leave one of the two out")

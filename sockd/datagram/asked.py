@@ -44,7 +44,7 @@ class Asked:
 
     @classmethod
     def of(cls, sock: socket.socket) -> Asked | None:
-        """That of a socket of all addresses, which tells from now on; None for a socket of one."""
+        """Have a socket of all addresses tell the address asked from now on; None for a socket of one."""
         if sock.family == socket.AF_UNIX or sock.getsockname()[0] not in EVERY:
             return None
         if sock.family == socket.AF_INET6:
@@ -55,33 +55,36 @@ class Asked:
 
     @property
     def control_size(self) -> int:
-        """Bytes of the message with its header, as `CMSG_SPACE` has it."""
+        """Bytes of the message with its header (`CMSG_SPACE`)."""
         return socket.CMSG_SPACE(self.form.size)
 
     def route(self, control: Iterable[tuple[int, int, bytes]]) -> Route:
-        """What an answer needs, from what `recvmsg` gave."""
+        """Extract the route of an answer from what `recvmsg` gave."""
         for level, kind, content in control:
             if (level, kind, len(content)) == (self.level, self.kind, self.form.size):
                 return self._back(content)
         return b""
 
     def message(self, route: Route) -> Sequence[tuple[int, int, bytes]]:
-        """What `sendmsg` takes."""
+        """Make the control messages of an answer for `sendmsg`."""
         return ((self.level, self.kind, route),) if route else ()
 
     def block(self, route: Route) -> bytes:
-        """The same in the kernel's form; without a route a message that leaves the choice to the kernel."""
+        """Make the same in the kernel's form; without a route the message leaves the choice to the kernel."""
         content = route or bytes(self.form.size)
         header = _HEADER.pack(_HEADER.size + len(content), self.level, self.kind)
         return (header + content).ljust(self.control_size, b"\0")
 
     def route_of(self, block: bytes) -> Route:
-        """What an answer needs, from a control message in the kernel's form."""
+        """Extract the route of an answer from a control message in the kernel's form."""
         _, level, kind = _HEADER.unpack_from(block)
         return self.route(((level, kind, block[_HEADER.size :][: self.form.size]),))
 
     def _back(self, content: bytes) -> Route:
-        """The way back, also of a way back; only a link-local address is bound to the interface asked on."""
+        """Turn a message's content into that of its answer, once or again.
+
+        Only a link-local address is bound to the interface that was asked on.
+        """
         fields: tuple[Any, ...] = self.form.unpack(content)
         if self.form is _IPV4:
             return _IPV4.pack(0, fields[2] if any(fields[2]) else fields[1], bytes(4))

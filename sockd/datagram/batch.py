@@ -176,7 +176,7 @@ class BatchWire:
         self._names: list[bytes] = []  # to which they go
 
     def receive(self) -> Iterable[tuple[bytes, Address, bytes]]:
-        """As `Wire` has it."""
+        """Implement `Wire.receive`."""
         room, known, learn, asked = self._room, self._known, self._learn, self._asked
         incoming = room.incoming
         if asked is not None:
@@ -199,14 +199,14 @@ class BatchWire:
         return zip(datagrams, addresses, names, strict=True)
 
     def send(self, datagram: bytes, name: bytes) -> None:
-        """As `Wire` has it."""
+        """Implement `Wire.send`."""
         self._datagrams.append(datagram if type(datagram) is bytes else memoryview(datagram).tobytes())
         self._names.append(name)
         if len(self._names) >= MOST_WAITING:
             self.flush()
 
     def flush(self) -> None:
-        """As `Wire` has it."""
+        """Implement `Wire.flush`."""
         if not self._names:
             return
         messages, number, names = self._room.outgoing, self._socket.fileno(), self._names
@@ -229,7 +229,7 @@ class BatchWire:
         self._names.clear()
 
     def name(self, address: Address, route: Route = b"") -> bytes:
-        """As `Wire` has it."""
+        """Implement `Wire.name`."""
         host, _, zone = address[0].partition("%")
         number, packed = address[1].to_bytes(2), socket.inet_pton(self._family, host)
         if self._family == socket.AF_INET6:
@@ -239,7 +239,7 @@ class BatchWire:
         return name if self._asked is None else _routed(name, self._asked.block(route))
 
     def route(self, name: bytes) -> Route:
-        """As `Wire` has it."""
+        """Implement `Wire.route`."""
         return b"" if self._asked is None else self._asked.route_of(name[-self._asked.control_size :])
 
     def _learn(self, name: bytes) -> Address:

@@ -48,7 +48,7 @@ class LocalWire:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
 
     def receive(self) -> Iterator[tuple[bytes, Address, Name]]:
-        """As `Wire` has it. One that is longer than any should be is lost whole."""
+        """Implement `Wire.receive`; a datagram of more than `MAX_UNIX` bytes is dropped whole."""
         receive, room = self._socket.recvmsg, self._room
         for self.arrived in range(BATCH):
             try:
@@ -64,7 +64,7 @@ class LocalWire:
                 yield datagram, address, (address, _user(control))
 
     def send(self, datagram: bytes, name: Name) -> None:
-        """As `Wire` has it: at once."""
+        """Implement `Wire.send`: at once."""
         address, user = name
         if address is None:
             self._events.dropped(None, "no return address")
@@ -82,14 +82,14 @@ class LocalWire:
             self._events.sent += size
 
     def flush(self) -> None:
-        """As `Wire` has it: nothing waits."""
+        """Implement `Wire.flush`: nothing waits."""
 
     def name(self, address: Address, route: Route = b"") -> Name:
-        """As `Wire` has it."""
+        """Implement `Wire.name`."""
         return address, route
 
     def route(self, name: Name) -> Route:
-        """As `Wire` has it: the user who has sent the datagram."""
+        """Implement `Wire.route`: the user who has sent the datagram."""
         return name[1]
 
     def _send_to_path(self, datagram: bytes, path: str, user: Route) -> int | None:
@@ -105,7 +105,7 @@ class LocalWire:
 
 
 def _user(control: list[tuple[int, int, bytes]]) -> Route:
-    """Who has sent a datagram; empty if it came before anybody asked."""
+    """The sending user, packed; empty if the datagram came before credentials were asked for."""
     for level, kind, content in control:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
             process, user, _ = _CREDENTIALS.unpack(content)

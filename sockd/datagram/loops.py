@@ -1,10 +1,10 @@
 """Keeps the daemon out of endless exchanges with other services (CVE-1999-0103, CVE-2024-2169).
 
-One forged datagram has two services answer each other for ever. Services of this kind never answer an answer:
-`unicast` and `local` tell them. What is left are services of others, and nothing but its silence tells such a
-one from a client that waits for each answer before it asks again: a service never sends unless it was sent
-something. So a peer that seems to be one is sent nothing, until it has sent something by itself.
-`docs/datagrams.md` has the rule with its proof.
+One forged datagram can make two services answer each other for ever. Services of sockd never answer an
+answer: `unicast` and `local` recognize it. Services of other programs look like clients that wait for each
+answer before they ask again, with one difference: a service sends nothing unless it was sent something. So a
+peer that may be a service is sent nothing until it has sent something by itself. `docs/datagrams.md` has the
+rule with its proof.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ FIRST_BUDGET = 64.0
 """Datagrams in a row that each followed an answer and said nothing new. Then a watched peer is on trial."""
 
 NEW = 2.0**-14
-"""What a datagram counts whose content is new: a million of them are as good as the first budget."""
+"""Budget that a datagram with new content uses: a million of them use up the first budget."""
 
 REMEMBERED = 64
-"""Contents, of datagrams either way, by which those are told that say nothing new."""
+"""Contents of datagrams, either way, that are kept for each peer to tell which ones are new."""
 
 SILENCE = 2.0
 """Seconds after the last answer, from which on a datagram was sent by itself: no service is so slow."""
@@ -36,8 +36,8 @@ MOST_IN_FLIGHT = 16
 """Datagrams in the first trial that a loop may have in flight; twice as many in each further one."""
 
 NEXT_BUDGET, GROWTH, LARGEST_BUDGET = 1000.0, 16, 1e9
-"""What a peer is granted for having sent by itself once; for more than can be in flight, so much more with
-each trial."""
+"""Budget of a peer that has sent by itself once; for more datagrams than can be in flight it grows by
+`GROWTH` with each trial."""
 
 LOOK_EVERY = 61
 """Datagrams of a port of which one is looked at. A prime, lest peers that take turns escape."""
@@ -53,7 +53,7 @@ MOST_PEERS = 4096
 
 
 class _Watched:
-    """What is known of one watched peer."""
+    """State of one watched peer."""
 
     __slots__ = ("answered", "answered_at", "left", "muted", "recent", "trials", "unanswered")
 
@@ -67,7 +67,7 @@ class _Watched:
 
 
 class Loops:
-    """Knows which peers may be services, for all datagram ports of a process.
+    """The peers that may be services, for all datagram ports of a process.
 
     Args:
         seconds: a monotonic clock.
@@ -90,7 +90,7 @@ class Loops:
             self.kinds[port] = _kind(port)
 
     def know_own(self, ports: Iterable[int]) -> None:
-        """These are the ports on which the daemon itself receives datagrams, in whichever process."""
+        """Set the ports on which the daemon itself receives datagrams, in whichever process."""
         for port in self._own:
             self.kinds[port] = _kind(port)
         self._own = set(ports)
@@ -115,7 +115,7 @@ class Loops:
         return self.kinds[peer[1]] == WATCHED if type(peer) is tuple else peer in self.local
 
     def heard(self, peer: Address, datagram: bytes) -> None:
-        """A datagram has come from a watched peer."""
+        """Note a datagram from a watched peer."""
         known = self._peers.get(peer)
         if known is None:
             if len(self._peers) >= MOST_PEERS:
@@ -139,7 +139,7 @@ class Loops:
                 known.trials += 1
 
     def may_answer(self, peer: Address, answer: bytes) -> bool:
-        """Whether a watched peer may be sent something; if so, it was."""
+        """Whether a watched peer may be sent something, which then counts as sent."""
         known = self._peers.get(peer)
         if known is None:  # others have taken its place; it is heard again before it is answered again
             return True

@@ -22,7 +22,7 @@ class SingleWire:
     __slots__ = ("_events", "_inet6", "_receive", "_send", "arrived")
 
     routed: ClassVar[bool] = False
-    """Whether a name tells the address of ours too."""
+    """Whether a name includes the address of ours that was asked."""
 
     def __init__(self, sock: socket.socket, events: ServiceEvents) -> None:
         self.arrived = 0
@@ -32,7 +32,7 @@ class SingleWire:
         self._inet6 = sock.family == socket.AF_INET6
 
     def receive(self) -> Iterator[tuple[bytes, Address, Name]]:
-        """As `Wire` has it."""
+        """Implement `Wire.receive`."""
         receive = self._receive
         for self.arrived in range(BATCH):
             try:
@@ -49,7 +49,7 @@ class SingleWire:
                 yield datagram, name[:2] if self.routed else name, name
 
     def send(self, datagram: bytes, name: Name) -> None:
-        """As `Wire` has it: at once."""
+        """Implement `Wire.send`: at once."""
         try:
             size = self._send(datagram, name)
         except OSError as error:
@@ -59,14 +59,14 @@ class SingleWire:
             self._events.sent += size
 
     def flush(self) -> None:
-        """As `Wire` has it: nothing waits."""
+        """Implement `Wire.flush`: nothing waits."""
 
     def name(self, address: Address, route: Route = b"") -> Name:  # noqa: ARG002  # there is but one
-        """As `Wire` has it."""
+        """Implement `Wire.name`."""
         return address
 
     def route(self, name: Name) -> Route:  # noqa: ARG002  # as above
-        """As `Wire` has it."""
+        """Implement `Wire.route`."""
         return b""
 
 
@@ -98,9 +98,9 @@ class AskedWire(SingleWire):
         return self._send_message((datagram,), self._asked.message(route), 0, tuple(address))
 
     def name(self, address: Address, route: Route = b"") -> Name:
-        """As `Wire` has it."""
+        """Implement `Wire.name`."""
         return *address, route
 
     def route(self, name: Name) -> Route:
-        """As `Wire` has it."""
+        """Implement `Wire.route`."""
         return bytes(name[-1])

@@ -16,11 +16,11 @@ Address = Any
 """`(host, port)` over UDP; a path (str), an abstract name (bytes) or None over UNIX sockets."""
 
 Name = Any
-"""An address in the form that a wire sends to, and from which of ours."""
+"""A peer's address in the form that a wire sends to, with the address of ours to send from."""
 
 Route = bytes
-"""What an answer that comes later needs besides the address. On a UDP port of all addresses: which of them
-the peer has asked, as `struct in_pktinfo` or `in6_pktinfo` has it (ip(7), RFC 3542, 6.2); over UNIX sockets:
+"""Data besides the address that a later answer needs. On a UDP port of all addresses: which of them the peer
+has asked, as `struct in_pktinfo` or `in6_pktinfo` has it (ip(7), RFC 3542, 6.2); over UNIX sockets:
 the sender's user; elsewhere empty."""
 
 
@@ -43,10 +43,10 @@ class Wire(Protocol):
         """Send what waits."""
 
     def name(self, address: Address, route: Route) -> Name:
-        """The name of a peer by its address, and what else an answer needs."""
+        """The name of a peer, from its address and the route of an answer."""
 
     def route(self, name: Name) -> Route:
-        """What an answer that comes later needs besides the address."""
+        """The data besides the address that a later answer needs."""
 
 
 def error_name(number: int | None) -> str:

@@ -28,7 +28,7 @@ class Inheritance:
         self.datagram_ports = {
             port for key, port in ports.items() if self._given[key].socket.type == datagrams
         }
-        """Of the whole daemon, over UDP."""
+        """The UDP ports of the whole daemon."""
 
     def placed(self, config: Config) -> Config:
         """The configuration with its endpoints as they are bound."""

@@ -84,7 +84,7 @@ class CrewOperator:
         }
 
     def _state(self, workers: Iterable[Mapping[str, Any]]) -> str:
-        """That of the supervisor, as long as a worker serves and says so."""
+        """The state of the supervisor, or `not serving` where no worker serves."""
         state = self._supervisor.state
         serving = any(worker["state"] != "leaving" for worker in workers)
         return state if serving or state != "ready" else "not serving"

@@ -16,13 +16,13 @@ from sockd.sockets import BoundSocket
 from sockd.starting import BLOCKED_AT_RELOAD
 
 _OF_SYSTEMD = InetEndpoint("tcp", 0)
-"""In the place of one that is told by its name alone."""
+"""Stands for an endpoint of systemd, which is known by its name alone."""
 
 
 async def try_out(
     config: Config, names: Collection[str], starting: Callable[[str], None], reactor: Any
 ) -> None:
-    """Build, start and stop what serves these services; no socket of theirs is opened.
+    """Build, start and stop the plugins of these services; none of their sockets is opened.
 
     Args:
         config: the whole configuration, with the options of plugins.

@@ -134,7 +134,7 @@ class Worker:
             await try_out(config, services, self._starting, self._reactor)
 
     def _starting(self, plugin: str) -> None:
-        """Let the supervisor know whose fault it is if this process ends or hangs now."""
+        """Tell the supervisor which plugin is at fault if this process ends or hangs now."""
         self._calls.tell("starting", plugin=plugin)
 
     async def prepare(self, texts: Texts, path: list[str], shed: bool, descriptors: Sequence[int]) -> None:

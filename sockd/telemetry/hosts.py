@@ -13,11 +13,11 @@ from collections.abc import Collection
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 
 _HOST = re.compile(r"\[([0-9a-f:.]+)\](?::[0-9]*)?|([^:\[\]]*)(?::[0-9]*)?", re.IGNORECASE)
-"""What a Host header says (RFC 9110, 7.2): an IPv6 address, or another host; then perhaps a port."""
+"""A Host header (RFC 9110, 7.2): an IPv6 address, or another host; then perhaps a port."""
 
 
 class Hosts:
-    """Any address, localhost, and names of this machine.
+    """Hosts that are let in: any address, localhost, and names of this machine.
 
     An address is safe: no foreign page has it as its name.
 

@@ -30,7 +30,7 @@ a plugin that never gives the interpreter back, and then no other thread can wri
 
 _LEVELS = {name: LogLevel.lookupByName(name) for name in ("debug", "info", "warn", "error")}
 _AMBIGUOUS = re.compile('[ ="]')
-"""In a value of a field of the console log."""
+"""Characters for which a value in the console log is quoted."""
 _COLORS = {"debug": "2", "info": "32", "warn": "33", "error": "31", "critical": "31;1"}
 
 

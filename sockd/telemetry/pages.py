@@ -139,7 +139,7 @@ class Answer:
 
 
 class Pages:
-    """What is answered to which request.
+    """Answers to requests, by path.
 
     Args:
         snapshot: gives the server's snapshot, at once or later.
@@ -364,7 +364,7 @@ class Door(Factory):
         self._clock = clock
 
     def heard(self, channel: Channel) -> None:
-        """It has connected, or said something."""
+        """Note that a channel has connected, or has sent something."""
         if self.open.pop(channel, self) is self and len(self.open) >= MOST_CONNECTIONS:
             silent = next((other for other in self.open if not other.asked), next(iter(self.open)))
             del self.open[silent]

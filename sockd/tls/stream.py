@@ -372,7 +372,7 @@ class TLSStream:
                 self.raw.loseWriteConnection()
 
     def hand_over(self) -> Any:
-        """The transport below, for somebody who drops what the peer still sends; all was said."""
+        """Give away the transport below once all is sent, to be closed without a reset."""
         self._stop()
         self.protocol = None
         return self.raw

@@ -56,7 +56,7 @@ class Calls(AsyncioSelectorReactor):
         return bool(self._soon or self.threadCallQueue)
 
     def _run_soon(self) -> None:
-        """What was to be called in 0 seconds; what that adds is called in the next turn."""
+        """Make the calls that were due in 0 seconds; what they add is called in the next turn."""
         calls, timed = self._soon, self._pendingTimedCalls
         if not calls:  # `runUntilCurrent` was quicker
             return

@@ -16,8 +16,8 @@ history. A UNIX socket that is not bound to a path has no address, cannot be ans
 
 Whoever sends nothing for `silence` seconds is out of the chat. At most half of `max_members` are here by
 datagram, so that forged addresses leave the other half to connections. When those places are taken, or
-more than `NEWCOMERS` come within a second, newcomers are refused; no member has to make room for one. As many
-are told so, and others hear nothing.
+more than `NEWCOMERS` come within a second, newcomers are refused; no member has to make room for one. At
+most that many refusals are sent; further newcomers get no answer.
 
 The sender's address of a datagram may be forged, to have the chat flood somebody else. So an address is
 sent little until it has shown that it receives: for each datagram three times its bytes, as RFC 9000,

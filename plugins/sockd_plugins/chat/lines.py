@@ -12,8 +12,8 @@ r"""Chat over TCP and UNIX sockets, one line a message: for `nc`, `telnet`, `soc
     client  /who                            she reads: * in garden: anna
     client  /quit                           closes, as ending the connection does
 
-Lines end with LF or CR LF; the server's with LF, and with CR LF for whom speaks telnet, whose every option
-is refused. Text is UTF-8; what is not, and every control character,
+Lines end with LF or CR LF; the server's with LF, or with CR LF for peers that speak telnet, of which every
+option is refused. Text is UTF-8; what is not, and every control character,
 is shown to the others written out: `\xff`, `\x1b`. What cannot be done is answered with one line:
 
     * the name ann is taken                 and the name is asked again; after `NAME_TRIES` it closes

@@ -14,9 +14,9 @@ line or datagram that ends with LF:
 
 A message is shown to operators as UTF-8; what is not, and every control character, is written out: `\xff`,
 `\x1b`. At most half of `max_clients` are here by datagram, so that forged addresses leave the other half to
-connections; a newcomer never displaces anybody. Of those who are refused by datagram, or write too long a
-message, `REFUSALS` in a second are told so. A UNIX socket that is not bound to a path has no address,
-cannot be answered and is ignored. Whoever speaks telnet is refused every option, and sent CR LF for LF.
+connections; a newcomer never displaces anybody. Refusals by datagram are sent at most `REFUSALS`
+times a second. A UNIX socket that is not bound to a path has no address, cannot be answered and is ignored.
+Peers that speak telnet are refused every option, and get CR LF as line ends.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ END = "q"
 """What a client writes to end its dialogue."""
 
 REFUSALS, REFUSALS_AT_ONCE = 10, 50
-"""A second, and after a quiet time: whoever they go to may be forged, or a service that answers them."""
+"""Refusals by datagram in a second, and at once after a quiet time: the address may be forged, or a service
+that answers them."""
 
 Address = tuple[str, int] | str | bytes
 """Of a UDP peer; or a path or an abstract name of a UNIX socket."""

@@ -1,7 +1,7 @@
-"""Memory of all uploads of a service together: what has arrived, and is not on the disk yet.
+"""Memory that all uploads of a service share: data that has arrived and is not on the disk yet.
 
-When it becomes short, none of the peers is read from until the disk has taken half of what is there, in
-pieces as small as they happen to be.
+When it becomes short, no peer is read from until the disk has taken half of the data, in pieces of whatever
+size there are.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from typing import Protocol
 
 
 class Holder(Protocol):
-    """Somebody who has data in memory."""
+    """An upload that holds data in memory."""
 
     def regulate(self) -> None:
-        """Read, or do not, as `Buffers.short` says; hand over what is there if it is short."""
+        """Read or pause as `Buffers.short` says; while it is short, hand over whatever is there."""
 
 
 class Buffers:
-    """Counts the bytes in memory.
+    """A count of the bytes in memory, which pauses all holders when there are too many.
 
     Args:
         most: bytes that all holders may have together; the read that reaches it comes on top.

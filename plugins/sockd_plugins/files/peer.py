@@ -34,7 +34,7 @@ _PATIENCE = 300.0
 """Seconds for which a peer may be slower than `min_rate`: a phone goes through tunnels."""
 
 _STALL = 60.0
-"""Seconds that count of a single wait for data: a peer that is silent is the idle timeout's business."""
+"""Seconds that count at most of one wait for data: the idle timeout ends peers that are silent."""
 
 
 class Gone(Exception):
@@ -172,7 +172,7 @@ class Peer(Protocol):
             self._regulate_reading()
 
     def regulate(self) -> None:
-        """Do as `Buffers` wants."""
+        """Implement `Holder.regulate`."""
         if self._buffers.short and self._unread:
             self._wake()
         self._regulate_reading()
@@ -224,7 +224,7 @@ class Peer(Protocol):
         return taken
 
     def _give_back(self) -> None:
-        """Free what the conversation took: it has come back for more."""
+        """Free the memory of what the conversation took before."""
         lent, self._lent = self._lent, 0
         if lent:
             self._buffers.free(lent)

@@ -20,7 +20,7 @@ from sockd_plugins.files.refused import Refused
 
 @dataclass(slots=True)
 class _Device:
-    """What the services of this process share on one disk; `booked` bytes are on their way to it."""
+    """State of one disk that the services of this process share; `booked` bytes are on their way to it."""
 
     lock: RLock = field(default_factory=RLock)
     booked: int = 0

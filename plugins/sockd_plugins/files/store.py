@@ -267,7 +267,7 @@ def _open_parts(folder: int, path: Path) -> int:
 
 
 def _sweep(parts: int) -> list[str]:
-    """Remove the parts that no process holds; returns what is none, or cannot be removed."""
+    """Remove the parts that no process holds; returns the names of what is no part or cannot be removed."""
     left_alone = []
     for name in sorted(os.listdir(parts)):
         try:
