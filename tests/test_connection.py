@@ -67,8 +67,6 @@ def test_a_connection_that_is_over_is_freed_at_once(world: World) -> None:
 def test_an_exception_in_a_callback_aborts_that_connection_alone(
     world: World, callback: str, error: type[BaseException]
 ) -> None:
-    """Faults 26 and 27."""
-
     def fail(*_: object) -> None:
         raise error("a plugin's mistake")
 
@@ -87,7 +85,6 @@ def test_an_exception_in_a_callback_aborts_that_connection_alone(
 
 
 def test_an_exception_in_connection_lost_still_gives_back_the_place(world: World) -> None:
-    """Fault 28."""
     protocol: Any = Recorder()
     protocol.connectionLost = lambda reason: 1 / 0
     _, transport = world.connect(protocol)
@@ -98,7 +95,6 @@ def test_an_exception_in_connection_lost_still_gives_back_the_place(world: World
 
 
 def test_an_exception_in_build_protocol_refuses_that_peer_alone(world: World) -> None:
-    """Fault 25."""
     assert world.factory(lambda _: 1 / 0).buildProtocol(PEER) is None
     assert world.faults == 1
     assert world.connections.admission.open == 0
@@ -111,7 +107,6 @@ def test_a_factory_may_refuse_a_peer(world: World) -> None:
 
 
 def test_there_are_never_more_connections_than_max_connections(world: World) -> None:
-    """Fault 2."""
     transports = [world.connect(Recorder())[1] for _ in range(3)]
     assert world.factory(lambda _: Recorder()).buildProtocol(PEER) is None
     assert world.events.counts["connection refused", "max_connections"] == 1
@@ -163,7 +158,6 @@ def test_closing_waits_for_a_peer_that_still_takes_something(world: World) -> No
 
 
 def test_closing_has_a_deadline_for_a_peer_that_takes_nothing(world: World) -> None:
-    """Fault 5."""
     protocol = Recorder()
     connection, transport = world.connect(protocol)
     connection.write(b"x" * 50_000)
@@ -175,7 +169,7 @@ def test_closing_has_a_deadline_for_a_peer_that_takes_nothing(world: World) -> N
 
 
 def test_reading_stops_while_the_peer_leaves_output_unread(world: World) -> None:
-    """Fault 4: an echo whose peer never reads holds one buffer, not a growing one."""
+    """An echo whose peer never reads holds one buffer, not a growing one."""
     connection, transport = world.connect(Recorder())
     connection.write(b"x" * (KERNEL + 1))
     assert not transport.reading
@@ -187,7 +181,7 @@ def test_reading_stops_while_the_peer_leaves_output_unread(world: World) -> None
 
 
 def test_a_peer_that_leaves_too_much_unread_is_aborted() -> None:
-    """Fault 4: what others cause to be written to it, as in a chat."""
+    """What others cause to be written to it, as in a chat."""
     world = World(max_unread_output="128KiB")
     connection, transport = world.connect(Recorder())
     most = 0
@@ -440,7 +434,6 @@ def test_draining_closes_the_idle_and_leaves_the_busy(world: World) -> None:
 
 
 def test_draining_closes_the_idle_one_after_the_other() -> None:
-    """Fault 40."""
     world = World(max_connections=1000)
     idle = [world.connect(Recorder())[1] for _ in range(1000)]
     world.run(10)
@@ -475,8 +468,6 @@ def test_the_end_of_the_last_connection_is_told_once_the_end_is_near(world: Worl
 
 
 def test_a_storm_of_one_kind_of_fault_is_written_once_and_counted(world: World) -> None:
-    """Fault 29."""
-
     def storm(connections: int) -> None:
         for _ in range(connections):
             protocol: Any = Recorder()

@@ -60,7 +60,7 @@ def test_accepting_goes_on_while_there_are_enough(bench: Bench) -> None:
 
 
 def test_accepting_pauses_before_the_last_and_resumes_when_some_are_free(bench: Bench) -> None:
-    """Fault 1: whoever else needs one still gets it."""
+    """Whoever else needs one still gets it."""
     bench.use(EDGE)
     assert bench.descriptors.grant(100) == 0
     assert bench.held == [True]
@@ -78,7 +78,7 @@ def test_accepting_pauses_before_the_last_and_resumes_when_some_are_free(bench: 
 
 
 def test_however_many_come_at_once_and_by_however_many_ports_the_reserve_is_left(bench: Bench) -> None:
-    """Fault 1: a reactor accepts a hundred in one turn, for each of its ports."""
+    """A reactor accepts a hundred in one turn, for each of its ports."""
     while granted := bench.descriptors.grant(100):
         assert granted <= A_TURN
         bench.use(used() + granted)

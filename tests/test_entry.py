@@ -123,7 +123,7 @@ def test_allow_serves_a_peer_that_waits_for_us_after_the_timeout(world: World, b
     ("mode", "sent"), [("require", b""), ("require", b"PROXY TCP4 1"), ("allow", b"PROXY TCP4 1")]
 )
 def test_a_header_that_takes_too_long_ends_the_stream(world: World, mode: str, sent: bytes) -> None:
-    """Fault 3: dribbling does not renew the deadline."""
+    """Dribbling does not renew the deadline."""
     transport = world.enter(world.factory(lambda _: Peers(), mode=mode), PROXY)
     for byte in sent:
         world.run(0.2)
@@ -292,7 +292,6 @@ class Wire:
 
 
 def test_the_plugin_meets_its_peer_only_after_the_handshake(world: World, credentials: Credentials) -> None:
-    """Fault 19."""
     protocol = Peers()
     wire = Wire(world, lambda: protocol, credentials)
     assert world.connections.handshakes.unfinished == world.admission.open == 1
@@ -320,7 +319,7 @@ def test_tls_may_begin_in_the_same_read_as_the_proxy_header(
 
 @pytest.mark.parametrize("said", ["nothing", "half"])
 def test_a_handshake_that_takes_too_long_ends(world: World, credentials: Credentials, said: str) -> None:
-    """Fault 19: a silent peer, and one that stops in the middle."""
+    """A silent peer, and one that stops in the middle."""
     wire = Wire(world, Peers, credentials)
     if said == "half":
         wire.raw.protocol.dataReceived(wire.client.speak()[:100])
@@ -367,7 +366,7 @@ def test_a_peer_that_the_plugin_does_not_want_is_gone_after_the_handshake(
 
 
 def test_a_peer_that_says_nothing_costs_no_session_of_openssl(credentials: Credentials) -> None:
-    """Fault 24: it takes tens of kilobytes."""
+    """It takes tens of kilobytes."""
     world = World()
     made: list[int] = []
     connection = credentials.connection
@@ -381,7 +380,6 @@ def test_a_peer_that_says_nothing_costs_no_session_of_openssl(credentials: Crede
 
 
 def test_handshakes_over_their_rate_wait_and_are_then_completed(credentials: Credentials) -> None:
-    """Fault 20."""
     world = World(handshake_rate="1/s")
     protocols = [Peers() for _ in range(3)]
     wires = [Wire(world, lambda each=each: each, credentials) for each in protocols]  # type: ignore[misc]

@@ -342,7 +342,6 @@ def test_each_byte_is_looked_at_a_fixed_number_of_times_however_the_stream_is_cu
 @thorough
 @given(name=framers, pieces=cut_streams())
 def test_an_unfinished_message_is_never_longer_than_allowed(name: str, pieces: list[bytes]) -> None:
-    """Fault 8."""
     framer = FRAMERS[name]()
     for piece in pieces:
         if outcome(framer, [piece])[1]:

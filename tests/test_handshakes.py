@@ -43,7 +43,7 @@ def test_one_alone_does_not_wait(clock: Clock) -> None:
 
 
 def test_a_crowd_takes_no_more_of_a_turn_than_its_budget(clock: Clock) -> None:
-    """Fault 20: those who are there are served meanwhile."""
+    """Those who are there are served meanwhile."""
     handshakes = Handshakes(clock, None)
     newcomers = crowd(clock, handshakes, 100)
     turns = 0
@@ -66,7 +66,6 @@ def test_they_begin_in_the_order_of_coming(clock: Clock) -> None:
 
 
 def test_a_rate_lets_its_number_begin_at_once_and_the_others_as_time_passes(clock: Clock) -> None:
-    """Fault 20."""
     handshakes = Handshakes(clock, Rate(10, 1.0))
     newcomers = crowd(clock, handshakes, 40)
     for _ in range(5):

@@ -53,7 +53,7 @@ class Producer:
 def test_a_first_message_that_does_not_come_whole_ends_the_connection_however_it_dribbles(
     over_tcp: bool,
 ) -> None:
-    """Fault 3: one byte every few seconds; and our own greeting is no answer."""
+    """One byte every few seconds; and our own greeting is no answer."""
     world = World(first_message_timeout="10s")
     transport = world.enter(world.factory(lambda _: Greeter(), over_tcp=over_tcp))
     transport.take()

@@ -36,7 +36,7 @@ def unread(world: World) -> int:
 
 
 def test_when_all_leave_too_much_unread_the_worst_are_cut() -> None:
-    """Fault 4: the bound of all together."""
+    """The bound of all together."""
     world = World(unread=500_000, max_connections=10)
     pairs = [world.connect(Recorder()) for _ in range(5)]
     for size, (connection, _) in zip((90_000, 80_000, 200_000, 70_000, 90_000), pairs, strict=True):

@@ -56,7 +56,7 @@ COST = PIECE / FIRST
 
 
 def test_a_plugin_that_is_slow_gets_smaller_pieces_and_all_of_them_in_order(world: World) -> None:
-    """Fault 9: what one peer sends does not keep the others waiting."""
+    """What one peer sends does not keep the others waiting."""
     protocol = Slow(world, 1e-6)
     _, transport = world.connect(protocol)
     for _ in range(2):
@@ -200,7 +200,6 @@ def test_a_plugin_that_closes_in_between_gets_nothing_more(world: World, piece: 
 
 @pytest.mark.parametrize("piece", [1, 2])
 def test_a_plugin_that_raises_in_between_is_aborted(world: World, piece: int) -> None:
-    """Fault 27."""
     protocol = Slow(world, COST, {piece: lambda _: 1 / 0})
     _, transport = world.connect(protocol)
     transport.protocol.dataReceived(DATA)
@@ -213,7 +212,7 @@ def test_a_plugin_that_raises_in_between_is_aborted(world: World, piece: int) ->
 
 
 def test_a_peer_that_does_not_read_is_not_answered_for_the_rest_until_it_does(world: World) -> None:
-    """Fault 4: an echo of what was read already counts as well."""
+    """An echo of what was read already counts as well."""
     protocol = Slow(world, COST, {1: lambda transport: transport.write(b"x" * 70_000)})
     _, transport = world.connect(protocol)
     transport.protocol.dataReceived(DATA)
@@ -276,7 +275,7 @@ def test_a_piece_is_never_too_small_nor_too_large(took: list[tuple[int, float]])
 
 
 def test_those_who_keep_a_service_busy_share_one_budget(world: World) -> None:
-    """Fault 9: twenty such peers take no more of a turn than one."""
+    """Twenty such peers take no more of a turn than one."""
     protocols = [Slow(world, BUDGET / LEAST) for _ in range(20)]
     for protocol in protocols:
         world.limits = world.limits.model_copy(update={"max_connections": 100})

@@ -27,7 +27,6 @@ def leave(world: World) -> None:
 
 
 def test_refuse_closes_at_once() -> None:
-    """Fault 2."""
     world = full("refuse")
     assert come(world).lost
     leave(world)

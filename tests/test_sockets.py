@@ -82,7 +82,7 @@ def test_socket_options_of_the_configuration_are_set() -> None:
 
 
 def test_accepted_connections_inherit_the_options() -> None:
-    """Fault 6: a peer that is gone without a word is found by them."""
+    """A peer that is gone without a word is found by them."""
     bound = opened("tcp:0:interface=127.0.0.1", no_delay=True, keepalive=True)
     client = socket.create_connection(bound.socket.getsockname())
     accepted, _ = bound.socket.accept()
@@ -152,7 +152,7 @@ def test_a_unix_socket_has_its_mode_whatever_the_umask(tmp_path: Path, scheme: s
 
 
 def test_a_unix_socket_never_has_wider_permissions_even_for_a_moment(tmp_path: Path) -> None:
-    """Fault 54: no chmod after bind that somebody could be faster than."""
+    """No chmod after bind that somebody could be faster than."""
     path, seen, ended = tmp_path / "s", set[int](), threading.Event()
 
     def watch() -> None:
@@ -258,7 +258,6 @@ def test_a_path_too_long_for_the_kernel_is_one_clear_reason(tmp_path: Path) -> N
 
 
 def test_a_failed_opening_leaks_no_descriptor(tmp_path: Path) -> None:
-    """Fault 35."""
     bound = opened("tcp:0:interface=127.0.0.1")
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(20):

@@ -23,7 +23,7 @@ def bound(request: pytest.FixtureRequest) -> Iterator[BoundSocket]:
 def test_datagrams_to_a_multicast_group_are_dropped_by_the_kernel_and_others_are_not(
     bound: BoundSocket,
 ) -> None:
-    """Fault 15: even a group that the machine has joined is not answered."""
+    """Even a group that the machine has joined is not answered."""
     family, port = bound.socket.family, bound.socket.getsockname()[1]
     loopback = socket.if_nametoindex("lo")
     with (
@@ -67,7 +67,6 @@ def send_as(source: str, port: int, data: bytes) -> None:
 
 @pytest.mark.parametrize("source", FORGED)
 def test_who_can_be_no_sender_is_not_heard(source: str) -> None:
-    """Fault 15."""
     bound = open_socket(parse("udp:0:interface=127.0.0.1"), SocketOptions())
     port = bound.socket.getsockname()[1]
     bound.socket.settimeout(5)

@@ -51,7 +51,7 @@ def is_waiting(transport: Transport) -> bool:
 
 
 def test_those_who_find_it_full_wait_and_nobody_is_lost() -> None:
-    """Fault 2: never more than there are places, and everybody is served in the end."""
+    """Never more than there are places, and everybody is served in the end."""
     service = Service(Terms(2))
     transports = service.come(20)
     assert [is_waiting(transport) for transport in transports] == [False] * 2 + [True] * 18
@@ -192,7 +192,7 @@ def test_behind_a_proxy_they_wait_before_their_header_is_read() -> None:
 
 
 def test_when_the_end_is_near_those_who_wait_are_cut_and_accepting_is_not_resumed() -> None:
-    """Fault 40: the ports are closed by then."""
+    """The ports are closed by then."""
     service = Service(Terms(1))
     first, second = service.come(2)
     service.world.connections.drain(5.0, 0)

@@ -80,7 +80,6 @@ def test_a_certificate_that_ends_soon_is_told_and_is_no_fault(tmp_path: Path) ->
 
 
 def test_an_expired_certificate_is_a_fault_at_its_key(tmp_path: Path) -> None:
-    """Fault 22."""
     write_certificate(tmp_path, days=0)
     result = checked(tmp_path, tls('certificate = "c.pem"\nkey = "k.pem"'))
     assert result.exit_code == 1

@@ -221,14 +221,12 @@ def test_the_end_of_the_daemon_lets_an_answer_out_and_takes_the_socket_away(serv
 
 
 def test_the_socket_and_its_folder_are_the_daemons_alone(serving: Serving) -> None:
-    """Fault 54."""
     assert stat.S_IMODE(serving.path.stat().st_mode) == 0o600
     assert stat.S_IMODE(serving.path.parent.stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770])
 def test_a_folder_that_others_can_write_to_is_refused(tmp_path: Path, mode: int) -> None:
-    """Fault 54."""
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared").chmod(mode)
     with pytest.raises(BindError, match="others can write to its folder; chmod 700"):
@@ -258,7 +256,6 @@ print(sock.recv(1000).decode(), end="")
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_another_user_is_refused_even_where_the_files_let_it_in(serving: Serving) -> None:
-    """Fault 54."""
     folder = serving.path.parent
     while folder != folder.parent and folder.name != "tmp":
         folder.chmod(0o755)

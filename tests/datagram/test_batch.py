@@ -52,7 +52,7 @@ def ends(request: pytest.FixtureRequest) -> Iterator[Ends]:
 
 
 def test_each_datagram_comes_whole_from_its_peer_and_is_answered_to_it(ends: Ends) -> None:
-    """Fault 14: the longest and the empty ones too."""
+    """The longest and the empty ones too."""
     peers = [ends.peer() for _ in range(12)]
     sizes = [0, 1, 255, 1472, 9000, 65_507, 2, 0, 65_506, 64, 7, 1]
     for number, (peer, size) in enumerate(zip(peers, sizes, strict=True)):
@@ -69,7 +69,6 @@ def test_each_datagram_comes_whole_from_its_peer_and_is_answered_to_it(ends: End
 
 
 def test_a_turn_takes_a_batch_and_the_next_one_goes_on(ends: Ends) -> None:
-    """Fault 13."""
     peer = ends.peer()
     for number in range(BATCH + 5):
         peer.send(b"%d" % number)
@@ -91,7 +90,6 @@ def test_replies_go_when_enough_of_them_wait_and_never_more_wait(ends: Ends) -> 
 
 
 def test_a_reply_that_cannot_be_sent_is_counted_and_those_around_it_go(ends: Ends) -> None:
-    """Fault 18."""
     peer = ends.peer()
     name = ends.wire.name(peer.getsockname())
     for datagram in (b"before", b"x" * 65_536, b"between", b"x" * 70_000, b"after"):

@@ -140,7 +140,6 @@ def test_datagrams_are_counted_with_their_bytes_when_they_are_delivered_and_when
 
 
 def test_the_largest_udp_datagram_is_not_cut(bench: Bench) -> None:
-    """Fault 14."""
     protocol = Recorder()
     port = bench.serve(protocol)
     bench.client.send(b"x" * 65_507)
@@ -151,7 +150,6 @@ def test_the_largest_udp_datagram_is_not_cut(bench: Bench) -> None:
 def test_a_unix_datagram_longer_than_any_buffer_is_dropped_whole(
     unix_bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fault 14."""
     monkeypatch.setattr("sockd.datagram.local.MAX_UNIX", 1000)
     protocol = Recorder()
     port = unix_bench.serve(protocol)
@@ -163,7 +161,7 @@ def test_a_unix_datagram_longer_than_any_buffer_is_dropped_whole(
 
 
 def test_a_flood_of_empty_datagrams_takes_one_batch_a_turn(bench: Bench) -> None:
-    """Fault 13: counted by datagrams, not by bytes."""
+    """Counted by datagrams, not by bytes."""
     protocol = Recorder()
     port = bench.serve(protocol)
     for _ in range(BATCH + 10):
@@ -175,8 +173,6 @@ def test_a_flood_of_empty_datagrams_takes_one_batch_a_turn(bench: Bench) -> None
 
 
 def test_an_exception_costs_one_datagram_and_the_port_lives(bench: Bench) -> None:
-    """Fault 17."""
-
     class Broken(Recorder):
         def datagramReceived(self, datagram: bytes, addr: Any) -> None:
             super().datagramReceived(datagram, addr)
@@ -194,7 +190,7 @@ def test_an_exception_costs_one_datagram_and_the_port_lives(bench: Bench) -> Non
 
 
 def test_a_source_port_below_1024_is_neither_delivered_nor_answered(bench: Bench) -> None:
-    """Fault 16: the other end may be a service that answers by itself."""
+    """The other end may be a service that answers by itself."""
     protocol = Recorder(b"answer")
     port = bench.serve(protocol)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as privileged:
@@ -209,7 +205,7 @@ def test_a_source_port_below_1024_is_neither_delivered_nor_answered(bench: Bench
 
 
 def test_our_own_ports_are_never_answered_so_two_services_cannot_loop(bench: Bench) -> None:
-    """Fault 16: an echo that a forged source points at another echo."""
+    """An echo that a forged source points at another echo."""
     protocol = Recorder(b"answer")
     port = bench.serve(protocol)
     bench.loops.know_own([bench.client.getsockname()[1]])
@@ -220,7 +216,6 @@ def test_our_own_ports_are_never_answered_so_two_services_cannot_loop(bench: Ben
 
 
 def test_a_reply_is_no_larger_than_its_request(bench: Bench) -> None:
-    """Fault 15."""
     port = bench.serve(Recorder(b"12345", b"12345"))
     bench.client.send(b"123456789")
     port.doRead()
@@ -275,7 +270,6 @@ def test_a_peer_without_an_address_is_not_answered(unix_bench: Bench) -> None:
 def test_a_reply_to_a_peer_that_has_gone_is_counted_and_the_port_lives(
     unix_bench: Bench, tmp_path: Path
 ) -> None:
-    """Fault 18."""
     protocol = Recorder(b"x")
     port = unix_bench.serve(protocol)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as gone:

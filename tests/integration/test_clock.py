@@ -79,7 +79,6 @@ def asked(client: socket.socket) -> bytes:
 
 @pytest.mark.parametrize("step", [DAY, -DAY])
 def test_no_session_is_lost_and_no_timer_is_early_or_late(stepped: Stepped, step: int) -> None:
-    """Fault 44."""
     unix = socket.socket(socket.AF_UNIX)
     unix.settimeout(PATIENCE)
     unix.connect(stepped.daemon.path("echo"))

@@ -57,7 +57,7 @@ def status(folder: Path) -> dict[str, Any]:
 
 
 def test_at_the_edge_accepting_pauses_and_all_else_goes_on(daemon: Daemon, tmp_path: Path) -> None:
-    """Fault 1: nobody is closed, the operator is answered, the log is not filled, and it passes by itself."""
+    """Nobody is closed, the operator is answered, the log is not filled, and it passes by itself."""
     with ExitStack() as stack:
         clients = [
             stack.enter_context(socket.create_connection(daemon.port("echo", which=number % 2), PATIENCE))
@@ -81,7 +81,7 @@ def test_at_the_edge_accepting_pauses_and_all_else_goes_on(daemon: Daemon, tmp_p
 
 
 def test_those_that_have_been_idle_for_longest_make_room(daemon: Daemon, tmp_path: Path) -> None:
-    """Fault 1: who only holds a descriptor does not keep others out for ever."""
+    """Who only holds a descriptor does not keep others out for ever."""
     with ExitStack() as stack:
         for _ in range(CLIENTS):
             stack.enter_context(socket.create_connection(daemon.port("echo"), PATIENCE))

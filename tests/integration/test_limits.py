@@ -104,7 +104,7 @@ def hold_the_place(daemon: Daemon, service: str, stack: ExitStack, kind: str = "
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
 def test_twenty_clients_on_two_places_are_all_served_in_the_end(daemon: Daemon, kind: str) -> None:
-    """Fault 2: those who find it full wait here or in the kernel."""
+    """Those who find it full wait here or in the kernel."""
 
     def visit(number: int) -> bytes:
         with CONNECT[kind](daemon, "queue") as client:
@@ -177,7 +177,6 @@ def test_tarpit_holds_without_reading_and_lets_go(daemon: Daemon) -> None:
 
 
 def test_the_first_message_has_a_deadline_that_dribbling_does_not_renew(daemon: Daemon) -> None:
-    """Fault 3."""
     with connect(daemon, "first") as client:
         client.recv(1000)
         began = time.monotonic()
@@ -244,7 +243,6 @@ def addresses() -> Iterator[list[str]]:
 
 
 def test_a_whole_64_of_ipv6_is_one_source(daemon: Daemon, addresses: list[str]) -> None:
-    """Fault 11."""
     first, same, other = (
         socket.create_connection(daemon.port("source"), PATIENCE, (address, 0)) for address in addresses
     )
@@ -255,7 +253,7 @@ def test_a_whole_64_of_ipv6_is_one_source(daemon: Daemon, addresses: list[str]) 
 
 
 def test_who_waits_does_not_hold_up_the_end(tmp_path: Path) -> None:
-    """Fault 40: the place that becomes free last is for nobody any more."""
+    """The place that becomes free last is for nobody any more."""
     for reactor in ("uv", "epoll"):
         folder = tmp_path / reactor
         folder.mkdir()
@@ -284,7 +282,7 @@ listen = ["udp:0:interface=127.0.0.1"]
 
 @pytest.mark.parametrize("reactor", ["uv", "epoll"])
 def test_two_echoes_that_are_set_on_each_other_fall_silent(tmp_path: Path, reactor: str) -> None:
-    """Fault 16 (CVE-2024-2169): one datagram in the name of the other begins it. The test is the network."""
+    """One datagram in the name of the other begins it (CVE-2024-2169). The test is the network."""
     with ExitStack() as stack:
         daemons: list[Daemon] = []
         ends: list[socket.socket] = []

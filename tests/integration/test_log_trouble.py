@@ -1,4 +1,4 @@
-"""Fault 53: a daemon whose log cannot be written serves on, and tells what was lost."""
+"""A daemon whose log cannot be written serves on, and tells what was lost."""
 
 from __future__ import annotations
 

@@ -102,7 +102,6 @@ WHERE = [
 
 @pytest.mark.parametrize("where", WHERE)
 def test_whatever_a_callback_raises_is_counted_and_the_neighbours_serve_on(zoo: Zoo, where: str) -> None:
-    """Faults 17 and 25 to 28."""
     daemon = zoo(*(service(what.lower(), "Raising", where=where, what=what) for what in RAISED))
     with connected(daemon, "neighbour") as neighbour:
         assert answers(neighbour)
@@ -119,7 +118,7 @@ def test_whatever_a_callback_raises_is_counted_and_the_neighbours_serve_on(zoo: 
 
 
 def test_thousands_of_faults_leave_no_descriptor_open_and_no_place_taken(zoo: Zoo) -> None:
-    """Faults 25 to 28: the limit of each service is as many as come at once."""
+    """The limit of each service is as many as come at once."""
     where = ["buildProtocol", "connectionMade", "dataReceived", "connectionLost"]
     services = [service(name.lower(), "Raising", where=name, what="ValueError") for name in where]
     daemon = zoo(*(text.replace("options", "limits.max_connections = 10\noptions", 1) for text in services))
@@ -168,7 +167,6 @@ def test_whatever_is_raised_at_the_end_the_daemon_ends_in_order(zoo: Zoo, where:
     [("nothing", "connection refused"), ("garbage", "plugin fault"), ("class", "plugin fault")],
 )
 def test_what_is_no_protocol_is_closed_and_told(zoo: Zoo, what: str, event: str) -> None:
-    """Fault 25."""
     daemon = zoo(service("rude", "Building", what=what))
     with connected(daemon, "neighbour") as neighbour:
         with suppress(ConnectionError), connected(daemon, "rude") as peer:
@@ -179,7 +177,6 @@ def test_what_is_no_protocol_is_closed_and_told(zoo: Zoo, what: str, event: str)
 
 
 def test_a_storm_of_faults_does_not_fill_the_log(zoo: Zoo) -> None:
-    """Fault 29."""
     daemon = zoo(service("rude", "Storming"))
     with (
         connected(daemon, "rude") as teller,
@@ -203,7 +200,6 @@ def test_a_storm_of_faults_does_not_fill_the_log(zoo: Zoo) -> None:
 
 
 def test_a_plugin_that_sleeps_holds_the_neighbours_up_for_that_long_and_no_longer(zoo: Zoo) -> None:
-    """Fault 30."""
     daemon = zoo(service("rude", "Rude", does="sleep"))
     with connected(daemon, "neighbour") as neighbour, connected(daemon, "rude") as peer:
         assert answers(neighbour)
@@ -219,7 +215,6 @@ def test_a_plugin_that_sleeps_holds_the_neighbours_up_for_that_long_and_no_longe
 def test_what_a_plugin_does_to_the_process_is_not_felt_by_the_others(
     zoo: Zoo, tmp_path: Path, does: str, when: str
 ) -> None:
-    """Faults 31 and 32."""
     daemon = zoo(service("rude", "Rude", does=does, when=when))
     with connected(daemon, "neighbour") as neighbour, connected(daemon, "rude") as peer:
         assert answers(peer)
@@ -238,7 +233,6 @@ def test_signals_that_a_plugin_takes_at_its_start_are_the_daemons_all_the_same(z
 
 
 def test_a_stop_that_never_ends_is_given_up(zoo: Zoo) -> None:
-    """Fault 33."""
     daemon = zoo(service("rude", "Rude", stopping="never"), service("last", "Rude"))
     code, seconds = ended(daemon)
     assert code == 0
@@ -250,7 +244,6 @@ def test_a_stop_that_never_ends_is_given_up(zoo: Zoo) -> None:
 def test_a_stop_that_cannot_be_given_up_is_ended_by_the_kernel_at_a_second_signal(
     zoo: Zoo, stopping: str
 ) -> None:
-    """Fault 33."""
     daemon = zoo(service("rude", "Rude", stopping=stopping))
     daemon.signal()
     daemon.wait_for("stopping")
@@ -258,7 +251,6 @@ def test_a_stop_that_cannot_be_given_up_is_ended_by_the_kernel_at_a_second_signa
 
 
 def test_a_thread_that_never_ends_does_not_keep_the_process(zoo: Zoo) -> None:
-    """Fault 33."""
     daemon = zoo(service("rude", "Rude", does="thread"))
     with connected(daemon, "rude") as peer:
         assert answers(peer)

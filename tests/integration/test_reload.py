@@ -224,7 +224,6 @@ BROKEN: dict[str, tuple[str, str]] = {
 def test_what_cannot_be_served_changes_nothing_and_leaks_nothing(
     start: Start, tmp_path: Path, broken: str, workers: int
 ) -> None:
-    """Faults 34 and 35."""
     (tmp_path / "failing.py").write_text(
         "from sockd.plugin import IStreamPlugin, Plugin\n"
         "from twisted.internet.protocol import Factory, Protocol\n"

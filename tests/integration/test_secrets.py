@@ -1,4 +1,4 @@
-"""Fault 55: what is secret in a configuration is in nothing that a daemon says."""
+"""What is secret in a configuration is in nothing that a daemon says."""
 
 from __future__ import annotations
 

@@ -76,7 +76,6 @@ def test_each_listener_and_then_ready_is_told(start: Start, how: str) -> None:
 @HOWS
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
 def test_a_port_that_is_taken_is_one_clear_line_and_exit_1(start: Start, how: str, kind: str) -> None:
-    """Fault 36."""
     with taken_port(socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as port:
         daemon = start(echo(f"{kind}:{port}:interface=127.0.0.1"), how=how)
         assert daemon.wait() == 1
@@ -113,7 +112,7 @@ def test_a_path_that_cannot_be_written_is_one_clear_line_and_exit_1(start: Start
 def test_a_plugin_that_cannot_be_used_says_why_and_exits_1(
     start: Start, tmp_path: Path, how: str, body: str, reason: str
 ) -> None:
-    """Fault 32: the true reason, with the place, and no traceback."""
+    """The true reason, with the place, and no traceback."""
     plugin_file(tmp_path, body)
     daemon = start(echo(plugin="strange:Strange"), how=how, env={"PYTHONPATH": str(tmp_path)})
     assert daemon.wait() == 1
@@ -219,7 +218,6 @@ def test_after_kill_9_it_starts_again_on_the_same_path(start: Start) -> None:
 
 
 def test_stopping_ends_accepting_at_once_and_lets_connections_finish(start: Start) -> None:
-    """Fault 40."""
     daemon = start(echo()).ready()
     address = daemon.port("echo")
     with socket.create_connection(address, PATIENCE) as client:
@@ -268,7 +266,7 @@ def test_a_second_signal_ends_it_at_once(start: Start) -> None:
     ],
 )
 def test_no_plugin_can_prevent_the_end(start: Start, tmp_path: Path, method: str) -> None:
-    """Fault 33: neither one that blocks nor one that never answers."""
+    """Neither one that blocks nor one that never answers."""
     plugin_file(tmp_path, f"{STRANGE}\n    {method}")
     daemon = start(echo(plugin="strange:Strange", drain="100ms"), env={"PYTHONPATH": str(tmp_path)}).ready()
     daemon.signal()
@@ -296,7 +294,7 @@ def test_a_plugins_stop_is_waited_for(start: Start, tmp_path: Path) -> None:
 def test_a_plugin_that_raises_again_and_again_fills_no_log_and_harms_no_neighbour(
     start: Start, tmp_path: Path
 ) -> None:
-    """Faults 26, 27, 29: against a real reactor."""
+    """Against a real reactor."""
     plugin_file(
         tmp_path,
         "class Bad(Protocol):\n"
@@ -373,7 +371,7 @@ def test_socket_options_are_in_force(start: Start) -> None:
 
 
 def test_in_the_background_it_detaches_writes_a_log_file_and_a_pid_file(tmp_path: Path) -> None:
-    """Fault 39: the log is not for everybody."""
+    """The log is not for everybody."""
     (tmp_path / "sockd.toml").write_text(echo("unix:run/echo.sock"))
     done = subprocess.run(
         [BIN / "twistd", "sockd", "-c", "sockd.toml"], cwd=tmp_path, timeout=PATIENCE, check=False
@@ -398,7 +396,6 @@ def test_in_the_background_it_detaches_writes_a_log_file_and_a_pid_file(tmp_path
 
 
 def test_in_the_background_a_failed_start_is_told_before_it_detaches(tmp_path: Path) -> None:
-    """Fault 36."""
     with taken_port() as port:
         (tmp_path / "sockd.toml").write_text(echo(f"tcp:{port}:interface=127.0.0.1"))
         done = subprocess.run(

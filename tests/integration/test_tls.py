@@ -279,7 +279,6 @@ def test_an_old_version_is_refused(served: Served, service: str, version: str) -
 
 
 def test_renegotiation_is_refused(served: Served) -> None:
-    """Fault 21."""
     done = openssl(served, "echo", "-tls1_2", text=b"R\nhello\n")
     assert b"no renegotiation" in done.stderr
 
@@ -306,7 +305,6 @@ def test_who_speaks_no_tls_is_refused_with_an_alert(served: Served, said: bytes)
 
 @pytest.mark.parametrize("said", [b"", b"\x16\x03\x01\x02"])
 def test_a_handshake_that_stalls_ends(served: Served, said: bytes) -> None:
-    """Fault 19."""
     with socket.create_connection(served.daemon.port("impatient"), PATIENCE) as client:
         client.sendall(said)
         with pytest.raises(ConnectionResetError):

@@ -80,7 +80,6 @@ class Clients:
 
 
 def test_certificates_change_a_hundred_times_and_no_handshake_fails(daemon: Daemon, tmp_path: Path) -> None:
-    """Fault 23."""
     with shake(daemon) as old:
         clients, shown = Clients(daemon), set()
         for number in range(1, ROTATIONS + 1):
@@ -104,7 +103,6 @@ def resident(daemon: Daemon) -> int:
 
 
 def test_an_idle_connection_costs_no_more_than_its_bound(daemon: Daemon) -> None:
-    """Fault 24."""
     with ExitStack() as stack:
         for _ in range(20):
             stack.enter_context(shake(daemon))
@@ -117,7 +115,7 @@ def test_an_idle_connection_costs_no_more_than_its_bound(daemon: Daemon) -> None
 
 
 def test_who_connects_and_says_nothing_costs_a_small_part_of_that(daemon: Daemon) -> None:
-    """Faults 19 and 24: a session of OpenSSL is made for those who have begun one."""
+    """A session of OpenSSL is made for those who have begun one."""
     with ExitStack() as stack:
         stack.enter_context(shake(daemon))
         before = resident(daemon)

@@ -118,7 +118,7 @@ def test_many_peers_are_served_at_once(daemon: Daemon, service: str, kind: str) 
 @service_over_streams
 @over_streams
 def test_peers_that_vanish_harm_nobody(daemon: Daemon, service: str, kind: str) -> None:
-    """Fault 7: with output pending, in the middle of a character, by reset."""
+    """With output pending, in the middle of a character, by reset."""
     with stream(daemon, service, kind) as neighbour:
         for _ in range(20):
             client = stream(daemon, service, kind)
@@ -135,7 +135,7 @@ def test_peers_that_vanish_harm_nobody(daemon: Daemon, service: str, kind: str) 
 def test_a_peer_that_never_reads_does_not_keep_others_waiting(
     daemon: Daemon, service: str, kind: str
 ) -> None:
-    """Fault 4: the daemon stops reading from it, so what it may still send is bounded."""
+    """The daemon stops reading from it, so what it may still send is bounded."""
     with stream(daemon, service, kind) as greedy, stream(daemon, service, kind) as neighbour:
         greedy.setblocking(False)
         sent = 0
@@ -177,7 +177,6 @@ def test_datagrams_of_many_peers_go_back_to_whoever_sent_them(
 
 @over_datagrams
 def test_a_datagram_peer_that_has_gone_does_not_close_the_port(daemon: Daemon, kind: str) -> None:
-    """Fault 18."""
     for _ in range(20):
         datagram(daemon, "echo", kind).close()
         gone = datagram(daemon, "echo", kind)
@@ -201,7 +200,7 @@ def test_the_time_over_a_stream_is_one_answer_for_each_line(daemon: Daemon, kind
 
 @over_datagrams
 def test_the_time_over_datagrams_never_answers_with_more_than_it_may(daemon: Daemon, kind: str) -> None:
-    """Fault 15: the width trick of glibc made 1,000 bytes out of six."""
+    """The width trick of glibc made 1,000 bytes out of six."""
     with datagram(daemon, "time", kind) as client:
         client.send(b"%1000d")
         assert len(client.recv(65536)) <= 256

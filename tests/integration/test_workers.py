@@ -85,7 +85,6 @@ def test_every_worker_serves_and_ready_is_told_once(crew: Daemon) -> None:
 
 
 def test_the_supervisor_loads_no_plugin(start: Start, tmp_path: Path) -> None:
-    """Fault 32."""
     env = environment(tmp_path)
     with (tmp_path / "tells.py").open("a") as plugin:
         plugin.write("print(os.getpid(), file=open('loaded', 'a'))\n")
@@ -98,7 +97,6 @@ def test_the_supervisor_loads_no_plugin(start: Start, tmp_path: Path) -> None:
 
 
 def test_a_worker_that_is_killed_is_replaced_and_the_other_serves_on(crew: Daemon) -> None:
-    """Fault 41."""
     pids = workers(crew)
     clients = connected_to_each(crew.port("who"), pids)
     os.kill(pids[0], signal.SIGKILL)
@@ -148,7 +146,6 @@ def test_a_worker_that_could_not_be_replaced_is_told_before_one_is_missing(
 
 @pytest.mark.parametrize("how", ["stopped", "busy", "busy in C"])
 def test_a_worker_that_hangs_is_replaced(crew: Daemon, how: str) -> None:
-    """Fault 30."""
     pids = workers(crew)
     clients = connected_to_each(crew.port("who"), pids)
     if how == "stopped":
@@ -212,7 +209,6 @@ def test_a_worker_that_cannot_start_again_is_tried_again_ever_later(start: Start
 def test_workers_that_cannot_start_are_one_complaint_and_exit_1(
     start: Start, tmp_path: Path, plugin: str, reason: str
 ) -> None:
-    """Fault 36."""
     daemon = start(config().replace("Who", plugin, 1), env=environment(tmp_path))
     assert daemon.wait() == 1
     assert reason.replace("tells.None", "cannot be imported") in daemon.errors
@@ -232,7 +228,6 @@ def test_a_port_that_is_taken_is_one_clear_line_and_exit_1(start: Start) -> None
 
 
 def test_no_worker_outlives_a_supervisor_that_is_killed(crew: Daemon) -> None:
-    """Fault 41."""
     pids = workers(crew)
     clients = connected_to_each(crew.port("who"), pids)
     crew.signal(signal.SIGKILL)
@@ -465,7 +460,6 @@ BROKEN = {
 
 @pytest.mark.parametrize("what", BROKEN)
 def test_a_reload_that_fails_changes_nothing(start: Start, tmp_path: Path, what: str) -> None:
-    """Faults 34 and 35."""
     daemon = start(config(), env=environment(tmp_path)).ready()
     (tmp_path / "exits.py").write_text("import os\nos._exit(5)\n")
     (tmp_path / "hangs.py").write_text("while True:\n    pass\n")
@@ -562,7 +556,6 @@ def test_one_change_at_a_time(crew: Daemon, tmp_path: Path) -> None:
 
 
 def test_a_worker_goes_before_the_supervisor_when_memory_is_short(crew: Daemon) -> None:
-    """Fault 43."""
     scores = [int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in workers(crew)]
     assert min(scores) > int(Path(f"/proc/{crew.process.pid}/oom_score_adj").read_text())
 
@@ -649,7 +642,6 @@ def as_nobody() -> Iterator[Daemon]:
 @needs_root
 @needs_interpreter
 def test_nobody_can_become_root_where_a_user_is_given_after_an_upgrade_neither(as_nobody: Daemon) -> None:
-    """Fault 38."""
     user = pwd.getpwnam("nobody")
     for upgraded in (False, True):
         if upgraded:
@@ -670,7 +662,6 @@ def test_nobody_can_become_root_where_a_user_is_given_after_an_upgrade_neither(a
 def test_where_the_user_may_have_no_more_processes_the_supervisor_waits_until_he_may(
     as_nobody: Daemon,
 ) -> None:
-    """Fault 42."""
     wait_until(lambda: spare(as_nobody) is not None)
     user = pwd.getpwnam("nobody").pw_uid
     others = [subprocess.Popen(["/bin/sleep", "100"], user=user) for _ in range(PROCESSES)]

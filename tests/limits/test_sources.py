@@ -66,7 +66,6 @@ def test_peers_are_one_source_by_their_network(
 
 
 def test_ten_thousand_addresses_of_one_network_count_as_one() -> None:
-    """Fault 11."""
     sources = Sources(Terms(10, max_per_source=5), {})
     hosts = [str(IPv6Address(A_SLASH_64 + number)) for number in range(10_000)]
     assert [come(sources, host, 0.0) for host in hosts].count(None) == 5
@@ -75,7 +74,6 @@ def test_ten_thousand_addresses_of_one_network_count_as_one() -> None:
 
 
 def test_a_million_forged_sources_stay_within_bounds_and_push_nobody_out() -> None:
-    """Fault 11."""
     sources = Sources(
         Terms(
             100,

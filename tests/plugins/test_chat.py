@@ -134,7 +134,6 @@ def test_two_instances_are_two_chats(context: Context) -> None:
 
 
 def test_a_member_that_does_not_read_delays_nobody_over_any_transport(context: Context) -> None:
-    """Fault 12."""
     chat = Chat(burst=1000)
     stalled, ann, port = (
         Terminal(chat, context, "stalled"),

@@ -247,7 +247,6 @@ def test_a_member_that_is_paused_again_gets_the_rest_later_and_in_order(hub: Hub
     ("text", "fits"), [("x", MAX_WAITING), ("x" * 400, MAX_WAITING_BYTES // len("<ann> " + "x" * 400 + "\n"))]
 )
 def test_a_member_that_does_not_read_is_out_and_delays_nobody(hub: Hub, text: str, fits: int) -> None:
-    """Fault 12."""
     ann, bob = a_pair(hub)
     carl = Person(hub, "carl")
     bob.reads()
@@ -263,7 +262,6 @@ def test_a_member_that_does_not_read_is_out_and_delays_nobody(hub: Hub, text: st
 
 
 def test_a_newcomer_that_does_not_even_read_the_history_is_out() -> None:
-    """Fault 12."""
     hub = a_hub(history=200)
     ann = Person(hub, "ann")
     ann.types(*["x" * 400] * 200)

@@ -146,7 +146,6 @@ def test_one_that_cannot_serve_is_tried_again_ever_later(crew: Crew, clock: Cloc
 
 
 def test_where_no_process_can_be_started_it_is_tried_again_until_one_can(crew: Crew, clock: Clock) -> None:
-    """Fault 42."""
     Made.shortage = True
     Made.all[-1].ends(1)
     clock.advance(60)

@@ -92,7 +92,6 @@ def test_a_failure_on_a_terminal_is_followed_by_its_traceback() -> None:
 def test_whatever_a_peer_sends_an_event_is_one_line_without_control_characters(
     log_format: str, text: str
 ) -> None:
-    """Faults 51 and 52."""
     stream = io.StringIO()
     publisher = written(stream, log_format=log_format)
     Logger(namespace="sockd.chat", observer=publisher).info("said", text=text, peer=text)
@@ -127,7 +126,6 @@ def test_the_level_can_be_changed_while_it_runs() -> None:
 
 
 def test_a_log_file_is_not_for_everybody_whatever_the_umask(tmp_path: Path) -> None:
-    """Fault 39."""
     open_file(tmp_path / "log").close()
     assert stat.S_IMODE((tmp_path / "log").stat().st_mode) == 0o640
 
@@ -158,7 +156,6 @@ def test_a_renamed_file_is_opened_anew(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_does_not_stop_the_service_and_the_loss_is_an_event_of_its_own(tmp_path: Path) -> None:
-    """Fault 53."""
     paths = [Path("/dev/full"), tmp_path / "log"]
     sink = Sink(lambda: os.open(paths.pop(0), os.O_WRONLY | os.O_CREAT), max_lines=10)
     chosen = observer(sink, "json", "info")

@@ -99,7 +99,6 @@ def test_lines_of_many_threads_stay_whole(make: Make, tmp_path: Path) -> None:
 
 
 def test_a_stopped_reader_keeps_nobody_waiting(make: Make, tmp_path: Path) -> None:
-    """Fault 53."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     with open(tmp_path / "read", "wb") as read, subprocess.Popen(["cat", fifo], stdout=read) as cat:
@@ -144,7 +143,6 @@ def test_the_bytes_that_wait_are_bounded_too(make: Make, pipe: tuple[int, int]) 
 
 
 def test_what_found_a_full_disk_is_written_once_there_is_room(make: Make, tmp_path: Path) -> None:
-    """Fault 53."""
     paths = [Path("/dev/full"), tmp_path / "log"]
     sink = make(lambda: os.open(paths.pop(0), os.O_WRONLY | os.O_CREAT))
     for number in range(100):
@@ -171,7 +169,7 @@ def test_standard_error_tells_once_that_the_log_cannot_be_written() -> None:
 
 
 def test_no_line_is_torn_by_a_limit_that_is_lifted(tmp_path: Path) -> None:
-    """Fault 53: EFBIG stands for all that comes in the midst of a line."""
+    """EFBIG stands for all that comes in the midst of a line."""
     script = """if True:
         import resource, sys
         from functools import partial
@@ -339,7 +337,6 @@ def test_what_is_stuck_is_waited_for_but_once(make: Make, pipe: tuple[int, int])
 
 
 def test_a_renamed_file_gets_nothing_more_and_the_new_one_the_right_mode(make: Make, tmp_path: Path) -> None:
-    """Fault 39."""
     path = tmp_path / "log"
     umask = os.umask(0o077)
     try:

@@ -135,7 +135,6 @@ def line_of(function: str) -> str:
 
 
 def test_a_sleeping_plugin_is_told_while_it_sleeps_and_once_more_afterwards(start: Start) -> None:
-    """Fault 30."""
     records = told(
         start("reactor.callLater(0.5, sleep, 1.5); reactor.callLater(0.6, finish_when, lambda: over)")
     )
@@ -153,7 +152,7 @@ def test_a_sleeping_plugin_is_told_while_it_sleeps_and_once_more_afterwards(star
 
 
 def test_what_holds_the_interpreter_is_told_with_its_place_once_that_is_possible(start: Start) -> None:
-    """Fault 30: a catastrophic regular expression."""
+    """A catastrophic regular expression."""
     records = told(
         start("reactor.callLater(0.5, backtrack, 22); reactor.callLater(0.6, finish_when, lambda: over)")
     )

@@ -34,7 +34,6 @@ def test_there_is_nothing_to_say_of_sound_files(sound: Settings) -> None:
 def test_dates_are_checked_but_keep_nobody_from_serving(
     root: Issued, tmp_path: Path, begins: object, ends: object, severity: str, words: str
 ) -> None:
-    """Fault 22."""
     issued = issue("localhost", issuer=root, begins=begins, ends=ends)  # type: ignore[arg-type]
     settings = Settings(*issued.write(tmp_path))
     ((found, name, message),) = told(settings)
@@ -60,14 +59,12 @@ def test_the_dates_of_issuers_count_too(tmp_path: Path) -> None:
 def test_a_private_key_is_for_the_daemon_alone(
     sound: Settings, mode: int, expected: list[tuple[str, str, str]]
 ) -> None:
-    """Fault 22."""
     assert sound.key is not None
     sound.key.chmod(mode)
     assert told(sound) == expected
 
 
 def test_a_chain_is_in_order(server: Issued, root: Issued, stranger: Issued, sound: Settings) -> None:
-    """Fault 22."""
     sound.certificate.write_bytes(server.pem + stranger.pem)
     ((severity, name, message),) = told(sound)
     assert (severity, name) == ("error", "server.pem")
@@ -129,7 +126,6 @@ def test_what_only_openssl_knows_is_told(sound: Settings) -> None:
 
 
 def test_everything_is_told_at_once(sound: Settings, tmp_path: Path) -> None:
-    """Fault 22."""
     old = issue("old.example", ends=NOW - DAY).write(tmp_path, "old")
     settings = replace(sound, more=(old, (tmp_path / "gone.pem", None)), alpn=("",))
     assert [name for _, name, _ in told(settings)] == ["gone.pem", "old.pem", "server.pem"]

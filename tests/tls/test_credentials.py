@@ -93,7 +93,6 @@ def test_a_private_key_is_not_shown_in_a_log(credentials: Credentials) -> None:
 def test_new_handshakes_use_new_files_and_running_connections_stay(
     server: Issued, root: Issued, tmp_path: Path
 ) -> None:
-    """Fault 23."""
     credentials = Credentials(Settings(*server.write(tmp_path)))
     assert not credentials.refresh()
     old = connected(credentials)
@@ -136,7 +135,6 @@ def test_a_link_to_other_files_is_a_change(server: Issued, root: Issued, tmp_pat
 def test_half_a_change_leaves_what_was_there_until_the_other_half_comes(
     server: Issued, root: Issued, tmp_path: Path
 ) -> None:
-    """Faults 22 and 23."""
     certificate, key = server.write(tmp_path)
     credentials = Credentials(Settings(certificate, key))
     renewed = issue("localhost", issuer=root)
@@ -202,7 +200,6 @@ def test_reading_is_bounded(tmp_path: Path, make: Callable[[Path], None], messag
 
 
 def test_what_cannot_be_used_is_explained(server: Issued, root: Issued, tmp_path: Path) -> None:
-    """Fault 22."""
     certificate, key = server.write(tmp_path)
 
     def fault(settings: Settings) -> str:

@@ -19,7 +19,6 @@ VERSIONS = (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION)
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_there_is_no_session_before_the_handshake_is_complete(credentials: Credentials, version: int) -> None:
-    """Fault 19."""
     pair = Pair(credentials, Client(version=version))
     pair.to_server(pair.client.speak())
     assert pair.raw.dataBuffer
@@ -231,7 +230,7 @@ def test_a_handshake_can_be_given_up(credentials: Credentials, way: str, steps: 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_session_is_resumed(credentials: Credentials, version: int) -> None:
-    """Fault 20: it takes the server less than a handshake."""
+    """It takes the server less than a handshake."""
     first = connected(credentials, version=version)
     again = connected(credentials, version=version, again=first.client)
     again.say(b"hello")
@@ -258,7 +257,6 @@ def test_a_session_with_a_client_certificate_is_resumed_until_the_files_change(
 
 
 def test_a_client_cannot_renegotiate(credentials: Credentials) -> None:
-    """Fault 21."""
     pair = connected(credentials, version=SSL.TLS1_2_VERSION)
     pair.client.tls.renegotiate()
     pair.client.ready = False

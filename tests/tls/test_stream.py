@@ -423,7 +423,6 @@ def test_what_follows_our_end_cannot_spoil_it(credentials: Credentials) -> None:
 
 
 def test_nothing_waits_for_a_peer_that_cuts_off_and_takes_nothing(credentials: Credentials) -> None:
-    """Fault 5."""
     pair = connected(credentials)
     pair.raw.stuck = True
     pair.stream.write(b"x" * 1000)
@@ -539,7 +538,7 @@ def test_it_can_be_aborted_at_any_time(
 def test_what_openssl_keeps_for_a_connection_does_not_grow_with_what_is_sent(
     credentials: Credentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fault 24: its buffers never shrink, so nothing may be put into them but one record."""
+    """Its buffers never shrink, so nothing may be put into them but one record."""
     pair = connected(credentials)
     handle = pair.stream.getHandle()
     fed: list[int] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import select
 import socket
 import sys
 import threading
@@ -470,6 +471,11 @@ def the_shell_of_sockd_holds() -> None:
     assert seen == ["ConnectionDone", True, "ConnectionAborted"], seen
 
 
+def await_data(transport: Any) -> None:
+    """Block until data of the peer are there, without reading them."""
+    assert select.select([transport.fileno()], [], [], PATIENCE)[0]
+
+
 class Hasty(Protocol):
     """Is ready in the next turn, and notes whether data come before that."""
 
@@ -481,7 +487,7 @@ class Hasty(Protocol):
 
     def connectionMade(self) -> None:
         reactor.callLater(0, setattr, self, "ready", True)
-        time.sleep(0.02)  # the peer's data are there when this returns
+        await_data(self.transport)
 
     def dataReceived(self, data: bytes) -> None:
         self._early.append(not self.ready)
@@ -545,7 +551,7 @@ def data_go_directly_where_connection_made_wants_them() -> None:
         def connectionMade(self) -> None:
             self.transport.receive_directly(self.direct)
             reactor.callLater(0, got.append, b"put off")
-            time.sleep(0.02)
+            await_data(self.transport)
 
         def direct(self, data: bytes) -> None:
             got.append(data)
@@ -577,7 +583,7 @@ def descriptors_can_be_passed_although_data_came_first() -> None:
 
         def connectionMade(self) -> None:
             reactor.callLater(0, self.pass_one)
-            time.sleep(0.02)
+            await_data(self.transport)
 
         def pass_one(self) -> None:
             self.transport.sendFileDescriptor(0)
