@@ -23,7 +23,7 @@ def holder(endpoint: InetEndpoint | UnixEndpoint) -> str:
     if pids := _processes(sockets):
         return _in_words(_first(pids))
     users = {user for user in sockets.values() if user is not None}
-    return f" by a process of {_user(min(users))}" if users else ""
+    return f" by a process of {user_name(min(users))}" if users else ""
 
 
 def _at_port(endpoint: InetEndpoint) -> Iterator[tuple[str, int | None]]:
@@ -124,7 +124,8 @@ def _served(command: list[str], folder: Path) -> Path | None:
     return Path(os.path.normpath(folder / named))
 
 
-def _user(user: int) -> str:
+def user_name(user: int) -> str:
+    """A user as a person knows it."""
     try:
         return f"the user {pwd.getpwuid(user).pw_name}"
     except KeyError:

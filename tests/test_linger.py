@@ -71,7 +71,7 @@ def test_a_peer_that_goes_on_is_waited_for_only_so_long(world: World) -> None:
     assert transport.disconnecting
 
 
-def test_there_are_only_so_many(world: World) -> None:
+def test_the_one_that_has_lingered_for_longest_makes_room(world: World) -> None:
     transports = [lingering(world)[1] for _ in range(MOST)]
     assert not any(transport.disconnecting for transport in transports)
     lingering(world)

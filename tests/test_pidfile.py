@@ -45,7 +45,7 @@ def taken(path: Path) -> PidFile:
     return pid_file
 
 
-def test_it_names_this_process_and_is_gone_at_the_end(path: Path) -> None:
+def test_the_file_names_its_process_and_is_gone_at_the_end(path: Path) -> None:
     pid_file = taken(path)
     assert path.read_text() == str(os.getpid())
     pid_file.remove()

@@ -12,7 +12,7 @@ import click
 
 from sockd.cli.address import Address, of_service, reason
 from sockd.cli.connect import CONNECT_TIMEOUT, converse, on_terminal, opened
-from sockd.cli.tls import TlsSocket
+from sockd.cli.tls import ALERT, NEEDS_TLS, TlsSocket
 from sockd.text import decoded
 
 QUIT = b"/quit"
@@ -51,8 +51,8 @@ def _be_admitted(sock: socket.socket | TlsSocket, address: Address, name: str) -
     heard = unfinished = b""
     while True:
         heard += (data := sock.recv(65_536))
-        if data[:2] == b"\x15\x03" and not address.encrypted:
-            raise click.ClickException(f"{address}: TLS is spoken there: connect with --tls")
+        if data.startswith(ALERT) and not address.encrypted:
+            raise click.ClickException(f"{address}: {NEEDS_TLS}")
         if not data and address.stream:
             raise click.ClickException(f"{address}: closed before it let {name} in")
         *lines, unfinished = (unfinished + data).split(b"\n")

@@ -8,15 +8,12 @@ from collections import deque
 from contextlib import suppress
 
 from sockd.cli.address import Address, reason
-from sockd.cli.tls import TlsSocket
+from sockd.cli.tls import ALERT, NEEDS_TLS, TlsSocket
 
 LARGEST_READ = 65_536
 
 MOST_READS = 16
 """Reads in a row, before the input has its turn."""
-
-_ALERT, _TLS = 0x15, 0x03
-"""How the one message begins that TLS has for who does not speak it (RFC 8446, 5.1)."""
 
 
 class Failed(Exception):
@@ -135,8 +132,8 @@ class Peer:
         )
 
     def _look_for_tls(self, data: bytes) -> None:
-        if self._address.stream and not self._address.encrypted and data[:2] == bytes((_ALERT, _TLS)):
-            raise self._failed("TLS is spoken there: connect with --tls")
+        if self._address.stream and not self._address.encrypted and data.startswith(ALERT):
+            raise self._failed(NEEDS_TLS)
 
     def _failed(self, why: str) -> Failed:
         with suppress(OSError):

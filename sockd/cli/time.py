@@ -8,6 +8,7 @@ import click
 
 from sockd.cli.address import Address, of_service, reason
 from sockd.cli.connect import opened
+from sockd.cli.tls import ALERT, NEEDS_TLS
 from sockd.text import printable
 
 LARGEST_ANSWER = 1024
@@ -31,8 +32,8 @@ def time(address: Address, format: str, timeout: float) -> None:  # noqa: A002  
                 answer = sock.recv(LARGEST_ANSWER)
         except OSError as error:
             raise click.ClickException(f"{address}: {reason(error)}") from None
-    if answer[:2] == b"\x15\x03" and not address.encrypted:
-        raise click.ClickException(f"{address}: TLS is spoken there: connect with --tls")
+    if answer.startswith(ALERT) and not address.encrypted:
+        raise click.ClickException(f"{address}: {NEEDS_TLS}")
     if not answer or (address.stream and not answer.endswith(b"\n")):
         raise click.ClickException(f"{address}: closed before it had answered")
     text = printable(answer.decode(errors="backslashreplace").rstrip("\n"))

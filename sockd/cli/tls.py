@@ -12,6 +12,11 @@ from typing import Any, BinaryIO
 
 from typing_extensions import override
 
+ALERT = b"\x15\x03"
+"""Begins the alert that a TLS server sends to a client that does not speak TLS (RFC 8446, 5.1 and 6)."""
+
+NEEDS_TLS = "TLS is spoken there: connect with --tls"
+
 _WIRE_READ = 32_768
 """Bytes: with the beginning of a record before them they make less than what a client reads at once."""
 

@@ -71,7 +71,7 @@ def _check_server(path: Path, sock: socket.socket) -> None:
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
     _, user, _ = CREDENTIALS.unpack(credentials)
     if user not in (0, os.geteuid(), path.parent.stat().st_uid):
-        from sockd.control.folder import user_name
+        from sockd.holder import user_name
 
         raise Unreachable(
             f"{user_name(user)} answers at {path}, who is neither root, nor you, nor the owner of its folder"

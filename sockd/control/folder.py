@@ -13,6 +13,8 @@ import stat
 from collections.abc import Container, Iterator
 from pathlib import Path
 
+from sockd.holder import user_name
+
 MOST_LINKS = 40
 """On the way to a file, as the kernel has it (path_resolution(7))."""
 
@@ -41,14 +43,6 @@ def danger(folder: Path, trusted: Container[int]) -> str | None:
             where, mode = ("its folder", "700") if each == folder else (str(each), "go-w")
             return f"others can write to {where}; chmod {mode} {each}"
     return None
-
-
-def user_name(user: int) -> str:
-    """A user as a person knows it."""
-    try:
-        return f"the user {pwd.getpwuid(user).pw_name}"
-    except KeyError:
-        return f"the user {user}"
 
 
 def _on_the_way(folder: Path, links: int = MOST_LINKS) -> Iterator[Path]:

@@ -96,7 +96,9 @@ def test_each_answer_comes_from_the_address_that_was_asked(serving: Serving, tur
 
 
 @pytest.mark.parametrize("arrived", [0, BUSY], ids=["one by one", "in batches"])
-def test_so_does_an_answer_that_comes_later(serving: Serving, arrived: int) -> None:
+def test_an_answer_that_comes_later_leaves_from_the_address_that_was_asked_too(
+    serving: Serving, arrived: int
+) -> None:
     serving.protocol.later = True
     clients = [serving.client() for _ in range(3)]
     for number, client in enumerate(clients):

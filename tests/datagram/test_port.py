@@ -361,7 +361,7 @@ def test_a_loop_with_a_service_is_broken(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("unasked", [False, True])
-def test_so_is_one_whose_answers_come_later(bench: Bench, unasked: bool) -> None:
+def test_a_loop_whose_answers_come_later_is_broken_too(bench: Bench, unasked: bool) -> None:
     bench.loops.kinds[bench.client.getsockname()[1]] = WATCHED
     port = bench.serve(Recorder(), Replies(unasked=unasked))
     bench.client.send(b"x")
