@@ -27,7 +27,7 @@ from sockd.aside import aside
 from sockd.config import Config, Source, report
 from sockd.config.document import MAX_FAULTS
 from sockd.debounce import Debounced
-from sockd.doors import Door
+from sockd.doors import Door, own_ports, renew_doors
 from sockd.errors import ConfigError, reasons
 from sockd.launch import Launch
 from sockd.notify import Notifier
@@ -205,6 +205,7 @@ class Daemon(service.Service):
             **snapshot(self.server, moved),
             "reactor_delay": delay,
             "config_ok": self._config_ok,
+            "own_ports": own_ports(self.doors),
             "log_dropped": self.log.dropped if self.log is not None else None,
         }
 
@@ -226,6 +227,7 @@ class Daemon(service.Service):
         self._reloading = True
         self._notifier.reloading()
         try:
+            await renew_doors(self.doors, self._store.open_socket)
             self._stamp = await self._read_aside(self._source)
             config = self._loaded(self._source)
             plan = await self.server.reload(config)

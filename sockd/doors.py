@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 from sockd.config import Config, SocketOptions
 from sockd.control.listener import ControlListener, open_control
 from sockd.control.operator import Operator
+from sockd.endpoint import UnixEndpoint
+from sockd.errors import BindError
 from sockd.service import OpenSocket
 from sockd.sockets import BoundSocket
+from sockd.telemetry.events import DaemonEvents
 
 
 class Door(Protocol):
@@ -20,6 +23,9 @@ class Door(Protocol):
 
     def open(self) -> None:
         """Begin to answer."""
+
+    async def move(self, bound: BoundSocket) -> None:
+        """Answer on another socket in place of this one, which is closed; connections stay."""
 
     async def close(self) -> None:
         """Answer no more."""
@@ -76,3 +82,32 @@ def doors_on(
 
         doors.append(MetricsListener(metrics, snapshot, reactor, hosts))
     return doors
+
+
+async def renew_doors(doors: Iterable[Door], open_socket: OpenSocket) -> None:
+    """Bind UNIX sockets anew that have lost their paths; the log tells of those for which this fails.
+
+    Args:
+        doors: that are open.
+        open_socket: opens a socket for any but the control socket.
+    """
+    events = DaemonEvents()
+    for door in doors:
+        endpoint = door.bound.endpoint
+        if not door.bound.lost or not isinstance(endpoint, UnixEndpoint):
+            continue
+        try:
+            if door.name == "control":
+                bound = open_control(endpoint)
+            else:
+                bound = open_socket(endpoint, SocketOptions())
+        except BindError as error:  # the services have no part in it
+            events.door_lost(door.name, door.bound.address, error.reason)
+            continue
+        await door.move(bound)
+        events.door_listening(door.name, door.bound.address)
+
+
+def own_ports(doors: Iterable[Door]) -> list[dict[str, Any]]:
+    """What the status tells of them, for JSON."""
+    return [{"name": door.name, "address": door.bound.address, "lost": door.bound.lost} for door in doors]

@@ -13,6 +13,7 @@ from pathlib import Path
 from sockd.endpoint import InetEndpoint, UnixEndpoint
 
 _NET = Path("/proc/self/net")
+_LISTENS = f"{1 << 16:08X}"  # __SO_ACCEPTCON of linux/net.h
 
 
 def holder(endpoint: InetEndpoint | UnixEndpoint) -> str:
@@ -24,6 +25,21 @@ def holder(endpoint: InetEndpoint | UnixEndpoint) -> str:
         return _in_words(_first(pids))
     users = {user for user in sockets.values() if user is not None}
     return f" by a process of {user_name(min(users))}" if users else ""
+
+
+def listener_at(path: Path) -> int | None:
+    """The process that listens on a UNIX socket which was bound to a path, even if the path is gone.
+
+    Returns:
+        Its number; 0 if this process may not see it; None if there is none.
+    """
+    found = [
+        words[6]
+        for words in _table("unix", str(path))
+        if len(words) > 7 and words[7] == str(path) and words[3] == _LISTENS
+    ]
+    pids = _processes(found) if found else set()
+    return _first(pids) if pids else 0 if found else None
 
 
 def _at_port(endpoint: InetEndpoint) -> Iterator[tuple[str, int | None]]:

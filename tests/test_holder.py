@@ -15,7 +15,7 @@ import pytest
 from sockd.config import SocketOptions
 from sockd.endpoint import InetEndpoint, UnixEndpoint, parse
 from sockd.errors import BindError
-from sockd.holder import holder
+from sockd.holder import holder, listener_at
 from sockd.sockets import open_socket
 
 HOLDS = """
@@ -123,3 +123,14 @@ def test_a_connection_that_has_ended_is_held_by_nobody() -> None:
         assert client.recv(1) == b""
         client.close()
     assert holder(InetEndpoint("tcp", port, "127.0.0.1")) == ""
+
+
+def test_a_listener_is_found_by_its_path_although_that_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    assert listener_at(path) is None
+    with held(socket.AF_UNIX, socket.SOCK_STREAM, str(path)) as (_, pid):
+        path.unlink()
+        assert listener_at(path) == pid
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(path))
+        assert listener_at(path) is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -37,7 +37,9 @@ def status(daemon: Daemon, verbose: bool) -> None:
 def _show(snapshot: Mapping[str, Any], *, verbose: bool) -> None:
     rows = snapshot["services"]
     parts = [[printable(headline(snapshot))], _workers(snapshot.get("workers") or ()), _services(rows)]
-    parts.append([printable(line) for service in rows for line in _lost(service)])
+    own = snapshot.get("own_ports") or ()
+    parts.append([printable(line) for each in own for line in _lost(each["name"], [each])])
+    parts.append([printable(line) for each in rows for line in _lost(each["name"], each["listeners"])])
     if verbose:
         parts += [_listeners(rows), [printable(line) for service in rows for line in _reasons(service)]]
     show(*parts)
@@ -137,12 +139,12 @@ def _certificate(listener: Mapping[str, Any]) -> str:
     return f"expires in {span(left)}" if left > 0 else f"expired {span(-left)} ago"
 
 
-def _lost(service: Mapping[str, Any]) -> Iterator[str]:
+def _lost(name: str, ports: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """UNIX sockets that no client reaches."""
-    for each in service["listeners"]:
+    for each in ports:
         if each.get("lost"):
             yield (
-                f"{service['name']}: {each['address']} has lost its path, so nobody can connect:"
+                f"{name}: {each['address']} has lost its path, so nobody can connect:"
                 " `sockd reload` makes it anew"
             )
 

@@ -52,7 +52,7 @@ def ask(path: Path, command: str, timeout: float, **arguments: Any) -> Any:
             _check_server(path, sock)
             line = _exchange(sock, json.dumps({"command": command, **arguments}).encode() + b"\n", timeout)
     except (FileNotFoundError, ConnectionRefusedError):
-        raise Unreachable(f"nobody listens at {path}: is the daemon running?") from None
+        raise Unreachable(_nobody(path)) from None
     except PermissionError:
         raise Unreachable(f"no permission for {path}: be root or the daemon's user") from None
     except TimeoutError:
@@ -60,6 +60,17 @@ def ask(path: Path, command: str, timeout: float, **arguments: Any) -> Any:
     except OSError as error:
         raise Unreachable(f"cannot speak with {path}: {(error.strerror or str(error)).lower()}") from None
     return _result(path, line)
+
+
+def _nobody(path: Path) -> str:
+    """Why nobody answers at a path that is not there, or left behind."""
+    from sockd.holder import listener_at
+
+    pid = listener_at(path)
+    if pid is None:
+        return f"nobody listens at {path}: is the daemon running?"
+    remedy = f"`kill -HUP {pid}`" if pid else "SIGHUP to the daemon"
+    return f"the control socket {path} was removed or replaced while the daemon runs: {remedy} makes it anew"
 
 
 def _check_server(path: Path, sock: socket.socket) -> None:

@@ -90,6 +90,17 @@ class ControlListener:
         """Begin to answer."""
         self._port = adopt_stream_port(self.reactor, self.bound, self, stock=True)
 
+    async def move(self, bound: BoundSocket) -> None:
+        """Answer on another socket in place of this one, which is closed; connections stay."""
+        former, port = self.bound, self._port
+        self.bound = bound
+        try:
+            self.open()
+            if port is not None:
+                await maybeDeferred(port.stopListening)
+        finally:
+            former.close()
+
     async def close(self) -> None:
         """Answer no more requests; those under way are answered as long as the reactor runs."""
         try:

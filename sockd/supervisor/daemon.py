@@ -27,7 +27,7 @@ from sockd.daemon import HURRY, WATCH_EVERY
 from sockd.daemon import end_within as end_within
 from sockd.daemon import in_words as in_words
 from sockd.debounce import Debounced
-from sockd.doors import Door, doors_on
+from sockd.doors import Door, doors_on, own_ports, renew_doors
 from sockd.launch import Launch
 from sockd.notify import Notifier
 from sockd.service import PLUGIN_STOP_TIMEOUT
@@ -94,6 +94,7 @@ class SupervisorDaemon(service.Service):
         self._signalled = Debounced(self._reload, reactor)
         supervisor.begun = self._begun
         supervisor.free = self._free
+        supervisor.renew_doors = lambda: renew_doors(self.doors, store.open_socket)
         supervisor.crew.changed = notifier.changed
         self._stamp = ""  # of the configuration's files, when they were read last
         if handed is not None:
@@ -193,6 +194,7 @@ class SupervisorDaemon(service.Service):
     def own(self) -> dict[str, Any]:
         """What this process tells of itself alone."""
         return {
+            "own_ports": own_ports(self.doors),
             "timers": len(self._reactor.getDelayedCalls()),
             "log_dropped": self._log.dropped if self._log is not None else None,
         }

@@ -84,6 +84,7 @@ class Supervisor:
         self.begun: Callable[[], None] = lambda: None
         self.free: Callable[[], None] = lambda: None
         self.replace: Callable[[], Awaitable[None]] = _stay
+        self.renew_doors: Callable[[], Awaitable[None]] = _stay
         self._reactor = reactor
         self._store = store
         self._about = about
@@ -202,6 +203,7 @@ class Supervisor:
             return plan(self.config, config, self._holdings.lost)
         try:
             with self._alone("reload"):
+                await self.renew_doors()
                 try:
                     config, texts = await self._checked()
                     todo = plan(self.config, config, self._holdings.lost)
@@ -362,7 +364,7 @@ class Supervisor:
 
 
 async def _stay() -> None:
-    """The image of this process is not replaced."""
+    """Nothing has to be done besides."""
 
 
 def _patience(config: Config, starts: int) -> tuple[float, float]:

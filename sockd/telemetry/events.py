@@ -90,6 +90,10 @@ class DaemonEvents:
         """A port of the daemon's own is open."""
         self._log.info("serving", what=door, address=address)
 
+    def door_lost(self, door: str, address: str, reason: str) -> None:
+        """The path of a port of the daemon's own is gone, and it cannot be bound anew."""
+        self._log.error("unreachable", what=door, address=address, reason=reason)
+
     def blocked(self, block: Block) -> None:
         """Something keeps the reactor from serving, or has kept it. Called by the watchdog's thread."""
         seconds = round(block.seconds, 3)

@@ -119,6 +119,17 @@ class MetricsListener:
             self._reactor, self.bound, self._factory, lambda wanted: min(wanted, MOST_ACCEPTS), stock=True
         )
 
+    async def move(self, bound: BoundSocket) -> None:
+        """Answer on another socket in place of this one, which is closed; connections stay."""
+        former, port = self.bound, self._port
+        self.bound = bound
+        try:
+            self.open()
+            if port is not None:
+                await maybeDeferred(port.stopListening)
+        finally:
+            former.close()
+
     async def close(self) -> None:
         """Answer no more; requests that are under way are cut."""
         try:

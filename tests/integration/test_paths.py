@@ -18,6 +18,8 @@ workers = {workers}
 drain_timeout = "1s"
 [control]
 listen = "unix:ctl/control.sock"
+[metrics]
+listen = "unix:met/metrics.sock"
 [service.echo]
 plugin = "echo"
 listen = ["unix:run/echo.sock", "unixgram:run/echo.dgram", "tcp:0:interface=127.0.0.1"]
@@ -50,6 +52,24 @@ def echoed_datagram(path: Path, own: Path) -> bytes:
 def status(folder: Path) -> str:
     command: list[str | Path] = [BIN / "sockd", "status", "-c", folder / "sockd.toml"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def complaint(folder: Path) -> str:
+    """What `sockd status` says that reaches nobody."""
+    command: list[str | Path] = [BIN / "sockd", "status", "-c", folder / "sockd.toml"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert told.returncode == 3
+    assert told.stdout == ""
+    return told.stderr
+
+
+def healthy(path: Path) -> bytes:
+    """The first line that a metrics socket answers."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(PATIENCE)
+        client.connect(str(path))
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        return client.makefile("rb").readline()
 
 
 def reload(daemon: Daemon, event: str) -> dict[str, object]:
@@ -85,6 +105,55 @@ def test_a_path_that_is_somebody_elses_now_is_told_and_left_to_him(daemon: Daemo
         assert status(tmp_path).count("has lost its path") == 1
         assert daemon.stop() == 0
         assert path.exists()
+
+
+def test_a_reload_makes_the_daemons_own_sockets_anew(daemon: Daemon, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "ctl")
+    shutil.rmtree(tmp_path / "met")
+    assert f"`kill -HUP {daemon.process.pid}` makes it anew" in complaint(tmp_path)
+    assert reload(daemon, "reloaded")["keep"] == ["echo"]
+    assert " ready, pid " in status(tmp_path)
+    assert "has lost its path" not in status(tmp_path)
+    assert healthy(tmp_path / "met/metrics.sock") == b"HTTP/1.1 200 OK\r\n"
+    assert (tmp_path / "ctl").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "met/metrics.sock").unlink()
+    assert "metrics: unix:" in status(tmp_path)
+    assert status(tmp_path).count("has lost its path") == 1
+    command: list[str | Path] = [BIN / "sockd", "reload", "-c", tmp_path / "sockd.toml"]
+    subprocess.run(command, capture_output=True, text=True, check=True)
+    assert healthy(tmp_path / "met/metrics.sock") == b"HTTP/1.1 200 OK\r\n"
+    assert daemon.stop() == 0
+    assert not (tmp_path / "ctl/control.sock").exists()
+    assert not (tmp_path / "met/metrics.sock").exists()
+
+
+def test_a_path_of_the_daemons_own_that_is_somebody_elses_now_hinders_no_reload(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    path = tmp_path / "ctl/control.sock"
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+        assert reload(daemon, "reloaded")["keep"] == ["echo"]
+        told = next(each for each in daemon.events if each["event"] == "unreachable")
+        assert told["what"] == "control"
+        assert "the address is already in use" in str(told["reason"])
+    path.unlink()
+    (tmp_path / "ctl").chmod(0o777)
+    reload(daemon, "reloaded")
+    told = next(each for each in daemon.events if each["event"] == "unreachable")
+    assert "others can write to its folder" in str(told["reason"])
+    (tmp_path / "ctl").chmod(0o700)
+    reload(daemon, "reloaded")
+    assert " ready, pid " in status(tmp_path)
+
+
+def test_a_faulty_configuration_does_not_keep_the_control_socket_away(daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "sockd.toml").write_text(CONFIG.format(workers=0) + "[service.echo.limits]\nx = 1\n")
+    (tmp_path / "ctl/control.sock").unlink()
+    reload(daemon, "not reloaded")
+    assert "the configuration read last is not served" in status(tmp_path)
 
 
 def test_a_reload_needs_no_start_folder(tmp_path: Path) -> None:
