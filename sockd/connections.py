@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from sockd.config import Limits
 from sockd.deadlines import Deadlines
 from sockd.handshakes import Handshakes
-from sockd.limits import Admission
+from sockd.limits import AccessList, Admission, Terms
 from sockd.linger import Lingering
 from sockd.output import Unread
 from sockd.pace import Pace
@@ -261,3 +261,20 @@ class Connections:
             entry.cut()
         self.lingering.cut()
         return len(connections) + len(entries)
+
+
+def terms(limits: Limits) -> Terms:
+    """What of the limits is a question of who comes in."""
+    access = AccessList(limits.allow, limits.deny) if limits.allow or limits.deny else None
+    return Terms(
+        limits.max_connections,
+        access,
+        limits.max_per_source,
+        limits.connection_rate,
+        limits.connection_rate_per_source,
+        limits.datagram_rate,
+        limits.datagram_rate_per_source,
+        limits.source_prefix_ipv4,
+        limits.source_prefix_ipv6,
+        limits.penalty,
+    )

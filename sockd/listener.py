@@ -55,9 +55,23 @@ class StreamListener:
     grant: Grant
     port: Any = None
     _holds: set[str] = field(default_factory=set)
+    _begun: bool = False
+
+    def begin(self) -> None:
+        """Start the plugin's factory, which may raise anything, before the listener opens."""
+        self.factory.doStart()
+        self._begun = True
+
+    def abandon(self) -> None:
+        """Stop the factory of a listener that does not get to open."""
+        if self._begun:
+            self._begun = False
+            _stop(self.factory, self.connections)
 
     def open(self, reactor: Any) -> None:
         """Begin to accept."""
+        if not self._begun:
+            self.begin()
         door = ConnectionFactory(
             self.factory,
             self.connections,
@@ -69,6 +83,7 @@ class StreamListener:
         # uvloop turns TCP_NODELAY on for every stream; what is written in the configuration counts.
         stock = options.stock or not options.no_delay
         self.port = adopt_stream_port(reactor, self.bound, door, self.grant, stock=stock)
+        self._begun = False  # the port stops the factory now
         if self._holds:
             self.port.stopReading()
 
@@ -90,6 +105,7 @@ class StreamListener:
             keep: the socket stays open, for somebody else serves it.
         """
         port, self.port = self.port, None
+        self.abandon()
         if port is not None and not keep:
             _accept_waiting(port)
         await _close(port, self.bound, keep=keep)
@@ -104,6 +120,12 @@ class DatagramListener:
     protocol: str
     build: Callable[[BoundSocket], DatagramPort]
     port: DatagramPort | None = None
+
+    def begin(self) -> None:
+        """Do nothing: a protocol starts when its port opens, and the port lives whatever it raises."""
+
+    def abandon(self) -> None:
+        """Do nothing, as `begin`."""
 
     def open(self, reactor: Any) -> None:  # noqa: ARG002  # as StreamListener has it
         """Begin to receive."""
@@ -147,12 +169,11 @@ class ConnectionFactory:
         self._trusted = proxied.trust if proxied is not None else NONE
 
     def doStart(self) -> None:
-        """The listener opens."""
-        self._plugin_factory.doStart()
+        """Do nothing: the plugin's factory was started before the listener opened, since that can fail."""
 
     def doStop(self) -> None:
         """The listener is closed."""
-        self._plugin_factory.doStop()
+        _stop(self._plugin_factory, self.connections)
 
     def buildProtocol(self, address: IAddress) -> IProtocol | None:
         """A connection for the peer, or its way there; None, upon which the reactor closes its socket."""
@@ -216,6 +237,14 @@ class ConnectionFactory:
             case "tarpit" if len(connections.tarpits) < MOST_TARPITS:
                 return Tarpit(connections)
         return None
+
+
+def _stop(factory: IProtocolFactory, connections: Connections) -> None:
+    """Stop a plugin's factory, whatever it raises."""
+    try:
+        factory.doStop()
+    except BaseException:  # the listener is closed all the same
+        connections.events.plugin_fault("stopFactory", Failure())
 
 
 def _accept_waiting(port: Any) -> None:

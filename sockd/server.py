@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from itertools import chain
 from random import sample
 from typing import Any
 
@@ -202,7 +203,7 @@ class Server:
         new = {name: self._service(config.services[name]) for name in (*todo.restart, *todo.add)}
         self._bind(new.values(), sockets, "the configuration cannot be served")
         listeners = self._new_listeners(todo, config, sockets)
-        await self._start_new(new.values(), sockets, config.daemon.start_timeout)
+        await self._start_new(new.values(), listeners, sockets, config.daemon.start_timeout)
 
         self.config = config
         self._unread.most = config.daemon.max_unread_output
@@ -269,14 +270,24 @@ class Server:
             raise ExceptionGroup("the configuration cannot be served", errors)
         return new
 
-    async def _start_new(self, services: Iterable[Service], sockets: Sockets, within: float) -> None:
+    async def _start_new(
+        self,
+        services: Iterable[Service],
+        listeners: dict[str, list[Listener]],
+        sockets: Sockets,
+        within: float,
+    ) -> None:
         new = list(services)
         try:
+            for name, more in listeners.items():
+                self._services[name].begin(more)
             await _start(new, within, min(within, BLOCKED_AT_RELOAD))
             if self.state == "stopping":
                 await _stop(new)
                 raise PluginError("the daemon has been told to stop meanwhile")
         except PluginError as error:
+            for listener in chain.from_iterable(listeners.values()):
+                listener.abandon()
             sockets.give_up()
             raise ExceptionGroup("the configuration cannot be served", [error]) from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from inspect import isawaitable
@@ -18,12 +18,12 @@ from twisted.python.failure import Failure
 from sockd import starting
 from sockd.config import Limits, ServiceConfig, SocketOptions
 from sockd.config import Listener as ListenerConfig
-from sockd.connections import Connections
+from sockd.connections import Connections, terms
 from sockd.datagram import DatagramPort, Loops
 from sockd.deadlines import Deadlines
 from sockd.endpoint import Endpoint, InetEndpoint
 from sockd.errors import BindError, PluginError, in_words
-from sockd.limits import AccessList, Admission, Terms
+from sockd.limits import Admission
 from sockd.listener import DatagramListener, Listener, StreamListener
 from sockd.output import Unread
 from sockd.plugin import Context, IDatagramPlugin, IStreamPlugin, Plugin, Replies
@@ -108,7 +108,7 @@ class Service:
         self._shared = shared
         # The places of the former one's connections count until they are given back.
         self._admission: Admission = (
-            Admission(_terms(config.limits), reactor.seconds)
+            Admission(terms(config.limits), reactor.seconds)
             if former is None
             else former.connections.admission
         )
@@ -258,6 +258,20 @@ class Service:
             raise PluginError(f"{who} cannot start: {in_words(error)}") from error
         finally:
             self._shared.starting("")
+        try:
+            self.begin(self.listeners)
+        except PluginError:
+            await self.end(0)
+            raise
+
+    def begin(self, listeners: Iterable[Listener]) -> None:
+        """Start the plugin's factories of listeners that open next.
+
+        Raises:
+            PluginError: one could not.
+        """
+        for listener in listeners:
+            self._built("startFactory", listener.begin)
 
     @property
     def datagram_ports(self) -> Iterator[int]:
@@ -268,7 +282,7 @@ class Service:
 
     def open(self) -> None:
         """Serve peers."""
-        self._admission.change(_terms(self.config.limits))
+        self._admission.change(terms(self.config.limits))
         self.connections.handshakes.change(self.config.limits.handshake_rate)
         for listener in self.listeners:
             self._open(listener)
@@ -312,7 +326,7 @@ class Service:
         """Other limits hold from now on, for connections that are open too."""
         self.config = replace(self.config, limits=limits)
         self._set_room(limits)
-        self._admission.change(_terms(limits))
+        self._admission.change(terms(limits))
         self.connections.change(limits)
 
     async def change_listeners(self, config: ServiceConfig, new: Sequence[Listener]) -> None:
@@ -339,6 +353,8 @@ class Service:
 
     async def end(self, patience: float) -> int:
         """Let connections finish for so many seconds, then the plugin; returns how many had to be cut."""
+        for listener in self.listeners:  # there are some only if it does not get to serve
+            listener.abandon()
         try:
             self.plugin.drain()
         except BaseException:  # the end comes, whatever a plugin raises
@@ -374,20 +390,3 @@ class Service:
     async def _stopped(self) -> None:
         if isawaitable(stopping := self.plugin.stop()):
             await stopping
-
-
-def _terms(limits: Limits) -> Terms:
-    """What of the limits is a question of who comes in."""
-    access = AccessList(limits.allow, limits.deny) if limits.allow or limits.deny else None
-    return Terms(
-        limits.max_connections,
-        access,
-        limits.max_per_source,
-        limits.connection_rate,
-        limits.connection_rate_per_source,
-        limits.datagram_rate,
-        limits.datagram_rate_per_source,
-        limits.source_prefix_ipv4,
-        limits.source_prefix_ipv6,
-        limits.penalty,
-    )

@@ -3,7 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from twisted.internet import defer
+import pytest_twisted
+from twisted.internet import defer, reactor
 from twisted.internet.protocol import Factory
 
 from sockd.config import Listener, SocketOptions
@@ -96,16 +97,45 @@ def test_bytes_are_looked_at_only_where_the_kernel_does_not_count_them(over_tcp:
     assert (connection.write == transport.write) is not metered
 
 
-def test_the_plugins_factory_hears_of_begin_and_end() -> None:
-    world = World()
+def followed(listener: StreamListener) -> list[str]:
     happened: list[str] = []
-    door = world.factory(lambda _: None)
-    factory: Any = door._plugin_factory
+    factory: Any = listener.factory
     factory.startFactory = lambda: happened.append("start")
     factory.stopFactory = lambda: happened.append("stop")
-    door.doStart()
-    door.doStop()
+    return happened
+
+
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]  # it has no annotations
+async def test_the_plugins_factory_hears_of_begin_and_end_once(listener: StreamListener) -> None:
+    happened = followed(listener)
+    listener.begin()
+    listener.port = None
+    listener.open(reactor)
+    assert happened == ["start"]
+    await listener.close()
     assert happened == ["start", "stop"]
+
+
+def test_the_factory_of_a_listener_that_does_not_get_to_open_is_stopped(listener: StreamListener) -> None:
+    happened = followed(listener)
+    listener.begin()
+    listener.port = None
+    close(listener)
+    listener.abandon()
+    assert happened == ["start", "stop"]
+
+
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]  # it has no annotations
+async def test_a_factory_that_raises_at_its_end_keeps_no_listener_from_closing(
+    listener: StreamListener,
+) -> None:
+    factory: Any = listener.factory
+    factory.stopFactory = lambda: 1 / 0
+    listener.port = None
+    listener.open(reactor)
+    await listener.close()
+    assert listener.bound.socket.fileno() == -1
+    assert [name for name, _ in listener.connections.events.counts] == ["plugin fault"]
 
 
 def test_every_place_is_given_back_once_whatever_way_a_stream_ends() -> None:

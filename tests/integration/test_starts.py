@@ -30,7 +30,13 @@ class Start(Plugin):
     how: str = ""
 
     def stream_factory(self, protocol, context):
-        return Factory.forProtocol(Protocol)
+        factory = Factory.forProtocol(Protocol)
+        if self.how == "starts its factory":
+            factory.startFactory = self.refuse
+        return factory
+
+    def refuse(self):
+        raise RuntimeError("no factory today")
 
     def start(self, context):
         with open("starts", "a") as starts:
@@ -88,6 +94,8 @@ REASONS = {
     "cancels": "CancelledError",
 }
 """By how a plugin starts: what is told of it."""
+
+NO_FACTORY = "service 'late': plugin 'starts:Start' failed in startFactory: RuntimeError: no factory today"
 
 WORKERS = pytest.mark.parametrize("workers", [0, 1])
 
@@ -149,6 +157,39 @@ def test_a_start_that_does_not_come_back_is_a_refusal_and_the_rest_serves_on(
         assert orders.ask(tmp_path / "run/control.sock", "status", PATIENCE)["config_ok"]
         assert echoes(client)
     assert not [event for event in daemon.events if event.get("event") == "worker ended"]
+
+
+@WORKERS
+def test_a_factory_that_cannot_start_is_refused_and_the_rest_serves_on(
+    start: Start, tmp_path: Path, workers: int
+) -> None:
+    start(config(workers), env=environment(tmp_path)).ready()
+    with closing(connected(tmp_path)) as client:
+        for _ in range(2):  # the first one leaves nothing behind
+            (tmp_path / "sockd.toml").write_text(config(workers, "starts its factory"))
+            told = reload(tmp_path)
+            assert (told.returncode, told.stderr.count("\n")) == (1, 1)
+            assert NO_FACTORY in told.stderr
+            assert not (tmp_path / "late.sock").exists()
+            assert (tmp_path / "starts").read_text().split("\n")[-2].endswith("starts its factory stop")
+            assert echoes(client)
+        (tmp_path / "sockd.toml").write_text(config(workers, "in time"))
+        assert reload(tmp_path).returncode == 0
+        (tmp_path / "sockd.toml").write_text(config(workers))
+        assert reload(tmp_path).returncode == 0
+        assert echoes(client)
+
+
+@WORKERS
+def test_a_daemon_whose_factory_cannot_start_says_which_one(
+    start: Start, tmp_path: Path, workers: int
+) -> None:
+    daemon = start(config(workers, "starts its factory"), env=environment(tmp_path))
+    assert daemon.wait() == 1
+    assert (
+        "service 'late': plugin 'starts:Start' failed in startFactory: RuntimeError: no fac" in daemon.errors
+    )
+    assert "Traceback" not in daemon.errors
 
 
 @pytest.mark.parametrize("how", ["awaits", "sleeps"])
