@@ -10,7 +10,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Suite:
-    """One project's tests.
+    """The tests of one project.
 
     Args:
         name: what it is called in the table.
@@ -52,7 +52,7 @@ SCRAPY = (
 SCRAPY_NETWORK = (
     *("downloader_handler_twisted_http11", "downloader_handler_twisted_ftp", "engine", "utils_defer"),
 )
-"""Its tests of what goes over the network and of Deferreds; all of them take far longer."""
+"""Scrapy's tests of the network and of Deferreds; all of its tests take far longer."""
 
 LDAPTOR = tuple(
     f"ldaptor.test.test_{name}"

@@ -100,7 +100,7 @@ def descriptors(daemon: Daemon) -> int:
     return len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
 
 
-def wait_until(true: Callable[[], bool], seconds: float = PATIENCE) -> float:
+def wait_until(true: Callable[[], object], seconds: float = PATIENCE) -> float:
     """Wait for something that cannot be waited for otherwise; returns how long that took."""
     began = time.monotonic()
     while not true():

@@ -6,13 +6,12 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from crews import children, name_of, workers
+from crews import children, name_of, wait_until, workers
 from running import BIN, PATIENCE, Daemon, Start
 
 EARLY = '''
@@ -56,13 +55,6 @@ listen = ["tcp:0:interface=127.0.0.1"]
 """
 
 HOWS = pytest.mark.parametrize("how", ["twistd", "sockd"])
-
-
-def wait_until(found: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not found():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def echoes(address: tuple[str, int]) -> bool:

@@ -9,12 +9,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from crews import wait_until
 from running import BIN, PATIENCE
 
 PYTHON = Path(sys.executable).resolve()
@@ -38,13 +38,6 @@ listen = "unix:control/socket"
 plugin = "echo"
 listen = ["unix:run/echo.sock", "unix:top.sock"]
 """
-
-
-def wait_until(found: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not found():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.fixture
