@@ -264,7 +264,7 @@ class Connections:
 
 
 def terms(limits: Limits) -> Terms:
-    """What of the limits is a question of who comes in."""
+    """Extract the limits on who comes in."""
     access = AccessList(limits.allow, limits.deny) if limits.allow or limits.deny else None
     return Terms(
         limits.max_connections,

@@ -109,5 +109,5 @@ async def renew_doors(doors: Iterable[Door], open_socket: OpenSocket) -> None:
 
 
 def own_ports(doors: Iterable[Door]) -> list[dict[str, Any]]:
-    """What the status tells of them, for JSON."""
+    """Describe them for the status, as JSON takes it."""
     return [{"name": door.name, "address": door.bound.address, "lost": door.bound.lost} for door in doors]
