@@ -94,6 +94,15 @@ class Holdings:
         """The services of which UNIX sockets have lost their paths."""
         return {name for (name, _), held in self.sockets.items() if held.bound.lost}
 
+    def mended(self, other: Holdings) -> Holdings:
+        """The same, with the other's sockets in place of those that have lost their paths."""
+        anew = {(held.endpoint, held.options): held for held in other.sockets.values()}
+        sockets = {
+            key: anew.get((held.endpoint, held.options), held) if held.bound.lost else held
+            for key, held in self.sockets.items()
+        }
+        return Holdings(sockets, self.places)
+
     def close_beside(self, other: Holdings) -> None:
         """Close what the other does not have."""
         kept = {id(held.bound) for held in other.sockets.values()}

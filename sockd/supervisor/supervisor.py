@@ -259,8 +259,7 @@ class Supervisor:
                 told.append((await self._ask_to_reload(member, config, texts, holdings))["listening"])
             except (Refused, NoAnswer) as error:
                 reason = await _refusal(member, error)
-                await self._change_back(changed)
-                holdings.close_beside(self._holdings)
+                await self._change_back(changed, holdings)
                 raise NotDone(f"worker {member.slot}: {reason}") from error
             changed.append(member)
         old, self._holdings = self._holdings, holdings
@@ -279,12 +278,22 @@ class Supervisor:
         answer: dict[str, Any] = await member.ask("reload", within=order.within, order=order)
         return answer
 
-    async def _change_back(self, changed: Sequence[Member]) -> None:
-        for member in changed:
+    async def _change_back(self, changed: Sequence[Member], holdings: Holdings) -> None:
+        """Serve what was before, but on the sockets that were bound anew where paths were lost."""
+        former, self._holdings = self._holdings, self._holdings.mended(holdings)
+        mended = self._holdings.sockets != former.sockets
+        for member in self.crew.everybody if mended else changed:
+            if not member.alive or member in self.crew.leaving:
+                continue
+            if member not in self.crew.serving:  # it begins with the sockets of before
+                member.kill()
+                continue
             try:
                 await self._ask_to_reload(member, self.config, self._texts, self._holdings)
             except (Refused, NoAnswer):
                 member.kill()  # it is replaced by one that serves what was before
+        holdings.close_beside(self._holdings)
+        former.close_beside(self._holdings)
 
     @contextmanager
     def _alone(self, what: str) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from crews import name_of, workers
 from running import BIN, PATIENCE, Daemon, Start
 
 CONFIG = """
@@ -93,6 +95,43 @@ def test_a_reload_makes_paths_anew_that_were_removed(daemon: Daemon, tmp_path: P
     assert reload(daemon, "reloaded")["keep"] == ["echo"]
     assert daemon.stop() == 0
     assert not (tmp_path / "run/echo.sock").exists()
+
+
+PICKY = """
+from pathlib import Path
+from sockd_plugins.echo import Echo
+
+class Picky(Echo):
+    \"\"\"Starts in any process but one.\"\"\"
+    process: str
+    def start(self, context):
+        if Path("/proc/self/comm").read_text().strip() == self.process:
+            raise OSError("not here")
+"""
+
+
+def test_paths_that_were_made_anew_stay_when_a_later_worker_refuses(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "picky.py").write_text(PICKY)
+    before = CONFIG.format(workers=2)
+    daemon = start(before, env={"PYTHONPATH": str(tmp_path)}).ready()
+    last = max(map(name_of, workers(daemon)))
+    picky = (
+        f'[service.new]\nplugin = "picky:Picky"\nlisten = "unix:run/new.sock"\noptions.process = "{last}"\n'
+    )
+    shutil.rmtree(tmp_path / "run")
+    (tmp_path / "sockd.toml").write_text(before + picky)
+    assert f"worker {last.split()[-1]}: " in str(reload(daemon, "not reloaded")["reason"])
+    assert not (tmp_path / "run/new.sock").exists()
+    assert echoed(tmp_path / "run/echo.sock") == b"word"
+    assert echoed_datagram(tmp_path / "run/echo.dgram", tmp_path / "own") == b"word"
+    command: list[str | Path] = [BIN / "sockd", "status", "--json", "-c", tmp_path / "sockd.toml"]
+    told = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert len(told["workers"]) == 2
+    for worker in told["workers"]:
+        [service] = worker["services"]
+        assert not any(each["lost"] for each in service["listeners"])
+    (tmp_path / "sockd.toml").write_text(before)
+    assert reload(daemon, "reloaded")["keep"] == ["echo"]
 
 
 def test_a_path_that_is_somebody_elses_now_is_told_and_left_to_him(daemon: Daemon, tmp_path: Path) -> None:
