@@ -156,7 +156,8 @@ def _daemon(config: Config, source: Source | None, options: ServerOptions) -> se
         )
     except ExceptionGroup as group:
         _give_up(*(f"sockd: {error}" for error in group.exceptions))
-    except BindError as error:
+    except BindError as error:  # of a door; the services have been opened before
+        server.release()
         _give_up(f"sockd: {error}")
     if owner is not None:
         estate.hand_over(owner)
@@ -209,7 +210,8 @@ def supervised(
         _give_up(report(error.faults))
     except ExceptionGroup as group:
         _give_up(*(f"sockd: {error}" for error in group.exceptions))
-    except BindError as error:
+    except BindError as error:  # of a door; the services have been opened before
+        supervisor.release()
         _give_up(f"sockd: {error}")
     if owner is not None:
         estate.hand_over(owner)

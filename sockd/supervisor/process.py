@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from sockd.holder import user_name
 from sockd.startup import SIGNALS
 
 WORKER = "sockd.supervisor.worker"
@@ -47,6 +48,9 @@ def start(module: str, *arguments: str, keep: Sequence[int], errors: int | None 
             pass_fds=keep,
             start_new_session=True,  # Ctrl-C in a terminal is for the supervisor
         )
+    except PermissionError as error:
+        user = user_name(os.geteuid())
+        raise PermissionError(f"workers cannot start: {user} cannot execute {sys.executable}") from error
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     process.returncode = 0  # its end is not this object's to wait for, nor that of its garbage collection

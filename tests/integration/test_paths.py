@@ -221,3 +221,15 @@ def test_a_reload_of_workers_needs_no_start_folder(tmp_path: Path) -> None:
         reload(daemon, "reloaded")
     finally:
         assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_start_that_fails_at_the_control_socket_leaves_no_path(
+    start: Start, tmp_path: Path, workers: int
+) -> None:
+    (tmp_path / "ctl").mkdir()
+    (tmp_path / "ctl").chmod(0o777)
+    failed = start(CONFIG.format(workers=workers))
+    assert failed.wait() == 1
+    assert "cannot listen on unix:" in failed.errors
+    assert list((tmp_path / "run").iterdir()) == []
