@@ -42,6 +42,8 @@ _NO_SERVICE = (
     ' [service.echo] with plugin = "echo" and listen = ["tcp:7007"]'
 )
 
+_NONE_ENABLED = "expected a service that is served, found only such with enabled = false"
+
 _WILDCARD = re.compile(r"[*?[]")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _A_NAME = "a service name of up to 64 letters, digits, '_', '-' or '.', the first of them no '-' or '.'"
@@ -259,8 +261,8 @@ def with_services(config: Config, name: str) -> Config:
     """A configuration to be served, which needs a service at least.
 
     Raises:
-        ConfigError: it has none, as an empty file, or one that is not meant.
+        ConfigError: it has none, as an empty file or one that is not meant, or none that is enabled.
     """
     if not config.services:
-        raise ConfigError([Fault(_NO_SERVICE, name)])
+        raise ConfigError([Fault(_NONE_ENABLED if config.disabled else _NO_SERVICE, name)])
     return config

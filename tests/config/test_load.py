@@ -235,6 +235,14 @@ def test_nothing_is_served_where_there_is_no_service(tmp_path: Path, text: str) 
     assert "expected a service, found none" in fault.message
 
 
+def test_a_file_whose_services_are_all_turned_off_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "sockd.toml").write_text('[service.e]\nplugin = "echo"\nenabled = false\nlisten = "tcp:7"\n')
+    with pytest.raises(ConfigError) as caught:
+        Source(tmp_path / "sockd.toml", None).load()
+    [fault] = caught.value.faults
+    assert fault.message == "expected a service that is served, found only such with enabled = false"
+
+
 @pytest.mark.parametrize("one", ['"tcp:7"', '{ endpoint = "tcp:7" }'])
 def test_one_port_needs_no_array(config: Load, one: str) -> None:
     [listener] = config(f'[service.e]\nplugin = "echo"\nlisten = {one}').services["e"].listen
