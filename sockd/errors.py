@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sockd.text import printable
+
 _OWN_FOLDER = str(Path(__file__).parent)
 
 
@@ -94,8 +96,11 @@ def reasons(error: Exception) -> str:
 
 
 def in_words(error: BaseException) -> str:
-    """Describe what a plugin has raised, and where: `ValueError: no tape (plug.py, line 3)`."""
-    text = str(error)
+    """Describe in one line what a plugin has raised, and where: `ValueError: no tape (plug.py, line 3)`."""
+    try:
+        text = printable(" ".join(str(error).split()))
+    except Exception:  # a plugin's own exception may fail at that too
+        text = ""
     return f"{type(error).__name__}{': ' if text else ''}{text}{raised_at(error)}"
 
 
