@@ -76,11 +76,11 @@ def test_a_daemon_that_was_killed_is_followed_by_the_next(
     os.close(pid_file.descriptor)
 
 
-@pytest.mark.parametrize("number", ["1", str(os.getpid()), str(os.getppid()), "", "x y", "-1", "9" * 40])
+@pytest.mark.parametrize("number", ["1", "own", "parent", "", "x y", "-1", "9" * 40])
 def test_the_number_of_another_program_or_its_own_or_none_is_no_reason_to_refuse(
     path: Path, number: str
 ) -> None:
-    path.write_text(number)
+    path.write_text({"own": str(os.getpid()), "parent": str(os.getppid())}.get(number, number))
     pid_file = taken(path)
     assert path.read_text() == str(os.getpid())
     pid_file.remove()
