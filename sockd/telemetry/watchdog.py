@@ -43,7 +43,10 @@ DEPTH = 40
 """Frames of a stack that are shown, which is more than twice what Twisted needs to call a plugin."""
 
 WAITING = frozenset(
-    {"EPollReactor.doPoll", "PollReactor.doPoll", "SelectReactor.doSelect", "AsyncioSelectorReactor.run"}
+    {
+        *("EPollReactor.doPoll", "PollReactor.doPoll", "SelectReactor.doSelect"),
+        *("AsyncioSelectorReactor.run", "UVReactor.run"),
+    }
 )
 """The innermost function of a reactor that waits for events; on uvloop its loop is not to be seen."""
 

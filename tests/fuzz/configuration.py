@@ -60,10 +60,14 @@ def check_fault(fault: Fault, lines: list[str]) -> None:
         assert unicodedata.category(character) not in ("Cc", "Zl", "Zp"), f"{character!r} in what is shown"
     if fault.line:
         assert 1 <= fault.line <= len(lines), f"line {fault.line} of {len(lines)}"
-        assert fault.source == lines[fault.line - 1], f"{fault.source!r} is not line {fault.line}"
+        line = lines[fault.line - 1]
+        shown = line[fault.source_column - 1 :][: len(fault.source)]
+        assert fault.source == shown, f"{fault.source!r} is not of line {fault.line}"
         assert fault.column >= 1
         assert fault.length >= 1
-        assert fault.column + fault.length - 1 <= len(fault.source) + 1, f"{fault} ends behind its line"
+        assert fault.column + fault.length - 1 <= len(lines[fault.line - 1]) + 1, (
+            f"{fault} ends behind its line"
+        )
 
 
 def check_in(folder: Path, data: bytes) -> None:

@@ -19,6 +19,7 @@ import pytest
 
 from running import PATIENCE, Daemon
 from serving import serving
+from sockd.datagram.loops import FIRST_DYNAMIC_PORT
 
 CONFIG = """
 [daemon]
@@ -280,6 +281,16 @@ listen = ["udp:0:interface=127.0.0.1"]
 """
 
 
+def at_a_port_of_services() -> socket.socket:
+    """Bind a datagram socket below the ports that operating systems give to clients."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    for port in range(FIRST_DYNAMIC_PORT - 1, 1023, -1):
+        with suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            break
+    return sock
+
+
 @pytest.mark.parametrize("reactor", ["uv", "epoll"])
 def test_two_echoes_that_are_set_on_each_other_fall_silent(tmp_path: Path, reactor: str) -> None:
     """One datagram in the name of the other begins it (CVE-2024-2169). The test is the network."""
@@ -289,7 +300,7 @@ def test_two_echoes_that_are_set_on_each_other_fall_silent(tmp_path: Path, react
         for name in ("one", "two"):
             (tmp_path / name).mkdir()
             daemons.append(stack.enter_context(serving(tmp_path / name, UDP, reactor)))
-            ends.append(stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)))
+            ends.append(stack.enter_context(at_a_port_of_services()))
             ends[-1].connect(daemons[-1].port("echo", "udp"))
         ends[0].send(b"x")
         passed = 0
@@ -297,7 +308,7 @@ def test_two_echoes_that_are_set_on_each_other_fall_silent(tmp_path: Path, react
             for end in select.select(ends, [], [], 0.05)[0]:
                 ends[end is ends[0]].send(end.recv(100))
                 passed += 1
-            assert passed < 3000
+            assert passed < 200  # a hundred from each
         assert not select.select(ends, [], [], 0)[0]
 
 

@@ -32,7 +32,7 @@ class Noisy(Plugin):
         class Talker(Protocol):
             def dataReceived(self, data):
                 for number in range(int(data)):
-                    context.logger.info("{number} is a line of the log, as there are many", number=number)
+                    context.logger.debug("{number} is a line of the log, as there are many", number=number)
                 self.transport.write(b"done")
         return Factory.forProtocol(Talker)
 '''
@@ -43,6 +43,7 @@ workers = {workers}
 [log]
 file = "{log}"
 format = "json"
+level = "debug"  # of which nothing is held back
 [control]
 listen = "unix:run/control.sock"
 [service.noisy]

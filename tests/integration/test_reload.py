@@ -192,7 +192,7 @@ def test_limits_hold_at_once(daemon: Daemon, tmp_path: Path) -> None:
 
 
 BROKEN: dict[str, tuple[str, str]] = {
-    "no TOML": ("[service.kept\n", "not TOML"),
+    "no TOML": ("[service.kept\n", "expected ']' after a table's name"),
     "an unknown key": (CONFIG + "limit = 3\n", "unknown key 'limit'"),
     "an unknown plugin": (CONFIG.replace('"banner"', '"baner"'), "baner"),
     "a plugin that raises at its start": (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -289,8 +290,20 @@ def test_limits_are_totals_of_a_name_over_the_instances_that_reloads_make(
     daemon = start(text('options.format = "%H"\n')).ready()
     port = daemon.port("time")
     clients = [asks(port, "127.0.0.1") for _ in range(2)]
+    over = threading.Event()
+
+    def keep_busy(*busy: socket.socket) -> None:
+        """Ask again and again: a service that was removed closes idle connections after some seconds."""
+        while not over.wait(0.2):
+            for client in busy:
+                client.sendall(b"%H\n")
+                client.recv(100)
+
+    busy = [client for client in clients if client is not None]
+    keeping = threading.Thread(target=keep_busy, args=busy)
+    keeping.start()
     try:
-        assert all(clients)
+        assert len(busy) == 2
         for options in ('options.format = "%M"\n', "", 'options.format = "%S"\n'):
             (tmp_path / "sockd.toml").write_text(text(options))
             assert reload(tmp_path).returncode == 0
@@ -299,9 +312,10 @@ def test_limits_are_totals_of_a_name_over_the_instances_that_reloads_make(
         clients.append(asks(port, "127.0.0.2"))
         assert clients[-1] is not None
         assert asks(port, "127.0.0.3") is None, "three are open in all"
-        first = clients.pop(0)
-        assert first is not None
-        first.close()
+        over.set()
+        keeping.join(PATIENCE)
+        clients.pop(0)
+        busy[0].close()
 
         def let_in() -> bool:
             clients.append(asks(port, "127.0.0.1"))
@@ -309,6 +323,8 @@ def test_limits_are_totals_of_a_name_over_the_instances_that_reloads_make(
 
         wait_until(let_in)
     finally:
+        over.set()
+        keeping.join(PATIENCE)
         for client in clients:
             if client is not None:
                 client.close()
