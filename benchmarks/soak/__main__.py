@@ -199,7 +199,7 @@ def main(minutes: float, workers: int, seconds_between_looks: float, results: Pa
         click.echo(f"{number:>8,} {name}")
     grown = slope(at_one_age(found.looks)), slope(found.looks, lambda look: look.first)
     click.echo(
-        f"{grown[0]:+.1f} KB a minute over the last two thirds, {grown[1]:+.1f} of the first process alone"
+        f"{grown[0]:+.1f} KB a minute over the second half, {grown[1]:+.1f} of the first process alone"
     )
     click.echo(f"at the start {found.end.before}, at the end {found.end.after}")
     click.echo(

@@ -46,7 +46,7 @@ def svg(looks: Sequence[Look], title: str) -> str:
     height = TOP + len(curves) * (HEIGHT + GAP) + 10
     minutes = looks[-1].seconds / 60
     unit = (
-        f"{minutes:.0f} minutes; memory over the last two thirds: {slope(at_one_age(looks)):+.1f} KB a minute"
+        f"{minutes:.0f} minutes; memory over the second half: {slope(at_one_age(looks)):+.1f} KB a minute"
     )
     return "\n".join(
         [

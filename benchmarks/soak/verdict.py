@@ -9,11 +9,11 @@ from statistics import linear_regression
 
 from benchmarks.soak.daemon import Held
 
-WARMING = 1 / 3
+WARMING = 1 / 2
 """Of the time, until the memory counts: caches, tables of sources and the allocator's arenas fill first."""
 
-SLOPE = 100.0
-"""KB of growth in a minute that would be a leak; it is 144 MB in a day."""
+SLOPE = 20.0
+"""KB of growth in a minute that would be a leak; it is 29 MB in a day."""
 
 MINUTES = 10.0
 """A run from which on the slope is judged: in a shorter one it is that of the caches."""
@@ -76,7 +76,7 @@ class End:
 
 
 def slope(looks: Sequence[Look], memory: Callable[[Look], int] = lambda look: look.private) -> float:
-    """KB by which a memory grows in a minute, over all looks but the first third."""
+    """KB by which a memory grows in a minute, over the second half of the looks."""
     counted = [look for look in looks if look.seconds >= looks[-1].seconds * WARMING]
     if len(counted) < 2:
         return 0.0
