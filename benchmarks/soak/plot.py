@@ -45,9 +45,7 @@ def svg(looks: Sequence[Look], title: str) -> str:
     curves = [curve for curve in _CURVES if not (alone and curve is _FIRST)]
     height = TOP + len(curves) * (HEIGHT + GAP) + 10
     minutes = looks[-1].seconds / 60
-    unit = (
-        f"{minutes:.0f} minutes; memory over the second half: {slope(at_one_age(looks)):+.1f} KB a minute"
-    )
+    unit = f"{minutes:.0f} minutes; memory over the second half: {slope(at_one_age(looks)):+.1f} KB a minute"
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
