@@ -166,8 +166,9 @@ def test_a_worker_that_hangs_is_replaced(crew: Daemon, how: str) -> None:
 
 
 def test_a_worker_that_is_told_to_end_finishes_what_it_has_while_another_takes_its_place(
-    crew: Daemon,
+    start: Start, tmp_path: Path
 ) -> None:
+    crew = start(config(drain="1h"), env=environment(tmp_path)).ready()
     pids = workers(crew)
     clients = connected_to_each(crew.port("who"), pids)
     os.kill(pids[0], signal.SIGTERM)
