@@ -62,7 +62,7 @@ class PidFile:
                 _lock(path, descriptor)
                 if _is_at(path, descriptor):
                     return cls(path, descriptor)
-            except BaseException:
+            except BaseException:  # whatever it was, nothing stays open
                 os.close(descriptor)
                 raise
             os.close(descriptor)  # its daemon has just removed it; the next one is another file

@@ -69,7 +69,7 @@ class Address:
             return sock
         try:
             return self.tls.wrap(sock, self.host)
-        except BaseException:
+        except BaseException:  # whatever it was, nothing stays open
             sock.close()
             raise
 
