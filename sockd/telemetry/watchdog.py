@@ -1,8 +1,11 @@
 """Tells where the reactor hangs, while it hangs.
 
 A thread looks a few times in each `limit` at what the reactor's thread is doing. If that waits for events,
-all is well, and looking has cost the reactor nothing; if it works, it is asked to answer in its next turn. As
-long as it does not answer it keeps everybody waiting, and its stack is reported.
+all is well, and looking has cost the reactor nothing; if it works, it is asked to beat: to note the time, now
+and a few times in each `limit`. As long as no beat comes the reactor serves nobody: its stack is reported.
+
+A reactor in many short turns can keep the interpreter from this thread for seconds, since it takes it back
+before the thread has woken. The beats show afterwards that it went round.
 
 What holds the interpreter itself, as a regular expression does, stops this thread too: that is told as soon
 as it is over, still with its place. What never gives it back, only another process can notice.
@@ -21,6 +24,8 @@ from os import sep
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
+
+from twisted.internet.interfaces import IDelayedCall
 
 import twisted
 
@@ -98,12 +103,14 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._watched = 0
         self._due = 0.0  # when the thread means to look next
-        self._worked = 0.0  # seconds of processor time until the last look
+        self._noted = (0.0, 0.0)  # time, and processor time until then, of the last look or beat
         self._alive = 0.0  # when the reactor was last known to go round
-        self._asked = 0.0
-        self._answered = 0.0
-        self._measured = 0.0  # the answer that is in the delay
-        self._pending = False  # asked and not answered
+        self._at_work = 0.0  # when the reactor was last seen to work
+        self._beating = False
+        self._beat_on = True  # said by the thread: the reactor cannot know itself that it is idle
+        self._beat_at = 0.0  # the last beat
+        self._late = 0.0  # the latest beat that is not in the delay yet, in seconds
+        self._next_beat: IDelayedCall | None = None
         self._begun: float | None = None  # the block that has been reported
         self._place = ""
         self._stack_shown = -STACK_PERIOD
@@ -113,13 +120,17 @@ class Watchdog:
         """Begin; to be called by the running reactor. Ends with it."""
         self._watched = threading.get_ident()
         self._alive = time.monotonic()
-        self._worked = time.process_time()
         self._reactor.addSystemEventTrigger("after", "shutdown", self.stop)
+        self._at_work = self._alive
+        self._beating = True
+        self._beat(self._alive)
         self._thread.start()
 
     def stop(self) -> None:
         """End; nothing is reported any more."""
         self._ended.set()
+        if self._next_beat is not None and self._next_beat.active():
+            self._next_beat.cancel()
         if self._thread.is_alive():
             self._thread.join(self._limit)
 
@@ -139,37 +150,47 @@ class Watchdog:
             if frame is None:  # the thread is gone
                 return
             now = time.monotonic()
-            self._skip_standstill(now)
+            stopped = self._skip_standstill(now)
+            self._take_delay(stopped)
             self._look(frame, now)
             del frame  # its variables are not ours to keep alive
             pause = self._tick
             if self._begun is None:
                 pause = min(pause, max(self._alive + self._tick / 2 + self._limit - now, 0.001))
 
-    def _skip_standstill(self, now: float) -> None:
-        """Do not count a time in which the whole process was stopped: that is not the reactor's doing."""
-        late, worked = now - self._due, time.process_time()
-        if late > self._tick:
-            if worked - self._worked - self._tick < late * STANDSTILL:
-                self._alive += late
-                self._asked += late
-                if self._begun is not None:
-                    self._begun += late
-            else:  # something held the interpreter
-                self._delay = _later(self._delay, late)
-        self._worked = worked
+    def _skip_standstill(self, now: float) -> float:
+        """Do not count a time in which the whole process was stopped: that is not the reactor's doing.
+
+        Returns:
+            The seconds for which it was stopped since the last look.
+        """
+        noted, worked = self._noted
+        self._noted = (now, time.process_time())
+        late = now - max(self._due, noted + self._tick)
+        if late <= self._tick or self._noted[1] - worked - self._tick >= late * STANDSTILL:
+            return 0.0
+        self._due += late
+        self._alive += late
+        if self._begun is not None:
+            self._begun += late
+        return late
+
+    def _take_delay(self, stopped: float) -> None:
+        """Put the latest beat since the last look into the delay."""
+        late, self._late = self._late, 0.0
+        if late:
+            last = max(0.0, late - stopped)
+            self._delay = Delay(last, max(last, self._delay.worst))
 
     def _look(self, frame: FrameType, now: float) -> None:
         waiting = frame.f_code.co_qualname in WAITING
-        if self._answered > self._measured:
-            self._measured = self._answered
-            self._alive = max(self._alive, self._answered)
-            self._delay = _later(self._delay, max(0.0, self._answered - self._asked))
-        if waiting:
-            self._alive = now
+        self._alive = now if waiting else max(self._alive, self._beat_at)
+        if not waiting:
+            self._at_work = now
+        self._beat_on = now - self._at_work < self._limit
         if self._begun is not None:
             if self._alive > self._begun:
-                ended = self._answered if self._answered > self._begun else self._alive
+                ended = self._beat_at if self._beat_at > self._begun else self._alive
                 self._tell(Block(ended - self._begun, True, self._place, ""))
                 self._begun = None
         elif now - self._alive >= self._tick / 2 + self._limit:
@@ -180,23 +201,27 @@ class Watchdog:
                 self._stack_shown = now
                 stack = " < ".join(_line(each, each.f_code.co_filename) for each in _frames(frame))
             self._tell(Block(now - self._begun, False, self._place, stack))
-        if not self._pending and (not waiting or now - self._asked >= ASK_PERIOD):
-            self._asked = time.monotonic()
-            self._pending = True
-            self._reactor.callFromThread(self._answer)
+        if not self._beating and (not waiting or now - self._beat_at >= ASK_PERIOD):
+            self._beating = True
+            # Something that held the interpreter until now would have kept a peer waiting since then.
+            due = self._due if now - self._due > self._tick else time.monotonic()
+            self._reactor.callFromThread(self._beat, due)
 
-    def _answer(self) -> None:
-        """Called by the reactor."""
-        self._answered = time.monotonic()
-        self._pending = False
+    def _beat(self, due: float) -> None:
+        """Note that the reactor goes round; called by the reactor, `due` is when it should have been."""
+        now = time.monotonic()
+        self._beat_at = now
+        self._noted = (now, time.process_time())
+        self._late = max(self._late, now - due)
+        if self._beat_on and not self._ended.is_set():
+            self._next_beat = self._reactor.callLater(self._tick, self._beat, now + self._tick)
+        else:
+            self._next_beat = None
+            self._beating = False
 
     def _tell(self, block: Block) -> None:
         with suppress(Exception):  # whatever becomes of a report, the watch goes on
             self._report(block)
-
-
-def _later(delay: Delay, seconds: float) -> Delay:
-    return Delay(seconds, max(seconds, delay.worst))
 
 
 def _frames(frame: FrameType | None) -> Iterator[FrameType]:
