@@ -13,16 +13,16 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from sockd.config import Limits, ProxyProtocol
-from sockd.connection import Connection
-from sockd.connections import Connections
-from sockd.deadlines import Deadlines
 from sockd.limits import Admission, Terms
-from sockd.linger import Linger
-from sockd.listener import ConnectionFactory
-from sockd.output import Unread
+from sockd.serving.listener import ConnectionFactory
+from sockd.sockets.deadlines import Deadlines
+from sockd.sockets.linger import Linger
+from sockd.stream.connection import Connection
+from sockd.stream.connections import Connections
+from sockd.stream.output import Unread
+from sockd.stream.waiting import WaitingRoom
 from sockd.telemetry.events import ServiceEvents
 from sockd.tls.credentials import Credentials
-from sockd.waiting import WaitingRoom
 
 PEER = IPv4Address("TCP", "127.0.0.1", 40112)
 KERNEL = 64 * 1024

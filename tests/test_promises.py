@@ -1,4 +1,4 @@
-"""Promises about the code itself: its floors, its sizes, and what each plugin must have."""
+"""Promises about the code itself: its rooms, its sizes, and what each plugin must have."""
 
 from __future__ import annotations
 
@@ -16,53 +16,34 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted([*ROOT.glob("sockd/**/*.py"), *ROOT.glob("plugins/**/*.py")])
 LONGEST = 400
 
-FLOORS = [
-    {"errors", "text", "endpoint", "networks", "reading", "config"},
+ROOMS = [
+    {"text", "reading"},
+    {"errors"},
+    {"endpoint"},
+    {"config"},
     {"plugin", "framing", "telnet"},
-    {
-        "aside",
-        "deadlines",
-        "debounce",
-        "descriptors",
-        "discovery",
-        "holder",
-        "inherited",
-        "limits",
-        "linger",
-        "notify",
-        "ownership",
-        "pidfile",
-        "ports",
-        "proxy",
-        "sockets",
-        "starting",
-        "startup",
-        "store",
-        "telemetry",
-        "tls",
-        "transport",
-        "unicast",
-    },
-    {
-        "connection",
-        "connections",
-        "datagram",
-        "entry",
-        "handshakes",
-        "meter",
-        "output",
-        "pace",
-        "passing",
-        "refusal",
-        "waiting",
-    },
-    {"listener", "reload", "server", "service", "status"},
-    {"cli", "control", "daemon", "doors", "launch", "supervisor", "sweep", "tap"},
+    {"discovery"},
+    {"sockets"},
+    {"limits", "tls", "telemetry"},
+    {"stream"},
+    {"datagram"},
+    {"control"},
+    {"process"},
+    {"ipc"},
+    {"serving", "supervisor"},
+    {"tap"},
+    {"cli"},
 ]
-"""Modules by floor; each imports only from its own and from lower ones."""
+"""Rooms in their order; each imports only from itself and from those before it, never from a neighbour."""
 
 APART = "uvreactor"
-"""Imports nothing else of sockd, so that any Twisted program can use it; only tap installs it."""
+"""Imports nothing else of sockd, so that any Twisted program can use it; `process.reactor` installs it."""
+
+FREE_OF_PEERS = {"stream", "datagram", "serving"}
+"""What a supervisor must not load: it reads no byte of a peer."""
+
+MOST_ENTRIES = 10
+"""Modules of sockd beside its rooms."""
 
 FOR_PLUGINS = {"errors", "text", "endpoint", "reading", "plugin", "framing", "telnet"}
 """What a plugin may import of sockd."""
@@ -81,32 +62,71 @@ def imports(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def floor(module: str) -> int:
-    return next(level for level, names in enumerate(FLOORS) if module in names)
+def place(room: str) -> int:
+    return next(level for level, names in enumerate(ROOMS) if room in names)
 
 
 def own(path: Path) -> str:
-    """The module of the map that a file belongs to."""
+    """The room that a file belongs to."""
     return path.relative_to(ROOT / "sockd").parts[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize(
-    "path", sorted(ROOT.glob("sockd/**/*.py")), ids=lambda path: str(path.relative_to(ROOT))
-)
-def test_each_module_imports_only_from_its_own_floor_and_those_below(path: Path) -> None:
-    module = own(path)
-    if module == "__init__":
-        assert not list(imports(path))
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module(path): path for path in ROOT.glob("sockd/**/*.py")}
+
+ARROWS = {name: {other for other in imports(path) if other in MODULES} for name, path in MODULES.items()}
+"""What each module imports of sockd, also where only a type checker looks."""
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_each_module_imports_only_from_its_own_room_and_those_before_it(name: str) -> None:
+    room = own(MODULES[name])
+    if room == "__init__":
+        assert not ARROWS[name]
         return
-    for name in imports(path):
-        if name.startswith("sockd."):
-            other = name.split(".")[1]
-            if APART in (module, other):
-                assert other == APART, f"{module} imports {name}"
-                assert module in (APART, "tap"), f"{module} imports {name}"
-            elif other != "__version__":
-                assert floor(other) <= floor(module), f"{module} imports {name}"
-        assert not name.startswith("sockd_plugins"), f"{module} imports {name}"
+    for other in ARROWS[name] - {"sockd"}:
+        there = own(MODULES[other])
+        if APART in (room, there):
+            assert room == there or name == "sockd.process.reactor", f"{name} imports {other}"
+        else:
+            assert room == there or place(there) < place(room), f"{name} imports {other}"
+    assert not [other for other in imports(MODULES[name]) if other.startswith("sockd_plugins")]
+
+
+@pytest.mark.xfail(reason="the files of the stream shell import each other", strict=True)
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    finished: set[str] = set()
+
+    def visit(name: str, way: tuple[str, ...]) -> None:
+        assert name not in way, " -> ".join([*way[way.index(name) :], name])
+        if name in finished:
+            return
+        for other in ARROWS[name] - {name}:
+            # A package is there before its modules; what it imports of them is no circle.
+            if not name.startswith(f"{other}."):
+                visit(other, (*way, name))
+        finished.add(name)
+
+    for name in MODULES:
+        visit(name, ())
+
+
+def test_a_supervisor_loads_nothing_that_reads_a_peers_bytes() -> None:
+    loaded: set[str] = set()
+    todo = [name for name in MODULES if own(MODULES[name]) == "supervisor"]
+    while todo:
+        name = todo.pop()
+        if name not in loaded:
+            loaded.add(name)
+            todo += ARROWS[name]
+    assert not sorted(name for name in loaded if own(MODULES[name]) in FREE_OF_PEERS)
+
+
+def test_few_modules_stand_beside_the_rooms() -> None:
+    assert len(list(ROOT.glob("sockd/*.py"))) <= MOST_ENTRIES
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("sockd/config/*.py")), ids=lambda path: path.name)
@@ -114,10 +134,10 @@ def test_the_configuration_knows_nothing_of_twisted(path: Path) -> None:
     assert not [name for name in imports(path) if name.startswith(("twisted", "zope"))]
 
 
-def test_only_tap_imports_the_reactor() -> None:
+def test_one_module_imports_the_reactor() -> None:
     """Importing it installs it; so does importing some other modules of Twisted."""
     installs = {"twisted.internet.reactor", "twisted.words.protocols.irc", "twisted.mail.smtp"}
-    assert {path.name for path in SOURCES if installs & set(imports(path))} == {"tap.py"}
+    assert [module(path) for path in SOURCES if installs & set(imports(path))] == ["sockd.process.reactor"]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +166,7 @@ def test_no_generator_of_deferreds_is_used(path: Path) -> None:
 
 def test_every_module_is_on_the_map() -> None:
     modules = {own(path) for path in ROOT.glob("sockd/**/*.py")} - {"__init__"}
-    assert modules == set().union(*FLOORS) | {APART}
+    assert modules == set().union(*ROOMS) | {APART}
     text = (ROOT / "ARCHITECTURE.md").read_text()
     assert not [module for module in modules if not re.search(rf"\b{module}\b", text)]
 

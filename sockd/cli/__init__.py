@@ -8,7 +8,8 @@ import sys
 from collections.abc import Iterable
 from importlib import import_module
 
-from sockd import __version__, startup
+from sockd import __version__
+from sockd.process import startup
 
 if sys.argv[1:2] in (["run"], ["serve"]):
     startup.prepare()  # before click is loaded, which takes time in which a signal would end the daemon

@@ -104,7 +104,7 @@ def _warn(config: Config, folder: Path) -> None:
 def _may_open(listener: Listener) -> str | None:
     """Why a UNIX socket cannot be made, as far as can be seen without making it."""
     from sockd.endpoint import UnixEndpoint
-    from sockd.sockets import obstacle
+    from sockd.sockets.open import obstacle
 
     return obstacle(listener.endpoint.path) if isinstance(listener.endpoint, UnixEndpoint) else None
 
@@ -113,7 +113,7 @@ def _opens(listener: Listener) -> str | None:
     """Why the endpoint cannot be opened, found by opening it."""
     from sockd.endpoint import SystemdEndpoint
     from sockd.errors import BindError
-    from sockd.sockets import open_socket
+    from sockd.sockets.open import open_socket
 
     if isinstance(listener.endpoint, SystemdEndpoint):  # it is not ours to open
         return None

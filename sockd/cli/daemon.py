@@ -11,9 +11,10 @@ from typing import Any, NoReturn
 
 import click
 
-from sockd.cli.options import NOWHERE, config_file_if_any
+from sockd.cli.options import config_file_if_any
 from sockd.control.client import Unreachable, ask, configured
 from sockd.control.words import Refused
+from sockd.process.places import NOWHERE
 from sockd.text import printable
 
 SAYS_NO, UNREACHABLE = 1, 3

@@ -226,7 +226,7 @@ OOMPolicy=continue"""
 
 
 def _socket_unit(name: str, listener: Listener, place: Place) -> str:
-    from sockd.sockets import DEFAULT_BACKLOG, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES
+    from sockd.sockets.open import DEFAULT_BACKLOG, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES
 
     endpoint, options = listener.endpoint, listener.socket
     inherited = SystemdEndpoint(name, "stream" if endpoint.stream else "datagram")

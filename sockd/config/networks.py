@@ -15,9 +15,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, GetPydanticSchema, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from sockd.config.network_sets import IPNetwork, Networks, Prefixes, add
 from sockd.config.written import Written
 from sockd.errors import ValueFault
-from sockd.networks import IPNetwork, Networks, Prefixes, add
 from sockd.reading import MAX_FILE
 
 _A_NETWORK = "a network such as 10.0.0.0/8 or 2001:db8::/32"

@@ -64,7 +64,7 @@ def ask(path: Path, command: str, timeout: float, **arguments: Any) -> Any:
 
 def _nobody(path: Path) -> str:
     """Why nobody answers at a path that is not there, or left behind."""
-    from sockd.holder import listener_at
+    from sockd.sockets.holder import listener_at
 
     pid = listener_at(path)
     if pid is None:
@@ -82,7 +82,7 @@ def _check_server(path: Path, sock: socket.socket) -> None:
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
     _, user, _ = CREDENTIALS.unpack(credentials)
     if user not in (0, os.geteuid(), path.parent.stat().st_uid):
-        from sockd.holder import user_name
+        from sockd.sockets.holder import user_name
 
         raise Unreachable(
             f"{user_name(user)} answers at {path}, who is neither root, nor you, nor the owner of its folder"

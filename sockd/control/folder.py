@@ -13,7 +13,7 @@ import stat
 from collections.abc import Container, Iterator
 from pathlib import Path
 
-from sockd.holder import user_name
+from sockd.sockets.holder import user_name
 
 MOST_LINKS = 40
 """On the way to a file, as the kernel has it (path_resolution(7))."""

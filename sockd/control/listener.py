@@ -28,8 +28,8 @@ from sockd.control.operator import Operator
 from sockd.endpoint import UnixEndpoint
 from sockd.errors import BindError
 from sockd.framing import FrameTooLong, Lines
-from sockd.ports import adopt_stream_port
-from sockd.sockets import BoundSocket, open_socket
+from sockd.sockets.open import BoundSocket, open_socket
+from sockd.sockets.ports import adopt_stream_port
 
 MAX_CONNECTIONS = 32
 """People and monitors; more are a mistake, and each costs a descriptor."""

@@ -11,6 +11,10 @@ LEVELS = ("debug", "info", "warn", "error")
 """How important an event may be."""
 
 
+UPGRADE_NEEDS_WORKERS = "an upgrade needs workers: set workers above 0 in [daemon], or restart the daemon"
+"""A single process has nobody to hand its connections to."""
+
+
 class Refused(Exception):
     """The daemon says no, in one line.
 
@@ -99,3 +103,8 @@ def unknown(what: str, word: str, known: Iterable[str]) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= 40 else f"{text[:39]}…"  # what was sent is known to who sent it
+
+
+def no_connection(name: str) -> str:
+    """What to say to somebody who names a connection that is not there."""
+    return f"there is no connection '{name[:80]}', or it is gone already; `sockd ps` lists them"

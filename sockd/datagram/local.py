@@ -15,7 +15,7 @@ import struct
 from collections.abc import Iterator
 
 from sockd.datagram.wire import BATCH, Address, Route, error_name
-from sockd.sockets import SERVICE_BIT
+from sockd.sockets.open import SERVICE_BIT
 from sockd.telemetry.events import ServiceEvents
 
 MAX_UNIX = 256 * 1024

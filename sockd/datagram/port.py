@@ -23,7 +23,7 @@ from sockd.datagram.single import AskedWire, SingleWire
 from sockd.datagram.wire import Address, Name, Wire
 from sockd.limits import Admission
 from sockd.plugin import Replies
-from sockd.sockets import BoundSocket
+from sockd.sockets.open import BoundSocket
 from sockd.telemetry.events import ServiceEvents
 
 REFUSED = {OWN: "own port", PRIVILEGED: "privileged port"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
-from sockd.networks import NONE, Networks, packed
+from sockd.config.network_sets import NONE, Networks, packed
 
 REMEMBERED = 1024
 """Peers for which an answer is kept: most come again soon, and to work it out takes ten times as long."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
+from sockd.config.network_sets import packed
 from sockd.limits.buckets import Bucket
 from sockd.limits.fading import CAPACITY
 from sockd.limits.networks import REMEMBERED
@@ -25,7 +26,6 @@ from sockd.limits.penalties import Penalties
 from sockd.limits.shared import SourceBuckets
 from sockd.limits.terms import Rate, Terms
 from sockd.limits.together import Together
-from sockd.networks import packed
 
 
 def source_key(host: str, v4_prefix: int = 32, v6_prefix: int = 64) -> bytes:

@@ -15,11 +15,11 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from sockd.control.words import Refused
-from sockd.supervisor.calls import NoAnswer, TooLate
-from sockd.supervisor.events import SupervisorEvents
+from sockd.ipc.calls import NoAnswer, TooLate
+from sockd.ipc.child import how_it_ended
 from sockd.supervisor.member import Handed, Member, Order
-from sockd.supervisor.process import how_it_ended
 from sockd.supervisor.spare import NO_SLOT, Spare
+from sockd.telemetry.supervision import SupervisorEvents
 
 BACK_OFF = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Seconds until a worker is started again that has soon ended, by how often in a row."""

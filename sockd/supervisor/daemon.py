@@ -19,19 +19,19 @@ from twisted.logger import ILogObserver
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from sockd import __version__, startup
+from sockd import __version__
 from sockd.config import Config, SocketOptions
 from sockd.control.dialog import command_of, line_of, refusal
+from sockd.control.doors import Door, doors_on, own_ports, renew_doors
 from sockd.control.listener import ControlListener
-from sockd.daemon import HURRY, WATCH_EVERY
-from sockd.daemon import end_within as end_within
-from sockd.daemon import in_words as in_words
-from sockd.debounce import Debounced
-from sockd.doors import Door, doors_on, own_ports, renew_doors
-from sockd.launch import Launch
-from sockd.notify import Notifier
-from sockd.service import PLUGIN_STOP_TIMEOUT
-from sockd.store import Store
+from sockd.process import startup
+from sockd.process.debounce import Debounced
+from sockd.process.launch import Launch
+from sockd.process.life import HURRY, PLUGIN_STOP_TIMEOUT, WATCH_EVERY
+from sockd.process.life import end_within as end_within
+from sockd.process.life import in_words as in_words
+from sockd.sockets.notify import Notifier
+from sockd.sockets.store import Store
 from sockd.supervisor.crew import CannotServe
 from sockd.supervisor.handover import Handover, retold, told
 from sockd.supervisor.operator import CrewOperator

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sockd.endpoint import parse
-from sockd.sockets import BoundSocket
+from sockd.sockets.open import BoundSocket
 
 FORM = 1
 """Of the state, of the memory that holds the counts, and of what is said to workers that serve (`retire`,

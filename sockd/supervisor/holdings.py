@@ -10,8 +10,7 @@ from sockd.config import Config, SocketOptions
 from sockd.endpoint import Endpoint, InetEndpoint
 from sockd.errors import BindError
 from sockd.limits.together import Together
-from sockd.service import OpenSocket
-from sockd.sockets import BoundSocket
+from sockd.sockets.open import BoundSocket, OpenSocket
 from sockd.supervisor.handover import retold, told
 
 Key = tuple[str, int]

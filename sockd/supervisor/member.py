@@ -12,9 +12,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
-from sockd.supervisor.calls import Calls
-from sockd.supervisor.channel import Rest
-from sockd.supervisor.process import Process, how_it_ended, start_worker
+from sockd.ipc.calls import Calls
+from sockd.ipc.channel import Rest
+from sockd.ipc.child import Process, how_it_ended, start_worker
 
 START_TIMEOUT = 30.0
 """Seconds in which a worker loads its plugins; their starts have a deadline of their own."""

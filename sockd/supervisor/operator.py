@@ -11,9 +11,9 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 
 from sockd import __version__
-from sockd.control.local import limit_of, no_connection
-from sockd.control.words import Refused, unknown
-from sockd.supervisor.calls import NoAnswer
+from sockd.control.limits import limit_of
+from sockd.control.words import Refused, no_connection, unknown
+from sockd.ipc.calls import NoAnswer
 from sockd.supervisor.member import Member
 from sockd.supervisor.merge import merged_services, what_remains
 from sockd.supervisor.supervisor import NotDone, Supervisor

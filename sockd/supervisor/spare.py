@@ -12,9 +12,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
 from sockd.control.words import Refused
-from sockd.supervisor.calls import NoAnswer
-from sockd.supervisor.events import SupervisorEvents
+from sockd.ipc.calls import NoAnswer
 from sockd.supervisor.member import Member, Order
+from sockd.telemetry.supervision import SupervisorEvents
 
 NO_SLOT = -1
 """Of a worker that has no place yet."""

@@ -16,8 +16,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from sockd.ipc.child import Process, how_it_ended, start
 from sockd.supervisor.handover import Handover
-from sockd.supervisor.process import Process, how_it_ended, start
 
 SUCCESSOR = "sockd.supervisor.successor"
 TRIAL = "trial"

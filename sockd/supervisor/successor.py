@@ -16,12 +16,13 @@ from twisted.application import app, service
 from twisted.scripts._twistd_unix import ServerOptions, UnixApplicationRunner
 from typing_extensions import override
 
-from sockd import discovery, tap
+from sockd import discovery
 from sockd.config import Config, Source, report
+from sockd.config.texts import load_texts
 from sockd.errors import ConfigError
+from sockd.ipc.child import die_with_parent
+from sockd.supervisor.assembly import supervised
 from sockd.supervisor.handover import Handover, OtherForm
-from sockd.supervisor.process import die_with_parent
-from sockd.supervisor.texts import load_texts
 
 
 class _Successor(UnixApplicationRunner):
@@ -58,7 +59,7 @@ def main() -> NoReturn:
         options.parseOptions(handed["twistd"])
         config = _config(handed["supervisor"])
         source = Source(Path(handed["supervisor"]["source"]), None)
-        daemon = tap.supervised(config, source, options, handed)
+        daemon = supervised(config, source, options, handed)
         if trial:
             load_texts(handed["supervisor"]["texts"], discovery.find)
             os._exit(0)  # nothing of what it shares with the supervisor is closed in order

@@ -11,22 +11,21 @@ from typing import Any
 
 from twisted.internet.defer import TimeoutError as TimedOut
 
-from sockd.aside import aside
 from sockd.config import Config, Source, report
+from sockd.config.plan import Plan, plan
+from sockd.config.texts import Texts, read_texts
 from sockd.control.words import Refused
-from sockd.daemon import READ_TIMEOUT, TOO_SLOW
 from sockd.errors import ConfigError, reasons
-from sockd.reload import Plan, plan
-from sockd.service import PLUGIN_STOP_TIMEOUT
-from sockd.store import Store
-from sockd.supervisor.calls import NoAnswer
+from sockd.ipc.calls import NoAnswer
+from sockd.process.aside import aside
+from sockd.process.life import PLUGIN_STOP_TIMEOUT, READ_TIMEOUT, TOO_SLOW
+from sockd.sockets.store import Store
 from sockd.supervisor.crew import CannotServe, Crew
-from sockd.supervisor.events import SupervisorEvents
 from sockd.supervisor.holdings import Holdings
 from sockd.supervisor.member import START_TIMEOUT, Member, Order
 from sockd.supervisor.standing import Standing
 from sockd.supervisor.succession import NotReplaced
-from sockd.supervisor.texts import Texts, read_texts
+from sockd.telemetry.supervision import SupervisorEvents
 
 SEATS_PER_WORKER = 8
 """Of each worker the one that serves, and those of former generations that have not finished yet."""

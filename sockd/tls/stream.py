@@ -28,8 +28,8 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from sockd.sockets.transport import passes_on, unsent_bytes
 from sockd.tls.session import Session
-from sockd.transport import passes_on, unsent_bytes
 
 Refusal = Literal[
     "peer closed",

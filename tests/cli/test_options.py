@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from sockd.cli import main, options
+from sockd.cli import main
+from sockd.process import places
 
 GOOD = '[service.e]\nplugin = "echo"\nlisten = ["tcp:0"]\n'
 
@@ -17,7 +18,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The present folder, on a machine without any configuration."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SOCKD_CONFIG", raising=False)
-    monkeypatch.setattr(options, "PLACES", ("sockd.toml", "config/sockd.toml", f"{tmp_path}/etc/sockd.toml"))
+    monkeypatch.setattr(places, "PLACES", ("sockd.toml", "config/sockd.toml", f"{tmp_path}/etc/sockd.toml"))
     for name in ("sockd.toml", "config/sockd.toml", "etc/sockd.toml", "named.toml"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(GOOD)
@@ -54,7 +55,7 @@ def test_a_file_that_the_variable_names_has_to_be_there(
 def test_without_any_file_the_places_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SOCKD_CONFIG", raising=False)
-    monkeypatch.setattr(options, "PLACES", ("sockd.toml",))
+    monkeypatch.setattr(places, "PLACES", ("sockd.toml",))
     for command, code in {"check": 2, "run": 2, "status": 3}.items():
         done = CliRunner().invoke(main, [command])
         assert done.exit_code == code

@@ -25,9 +25,9 @@ from sockd.config import (
     load,
     load_document,
 )
+from sockd.config.network_sets import NONE, Networks
 from sockd.endpoint import InetEndpoint, UnixEndpoint
 from sockd.errors import ConfigError, Fault
-from sockd.networks import NONE, Networks
 
 Load = Callable[[str], Config]
 Faulty = Callable[[str], tuple[Fault, ...]]

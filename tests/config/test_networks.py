@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sockd.config import Config, Document, KeyPath, Limits, Span, Text, load_document, read_networks
+from sockd.config.network_sets import NONE, IPNetwork, Networks, packed
 from sockd.errors import Fault, ValueFault
-from sockd.networks import NONE, IPNetwork, Networks, packed
 
 Load = Callable[[str], Config]
 Faulty = Callable[[str], tuple[Fault, ...]]

@@ -18,7 +18,7 @@ from sockd.datagram.port import BUSY
 from sockd.endpoint import parse
 from sockd.limits import Admission, Terms
 from sockd.plugin import Replies
-from sockd.sockets import open_socket
+from sockd.sockets.open import open_socket
 from sockd.telemetry.events import ServiceEvents
 
 WAYS = {

@@ -14,7 +14,7 @@ import pytest
 from sockd.config import SocketOptions
 from sockd.datagram.local import LocalWire
 from sockd.endpoint import parse
-from sockd.sockets import SERVICE_BIT, open_socket
+from sockd.sockets.open import SERVICE_BIT, open_socket
 from sockd.telemetry.events import ServiceEvents
 
 NOBODY = 65_534

@@ -18,7 +18,7 @@ from sockd.datagram.wire import BATCH
 from sockd.endpoint import parse
 from sockd.limits import Admission, Terms
 from sockd.plugin import Replies
-from sockd.sockets import BoundSocket, open_socket
+from sockd.sockets.open import BoundSocket, open_socket
 from sockd.telemetry.events import ServiceEvents
 
 

@@ -20,7 +20,7 @@ from sockd.discovery import find
 from sockd.endpoint import parse
 from sockd.limits import Admission, Terms
 from sockd.plugin import Context
-from sockd.sockets import BoundSocket
+from sockd.sockets.open import BoundSocket
 from sockd.telemetry.events import ServiceEvents
 
 SERVICES: dict[str, dict[str, object]] = {

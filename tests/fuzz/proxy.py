@@ -8,7 +8,7 @@ from random import Random
 
 import fuzzing
 
-from sockd import proxy
+from sockd.stream import proxy
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 BLOCKS = {0x00: 0, 0x11: 12, 0x12: 12, 0x21: 36, 0x22: 36, 0x31: 216, 0x32: 216}

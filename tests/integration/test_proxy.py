@@ -10,7 +10,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 
 from running import PATIENCE, Daemon
 from serving import serving
-from sockd.proxy import render
+from sockd.stream.proxy import render
 
 WHO = """
 from twisted.internet.protocol import Protocol

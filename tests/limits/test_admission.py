@@ -6,9 +6,9 @@ from ipaddress import ip_network
 import pytest
 from twisted.internet.task import Clock
 
+from sockd.config.network_sets import Networks
 from sockd.config.written import Rate
 from sockd.limits import AccessList, Admission, Terms
-from sockd.networks import Networks
 
 LAN = AccessList(allow=Networks.of([ip_network("192.0.2.0/24")]))
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from twisted.internet.task import Clock
 
+from sockd.config.network_sets import Networks
 from sockd.config.written import Rate
 from sockd.limits import AccessList, Admission, Terms
 from sockd.limits import Rate as AnyRate
 from sockd.limits.sources import source_key
-from sockd.networks import Networks
 
 DENIED = "203.0.113.9"
 HOSTS = ["192.0.2.1", "192.0.2.2", "::ffff:192.0.2.1", "2001:db8::1", "2001:db8::2", "2001:db8:1::1", DENIED]

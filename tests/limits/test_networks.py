@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from sockd.config.network_sets import NONE, IPNetwork, Networks, packed
 from sockd.limits.networks import AccessList
-from sockd.networks import NONE, IPNetwork, Networks, packed
 
 
 def networks(*texts: str) -> Networks:

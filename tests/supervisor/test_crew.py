@@ -13,9 +13,9 @@ from twisted.internet.task import Clock
 from sockd.control.words import Refused
 from sockd.supervisor import crew as module
 from sockd.supervisor.crew import BACK_OFF, STEADY, Crew
-from sockd.supervisor.events import SupervisorEvents
 from sockd.supervisor.member import Order
 from sockd.supervisor.spare import NO_SLOT
+from sockd.telemetry.supervision import SupervisorEvents
 
 
 class Made:

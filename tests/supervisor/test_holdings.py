@@ -9,7 +9,7 @@ import pytest
 
 from sockd.config import Config, load
 from sockd.limits import Together
-from sockd.sockets import open_socket
+from sockd.sockets.open import open_socket
 from sockd.supervisor.holdings import Holdings
 
 SEATS = 4

@@ -403,8 +403,8 @@ def the_shell_of_sockd_holds() -> None:
 
     from sockd.config import load
     from sockd.plugin import Context, IStreamPlugin, Plugin
-    from sockd.server import Server
-    from sockd.transport import tcp_socket, unsent_bytes
+    from sockd.serving.server import Server
+    from sockd.sockets.transport import tcp_socket, unsent_bytes
 
     seen: list[Any] = []
     lost = threading.Event()

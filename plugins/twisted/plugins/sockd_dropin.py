@@ -12,7 +12,7 @@ class _Command(ServiceMaker):
     @property
     def options(self) -> Any:
         """The options of the command line."""
-        from sockd import startup
+        from sockd.process import startup
 
         startup.prepare()
         return super().options

@@ -1,0 +1,1 @@
+"""What the process that serves and the process that supervises share: start, signals and end."""

@@ -1,0 +1,146 @@
+"""What a running server tells about itself, as values for JSON, without a word that a peer has chosen."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from twisted.internet.task import deferLater
+
+from sockd import __version__
+from sockd.serving.listener import DatagramListener, Listener, StreamListener
+from sockd.serving.server import Server
+from sockd.serving.service import Service
+from sockd.sockets.descriptors import used
+from sockd.sockets.transport import queue_length
+from sockd.stream.connection import Connection
+from sockd.telemetry.events import DURATIONS, ServiceEvents, peer_name
+
+PIECE = 200
+"""Connections that are asked in one turn of the reactor, which takes a millisecond or two."""
+
+Moved = Mapping[Connection, tuple[int, int]]
+"""What connections have received and sent."""
+
+
+async def _in_turns(server: Server) -> AsyncIterator[tuple[Service, list[Connection]]]:
+    """Every connection, in pieces between which the reactor serves; not those that have ended meanwhile."""
+    first = True
+    for service in server.all_services:
+        connections = list(service.connections)
+        for start in range(0, len(connections), PIECE):
+            if not first:
+                await deferLater(server.reactor, 0)
+            first = False
+            yield (
+                service,
+                [each for each in connections[start : start + PIECE] if each in service.connections],
+            )
+
+
+async def moved(server: Server) -> Moved:
+    """What each connection has moved, asked in turns: for ten thousand it takes too long for one."""
+    return {each: each.bytes_moved() async for _, piece in _in_turns(server) for each in piece}
+
+
+def snapshot(server: Server, moved: Moved | None = None) -> dict[str, Any]:
+    """The whole server.
+
+    Args:
+        server: that is asked.
+        moved: what connections have moved, as far as they have been asked already.
+    """
+    known = moved or {}
+    return {
+        "pid": os.getpid(),
+        "version": __version__,
+        "reactor": type(server.reactor).__name__,
+        "started": server.started,
+        "time": time.time(),
+        "state": server.state,
+        "descriptors": {"used": used(), "limit": server.descriptors.most},
+        "timers": len(server.reactor.getDelayedCalls()),
+        "services": [_service(service, _counted(server, service), known) for service in server.all_services],
+    }
+
+
+def _counted(server: Server, service: Service) -> ServiceEvents:
+    """What it has counted; nothing for one that finishes while another goes on with its counts."""
+    successor = next((other for other in server.services if other.events is service.events), service)
+    return service.events if successor is service else ServiceEvents(service.name, time.monotonic)
+
+
+def _service(service: Service, events: ServiceEvents, known: Moved) -> dict[str, Any]:
+    # Of one that has ended since it was asked, `events` has the bytes.
+    moved = [known.get(connection) or connection.bytes_moved() for connection in service.connections]
+    return {
+        "name": service.name,
+        "plugin": service.config.plugin,
+        "state": service.state,
+        "connections": len(service.connections),
+        "handshakes": service.connections.handshakes.unfinished if events is service.events else 0,
+        "limits": service.config.limits.model_dump(mode="json"),
+        "counts": [[event, reason, count] for (event, reason), count in sorted(events.counts.items())],
+        "received": events.received + sum(received for received, _ in moved),
+        "sent": events.sent + sum(sent for _, sent in moved),
+        "datagrams_received": events.datagrams_received,
+        "datagrams_sent": events.datagrams_sent,
+        "durations": {"bounds": DURATIONS, "counts": events.durations, "sum": events.duration},
+        "listeners": [_listener(listener) for listener in service.listeners],
+    }
+
+
+def _listener(listener: Listener) -> dict[str, Any]:
+    queue, backlog, drops, expires = None, None, None, None
+    if isinstance(listener, StreamListener):
+        if listener.bound.socket.family != socket.AF_UNIX:
+            queue, backlog = queue_length(listener.bound.socket)
+        if listener.credentials is not None:
+            expires = listener.credentials.expires.timestamp()
+    elif isinstance(listener, DatagramListener) and listener.port is not None:
+        drops = listener.port.kernel_drops()
+    return {
+        "address": listener.bound.address,
+        "protocol": listener.protocol,
+        "lost": listener.bound.lost,
+        "kind": "stream" if isinstance(listener, StreamListener) else "datagram",
+        "tls": expires is not None,
+        "queue": queue,
+        "backlog": backlog,
+        "drops": drops,
+        "certificate_expires": expires,
+    }
+
+
+async def peers(server: Server) -> list[dict[str, Any]]:
+    """A row for each connection, asked in turns as well."""
+    return [_connection(service, each) async for service, piece in _in_turns(server) for each in piece]
+
+
+def _connection(service: Service, connection: Connection) -> dict[str, Any]:
+    received, sent = connection.bytes_moved()
+    return {
+        "id": f"{service.name}:{connection.id}",
+        "service": service.name,
+        "peer": peer_name(connection.getPeer()),
+        "listener": peer_name(connection.getHost()),
+        "age": round(service.connections.seconds() - connection.started, 3),
+        "idle": round(connection.quiet_for(), 3),
+        "received": received,
+        "sent": sent,
+        "state": connection.state,
+    }
+
+
+def find(server: Server, name: str) -> Connection | None:
+    """The connection with the name that `peers` gives it."""
+    service_name, _, number = name.rpartition(":")
+    for service in server.all_services:
+        if service.name == service_name:
+            for connection in service.connections:
+                if str(connection.id) == number:
+                    return connection
+    return None
