@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pkgutil import resolve_name
 from types import NoneType
+from typing import get_args
 
 from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyClass
 
+from sockd.endpoint import Transport
 from sockd.errors import PluginError, in_words
 from sockd.plugin import IDatagramPlugin, IStreamPlugin, Plugin, Replies
 
 GROUP = "sockd.plugins"
-"""The entry points that name plugins."""
+"""Group of the entry points that name plugins."""
+
+_TRANSPORTS: Mapping[object, Transport] = {IStreamPlugin: "stream", IDatagramPlugin: "datagram"}
+"""What each interface of the contract serves."""
 
 
 def find(name: str) -> type[Plugin]:
@@ -79,7 +84,27 @@ def _check(name: str, target: str, found: object) -> type[Plugin]:
         )
     if not found.protocols:
         raise PluginError(f"plugin '{name}' ({target}) names no protocol: 'protocols' is empty")
+    if wrong := _undeclared(found.protocols, [_TRANSPORTS[interface] for interface in interfaces]):
+        raise PluginError(f"plugin '{name}' ({target}) breaks the contract: {wrong}")
     return found
+
+
+def _undeclared(protocols: object, served: Sequence[Transport]) -> str | None:
+    """Return what is wrong with the transports that a class gives its protocols; None if nothing is."""
+    if not isinstance(protocols, Mapping):
+        return None
+    for protocol, transports in protocols.items():
+        given = () if isinstance(transports, str) or not isinstance(transports, Collection) else transports
+        if not given or not set(given) <= set(get_args(Transport)):
+            return (
+                f"'protocols' gives '{protocol}' {transports!r}, expected ('stream',), ('datagram',) or both"
+            )
+        for transport in set(given) - set(served):
+            return f"'protocols' lets '{protocol}' go over '{transport}', which the class does not serve"
+    for transport in served:
+        if not any(transport in transports for transports in protocols.values()):
+            return f"it serves '{transport}', but no name in 'protocols' goes over it"
+    return None
 
 
 def _article(found: object) -> str:

@@ -21,9 +21,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from sockd.errors import ValueFault
+
+Transport = Literal["stream", "datagram"]
+"""Connections (TCP, TLS, UNIX stream sockets), or datagrams (UDP, UNIX datagram sockets)."""
 
 DEFAULT_UNIX_MODE = 0o600
 """Only the daemon's own user, until the endpoint says otherwise."""
@@ -55,6 +58,11 @@ class InetEndpoint:
         return self.scheme.startswith("tcp")
 
     @property
+    def transport(self) -> Transport:
+        """Kind of messages that the endpoint takes."""
+        return "stream" if self.stream else "datagram"
+
+    @property
     def ipv6(self) -> bool:
         """Whether the port is one of IPv6."""
         return self.scheme.endswith("6") or ":" in self.interface
@@ -78,6 +86,11 @@ class UnixEndpoint:
         """Whether the endpoint takes connections rather than datagrams."""
         return self.scheme == "unix"
 
+    @property
+    def transport(self) -> Transport:
+        """Kind of messages that the endpoint takes."""
+        return "stream" if self.stream else "datagram"
+
     def __str__(self) -> str:
         path = _ESCAPED.sub(r"\\\g<0>", str(self.path))
         return f"{self.scheme}:{path}"
@@ -94,13 +107,18 @@ class SystemdEndpoint:
     """
 
     name: str
-    kind: Literal["stream", "datagram"] = "stream"
+    kind: Transport = "stream"
     index: int | None = None
 
     @property
     def stream(self) -> bool:
         """Whether the endpoint takes connections rather than datagrams."""
         return self.kind == "stream"
+
+    @property
+    def transport(self) -> Transport:
+        """Kind of messages that the endpoint takes."""
+        return self.kind
 
     @property
     def backlog(self) -> None:
@@ -279,7 +297,7 @@ def _systemd(scheme: str, fields: list[_Part]) -> SystemdEndpoint:
     )
 
 
-_KINDS = ("stream", "datagram")
+_KINDS = get_args(Transport)
 _SOCKET_NAME = re.compile(rf"[ -9;-~]{{1,{MAX_SOCKET_NAME}}}")
 
 _SCHEMES: Mapping[str, Callable[[str, list[_Part]], Endpoint]] = {

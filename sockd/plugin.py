@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -23,6 +23,7 @@ from twisted.logger import Logger
 from zope.interface import Attribute, Interface
 
 from sockd.config import Duration, Size
+from sockd.endpoint import Transport
 from sockd.errors import ValueFault
 from sockd.reading import Unreadable, read_bytes
 
@@ -36,6 +37,7 @@ __all__ = [
     "Plugin",
     "Replies",
     "Size",
+    "Transport",
 ]
 
 
@@ -88,16 +90,21 @@ class Plugin(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(Replies,))
 
-    protocols: ClassVar[tuple[str, ...]] = ("default",)
-    """Names that a listener's `protocol` may have; the first is the default."""
+    protocols: ClassVar[Sequence[str] | Mapping[str, tuple[Transport, ...]]] = ("default",)
+    """Names that a listener's `protocol` may have; the first is the default.
+
+    A mapping gives each name its transports: `{"clients": ("stream", "datagram"), "operator": ("stream",)}`.
+    Plain names go over each transport that the class serves.
+    """
 
     shared_state: ClassVar[bool] = False
     """Whether it keeps in memory what its peers share, as a chat does; one worker then serves all of them."""
 
     def refuses(self, protocol: str, *, stream: bool) -> str | None:  # noqa: ARG002  # for those who do
-        """Why a protocol is not served over connections, or over datagrams; None if it is.
+        """Return why the options rule out a protocol over a transport; None if they do not.
 
-        Asked while the configuration is read, before anything is opened.
+        Called while the configuration is read, before anything is opened. What holds whatever the options
+        are is declared in `protocols`.
 
         Args:
             protocol: one of `protocols`.

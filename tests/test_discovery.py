@@ -18,6 +18,11 @@ class Good(Plugin):
         return Factory.forProtocol(Protocol)
 """
 
+BOTH = (
+    GOOD.replace("IStreamPlugin)", "IStreamPlugin, IDatagramPlugin)")
+    + "    def datagram_protocol(self, protocol, context): ...\n"
+)
+
 DATAGRAMS = """
 import typing
 from sockd.plugin import IDatagramPlugin, Plugin, Replies
@@ -72,6 +77,18 @@ def test_an_unknown_name_is_answered_with_the_known_ones_and_the_nearest() -> No
         (GOOD.replace("(self, protocol, context)", "(self)"), "breaks the contract"),
         (GOOD.replace("IStreamPlugin)", "IStreamPlugin, IDatagramPlugin)"), "breaks the contract"),
         (GOOD + "    protocols = ()", "names no protocol"),
+        (GOOD + "    protocols = {}", "names no protocol"),
+        (
+            GOOD + "    protocols = {'a': 'stream'}",
+            "gives 'a' 'stream', expected ('stream',), ('datagram',) or",
+        ),
+        (GOOD + "    protocols = {'a': ()}", "gives 'a' (), expected"),
+        (GOOD + "    protocols = {'a': ('tcp',)}", "gives 'a' ('tcp',), expected"),
+        (GOOD + "    protocols = {'a': ('datagram',)}", "go over 'datagram', which the class does not serve"),
+        (
+            BOTH + "    protocols = {'a': ('stream',)}",
+            "it serves 'datagram', but no name in 'protocols' goes over it",
+        ),
         (DATAGRAMS + "    replies: typing.ClassVar = 5", "'replies' is a int, expected sockd.plugin.Replies"),
     ],
 )
@@ -92,6 +109,20 @@ def test_a_missing_module_is_told_without_a_place_in_sockd() -> None:
     with pytest.raises(PluginError) as caught:
         discovery.find("no_such_module:Thing")
     assert str(caught.value).endswith("No module named 'no_such_module'")
+
+
+@pytest.mark.parametrize(
+    "protocols",
+    [
+        "('a', 'b')",
+        "['a']",
+        "{'a': ('stream',), 'b': ('datagram',)}",
+        "{'a': ['stream', 'datagram']}",
+        "{'a': {'stream'}, 'b': frozenset({'datagram', 'stream'})}",
+    ],
+)
+def test_protocols_are_plain_names_or_names_with_their_transports(write, protocols: str) -> None:  # type: ignore[no-untyped-def]
+    discovery.find(f"{write(f'{BOTH}    protocols = {protocols}')}:Good")
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Collection
 from importlib.metadata import EntryPoint
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
+
+from sockd.endpoint import Transport
 
 if TYPE_CHECKING:
     from sockd.plugin import Plugin
@@ -40,17 +43,22 @@ def plugins(name: str | None) -> None:
 
 
 def _describe(name: str, plugin: type[Plugin]) -> None:
-    from sockd.plugin import IDatagramPlugin, IStreamPlugin
+    from sockd.config.misfits import transports
 
+    protocols = transports(plugin)
     serves = [
-        word
-        for word, face in (("streams", IStreamPlugin), ("datagrams", IDatagramPlugin))
-        if face.implementedBy(plugin)
+        transport
+        for transport in get_args(Transport)
+        if any(transport in over for over in protocols.values())
     ]
     click.echo(f"{name}: {inspect.getdoc(plugin) or ''}\n")
     click.echo(f"class      {plugin.__module__}:{plugin.__qualname__}")
-    click.echo(f"serves     {' and '.join(serves)}")
-    click.echo(f"protocols  {', '.join(plugin.protocols)}")
+    click.echo(f"serves     {_in_words(serves)}")
+    told = (
+        f"{name} (only {_in_words(over)})" if set(over) < set(serves) else name
+        for name, over in protocols.items()
+    )
+    click.echo(f"protocols  {', '.join(told)}")
     module = inspect.getdoc(inspect.getmodule(plugin))
     schema = plugin.model_json_schema()
     if schema.get("properties"):
@@ -61,6 +69,10 @@ def _describe(name: str, plugin: type[Plugin]) -> None:
                 click.echo(click.wrap_text(description, 100, "      ", "      "))
     if module:
         click.echo(f"\n{module}")
+
+
+def _in_words(transports: Collection[Transport]) -> str:
+    return " and ".join(f"{transport}s" for transport in get_args(Transport) if transport in transports)
 
 
 def _default(properties: dict[str, Any], required: bool) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sockd.config.diagnose import nearest
 from sockd.config.document import Document, Faults, sentence, where
 from sockd.config.listen import Listener
 from sockd.config.positions import KeyPath
@@ -43,44 +41,6 @@ def tell_conflicts(listeners: Iterable[Placed], faults: Faults) -> None:
             first.setdefault(claim, (number, placed))
 
 
-def tell_misfits(
-    listeners: Iterable[Placed], plugin: type | None, options: object | None, faults: Faults
-) -> None:
-    """Tell what the listeners ask for that their endpoints, or their plugin, do not have.
-
-    Args:
-        listeners: of one service.
-        plugin: its class, if it was found.
-        options: an instance of it, if its options are in order.
-        faults: where it is told.
-    """
-    protocols: Sequence[str] | None = getattr(plugin, "protocols", None)
-    for placed in listeners:
-        listener, document = placed.listener, placed.document
-        served = _served_instead(plugin, listener)
-        if served:
-            taken = "connections" if listener.endpoint.stream else "datagrams"
-            what = f"the plugin serves only {served}, but {listener.endpoint} takes {taken}"
-            faults.add(document, placed.path, sentence(placed.path, what))
-        for key, what in listener.misfits():
-            path = (*placed.path, *key)
-            faults.add_key(document, path, sentence(path, what))
-        if protocols is not None and listener.protocol not in (None, *protocols):
-            path = (*placed.path, "protocol")
-            expected, found = f"one of: {', '.join(protocols)}", f"'{listener.protocol}'"
-            faults.add(
-                document,
-                path,
-                sentence(path, f"expected {expected}, found {found}"),
-                expected=expected,
-                found=found,
-                nearest=nearest(listener.protocol or "", protocols),
-            )
-        elif not served and (refused := _refused(options, listener)):
-            path = (*placed.path, "protocol") if listener.protocol else placed.path
-            faults.add(document, path, sentence(path, refused))
-
-
 def tell_examined(listeners: Iterable[Placed], examine: Examine, faults: Faults) -> None:
     """Tell what somebody who may look at the machine says about each listener."""
     for placed in listeners:
@@ -89,38 +49,6 @@ def tell_examined(listeners: Iterable[Placed], examine: Examine, faults: Faults)
             said.setdefault((*placed.path, *key), []).append(what)
         for path, several in said.items():
             faults.add(placed.document, path, sentence(path, "; ".join(several)))
-
-
-def tell_problems(options: object, document: Document, table: KeyPath, faults: Faults) -> None:
-    """Tell what a plugin says about its options and the machine."""
-    try:
-        problems = list(getattr(options, "problems", tuple)())
-    except Exception as error:  # the author's code raises anything
-        problems = [("", f"the plugin cannot look at the machine: {type(error).__name__}: {error}")]
-    for key, what in problems:
-        path = (*table, key) if key else table
-        faults.add(document, path, sentence(path, what))
-
-
-def _served_instead(plugin: type | None, listener: Listener) -> str | None:
-    """What a plugin serves that does not serve this kind of endpoint; told by the methods of its contract."""
-    streams, datagrams = hasattr(plugin, "stream_factory"), hasattr(plugin, "datagram_protocol")
-    if listener.endpoint.stream:
-        return "datagrams" if datagrams and not streams else None
-    return "streams" if streams and not datagrams else None
-
-
-def _refused(options: Any, listener: Listener) -> str | None:
-    """Why the plugin does not serve the protocol over this kind of endpoint."""
-    refuses = getattr(options, "refuses", None)
-    if refuses is None:
-        return None
-    try:
-        protocol = listener.protocol or options.protocols[0]
-        reason: str | None = refuses(protocol, stream=listener.endpoint.stream)
-    except Exception as error:  # a plugin may raise anything; its author has to see what
-        return f"the plugin failed in refuses: {type(error).__name__}: {error}"
-    return f"{reason}, found {listener.endpoint}" if reason else None
 
 
 def _tell(placed: Placed, other: Placed, faults: Faults) -> None:

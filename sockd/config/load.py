@@ -11,13 +11,14 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from sockd.config.budget import tell_excess
-from sockd.config.conflicts import Examine, Placed, tell_conflicts, tell_examined, tell_misfits, tell_problems
+from sockd.config.conflicts import Examine, Placed, tell_conflicts, tell_examined
 from sockd.config.control import Control
 from sockd.config.diagnose import unknown_key
 from sockd.config.document import Document, Faults, Secret, read, sentence
 from sockd.config.limits import Limits
 from sockd.config.listen import Listener
 from sockd.config.metrics import Metrics
+from sockd.config.misfits import tell_misfits, tell_problems
 from sockd.config.misplaced import tell_misplaced, tell_stray
 from sockd.config.model import Config, Daemon, Log, Options, ServiceConfig, ServiceTable
 from sockd.config.outside import expand, is_secret_file

@@ -196,7 +196,7 @@ class Service:
         return DatagramListener(self._opened(listener), listener, protocol, guard)
 
     def _protocol(self, listener: ListenerConfig) -> str:
-        return listener.protocol or self.plugin.protocols[0]
+        return listener.protocol or next(iter(self.plugin.protocols))
 
     def _opened(self, listener: ListenerConfig) -> BoundSocket:
         try:

@@ -89,7 +89,7 @@ class Served:
         self.allowed: dict[tuple[str, int], float] = {}
         self.events = ServiceEvents(name, self.clock.seconds)
         bound = BoundSocket(cast("socket.socket", self.wire), cast("Any", parse("udp:7000")))
-        protocol = plugin.datagram_protocol(plugin.protocols[0], context)
+        protocol = plugin.datagram_protocol(next(iter(plugin.protocols)), context)
         admission = Admission(Terms(1), self.clock.seconds)
         loops = Loops(self.clock.seconds)
         loops.know_own([7000])

@@ -93,7 +93,7 @@ def room() -> Room:
 def test_the_plugin_keeps_the_contract() -> None:
     assert verifyObject(IStreamPlugin, Desk())
     assert verifyObject(IDatagramPlugin, Desk())
-    assert Desk.protocols == ("clients", "operator")
+    assert Desk.protocols == {"clients": ("stream", "datagram"), "operator": ("stream",)}
 
 
 def test_every_option_is_explained_and_bounded() -> None:
@@ -102,12 +102,6 @@ def test_every_option_is_explained_and_bounded() -> None:
         assert option.metadata, name
     with pytest.raises(ValidationError):
         Desk(max_clients=0)
-
-
-def test_an_operator_cannot_be_served_by_datagram(room: Room) -> None:
-    assert "expected a tcp or unix endpoint" in str(room.desk.refuses("operator", stream=False))
-    for protocol, stream in (("operator", True), ("clients", True), ("clients", False)):
-        assert room.desk.refuses(protocol, stream=stream) is None
 
 
 def test_the_operator_reads_who_writes_and_answers_by_name(room: Room) -> None:

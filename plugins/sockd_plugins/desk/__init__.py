@@ -17,6 +17,7 @@ The sender's address of a datagram may be forged. What the desk itself sends the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import Field, PrivateAttr
@@ -25,7 +26,7 @@ from twisted.internet.protocol import DatagramProtocol, Factory
 from typing_extensions import override
 from zope.interface import implementer
 
-from sockd.plugin import Context, Duration, IDatagramPlugin, IStreamPlugin, Plugin, Replies
+from sockd.plugin import Context, Duration, IDatagramPlugin, IStreamPlugin, Plugin, Replies, Transport
 from sockd_plugins.desk.backlog import Backlog
 from sockd_plugins.desk.clients import ClientDatagrams, ClientLines
 from sockd_plugins.desk.dialogues import Dialogues
@@ -41,7 +42,11 @@ class Desk(Plugin):
 
     shared_state: ClassVar[bool] = True
 
-    protocols: ClassVar[tuple[str, ...]] = ("clients", "operator")
+    # Datagrams may be forged, and operators may not.
+    protocols: ClassVar[Mapping[str, tuple[Transport, ...]]] = {
+        "clients": ("stream", "datagram"),
+        "operator": ("stream",),
+    }
 
     greeting: str = Field(
         default="", max_length=200, description="What a client is sent when it connects; nothing over UDP."
@@ -78,12 +83,6 @@ class Desk(Plugin):
     def replies(self) -> Replies:
         """Whatever a person answers, for as long as the client counts as there."""
         return Replies(floor=LONGEST_ANSWER, unasked=True, kept_for=self.silence)
-
-    @override
-    def refuses(self, protocol: str, *, stream: bool) -> str | None:
-        if protocol == "operator" and not stream:
-            return "datagrams may be forged, and operators may not: expected a tcp or unix endpoint"
-        return None
 
     def stream_factory(self, protocol: str, context: Context) -> IProtocolFactory:
         """Lines, for clients or for operators."""
