@@ -1,7 +1,8 @@
-"""The shell around a datagram port: reads in bounded batches, and guards what is answered.
+"""Shell around a datagram port: reads in bounded batches, and guards the replies.
 
-A datagram's source is easily forged. So nothing is delivered that must not be answered (well-known and
-our own ports: CVE-1999-0103, CVE-2024-2169), and no more goes back than the service allows for what came.
+The source of a datagram is easily forged. So a datagram from a port that must not be answered (well-known
+ports and our own: CVE-1999-0103, CVE-2024-2169) is not delivered, and the bytes sent back are bounded by what
+the service allows for the bytes received.
 """
 
 from sockd.datagram.loops import Loops

@@ -1,4 +1,4 @@
-"""What may still be sent to each peer of a datagram port, after its datagram was delivered."""
+"""Bytes that may still be sent to each peer of a datagram port, after its datagram was delivered."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable
 from sockd.datagram.wire import Address, Route
 
 MAX_OWED = 65_536
-"""Peers whose unused allowance is kept for a later reply. When it is full new ones get none, so that
-forged sources cannot push out those that are there."""
+"""Peers whose unused allowance is kept for a later reply. Beyond that new peers get none, so that forged
+sources cannot push out those that are there."""
 
 _NOTHING: tuple[int, Route] = 0, b""
 _NOBODY: tuple[int, Route] = -1, b""
 
 
 class Allowances:
-    """What may still be sent to each peer: kept in two halves, the older of which is let go in time.
+    """Bytes that may be sent to each peer, in two halves; the older half is dropped in time.
 
     Args:
         seconds: a monotonic clock.
@@ -42,7 +42,7 @@ class Allowances:
             self._newer[peer] = min(held + size, most), route
 
     def spend(self, peer: Address, size: int) -> Route | None:
-        """The way by which `size` bytes may be sent to `peer`, which are spent then; None if they may not."""
+        """Spend `size` bytes of a peer's allowance; return its route, None if it may not be sent."""
         self._turn()
         half = self._newer if peer in self._newer else self._older
         held, route = half.get(peer, _NOBODY)

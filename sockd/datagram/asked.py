@@ -1,8 +1,8 @@
-"""Which of the machine's addresses a datagram was sent to, for answers from that address.
+"""Local address that a datagram was sent to, so that the answer leaves from it.
 
-A port of all addresses would answer from the one that the kernel finds nearest, and a client that is
-connected to another one never gets that. IP_PKTINFO (ip(7)) and IPV6_PKTINFO (RFC 3542, 6) tell the address
-with each datagram, and take it with each answer.
+A port of all addresses would answer from the address that the kernel finds nearest; a client that is
+connected to another one never gets that answer. IP_PKTINFO (ip(7)) and IPV6_PKTINFO (RFC 3542, 6) report the
+address with each datagram, and take it with each answer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from sockd.datagram.wire import Route
 
 IP_PKTINFO = 8
-"""Linux' number (linux/in.h), which Python has no name for."""
+"""Number of Linux (linux/in.h); Python has no name for it."""
 
 EVERY = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
@@ -30,7 +30,7 @@ address, interface."""
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The control message of one family.
+    """Control message of one address family.
 
     Attributes:
         level: of the message.
@@ -44,7 +44,7 @@ class Asked:
 
     @classmethod
     def of(cls, sock: socket.socket) -> Asked | None:
-        """Have a socket of all addresses tell the address asked from now on; None for a socket of one."""
+        """Let a socket of all addresses report the address asked; None for a socket of one address."""
         if sock.family == socket.AF_UNIX or sock.getsockname()[0] not in EVERY:
             return None
         if sock.family == socket.AF_INET6:
@@ -70,7 +70,7 @@ class Asked:
         return ((self.level, self.kind, route),) if route else ()
 
     def block(self, route: Route) -> bytes:
-        """Make the same in the kernel's form; without a route the message leaves the choice to the kernel."""
+        """Make the control message in the kernel's form; without a route the kernel chooses the address."""
         content = route or bytes(self.form.size)
         header = _HEADER.pack(_HEADER.size + len(content), self.level, self.kind)
         return (header + content).ljust(self.control_size, b"\0")
@@ -81,7 +81,7 @@ class Asked:
         return self.route(((level, kind, block[_HEADER.size :][: self.form.size]),))
 
     def _back(self, content: bytes) -> Route:
-        """Turn a message's content into that of its answer, once or again.
+        """Turn a message's content into that of its answer; a second time changes nothing.
 
         Only a link-local address is bound to the interface that was asked on.
         """

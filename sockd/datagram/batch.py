@@ -1,8 +1,8 @@
 """Datagrams of a busy UDP socket, many with one system call: recvmmsg(2), sendmmsg(2).
 
-Python has neither. On a port of all addresses each answer leaves from the one that was asked. Besides,
-Python's `recvfrom` and `sendto` turn each address from the kernel's form into text and back; here that is
-done once for each peer. To make a batch pays from about five datagrams on.
+Python has neither. On a port of all addresses each answer leaves from the address that was asked. Python's
+`recvfrom` and `sendto` also turn each address from the kernel's form into text and back; here that is done
+once for each peer. A batch pays from about five datagrams on.
 """
 
 from __future__ import annotations
@@ -23,15 +23,14 @@ from sockd.datagram.wire import BATCH, MAX_UDP, Address, Route, error_name, zone
 from sockd.telemetry.events import ServiceEvents
 
 MOST_WAITING = 32
-"""Replies that wait for the next ones, so that they go with one system call. More would gain little, and
-each waits until its successors are made."""
+"""Replies that wait to go with one system call. More would gain little, and each waits for its successors."""
 
 MOST_KNOWN = 4096
-"""Peers whose addresses are kept as text. When there are more all are worked out again."""
+"""Peers whose addresses are kept as text; beyond that all are dropped and converted again."""
 
 
 class _Vector(ctypes.Structure):
-    """`struct iovec`: where the bytes of a datagram are, and how many."""
+    """`struct iovec`: address and size of a datagram."""
 
     _fields_ = (("base", ctypes.c_void_p), ("size", ctypes.c_size_t))
 
@@ -51,7 +50,7 @@ class _Header(ctypes.Structure):
 
 
 class _Message(ctypes.Structure):
-    """`struct mmsghdr`: a header, and the size of what was received by it."""
+    """`struct mmsghdr`: a header, and the size of the datagram received by it."""
 
     _fields_ = (("header", _Header), ("size", ctypes.c_uint))
 
@@ -66,7 +65,7 @@ _C.sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_i
 
 
 class _Messages:
-    """The kernel's view of one batch: a name, a vector and a header for each datagram of it.
+    """Kernel structures of one batch: a name, a vector and a header for each datagram.
 
     Args:
         name_size: bytes of a `sockaddr`.
@@ -82,7 +81,7 @@ class _Messages:
         step = ctypes.sizeof(ctypes.c_uint)
         numbers = memoryview(self._headers).cast("B").cast("I")
         self.sizes = numbers[_Message.size.offset // step :: _MESSAGE_SIZE // step]
-        # Of which the kernel writes how much it has used; all are far below what the lower half can hold.
+        # The kernel writes the used size into these; every size fits into the lower half of the field.
         self.control_sizes = numbers[
             (_Message.header.offset + _Header.control_size.offset + _LOWER_HALF) // step :: _MESSAGE_SIZE
             // step
@@ -98,7 +97,7 @@ class _Messages:
             message.header.vector_count = 1
 
     def place(self, base: int, sizes: Sequence[int]) -> None:
-        """Let the datagrams lie one behind the other from `base` on."""
+        """Place the datagrams one behind the other from address `base` on."""
         placed = chain.from_iterable(zip(accumulate(sizes, initial=base), sizes, strict=False))
         _repeated("PN", len(sizes)).pack_into(self.vectors, 0, *placed)
 
@@ -109,7 +108,7 @@ class _Room:
     def __init__(self, name_size: int, control_size: int) -> None:
         self.incoming, self.outgoing = _Messages(name_size, control_size), _Messages(name_size, control_size)
         self.starts = range(0, BATCH * MAX_UDP, MAX_UDP)
-        # Of which only pages that were ever used take memory; private, lest two processes write into it.
+        # Only pages that were used once take memory. Private, so that two processes never share it.
         self.content = mmap(-1, BATCH * MAX_UDP, MAP_PRIVATE | MAP_ANONYMOUS)
         base = ctypes.addressof(ctypes.c_char.from_buffer(self.content))
         self.incoming.place(base, [MAX_UDP] * BATCH)
@@ -121,13 +120,13 @@ def _room(name_size: int, control_size: int) -> _Room:
 
 
 def _slot(name_size: int, control_size: int) -> int:
-    """Bytes of a name with what belongs to it; the control message is aligned as `CMSG_ALIGN` has it."""
+    """Return the bytes of a name with its control message, which is aligned as by `CMSG_ALIGN`."""
     return -(-name_size // 8) * 8 + control_size if control_size else name_size
 
 
 @cache
 def _repeated(form: str, count: int) -> struct.Struct:
-    """Of native size and order, at most `BATCH` of each form."""
+    """Return a structure of `count` times `form`, in native size and order; at most `BATCH` of each form."""
     return struct.Struct(form * count)
 
 
@@ -136,24 +135,24 @@ def _routed(name: bytes, block: bytes) -> bytes:
 
 
 class BatchWire:
-    """For UDP sockets. A peer's name is its `sockaddr`, in the kernel's form.
+    """Wire for UDP sockets with batches. A destination is a `sockaddr`, in the kernel's form.
 
-    On a port of all addresses the control message that tells which one was asked follows it.
+    On a port of all addresses the control message follows that holds the address that was asked.
 
     Args:
         sock: open.
-        events: told about what is lost, and what has gone.
-        asked: how the kernel tells which address was asked; None on a port with one.
+        events: counts datagrams sent and dropped.
+        asked: reads which address was asked; None on a port of one address.
     """
 
     __slots__ = (
         "_asked",
         "_datagrams",
+        "_destinations",
         "_events",
         "_family",
         "_form",
         "_known",
-        "_names",
         "_replies",
         "_room",
         "_socket",
@@ -171,9 +170,9 @@ class BatchWire:
         self._form = f"{_slot(size, control_size)}s"
         self._room = _room(size, control_size)
         self._known: dict[bytes, Address] = {}
-        self._replies: dict[bytes, bytes] = {}  # to whom an answer goes, by whom the datagram came from
-        self._datagrams: list[bytes] = []  # that wait
-        self._names: list[bytes] = []  # to which they go
+        self._replies: dict[bytes, bytes] = {}  # destination of an answer, by its peer
+        self._datagrams: list[bytes] = []  # waiting datagrams
+        self._destinations: list[bytes] = []  # their destinations
 
     def receive(self) -> Iterable[tuple[bytes, Address, bytes]]:
         """Implement `Wire.receive`."""
@@ -198,18 +197,18 @@ class BatchWire:
         datagrams = [content[start : start + size] for start, size in zip(room.starts, sizes, strict=False)]
         return zip(datagrams, addresses, names, strict=True)
 
-    def send(self, datagram: bytes, name: bytes) -> None:
+    def send(self, datagram: bytes, destination: bytes) -> None:
         """Implement `Wire.send`."""
         self._datagrams.append(datagram if type(datagram) is bytes else memoryview(datagram).tobytes())
-        self._names.append(name)
-        if len(self._names) >= MOST_WAITING:
+        self._destinations.append(destination)
+        if len(self._destinations) >= MOST_WAITING:
             self.flush()
 
     def flush(self) -> None:
         """Implement `Wire.flush`."""
-        if not self._names:
+        if not self._destinations:
             return
-        messages, number, names = self._room.outgoing, self._socket.fileno(), self._names
+        messages, number, names = self._room.outgoing, self._socket.fileno(), self._destinations
         content, targets, sizes = b"".join(self._datagrams), b"".join(names), [*map(len, self._datagrams)]
         messages.names[: len(targets)] = targets
         messages.place(ctypes.cast(ctypes.c_char_p(content), ctypes.c_void_p).value or 0, sizes)
@@ -219,17 +218,17 @@ class BatchWire:
         while tried < len(sizes):
             first = messages.address + tried * _MESSAGE_SIZE
             gone = _C.sendmmsg(number, first, len(sizes) - tried, socket.MSG_DONTWAIT)
-            if gone < 0:  # because of the first of them; the others have not been tried
+            if gone < 0:  # the first of them failed; the others were not tried
                 self._events.dropped(self._learn(names[tried]), error_name(ctypes.get_errno()))
                 self._events.datagrams_sent -= 1
                 self._events.sent -= sizes[tried]
                 gone = 1
             tried += gone
         self._datagrams.clear()
-        self._names.clear()
+        self._destinations.clear()
 
-    def name(self, address: Address, route: Route = b"") -> bytes:
-        """Implement `Wire.name`."""
+    def destination(self, address: Address, route: Route = b"") -> bytes:
+        """Implement `Wire.destination`."""
         host, _, zone = address[0].partition("%")
         number, packed = address[1].to_bytes(2), socket.inet_pton(self._family, host)
         if self._family == socket.AF_INET6:
@@ -238,9 +237,9 @@ class BatchWire:
             name = _IPV4.pack(socket.AF_INET, number, packed)
         return name if self._asked is None else _routed(name, self._asked.block(route))
 
-    def route(self, name: bytes) -> Route:
+    def route(self, destination: bytes) -> Route:
         """Implement `Wire.route`."""
-        return b"" if self._asked is None else self._asked.route_of(name[-self._asked.control_size :])
+        return b"" if self._asked is None else self._asked.route_of(destination[-self._asked.control_size :])
 
     def _learn(self, name: bytes) -> Address:
         if self._family == socket.AF_INET6:
@@ -260,4 +259,4 @@ _IPV4 = struct.Struct("=H2s4s8x")
 """`struct sockaddr_in`: family, port, address."""
 
 _IPV6 = struct.Struct("=H2s4x16sI")
-"""`struct sockaddr_in6`: family, port, nothing for the flow, address, zone."""
+"""`struct sockaddr_in6`: family, port, flow (always 0), address, zone."""

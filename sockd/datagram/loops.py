@@ -1,10 +1,10 @@
-"""Keeps the daemon out of endless exchanges with other services (CVE-1999-0103, CVE-2024-2169).
+"""Guard against endless exchanges with other services (CVE-1999-0103, CVE-2024-2169).
 
 One forged datagram can make two services answer each other for ever. Services of sockd never answer an
-answer: `unicast` and `local` recognize it. Services of other programs look like clients that wait for each
-answer before they ask again, with one difference: a service sends nothing unless it was sent something. So a
-peer that may be a service is sent nothing until it has sent something by itself. `docs/datagrams.md` has the
-rule with its proof.
+answer: `unicast` and `local` recognize it. A service of another program looks like a client that waits for
+each answer before it asks again, with one difference: a service sends nothing unless it has received
+something. So a peer that may be a service gets no answer until it has sent a datagram that answers nothing.
+`docs/datagrams.md` has the rule with its proof.
 """
 
 from __future__ import annotations
@@ -15,41 +15,41 @@ from collections.abc import Callable, Iterable
 from sockd.datagram.wire import Address
 
 PLAIN, WATCHED, OWN, PRIVILEGED = range(4)
-"""Kinds of source ports: a client's; one that a service may have; one of this daemon; a well-known one."""
+"""Kinds of source ports: of a client; possibly of a service; of this daemon; well-known."""
 
 FIRST_UNPRIVILEGED_PORT, FIRST_DYNAMIC_PORT, PORTS = 1024, 32_768, 65_536
-"""Clients get their ports from the dynamic range (Linux: 32768 to 60999, RFC 6335: from 49152 on)."""
+"""Limits of port ranges. Clients get dynamic ports (Linux: 32768 to 60999, RFC 6335: from 49152 on)."""
 
 FIRST_BUDGET = 64.0
-"""Datagrams in a row that each followed an answer and said nothing new. Then a watched peer is on trial."""
+"""Datagrams in a row that each followed an answer and had no new content; then a watched peer is on trial."""
 
 NEW = 2.0**-14
-"""Budget that a datagram with new content uses: a million of them use up the first budget."""
+"""Budget that a datagram with new content uses; a million of them use up the first budget."""
 
 REMEMBERED = 64
-"""Contents of datagrams, either way, that are kept for each peer to tell which ones are new."""
+"""Contents of datagrams, in both directions, kept for each peer to recognize new ones."""
 
 SILENCE = 2.0
-"""Seconds after the last answer, from which on a datagram was sent by itself: no service is so slow."""
+"""Seconds after the last answer; a later datagram was not caused by it, because no service is so slow."""
 
 MOST_IN_FLIGHT = 16
-"""Datagrams in the first trial that a loop may have in flight; twice as many in each further one."""
+"""Datagrams that a loop may have in flight in the first trial; twice as many in each further one."""
 
 NEXT_BUDGET, GROWTH, LARGEST_BUDGET = 1000.0, 16, 1e9
-"""Budget of a peer that has sent by itself once; for more datagrams than can be in flight it grows by
-`GROWTH` with each trial."""
+"""Budget of a peer that has passed a trial; a peer that passes by more datagrams than can be in flight gets
+`GROWTH` times more with each trial."""
 
 LOOK_EVERY = 61
-"""Datagrams of a port of which one is looked at. A prime, lest peers that take turns escape."""
+"""Datagrams of a port of which one is checked. A prime, so that peers that take turns do not escape."""
 
 MOST_REPEATS = 2**20 // LOOK_EVERY
-"""Looks in a row that found a peer send the same, in a million datagrams; then it is watched."""
+"""Checks in a row that found the same content, in a million datagrams; after them the peer is watched."""
 
 SOON = 5.0
-"""Seconds within which the next look has to come. A peer that sends less often than that is never watched."""
+"""Seconds until the next check at most. A peer that sends less often is never watched."""
 
 MOST_PEERS = 4096
-"""Peers that are remembered at once, in each way."""
+"""Peers that are kept at once, in each table."""
 
 
 class _Watched:
@@ -59,7 +59,7 @@ class _Watched:
 
     def __init__(self) -> None:
         self.left = FIRST_BUDGET
-        self.answered = 0  # answers that it has not followed with a datagram
+        self.answered = 0  # answers since its last datagrams
         self.answered_at = 0.0
         self.muted = False
         self.trials = self.unanswered = 0
@@ -67,7 +67,7 @@ class _Watched:
 
 
 class Loops:
-    """The peers that may be services, for all datagram ports of a process.
+    """Peers that may be services, for all datagram ports of a process.
 
     Args:
         seconds: a monotonic clock.
@@ -83,14 +83,14 @@ class Loops:
         self._seconds = seconds
         self._own: set[int] = set()
         self._peers: dict[Address, _Watched] = {}
-        self._seen: dict[Address, tuple[int, float, int]] = {}  # what was sent, when, repeats
+        self._seen: dict[Address, tuple[int, float, int]] = {}  # content, time and repeats of the last check
         self.local: set[Address] = set()
         self.kinds = bytearray(PORTS)
         for port in range(FIRST_DYNAMIC_PORT):
             self.kinds[port] = _kind(port)
 
     def know_own(self, ports: Iterable[int]) -> None:
-        """Set the ports on which the daemon itself receives datagrams, in whichever process."""
+        """Set the ports on which the daemon itself receives datagrams, in any of its processes."""
         for port in self._own:
             self.kinds[port] = _kind(port)
         self._own = set(ports)
@@ -98,7 +98,7 @@ class Loops:
             self.kinds[port] = OWN
 
     def look(self, peer: Address, datagram: bytes) -> None:
-        """Look at one datagram of many; one that repeats itself for too long is watched from now on."""
+        """Check one datagram of many; a peer that repeats itself for too long is watched from now on."""
         now, content = self._seconds(), hash(datagram)
         before, at, repeats = self._seen.get(peer, (0, 0.0, 0))
         repeats = repeats + 1 if content == before and now - at < SOON else 0
@@ -107,11 +107,11 @@ class Loops:
             self._watch(peer)
             return
         if len(self._seen) >= MOST_PEERS and peer not in self._seen:
-            self._seen.clear()  # who goes on for ever is soon among them again
+            self._seen.clear()  # a peer that sends without end is soon in the table again
         self._seen[peer] = content, now, repeats
 
     def watches(self, peer: Address) -> bool:
-        """Whether it may be a service."""
+        """Tell whether a peer may be a service."""
         return self.kinds[peer[1]] == WATCHED if type(peer) is tuple else peer in self.local
 
     def heard(self, peer: Address, datagram: bytes) -> None:
@@ -139,9 +139,9 @@ class Loops:
                 known.trials += 1
 
     def may_answer(self, peer: Address, answer: bytes) -> bool:
-        """Whether a watched peer may be sent something, which then counts as sent."""
+        """Tell whether a watched peer may be sent an answer, and count it as sent."""
         known = self._peers.get(peer)
-        if known is None:  # others have taken its place; it is heard again before it is answered again
+        if known is None:  # dropped for other peers; it is heard again before it is answered again
             return True
         if known.muted:
             return False
@@ -151,7 +151,7 @@ class Loops:
         return True
 
     def _try(self, known: _Watched) -> None:
-        """Grant a muted peer more, if it has sent something that nobody can have asked for."""
+        """Give a muted peer a new budget, if it has sent a datagram that no answer can have caused."""
         budget = NEXT_BUDGET
         if known.unanswered > MOST_IN_FLIGHT << (known.trials - 1):
             budget *= GROWTH ** (known.trials - 1)

@@ -20,26 +20,26 @@ from sockd.datagram.batch import BatchWire
 from sockd.datagram.local import LocalWire
 from sockd.datagram.loops import LOOK_EVERY, OWN, PLAIN, PRIVILEGED, WATCHED, Loops
 from sockd.datagram.single import AskedWire, SingleWire
-from sockd.datagram.wire import Address, Name, Wire
+from sockd.datagram.wire import Address, Destination, Wire
 from sockd.limits import Admission
 from sockd.plugin import Replies
 from sockd.sockets.open import BoundSocket
 from sockd.telemetry.events import ServiceEvents
 
 REFUSED = {OWN: "own port", PRIVILEGED: "privileged port"}
-"""Why no datagram is taken from a source port of these kinds."""
+"""Reasons for dropping datagrams from source ports of these kinds."""
 
 SO_MEMINFO = 55
-"""Linux' number (asm-generic/socket.h), which Python has no name for."""
+"""Number of Linux (asm-generic/socket.h); Python has no name for it."""
 
 _MEMINFO = struct.Struct("=9I")
-"""linux/sock_diag.h: SK_MEMINFO_DROPS is the ninth."""
+"""Counters of linux/sock_diag.h; SK_MEMINFO_DROPS is the ninth."""
 
 MOST_OWED = 256 * 1024
-"""Bytes that may go to one peer later, at least."""
+"""Bytes that may be owed to one peer, unless the service's floor allows more."""
 
 BUSY = 8
-"""Datagrams in one turn, from which on the next turn takes them with one system call."""
+"""Datagrams in one turn from which on the next turn reads them with one system call."""
 
 
 @implementer(
@@ -50,15 +50,15 @@ BUSY = 8
     interfaces.ILoggingContext,
 )
 class DatagramPort:
-    """One open datagram port: the reactor's reader and the plugin's transport.
+    """Open datagram port: the reactor's reader and the plugin's transport.
 
     Args:
-        bound: the open socket, read from its own descriptor.
+        bound: the open socket.
         protocol: the plugin's.
-        replies: what may be sent back.
-        admission: who may send how much.
-        loops: knows which peers may be services; shared by all.
-        events: told about everything that happens.
+        replies: bounds of what may be sent back.
+        admission: limits of what each source may send.
+        loops: peers that may be services; shared by all ports.
+        events: counts and logs what happens.
         reactor: watches the socket.
     """
 
@@ -74,28 +74,28 @@ class DatagramPort:
     ) -> None:
         self.socket = bound.socket
         self._unix = self.socket.family == socket.AF_UNIX
-        self._arrived = 0  # datagrams, in the last turn
+        self._arrived = 0  # datagrams in the last turn
         self._protocol = protocol
         self._admission = admission
         self._loops = loops
-        self._received = 0  # datagrams, since one was looked at
+        self._received = 0  # datagrams since the last check for loops
         self._watched = False  # whether the peer may be a service that answers us
         self._factor, self._floor, self._unasked = replies.factor, replies.floor, replies.unasked
         self._events = events
         self._quiet, self._busy = self._wires()
-        self._wire: Wire = self._quiet  # unless a batch is being delivered
+        self._wire: Wire = self._quiet  # except while a batch is delivered
         self._reactor = reactor
         self._started = False
         self._allowances = Allowances(reactor.seconds, replies.kept_for)
         self._most_owed = max(16 * replies.floor, MOST_OWED)
-        # Whose datagram is being delivered, and the bytes that may still go back for it; -1 while there is
-        # none.
+        # The peer of the datagram that is being delivered, and the bytes that may still be sent for it;
+        # -1 between datagrams.
         self._peer: Address = None
-        self._name: Name = None
+        self._destination: Destination = None
         self._allowance = -1
 
     def _wires(self) -> tuple[Wire, Wire]:
-        """How datagrams are taken from a quiet socket, and from a busy one."""
+        """Return the wires for a quiet and for a busy socket."""
         if self._unix:
             local = LocalWire(self.socket, self._events)
             return local, local
@@ -105,19 +105,19 @@ class DatagramPort:
             return SingleWire(self.socket, self._events), busy
         return AskedWire(self.socket, self._events, asked), busy
 
-    # The port, as the reactor sees it.
+    # As a port of the reactor.
 
     def startListening(self) -> None:
-        """Open it to peers."""
+        """Start the protocol and read datagrams."""
         try:
             self._protocol.makeConnection(self)
             self._started = True
-        except BaseException:  # the port lives, whatever a plugin raises
+        except BaseException:  # the port stays open, whatever a plugin raises
             self._events.plugin_fault("startProtocol", Failure())
         self.start_reading()
 
     def stopListening(self) -> Deferred[None] | None:
-        """Read no more; the socket itself belongs to whoever opened it."""
+        """Stop reading and stop the protocol; the owner of the socket closes it."""
         self.stop_reading()
         try:
             if self._started:
@@ -127,26 +127,26 @@ class DatagramPort:
         return None
 
     def stop_reading(self) -> None:
-        """Leave what arrives in the kernel, as much as the socket's buffer holds."""
+        """Leave what arrives in the kernel, as far as the socket's buffer holds it."""
         self._reactor.removeReader(self)
 
     def start_reading(self) -> None:
-        """Read again."""
+        """Deliver what arrives."""
         self._reactor.addReader(self)
 
     def fileno(self) -> int:
-        """The descriptor that the reactor watches."""
+        """Return the descriptor that the reactor watches."""
         return self.socket.fileno()
 
     def doRead(self) -> None:
-        """Deliver what has arrived, a batch at most."""
+        """Deliver what has arrived, at most a batch."""
         deliver, unix, kinds = self._deliver, self._unix, self._loops.kinds
         admission, dropped = self._admission, self._events.dropped
         limited, now = admission.watched, self._reactor.seconds()
         wire = self._wire = self._busy if self._arrived >= BUSY else self._quiet
         count = size = 0
         try:
-            for datagram, address, name in wire.receive():
+            for datagram, address, destination in wire.receive():
                 if unix:
                     host, kind = None, WATCHED if address in self._loops.local else PLAIN
                 else:
@@ -163,11 +163,11 @@ class DatagramPort:
                     self._watched = True
                 count += 1
                 size += len(datagram)
-                deliver(datagram, address, name)
+                deliver(datagram, address, destination)
         finally:
             wire.flush()
             self._arrived = wire.arrived
-            self._wire, self._peer, self._name = self._quiet, None, None
+            self._wire, self._peer, self._destination = self._quiet, None, None
             self._events.datagrams_received += count
             self._events.received += size
             self._received += count
@@ -175,38 +175,38 @@ class DatagramPort:
                 self._received = 0
                 self._loops.look(address, datagram)
 
-    def _deliver(self, datagram: bytes, address: Address, name: Name) -> None:
+    def _deliver(self, datagram: bytes, address: Address, destination: Destination) -> None:
         allowance = len(datagram)
         if self._factor != 1:
             allowance = int(allowance * self._factor)
         if allowance < self._floor:
             allowance = self._floor
-        self._peer, self._name = address, name
+        self._peer, self._destination = address, destination
         if self._unasked:
-            self._allowances.grant(address, allowance, self._most_owed, self._wire.route(name))
+            self._allowances.grant(address, allowance, self._most_owed, self._wire.route(destination))
         else:
             self._allowance = allowance
         try:
             self._protocol.datagramReceived(datagram, address)
-        except BaseException:  # the port lives, whatever a plugin raises
+        except BaseException:  # the port stays open, whatever a plugin raises
             self._events.plugin_fault("datagramReceived", Failure(), address)
-        if self._allowance == allowance and allowance:  # not answered yet, perhaps it will be later
-            self._allowances.grant(address, allowance, self._most_owed, self._wire.route(name))
+        if self._allowance == allowance and allowance:  # not answered yet; a later reply may follow
+            self._allowances.grant(address, allowance, self._most_owed, self._wire.route(destination))
         self._allowance = -1
         self._watched = False
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: ARG002  # as IReadDescriptor has it
-        """The reactor found the descriptor broken."""
+        """Count the loss of the descriptor, which the reactor found broken."""
         self._events.dropped(None, "port lost")
 
     def logPrefix(self) -> str:
-        """What Twisted's log calls it."""
+        """Return the name for Twisted's log."""
         return type(self._protocol).__name__
 
-    # The plugin's transport.
+    # As the plugin's transport.
 
     def write(self, datagram: bytes, addr: Address = None) -> None:
-        """Send a reply, if the guard allows it; those to one batch of datagrams go together."""
+        """Send a reply, if the guard allows it; the replies to one batch of datagrams are sent together."""
         size = len(datagram)
         if self._allowance >= 0 and (addr is self._peer or addr == self._peer):
             if size > self._allowance:
@@ -216,12 +216,12 @@ class DatagramPort:
                 self._events.dropped(addr, "loop")
                 return
             self._allowance -= size
-            self._wire.send(datagram, self._name)
+            self._wire.send(datagram, self._destination)
         else:
             self._write_later(datagram, addr)
 
     def _write_later(self, datagram: bytes, addr: Address) -> None:
-        """Send what is no answer to the datagram that is being delivered, or is from a service `unasked`."""
+        """Send a reply to an earlier datagram, or one of a service that sends `unasked`."""
         route = self._allowances.spend(addr, len(datagram))
         if route is None:
             self._events.dropped(addr, "reply not owed")
@@ -229,20 +229,20 @@ class DatagramPort:
             self._events.dropped(addr, "loop")
         else:
             own = addr is self._peer or addr == self._peer
-            self._wire.send(datagram, self._name if own else self._wire.name(addr, route))
+            self._wire.send(datagram, self._destination if own else self._wire.destination(addr, route))
 
     def writeSequence(self, seq: Iterable[bytes], addr: Address) -> None:
         """Send one reply made of pieces."""
         self.write(b"".join(seq), addr)
 
     def kernel_drops(self) -> int:
-        """Datagrams that the kernel dropped since the socket was opened, for want of room."""
+        """Return how many datagrams the kernel has dropped for want of buffer since the socket was opened."""
         info = self.socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size)
         drops: int = _MEMINFO.unpack(info)[8]
         return drops
 
     def getHost(self) -> Any:
-        """The port's own address."""
+        """Return the port's own address."""
         name = self.socket.getsockname()
         if self._unix:
             return UNIXAddress(name)
@@ -250,11 +250,11 @@ class DatagramPort:
         return kind("UDP", *name[:2])
 
     def getHandle(self) -> socket.socket:
-        """The socket."""
+        """Return the socket."""
         return self.socket
 
     def connect(self, host: str, port: int) -> None:  # noqa: ARG002  # as IUDPTransport has it
-        """Not for a server's port.
+        """Refuse: a server's port has many peers.
 
         Raises:
             RuntimeError: always.
@@ -262,9 +262,9 @@ class DatagramPort:
         raise RuntimeError("a port that serves many peers cannot be connected to one")
 
     def setBroadcastAllowed(self, enabled: bool) -> None:
-        """Whether replies may go to broadcast addresses."""
+        """Set whether replies may go to broadcast addresses."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, enabled)
 
     def getBroadcastAllowed(self) -> bool:
-        """Whether replies may go to broadcast addresses."""
+        """Tell whether replies may go to broadcast addresses."""
         return bool(self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST))

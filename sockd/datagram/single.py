@@ -7,22 +7,22 @@ from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 from sockd.datagram.asked import Asked
-from sockd.datagram.wire import BATCH, MAX_UDP, Address, Name, Route, error_name, zoned
+from sockd.datagram.wire import BATCH, MAX_UDP, Address, Destination, Route, error_name, zoned
 from sockd.telemetry.events import ServiceEvents
 
 
 class SingleWire:
-    """For UDP sockets. A peer's name is its address as Python's sockets have it.
+    """Wire for UDP sockets, one datagram with each call. A destination is an address of Python's sockets.
 
     Args:
-        sock: open, and never waits.
-        events: told about what is lost, and what has gone.
+        sock: open and non-blocking.
+        events: counts datagrams sent and dropped.
     """
 
     __slots__ = ("_events", "_inet6", "_receive", "_send", "arrived")
 
     routed: ClassVar[bool] = False
-    """Whether a name includes the address of ours that was asked."""
+    """Whether a destination includes the local address that was asked."""
 
     def __init__(self, sock: socket.socket, events: ServiceEvents) -> None:
         self.arrived = 0
@@ -31,52 +31,52 @@ class SingleWire:
         self._events = events
         self._inet6 = sock.family == socket.AF_INET6
 
-    def receive(self) -> Iterator[tuple[bytes, Address, Name]]:
+    def receive(self) -> Iterator[tuple[bytes, Address, Destination]]:
         """Implement `Wire.receive`."""
         receive = self._receive
         for self.arrived in range(BATCH):
             try:
-                # Into a new object of the longest size, which is then cut: cheaper than a copy from a buffer.
-                datagram, name = receive(MAX_UDP)
+                # A new object of the longest size, then shortened, is cheaper than a copy from a buffer.
+                datagram, destination = receive(MAX_UDP)
             except BlockingIOError:
                 return
-            except OSError as error:  # the answer to something that was sent before
+            except OSError as error:  # error of an earlier answer
                 self._events.dropped(None, error_name(error.errno))
                 continue
             if self._inet6:
-                yield datagram, (zoned(name[0], name[3]), name[1]), name
+                yield datagram, (zoned(destination[0], destination[3]), destination[1]), destination
             else:
-                yield datagram, name[:2] if self.routed else name, name
+                yield datagram, destination[:2] if self.routed else destination, destination
 
-    def send(self, datagram: bytes, name: Name) -> None:
-        """Implement `Wire.send`: at once."""
+    def send(self, datagram: bytes, destination: Destination) -> None:
+        """Implement `Wire.send`; sends at once."""
         try:
-            size = self._send(datagram, name)
+            size = self._send(datagram, destination)
         except OSError as error:
-            self._events.dropped(name, error_name(error.errno))
+            self._events.dropped(destination, error_name(error.errno))
         else:
             self._events.datagrams_sent += 1
             self._events.sent += size
 
     def flush(self) -> None:
-        """Implement `Wire.flush`: nothing waits."""
+        """Implement `Wire.flush`; does nothing, because no datagram waits."""
 
-    def name(self, address: Address, route: Route = b"") -> Name:  # noqa: ARG002  # there is but one
-        """Implement `Wire.name`."""
+    def destination(self, address: Address, route: Route = b"") -> Destination:  # noqa: ARG002  # there is but one
+        """Implement `Wire.destination`."""
         return address
 
-    def route(self, name: Name) -> Route:  # noqa: ARG002  # as above
+    def route(self, destination: Destination) -> Route:  # noqa: ARG002  # as above
         """Implement `Wire.route`."""
         return b""
 
 
 class AskedWire(SingleWire):
-    """For a UDP port of all addresses. A peer's name is its address, and the one of ours that it has asked.
+    """Wire for a UDP port of all addresses. A destination is a peer's address and the local one it asked.
 
     Args:
-        sock: open, and never waits.
-        events: told about what is lost, and what has gone.
-        asked: how the kernel tells which address was asked.
+        sock: open and non-blocking.
+        events: counts datagrams sent and dropped.
+        asked: reads which address was asked.
     """
 
     __slots__ = ("_asked", "_receive_message", "_send_message")
@@ -93,14 +93,14 @@ class AskedWire(SingleWire):
         datagram, control, _, address = self._receive_message(size, self._asked.control_size)
         return datagram, (*address, self._asked.route(control))
 
-    def _sent(self, datagram: bytes, name: Name) -> int:
-        *address, route = name
+    def _sent(self, datagram: bytes, destination: Destination) -> int:
+        *address, route = destination
         return self._send_message((datagram,), self._asked.message(route), 0, tuple(address))
 
-    def name(self, address: Address, route: Route = b"") -> Name:
-        """Implement `Wire.name`."""
+    def destination(self, address: Address, route: Route = b"") -> Destination:
+        """Implement `Wire.destination`."""
         return *address, route
 
-    def route(self, name: Name) -> Route:
+    def route(self, destination: Destination) -> Route:
         """Implement `Wire.route`."""
-        return bytes(name[-1])
+        return bytes(destination[-1])

@@ -1,1 +1,1 @@
-"""Sockets: opened, inherited, kept over a restart, given to the reactor, and asked for facts."""
+"""Sockets: open, inherit, keep over a restart, give to the reactor, and read the facts of a transport."""

@@ -9,26 +9,26 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 TICK = 0.1
-"""Seconds. How late a deadline may be noticed; all that fall into one tick share a timer."""
+"""Seconds between two checks: a deadline fires at most this late. All deadlines of one tick share a timer."""
 
 _NONE: set[Any] = set()
-"""The set of each tick whose deadlines have all been cleared; one of its own would take 216 bytes."""
+"""Shared set of each tick whose deadlines have all been cleared; a set for each would take 216 bytes."""
 
 
 class Timed(Protocol):
-    """What has a deadline."""
+    """Object with a deadline."""
 
     tick: int
-    """The tick it waits for; 0 while it waits for none. Written by `Deadlines` alone."""
+    """Number of the tick of its deadline; 0 without one. Written by `Deadlines` alone."""
 
     def deadline_passed(self) -> None:
-        """Called once, at most a tick after the deadline."""
+        """Act on the deadline; called once, at most a tick after it."""
 
 
 class Deadlines:
-    """One deadline for each of many things, without a timer object for each.
+    """One deadline for each of many objects, without a timer for each.
 
-    Setting, moving and clearing cost a set operation. What is cleared is let go at once.
+    Setting, moving and clearing a deadline cost a set operation. A cleared object is released at once.
 
     Args:
         clock: its seconds should be monotonic: on a wall clock a step would fire or freeze every deadline.
@@ -41,9 +41,9 @@ class Deadlines:
         self._timer: IDelayedCall | None = None
 
     def set(self, timed: Timed, seconds: float) -> None:
-        """Let `timed` know in `seconds`; replaces a deadline that it had."""
+        """Call `timed.deadline_passed` in `seconds`; replaces an earlier deadline."""
         self.clear(timed)
-        # Always a later tick than the one being swept.
+        # Always a later tick than the one that `_sweep` works on.
         timed.tick = tick = floor((self._clock.seconds() + seconds) / TICK) + 1
         waiting = self._waiting.get(tick)
         if waiting:
@@ -74,7 +74,7 @@ class Deadlines:
     def _sweep(self) -> None:
         self._timer = None
         now = self._clock.seconds()
-        # A tick is due when its moment has come, give or take a rounding of the division above.
+        # A tick is due at its time, with a margin for the rounding of the division above.
         while self._ticks and self._ticks[0] * TICK <= now + TICK / 1000:
             tick = heapq.heappop(self._ticks)
             waiting = self._waiting[tick]

@@ -1,4 +1,4 @@
-"""Keeps accepting away from the last file descriptors, so that whoever needs one still gets it."""
+"""Reserve of file descriptors: accepting pauses before the last ones are used, which other code needs."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from twisted.internet.interfaces import IReactorTime
 from sockd.config.budget import kept
 
 A_TURN = 50
-"""Connections that a port accepts in a turn: those who are there wait meanwhile."""
+"""Connections that a port accepts in one turn, so that open connections are served in between."""
 
 PAUSE = 0.1
-"""Seconds."""
+"""Seconds of a pause of accepting."""
 
 _OPEN = "/proc/self/fd"
 
 
 class Hold(Protocol):
-    """Pauses accepting."""
+    """Callable that pauses and resumes accepting."""
 
     def __call__(self, *, held: bool) -> None:
-        """Whether it has to pause."""
+        """Pause accepting if `held`, else resume it."""
 
 
 class Descriptors:
-    """How many connections may be accepted.
+    """Limit of accepting by the file descriptors that are left.
 
     Args:
-        clock: for the pauses.
+        clock: times the pauses.
         hold: called with whether accepting has to pause.
-        short: told at each look that finds too few, with the limit.
-        relieve: called then too, to let connections go that can be spared.
+        short: called with the limit of descriptors at each check that finds too few.
+        relieve: called then too, to close connections that can be spared.
     """
 
     __slots__ = ("_clock", "_edge", "_granted", "_hold", "_relieve", "_short", "holding", "most")
@@ -46,16 +46,16 @@ class Descriptors:
         self._hold = hold
         self._short = short
         self._relieve = relieve
-        self._granted = 0  # connections that may be accepted before somebody looks again
+        self._granted = 0  # connections that may be accepted before the next count
         self.holding = False
         self.most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._edge = self.most - kept(self.most)
 
     def grant(self, wanted: int) -> int:
-        """How many of so many connections may be accepted now. At 0 accepting pauses."""
+        """Return how many of `wanted` connections may be accepted now. At 0 accepting pauses."""
         wanted = min(wanted, A_TURN)
         if self._granted < wanted:
-            # Half of the room: to look is not free, and others open descriptors too.
+            # Half of what is free: counting has a cost, and other code opens descriptors too.
             self._granted = (self._room() + 1) // 2
         granted = max(0, min(wanted, self._granted))
         self._granted -= granted
@@ -78,10 +78,10 @@ class Descriptors:
             self._say_short()
 
     def _room(self) -> int:
-        """Descriptors below the edge that are free."""
+        """Return the number of free descriptors before the reserve."""
         return self._edge - used()
 
 
 def used() -> int:
-    """How many descriptors are open."""
+    """Return the number of open descriptors."""
     return os.stat(_OPEN).st_size or len(os.listdir(_OPEN))  # Linux before 6.2 does not count them itself

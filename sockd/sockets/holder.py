@@ -1,4 +1,4 @@
-"""Names who holds an address that is taken, as far as this process may see (proc(5))."""
+"""Finds the process that holds an address which is in use, as far as this process may see (proc(5))."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LISTENS = f"{1 << 16:08X}"  # __SO_ACCEPTCON of linux/net.h
 
 
 def holder(endpoint: InetEndpoint | UnixEndpoint) -> str:
-    """Name the holder of an address, to follow `the address is already in use`; empty if unknown."""
+    """Describe the holder of an address, to follow `the address is already in use`; empty if unknown."""
     sockets = dict(_at_path(endpoint) if isinstance(endpoint, UnixEndpoint) else _at_port(endpoint))
     if not sockets:
         return ""
@@ -28,10 +28,10 @@ def holder(endpoint: InetEndpoint | UnixEndpoint) -> str:
 
 
 def listener_at(path: Path) -> int | None:
-    """The process that listens on a UNIX socket which was bound to a path, even if the path is gone.
+    """Find the process that listens on a UNIX socket bound to `path`, even if the path is gone.
 
     Returns:
-        Its number; 0 if this process may not see it; None if there is none.
+        The process id; 0 if this process may not see it; None if no process listens.
     """
     found = [
         words[6]
@@ -43,7 +43,7 @@ def listener_at(path: Path) -> int | None:
 
 
 def _at_port(endpoint: InetEndpoint) -> Iterator[tuple[str, int | None]]:
-    """The sockets at a port, by their inodes, with their users."""
+    """Yield the inode and the user of each socket at a port."""
     wanted = ipaddress.ip_address(endpoint.interface.split("%")[0] or "::")
     kind = "tcp" if endpoint.stream else "udp"
     for table in (kind, f"{kind}6"):
@@ -52,7 +52,7 @@ def _at_port(endpoint: InetEndpoint) -> Iterator[tuple[str, int | None]]:
                 address, port = words[1].split(":")
                 found = _address(address)
                 met = found == wanted or found.is_unspecified or wanted.is_unspecified
-                # A connection that is over and waits for its last packets has no inode: nobody holds it.
+                # A closed connection that waits for its last packets has no inode: no process holds it.
                 if int(port, 16) == endpoint.port and met and words[9] != "0":
                     yield words[9], int(words[7])
 
@@ -64,7 +64,7 @@ def _at_path(endpoint: UnixEndpoint) -> Iterator[tuple[str, int | None]]:
 
 
 def _table(name: str, within: str) -> Iterable[list[str]]:
-    """The words of the lines of a table that have a text in them: there may be one for each connection."""
+    """Return the words of each line that contains `within`: a table may have a line per connection."""
     try:
         lines = (_NET / name).read_text(errors="surrogateescape").splitlines()
     except OSError:  # hidden, as by ProcSubset=pid of systemd
@@ -73,18 +73,18 @@ def _table(name: str, within: str) -> Iterable[list[str]]:
 
 
 def _address(digits: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """An address from its words of 32 bits, each in the machine's order of bytes."""
+    """Parse an address: words of 32 bits, each in the machine's byte order."""
     words = [int(digits[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(digits), 8)]
     address = ipaddress.ip_address(b"".join(words))
     return getattr(address, "ipv4_mapped", None) or address
 
 
 def _processes(inodes: Iterable[str]) -> set[int]:
-    """The processes that have one of these sockets open."""
+    """Return the processes that have one of these sockets open."""
     wanted = {f"socket:[{inode}]" for inode in inodes}
     found = set()
     for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has ended, or is not ours to look at
+        with suppress(OSError):  # it has ended, or belongs to another user
             if any(_link(f"{folder}/fd/{name}") in wanted for name in os.listdir(folder / "fd")):
                 found.add(int(folder.name))
     return found
@@ -98,7 +98,7 @@ def _link(path: str) -> str:
 
 
 def _first(pids: set[int]) -> int:
-    """The present process, if it is among them; else one that was not started by another one of them."""
+    """Return this process if it is in `pids`; else one that no other process in `pids` has started."""
     if os.getpid() in pids:
         return os.getpid()
     return min((pid for pid in pids if _parent(pid) not in pids), default=min(pids))
@@ -118,7 +118,7 @@ def _in_words(pid: int) -> str:
         command = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
         folder = Path(f"/proc/{pid}/cwd").readlink()
         name = Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
-    except OSError:  # it has just ended
+    except OSError:  # it has ended meanwhile
         return ""
     served = _served(command, folder)
     if served is not None and served == _served(sys.argv, Path.cwd()):
@@ -127,7 +127,7 @@ def _in_words(pid: int) -> str:
 
 
 def _served(command: list[str], folder: Path) -> Path | None:
-    """The configuration of a command of sockd's; None if it is none."""
+    """Return the configuration file that a command line of sockd serves; None for another program."""
     words = [word for word in command if word]
     if "sockd" not in (Path(word).name for word in words):
         return None
@@ -141,7 +141,7 @@ def _served(command: list[str], folder: Path) -> Path | None:
 
 
 def user_name(user: int) -> str:
-    """A user as a person knows it."""
+    """Return a user's name as a message shows it."""
     try:
         return f"the user {pwd.getpwuid(user).pw_name}"
     except KeyError:

@@ -1,8 +1,8 @@
-"""The sockets that systemd has opened before the daemon was started (sd_listen_fds(3)).
+"""Sockets that systemd has opened before it started the daemon (sd_listen_fds(3)).
 
-An inherited socket is taken as it is, but for the guard of UDP: its options are those of its unit. What is
-open here is a copy, for the socket is systemd's: it outlives its listener, no queue is lost, no path is ever
-removed.
+An inherited socket keeps the options of its socket unit; only the filter of UDP is added. The daemon uses a
+copy of the descriptor, because the socket belongs to systemd: it outlives its listener, its queue is never
+lost, and its path is never removed.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from sockd.sockets.open import BoundSocket
 from sockd.sockets.unicast import take_only_requests
 
 FIRST = 3
-"""The descriptor of the first one (SD_LISTEN_FDS_START)."""
+"""Descriptor of the first socket (SD_LISTEN_FDS_START)."""
 
 MOST = 65536
-"""More than any unit has; a larger number is none."""
+"""Sockets at most, more than any unit has; a larger number is a fault."""
 
 UNNAMED = "unknown"
-"""What systemd itself calls a socket without a name."""
+"""Name that systemd gives to a socket without one."""
 
 _KINDS = {socket.SOCK_STREAM: "stream", socket.SOCK_DGRAM: "datagram"}
 _SCHEMES = {"stream": ("tcp", "unix"), "datagram": ("udp", "unixgram")}
@@ -37,7 +37,7 @@ _SCHEMES = {"stream": ("tcp", "unix"), "datagram": ("udp", "unixgram")}
 
 @dataclass(frozen=True, slots=True)
 class Inherited:
-    """What this process was given.
+    """Sockets that this process has inherited.
 
     Attributes:
         descriptors: by the name and the kind of their sockets, in systemd's order.
@@ -49,7 +49,7 @@ class Inherited:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ, first: int = FIRST) -> Inherited:
-        """What LISTEN_FDS and its like tell; programs that the daemon starts do not inherit it again."""
+        """Read LISTEN_FDS and its companions; keep the sockets from programs that the daemon starts."""
         pid, count = environ.get("LISTEN_PID"), environ.get("LISTEN_FDS", "")
         if pid is None or not count:
             return cls({}, "systemd has not started this process with sockets")
@@ -69,11 +69,11 @@ class Inherited:
 
     @property
     def names(self) -> Iterator[str]:
-        """Each name once."""
+        """Names of the sockets, without repetition."""
         return iter(dict.fromkeys(name for name, _ in self.descriptors))
 
     def open_socket(self, endpoint: Endpoint, options: SocketOptions) -> BoundSocket:
-        """The inherited socket that the endpoint names; any other endpoint is opened as ever.
+        """Open the socket of an endpoint: a copy of the inherited one, or a new one if it names none.
 
         Raises:
             BindError: there is no such socket, or the machine says no.
@@ -84,7 +84,7 @@ class Inherited:
 
 
 def open_inherited(endpoint: SystemdEndpoint, inherited: Inherited) -> BoundSocket:
-    """A copy of the socket that the endpoint names, under the endpoint that it is bound to.
+    """Copy the socket that the endpoint names; the result has the endpoint that it is bound to.
 
     Raises:
         BindError: there is no such socket, or it is not what the endpoint says.
@@ -103,7 +103,7 @@ def open_inherited(endpoint: SystemdEndpoint, inherited: Inherited) -> BoundSock
 
 
 def _fault(endpoint: SystemdEndpoint, inherited: Inherited) -> str:
-    """Why there is no such socket; empty if there is."""
+    """Say why the endpoint has no socket; empty if it has one."""
     name, kind = endpoint.name, endpoint.kind
     if not inherited.descriptors:
         return inherited.why_none or "none of what systemd gave is a socket that sockd can serve"
@@ -124,8 +124,8 @@ def _fault(endpoint: SystemdEndpoint, inherited: Inherited) -> str:
 
 
 def _kind(descriptor: int) -> str | None:
-    """The kind of a socket that can be served; closes it to programs that are started."""
-    with suppress(OSError):  # it is not open, or it is no socket, as others in the descriptor store
+    """Return the kind of a socket that can be served; programs that the daemon starts do not inherit it."""
+    with suppress(OSError):  # not open, or no socket, as other entries of the descriptor store
         os.set_inheritable(descriptor, False)
         sock = socket.socket(fileno=descriptor)
         try:

@@ -1,8 +1,8 @@
-"""Closing without a reset: end our side, and drop what the peer still sends until it ends its own.
+"""Closing without a reset: end our side, and drop what the peer still sends until it ends its side.
 
-A socket that is closed while something unread has come, or comes afterwards, is reset, and a reset destroys
-what the peer has not read yet: the answer (RFC 9112, 9.6). So our side is ended first (shutdown(2)), and the
-socket is closed when the peer has ended too, or after a time.
+A socket that is closed while unread bytes are in it, or arrive later, is reset. A reset destroys what the
+peer has not read yet: the answer (RFC 9112, 9.6). So our side ends first (shutdown(2)), and the socket is
+closed when the peer has ended its side too, or after a time.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ SILENT = 5.0
 """Seconds without a byte from the peer until the socket is closed."""
 
 LONGEST = 30.0
-"""Seconds until it is closed although the peer still sends."""
+"""Seconds until the socket is closed although the peer still sends."""
 
 AT_THE_END = 1.0
-"""Seconds for both, once the service ends."""
+"""Seconds that replace both once the service ends."""
 
 MOST = 1000
-"""Sockets of a service that linger; the one that has lingered for longest is closed for the next."""
+"""Lingering sockets of a service; beyond that the oldest one is closed for the next."""
 
 PAUSE = 0.1
-"""Seconds between two reads from one that sends without end. With a read of 256,000 bytes and `LONGEST` it
-bounds what is dropped to 75 MB, at a thousandth of what a core could read."""
+"""Seconds between two reads from a peer that sends without end. With reads of 256,000 bytes and `LONGEST`
+at most 75 MB are dropped, at a thousandth of what a core could read."""
 
 
 class Lingering:
-    """The lingering sockets of one service. They take no place in it any more.
+    """Lingering sockets of one service. They no longer count as its connections.
 
     Args:
-        deadlines: where they wait.
-        clock: for the pauses between reads; its seconds should be monotonic.
-        emptied: called when the last of them is gone.
+        deadlines: of the process.
+        clock: times the pauses between reads; its seconds should be monotonic.
+        emptied: called when the last of them is closed.
     """
 
     __slots__ = ("_clock", "_deadlines", "_emptied", "_open", "_resting", "_timer", "longest", "silent")
@@ -52,7 +52,7 @@ class Lingering:
         self._deadlines = deadlines
         self._clock = clock
         self._emptied = emptied
-        self._open: dict[Linger, None] = {}  # in the order in which they came
+        self._open: dict[Linger, None] = {}  # in the order of arrival
         self._resting: set[Any] = set()
         self._timer: IDelayedCall | None = None
         self.silent, self.longest = SILENT, LONGEST
@@ -67,7 +67,7 @@ class Lingering:
         linger = Linger(self, transport)
         self._open[linger] = None
         transport.protocol = linger
-        if receive_directly := getattr(transport, "receive_directly", None):  # of sockd's reactor
+        if receive_directly := getattr(transport, "receive_directly", None):  # sockd's reactor has it
             receive_directly(linger.dataReceived)
         self.wait(linger)
         if transport not in self._resting:
@@ -88,7 +88,7 @@ class Lingering:
             transport.resumeProducing()
 
     def wait(self, linger: Linger) -> None:
-        """Look at it again when it may have been silent for too long, or has been there for too long."""
+        """Set the next deadline of a socket; close it if it has lingered for `longest`."""
         left = linger.since + self.longest - self._clock.seconds()
         if left <= 0:
             linger.close()
@@ -96,7 +96,7 @@ class Lingering:
             self._deadlines.set(linger, min(self.silent, left))
 
     def seconds(self) -> float:
-        """The present time."""
+        """Return the present time."""
         return self._clock.seconds()
 
     def forget(self, linger: Linger) -> None:
@@ -107,21 +107,21 @@ class Lingering:
             self._emptied()
 
     def hurry(self) -> None:
-        """The service ends: nobody lingers for long any more."""
+        """Shorten all waits to `AT_THE_END`, because the service ends."""
         self.silent = self.longest = AT_THE_END
         for linger in list(self._open):
             linger.since = self._clock.seconds()
             self.wait(linger)
 
     def cut(self) -> None:
-        """Close them all at once."""
+        """Close all of them at once."""
         for linger in list(self._open):
             linger.close()
 
 
 @implementer(IProtocol)
 class Linger:
-    """A socket that lingers. When its peer ends, the reactor closes it."""
+    """Protocol of a lingering socket. When the peer ends its side, the reactor closes the socket."""
 
     factory: Factory | None = None
 
@@ -131,14 +131,14 @@ class Linger:
         self._lingering = lingering
         self.transport = transport
         self.since = lingering.seconds()
-        self._heard = False  # since it was last looked at
+        self._heard = False  # since the last deadline
         self.tick = 0
 
     def makeConnection(self, transport: Any) -> None:
-        """Never called: it was open before."""
+        """Do nothing; never called, because the stream was open before."""
 
     def connectionMade(self) -> None:
-        """Never called, as above."""
+        """Do nothing; never called."""
 
     def dataReceived(self, data: bytes) -> None:  # noqa: ARG002  # as IProtocol has it
         """Drop what the peer still sends."""
@@ -146,7 +146,7 @@ class Linger:
         self._lingering.rest(self.transport)
 
     def deadline_passed(self) -> None:
-        """Close it, unless the peer still sends."""
+        """Close the socket, unless the peer still sends."""
         if self._heard:
             self._heard = False
             self._lingering.wait(self)
@@ -154,16 +154,16 @@ class Linger:
             self.close()
 
     def close(self) -> None:
-        """Close it at once; a peer that has not taken the answer by now does not get it."""
+        """Close the socket at once; a peer that has not taken the answer by now does not get it."""
         if unsent_bytes(self.transport):
             self.transport.abortConnection()
         else:
             self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: ARG002  # as IProtocol has it
-        """Both sides have ended, or the peer has reset it."""
+        """Forget the socket: both sides have ended, or the peer has reset it."""
         self._lingering.forget(self)
 
     def logPrefix(self) -> str:
-        """The name for Twisted's log."""
+        """Return the name for Twisted's log."""
         return type(self).__name__

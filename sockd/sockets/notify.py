@@ -1,4 +1,4 @@
-"""Tells systemd how the daemon is (sd_notify(3)). Never fails; nobody there, nothing happens."""
+"""Notifications to systemd (sd_notify(3)). Sending never fails; without a service manager it does nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VARIABLES = (
 sd_listen_fds(3))."""
 
 MOST_DESCRIPTORS = 253
-"""That one message carries (SCM_MAX_FD of Linux)."""
+"""Descriptors that one message carries (SCM_MAX_FD of Linux)."""
 
 
 def taken_from(environ: MutableMapping[str, str]) -> dict[str, str]:
@@ -35,14 +35,14 @@ def taken_from(environ: MutableMapping[str, str]) -> dict[str, str]:
 
 
 class Notifier:
-    """Speaks to the service manager that has started this process.
+    """Connection to the service manager that has started this process.
 
     Args:
-        address: of its socket; a path, or an abstract name after `@`. Empty: there is none.
-        watchdog_interval: seconds between two calls of `watchdog`, if it waits for them.
+        address: of its socket: a path, or an abstract name after `@`; empty without a manager.
+        watchdog_interval: seconds between two calls of `watchdog`; None if the manager expects none.
 
     Attributes:
-        describe: one line for `systemctl status`, told with each change.
+        describe: returns one line for `systemctl status`, sent with each change.
     """
 
     def __init__(self, address: str = "", watchdog_interval: float | None = None) -> None:
@@ -51,32 +51,32 @@ class Notifier:
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
         self._socket: socket.socket | None = None
         if address:
-            # Open from the beginning: a daemon that is short of descriptors is alive all the same.
+            # Opened at once: a daemon that is short of descriptors must still send signs of life.
             with suppress(OSError):
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
                 self._socket.setblocking(False)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Notifier:
-        """The manager that NOTIFY_SOCKET names; it waits for signs of life if WATCHDOG_USEC says so."""
+        """Use the manager that NOTIFY_SOCKET names; WATCHDOG_USEC says whether it expects signs of life."""
         address = environ.get("NOTIFY_SOCKET", "")
         return cls(address if address[:1] in ("/", "@") else "", _interval(environ))
 
     def ready(self) -> None:
-        """Peers are served: the start, or a reload, is over."""
+        """Report that peers are served: the start, or a reload, is over."""
         self._send("READY=1", *self._status())
 
     def changed(self) -> None:
-        """Tell the manager that `describe` says something else."""
+        """Send the present text of `describe`."""
         if status := self._status():
             self._send(*status)
 
     def reloading(self) -> None:
-        """A reload begins; `ready` ends it, whatever has become of it."""
+        """Report that a reload begins; `ready` ends it, with or without success."""
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
-        """The end has begun."""
+        """Report that the daemon stops."""
         self._send("STOPPING=1", *self._status())
 
     def _status(self) -> list[str]:
@@ -84,33 +84,33 @@ class Notifier:
         return [f"STATUS={printable(text)}"] if text else []
 
     def watchdog(self) -> None:
-        """A sign of life."""
+        """Send a sign of life."""
         self._send("WATCHDOG=1")
 
     def store(self, descriptors: Sequence[int], name: str) -> None:
-        """Let systemd keep copies until the next start, which inherits them by their name."""
+        """Let systemd keep copies until the next start, which inherits them under `name`."""
         for start in range(0, len(descriptors), MOST_DESCRIPTORS):
             some = descriptors[start : start + MOST_DESCRIPTORS]
             self._send("FDSTORE=1", f"FDNAME={name}", descriptors=some)
 
     def forget(self, name: str) -> None:
-        """Let systemd close what it keeps under that name."""
+        """Let systemd close what it keeps under `name`."""
         self._send("FDSTOREREMOVE=1", f"FDNAME={name}")
 
     def barrier(self, seconds: float) -> None:
-        """Wait until everything that was told has been done, for no longer than this."""
+        """Wait until systemd has handled all earlier messages, at most for `seconds`."""
         reading, writing = os.pipe()
         try:
             self._send("BARRIER=1", descriptors=[writing])
         finally:
             os.close(writing)
         poll = select.poll()
-        poll.register(reading, 0)  # that the other end is closed is always told
+        poll.register(reading, 0)  # poll always reports that the other end is closed
         poll.poll(seconds * 1000)
         os.close(reading)
 
     def close(self) -> None:
-        """Say nothing more."""
+        """Close the socket; later calls do nothing."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -118,7 +118,7 @@ class Notifier:
     def _send(self, *lines: str, descriptors: Sequence[int] = ()) -> None:
         if self._socket is None:
             return
-        # OSError: nobody is there, or its queue is full; ValueError: the address is none.
+        # OSError: no manager, or its queue is full; ValueError: the address is invalid.
         with suppress(OSError, ValueError):
             data = "\n".join(lines).encode()
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))] if descriptors else []
@@ -126,7 +126,7 @@ class Notifier:
 
 
 def _interval(environ: Mapping[str, str]) -> float | None:
-    """Half of the time that systemd waits, as it advises (sd_watchdog_enabled(3))."""
+    """Return half of the watchdog's time in seconds, as systemd advises (sd_watchdog_enabled(3))."""
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     microseconds = environ.get("WATCHDOG_USEC", "")

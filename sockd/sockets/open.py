@@ -1,4 +1,4 @@
-"""Opens the sockets of endpoints. Knows no plugin and no reactor."""
+"""Opens the sockets of endpoints. Independent of plugins and of the reactor."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from sockd.sockets.holder import holder
 from sockd.sockets.unicast import take_only_requests
 
 DEFAULT_BACKLOG = 1024
-"""Connections that wait to be accepted; Twisted's 50 overflow in a burst. The kernel caps it at somaxconn."""
+"""Connections in the queue of a listening socket; Twisted's 50 overflow in a burst. The kernel caps it at
+somaxconn."""
 
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES = 60, 10, 6
-"""A vanished peer is noticed after two minutes instead of the kernel's two hours. Seconds, seconds, count."""
+"""Seconds, seconds, count: a vanished peer is noticed after two minutes instead of the kernel's two hours."""
 
 FOLDER_MODE = 0o755
-"""Of folders made for UNIX sockets; who may connect is decided by the socket's own mode."""
+"""Mode of folders made for UNIX sockets; the mode of the socket itself decides who may connect."""
 
 SERVICE_BIT = stat.S_ISVTX
-"""Marks the path of a UNIX socket that answers datagrams by itself, so that no service answers it. For a
-socket the bit has no other meaning."""
+"""Mode bit of the path of a UNIX datagram socket that answers by itself, so that no service answers it. The
+bit has no other meaning for a socket."""
 
 _REASONS = {
     errno.EADDRINUSE: "the address is already in use",
@@ -46,18 +47,18 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BoundSocket:
-    """An open socket and the endpoint it stands for; `close` also removes a UNIX socket's path."""
+    """Open socket and its endpoint; `close` also removes the path of a UNIX socket."""
 
     socket: socket.socket
     endpoint: InetEndpoint | UnixEndpoint
     inode: tuple[int, int] | None = None
-    """Device and inode of the path, so that only our own is removed."""
+    """Device and inode of the path, so that no other process's socket is removed."""
     closing: Callable[[], bool] = lambda: True
-    """Called when it is closed; tells whether it is gone then, or somebody else keeps it."""
+    """Called when the socket is closed; returns False if another process keeps it, True if it is gone."""
 
     @property
     def address(self) -> str:
-        """Where a client reaches it, as `sockd connect` takes it: `tcp:127.0.0.1:7007`."""
+        """Address for a client, as `sockd connect` takes it: `tcp:127.0.0.1:7007`."""
         if isinstance(self.endpoint, UnixEndpoint):
             return str(self.endpoint)
         host, port = self.socket.getsockname()[:2]
@@ -65,13 +66,13 @@ class BoundSocket:
 
     @property
     def lost(self) -> bool:
-        """Whether the path of a UNIX socket is gone or somebody else's, so that no client reaches it."""
+        """Tell whether the path of a UNIX socket is gone, or another process's: no client reaches it."""
         if self.inode is None or not isinstance(self.endpoint, UnixEndpoint):
-            return False  # a path that somebody else has made is theirs to look after
+            return False  # a path that another process has made is not checked
         return self.inode != _inode(self.endpoint.path)
 
     def close(self) -> None:
-        """Close it for this process; queued connections are reset unless another process shares it."""
+        """Close the socket for this process; unless another one shares it, queued connections are reset."""
         if (
             self.closing()
             and isinstance(self.endpoint, UnixEndpoint)
@@ -84,16 +85,16 @@ class BoundSocket:
 
 
 OpenSocket = Callable[[Endpoint, SocketOptions], BoundSocket]
-"""Opens the socket of an endpoint, or takes one that is open already."""
+"""Function that opens the socket of an endpoint, or takes one that is open already."""
 
 
 def bound_already(sock: socket.socket, endpoint: InetEndpoint | UnixEndpoint) -> BoundSocket:
-    """A socket that is open as the endpoint says."""
+    """Return a socket that is open already with its endpoint."""
     return BoundSocket(sock, endpoint, _inode(endpoint.path) if isinstance(endpoint, UnixEndpoint) else None)
 
 
 def open_socket(endpoint: Endpoint, options: SocketOptions) -> BoundSocket:
-    """Create, bind and, for streams, listen.
+    """Create and bind a socket; one for streams also listens.
 
     Raises:
         BindError: the machine says no; nothing is left open.
@@ -116,7 +117,7 @@ def open_socket(endpoint: Endpoint, options: SocketOptions) -> BoundSocket:
 
 
 def obstacle(path: Path) -> str | None:
-    """Why no UNIX socket can be made at `path`, as far as can be seen without making one."""
+    """Say why no UNIX socket can be made at `path`, as far as is known without making one; None if it can."""
     if os.path.lexists(path) and not stat.S_ISSOCK(path.lstat().st_mode):
         return "a file that is no socket is in the way"
     return obstacle_to_folder(path.parent)
@@ -138,7 +139,7 @@ def _open_inet(endpoint: InetEndpoint, options: SocketOptions) -> BoundSocket:
             take_only_requests(sock)
         sock.bind((endpoint.interface, endpoint.port))
         _listen(sock, endpoint, options)
-    except BaseException:  # whatever it was, nothing stays open
+    except BaseException:  # close the socket whatever was raised
         sock.close()
         raise
     return BoundSocket(sock, endpoint)
@@ -176,22 +177,22 @@ def _open_unix(endpoint: UnixEndpoint, options: SocketOptions) -> BoundSocket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM if endpoint.stream else socket.SOCK_DGRAM)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        # Two daemons that start at once must not both take the old path for stale; the lock lasts until
-        # the socket listens, for until then it looks stale too.
+        # Two daemons that start at once must not both take the old path for stale. The lock lasts until
+        # the socket listens, because until then it looks stale too.
         fcntl.flock(folder, fcntl.LOCK_EX)
         _set_buffers(sock, options)
         if not endpoint.stream:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-            os.fchmod(sock.fileno(), 0o777 | SERVICE_BIT)  # which the path gets by `bind`, without the umask
+            os.fchmod(sock.fileno(), 0o777 | SERVICE_BIT)  # `bind` gives it to the path, without the umask
         _remove_stale(path, sock.type)
-        # The permissions are right from the first moment: a chmod after bind would come too late.
+        # The umask sets the mode at bind: a chmod afterwards would leave a moment with wider permissions.
         umask = os.umask(0o777 & ~endpoint.mode)
         try:
             sock.bind(os.fspath(path))
         finally:
             os.umask(umask)
         _listen(sock, endpoint, options)
-    except BaseException:  # whatever it was, nothing stays open
+    except BaseException:  # close the socket whatever was raised
         sock.close()
         raise
     finally:
@@ -200,7 +201,7 @@ def _open_unix(endpoint: UnixEndpoint, options: SocketOptions) -> BoundSocket:
 
 
 def _remove_stale(path: Path, kind: int) -> None:
-    """Make room for a new socket where an old one has been left behind; refuse anything else.
+    """Remove the path of a socket that no process listens on; refuse any other file.
 
     Raises:
         OSError: a live socket or another kind of file is in the way.
@@ -213,8 +214,8 @@ def _remove_stale(path: Path, kind: int) -> None:
         raise OSError(errno.EEXIST, "a file that is no socket is in the way", str(path))
     with socket.socket(socket.AF_UNIX, kind) as probe:
         probe.setblocking(False)
-        # Only a socket that nobody listens on refuses; EAGAIN (a full queue) and EPROTOTYPE (the other
-        # kind of socket) are answers of a living one.
+        # Only a socket without a listener refuses; EAGAIN (a full queue) and EPROTOTYPE (the other kind of
+        # socket) are answers of one that is in use.
         if probe.connect_ex(os.fspath(path)) != errno.ECONNREFUSED:
             raise OSError(errno.EADDRINUSE, "", str(path))
     path.unlink()

@@ -1,8 +1,8 @@
-"""Gives a reactor listening sockets that are open already.
+"""Ports of the reactor on listening sockets that are open already.
 
-sockd opens every socket itself and lets the reactor adopt it: Twisted's own ports shut a listening
-socket down for every process that shares it, give UNIX sockets to the whole world, and unlink paths
-that are no longer theirs.
+sockd opens every socket itself and lets the reactor adopt it. Twisted's own ports shut a listening socket
+down for every process that shares it, set the mode of UNIX sockets to 0666, and unlink paths that are no
+longer theirs.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ ACCEPTS = 100
 """Connections that are accepted in one turn at most."""
 
 Grant = Callable[[int], int]
-"""How many of so many connections may be accepted now."""
+"""Function that returns how many of so many connections may be accepted now."""
 
 
 class _TCPServer(tcp.Server):
-    """Twisted's TCP stream, which remembers what the kernel knew of it when it ended."""
+    """Twisted's TCP stream, which keeps the last `tcp_info` of a closed connection."""
 
     _last_info = b""
 
     def tcp_info(self) -> bytes:
-        """The kernel's `struct tcp_info`: as it is, or as it was when the stream ended."""
-        with suppress(AttributeError, OSError):  # the socket is gone
+        """Return the kernel's `struct tcp_info`: the present one, or the last one before the stream ended."""
+        with suppress(AttributeError, OSError):  # the socket is closed
             return self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE)
         return self._last_info
 
@@ -44,13 +44,13 @@ class _TCPServer(tcp.Server):
 
 
 class _Accepting:
-    """Accepts in a turn what may be accepted, where Twisted's ports accept more and more."""
+    """Limit of the connections accepted in a turn; Twisted's ports raise theirs by themselves."""
 
     grant: Grant
 
     @property
     def numberAccepts(self) -> int:  # noqa: N802  # as Twisted's
-        """So many."""
+        """Connections that the next turn may accept."""
         return self.grant(ACCEPTS)
 
     @numberAccepts.setter
@@ -58,7 +58,7 @@ class _Accepting:
 
 
 class _TCPPort(_Accepting, tcp.Port):
-    """Twisted's TCP port, for these streams."""
+    """Twisted's TCP port, with streams that keep their `tcp_info`."""
 
     transport = _TCPServer
 
@@ -94,7 +94,7 @@ def adopt_stream_port(
         stock: whether to serve on Twisted's own transports although the reactor has others.
     """
     descriptor, family = bound.socket.fileno(), bound.socket.family
-    if not stock and getattr(reactor, "leaves_adopted_paths", False):  # sockd's own
+    if not stock and getattr(reactor, "leaves_adopted_paths", False):  # sockd's reactor
         own = reactor.adoptStreamPort(descriptor, family, factory)
         own.grant = grant
         return cast("interfaces.IListeningPort", own)

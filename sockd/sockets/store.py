@@ -1,10 +1,10 @@
-"""Sockets that systemd keeps while the daemon is started anew (the descriptor store of sd_notify(3)).
+"""Sockets that systemd keeps while the daemon restarts (the descriptor store of sd_notify(3)).
 
-Who waits in the queue of such a socket goes on waiting, and who comes meanwhile waits with them, also when
-the daemon was killed. There is a store where systemd has set FDSTORE, or a unit for an older systemd has.
+Connections in the queue of such a socket stay there, and new ones join them, also after the daemon was
+killed. The store exists where systemd, or a unit for an older systemd, has set FDSTORE.
 
-The name of a socket in the store says as what it was opened: `sockd,OPTIONS,ENDPOINT,PLACE`, where OPTIONS is
-a sum of its options, ENDPOINT is quoted as in a URL, and PLACE is the port, or the inode of the path.
+The name of a socket in the store tells how it was opened: `sockd,OPTIONS,ENDPOINT,PLACE`. OPTIONS is a
+checksum of its options, ENDPOINT is quoted as in a URL, and PLACE is the port, or the inode of the path.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from sockd.sockets.open import BoundSocket
 PREFIX = "sockd"
 
 PATIENCE = 5.0
-"""Seconds in which systemd closes a socket."""
+"""Seconds to wait for systemd to close a socket."""
 
 LONGEST_NAME = 255
-"""Characters of a name (FDNAME= of sd_notify(3))."""
+"""Characters of a name at most (FDNAME= of sd_notify(3))."""
 
 
 class Store:
-    """Opens sockets, or takes those that were kept. Its life: `prepare`, `begin`, `leave`.
+    """Opener of sockets that takes kept ones where it can. Its stages: `prepare`, `begin`, `leave`.
 
     Args:
-        inherited: what systemd has started this process with.
-        notifier: the way to systemd.
+        inherited: the sockets that systemd has started this process with.
+        notifier: sends to systemd.
         environ: tells whether there is a store.
     """
 
@@ -55,22 +55,22 @@ class Store:
 
     @property
     def of_units(self) -> list[int]:
-        """The descriptors that belong to socket units, and not to the store."""
+        """Descriptors that belong to socket units, and not to the store."""
         stored = {descriptor for _, descriptor in _stored(self._inherited)}
         given = self._inherited.descriptors.values()
         return [descriptor for descriptors in given for descriptor in descriptors if descriptor not in stored]
 
     def prepare(self, config: Config) -> None:
-        """Let go of what this configuration does not want, as it would be in the way of what it wants."""
+        """Close the kept sockets that this configuration does not want; they may hold its addresses."""
         wanted = {_wanted(endpoint, options) for endpoint, options in _listeners(config)}
         for name, descriptor in list(self._kept.items()):
             if name.rpartition(",")[0] not in wanted or not _reachable(name, descriptor):
                 os.close(self._kept.pop(name))
                 self._notifier.forget(name)
-                self._notifier.barrier(PATIENCE)  # its address is free only then
+                self._notifier.barrier(PATIENCE)  # systemd holds the address until then
 
     def open_socket(self, endpoint: Endpoint, options: SocketOptions) -> BoundSocket:
-        """A socket that was kept, or a new one.
+        """Open the socket of an endpoint: a kept one, or a new one.
 
         Raises:
             BindError: the machine says no.
@@ -88,19 +88,19 @@ class Store:
         return self._watched(sockets.bound_already(sock, endpoint), options)
 
     def resume(self, bound: BoundSocket, options: SocketOptions) -> BoundSocket:
-        """A socket that a former image of this process has opened."""
+        """Take over a socket that an earlier program of this process has opened."""
         self._state = "serving"
         return self._watched(bound, options)
 
     def begin(self) -> None:
-        """The daemon serves: keep everything from now on."""
+        """Keep all sockets from now on, because the daemon serves."""
         self._state = "serving"
         for name, bound in self._new.items():
             self._notifier.store([bound.socket.fileno()], name)
         self._new.clear()
 
     def leave(self) -> None:
-        """The daemon ends: what is closed from now on waits in the store for its next start."""
+        """Leave closed sockets in the store for the next start, because the daemon ends."""
         self._state = "leaving"
 
     def _add(self, bound: BoundSocket, options: SocketOptions) -> None:
@@ -117,7 +117,7 @@ class Store:
         return replace(bound, closing=partial(self._closing, _name(bound, options)))
 
     def _closing(self, name: str) -> bool:
-        """Whether a socket that is closed is gone for good."""
+        """Remove a closed socket from the store while the daemon serves; tell whether it is gone."""
         if self._state == "serving":
             self._notifier.forget(name)
             return True
@@ -125,8 +125,8 @@ class Store:
 
 
 def _wanted(endpoint: Endpoint, options: SocketOptions) -> str:
-    """The name without the place."""
-    options_sum = crc32(f"{endpoint!r} {options!r}".encode())  # an endpoint's text has not all of it
+    """Return the name of a socket without its PLACE."""
+    options_sum = crc32(f"{endpoint!r} {options!r}".encode())  # an endpoint's text is not complete
     return f"{PREFIX},{options_sum:08x},{quote(str(endpoint))}"
 
 
@@ -145,7 +145,7 @@ def _stored(inherited: Inherited) -> Iterator[tuple[str, int]]:
 
 
 def _reachable(name: str, descriptor: int) -> bool:
-    """Whether the path of a UNIX socket is still its own; an address always is."""
+    """Tell whether the path of a UNIX socket is still this socket's; True for every other socket."""
     with suppress(OSError):
         sock = socket.socket(fileno=descriptor)
         try:

@@ -1,4 +1,4 @@
-"""What can be learnt of a Twisted transport without standing in the way of its data."""
+"""Facts about a Twisted transport, read without a layer in the way of its data."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from twisted.python.failure import Failure
 _T = TypeVar("_T", bound=type)
 
 _LAST_DATA, _LAST_DATA_OFFSET = struct.Struct("=I4xI"), 44
-"""In Linux' struct tcp_info: milliseconds since data was last sent, and since it was last received."""
+"""Fields of Linux' struct tcp_info: milliseconds since data was last sent, and since it was last received."""
 
 _QUEUE, _QUEUE_OFFSET = struct.Struct("=II"), 24
-"""Of a listening socket: how many connections wait to be accepted, and how many may."""
+"""Fields of a listening socket: connections that wait to be accepted, and how many may wait."""
 
 _COUNTS = struct.Struct("=B23xI92xQQ8xI52xQQ")
-"""The state (0), segments sent and not acknowledged (24), bytes acknowledged (120) and received (128), not
-sent yet (144), sent (200), and of these sent again (208). Linux 4.19 and later."""
+"""Fields: state (0), segments sent and not acknowledged (24), bytes acknowledged (120) and received (128),
+not sent yet (144), sent (200), and of these sent again (208). Linux 4.19 and later."""
 
 _FIN_WAIT1, _FIN_WAIT2, _TIME_WAIT, _CLOSE, _CLOSE_WAIT, _LAST_ACK, _CLOSING = 4, 5, 6, 7, 8, 9, 11
 """States of a TCP socket (net/tcp_states.h)."""
 
 _PEER_ENDED = frozenset({_CLOSE_WAIT, _LAST_ACK, _CLOSING})
-"""The peer's FIN was counted as a byte received."""
+"""States in which the peer's FIN is counted as a byte received."""
 
 _OUR_END_ACKED = frozenset({_FIN_WAIT2, _TIME_WAIT, _CLOSE})
-"""Our own FIN was counted as a byte acknowledged."""
+"""States in which our own FIN is counted as a byte acknowledged."""
 
 _END_UNACKED = frozenset({_FIN_WAIT1, _LAST_ACK, _CLOSING})
-"""Our own FIN waits behind the bytes that are not sent, and is counted among them."""
+"""States in which our own FIN waits behind the unsent bytes, and is counted among them."""
 
 _SO_PROTOCOL = 38
-"""The option that tells a socket's protocol (asm-generic/socket.h), which Python has no name for."""
+"""Option that reads a socket's protocol (asm-generic/socket.h); Python has no name for it."""
 
 ASKED_BELOW = (
     *("getHost", "getHandle", "socket", "fileno", "reactor", "connected", "disconnected"),
@@ -44,16 +44,16 @@ ASKED_BELOW = (
     *("TLS", "getPeerCertificate", "negotiatedProtocol", "sendFileDescriptor"),
     *("client", "hostname", "logstr", "server", "sessionno", "bufferSize", "isReading", "tcp_info"),
 )
-"""What protocols ask of Twisted's transports, beside what is in `ITransport`."""
+"""Names that protocols ask Twisted's transports for, besides those of `ITransport`."""
 
 TCP_INFO_SIZE = 216
-"""Bytes of struct tcp_info that hold all of these."""
+"""Bytes of struct tcp_info that hold all of these fields."""
 
 
 def passes_on(below: str, *names: str) -> Callable[[_T], _T]:
-    """Let a class answer these names with what the transport that it holds as `below` has of them.
+    """Let a class answer these names with the attributes of the transport that it holds as `below`.
 
-    By properties, for a `__getattr__` would make every other attribute of the class twice as slow.
+    Properties do it, because a `__getattr__` would make every other attribute of the class twice as slow.
     """
 
     def decorate(cls: _T) -> _T:
@@ -65,7 +65,7 @@ def passes_on(below: str, *names: str) -> Callable[[_T], _T]:
 
 
 def unsent_bytes(transport: Any) -> int:
-    """How much of what was written it still holds. Twisted's own have no public names for it."""
+    """Return the bytes that a transport still holds. Twisted's own have no public name for it."""
     transport = getattr(transport, "raw", transport)  # below TLS, which holds nothing
     size = getattr(transport, "getWriteBufferSize", None)
     if size is not None:
@@ -75,14 +75,14 @@ def unsent_bytes(transport: Any) -> int:
 
 
 def tcp_socket(transport: Any) -> socket.socket | None:
-    """Its socket, if the kernel knows when data last moved: of TCP it does, of UNIX sockets it does not."""
+    """Return the socket of a TCP transport, whose idle time the kernel knows; None for any other."""
     handle = getattr(transport, "socket", None)
     inet = isinstance(handle, socket.socket) and handle.family in (socket.AF_INET, socket.AF_INET6)
     return handle if inet else None
 
 
 def seconds_quiet(transport: Any) -> float:
-    """How long no byte has moved in either direction, by the kernel's own clock; 0 if it cannot tell."""
+    """Return how long no byte has moved in either direction, by the kernel's clock; 0 if it cannot tell."""
     handle = tcp_socket(transport)
     if handle is None:
         return 0.0
@@ -92,16 +92,16 @@ def seconds_quiet(transport: Any) -> float:
 
 
 def queue_length(listening: socket.socket) -> tuple[int, int]:
-    """How many connections wait to be accepted on a TCP socket, and how many may."""
+    """Return how many connections wait to be accepted on a TCP socket, and how many may wait."""
     info = listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _QUEUE_OFFSET + _QUEUE.size)
     waiting, most = _QUEUE.unpack_from(info, _QUEUE_OFFSET)
     return waiting, most
 
 
 def counts_bytes(sock: socket.socket) -> bool:
-    """Whether TCP_INFO describes all of a connection that this socket accepts.
+    """Tell whether TCP_INFO describes all of a connection that this socket accepts.
 
-    Of UNIX sockets there is none, and of MPTCP it describes the first path alone.
+    UNIX sockets have no TCP_INFO, and that of MPTCP describes the first path alone.
     """
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return False
@@ -109,13 +109,13 @@ def counts_bytes(sock: socket.socket) -> bool:
 
 
 def bytes_moved(transport: Any, *, done: bool = False) -> tuple[int, int]:
-    """How many bytes were received and sent over TCP, as the kernel counts them; zeros where it cannot tell.
+    """Return the bytes received and sent over TCP, as the kernel counts them; zeros where it cannot tell.
 
-    Sent is what the kernel has taken, whether or not the peer has acknowledged it: what it still holds at
-    an orderly end is delivered afterwards. Under TLS these are the encrypted ones.
+    Sent bytes are those that the kernel has taken, acknowledged or not: what it still holds at an orderly
+    end is delivered afterwards. Under TLS the encrypted bytes are counted.
 
     Args:
-        transport: the reactor's, or what encrypts on top of it.
+        transport: the reactor's, or the TLS stream on top of it.
         done: whether both sides have ended in order.
     """
     ask = getattr(getattr(transport, "raw", transport), "tcp_info", None)
@@ -126,7 +126,7 @@ def bytes_moved(transport: Any, *, done: bool = False) -> tuple[int, int]:
     if state in _PEER_ENDED or (state == _CLOSE and done):
         received -= 1
     if not (unacked or unsent) and (state != _CLOSE or done):
-        # Exact; of what is sent, segments that the local queue has dropped are counted twice.
+        # Exact; the other result counts segments twice that the local queue has dropped.
         return received, acknowledged - (state in _OUR_END_ACKED)
     return received, sent - again + unsent - (unsent > 0 and state in _END_UNACKED)
 
@@ -135,5 +135,5 @@ _ENDS: Mapping[Any, str] = {ConnectionDone: "peer closed", ConnectionAborted: "a
 
 
 def why_lost(reason: Failure) -> str:
-    """In sockd's words."""
+    """Return the reason of a lost connection in sockd's words."""
     return _ENDS.get(reason.type, "reset")

@@ -1,1 +1,1 @@
-"""TLS: from certificate files to encrypted streams."""
+"""TLS: certificate files and encrypted streams."""

@@ -1,4 +1,4 @@
-"""What is wrong with TLS settings and their files, or soon will be, before a client sees it."""
+"""Checks of TLS settings and their files: faults, and what will soon be one, before a client meets it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from sockd.tls.credentials import Credentials, Settings
 from sockd.tls.pem import CredentialsFault, Identity, Problem, load_certificates, load_identity
 
 RENEW_WITHIN = timedelta(days=14)
-"""Tools that renew certificates do it earlier: one that is left with so little is not being renewed."""
+"""Time left at which a certificate is reported: tools that renew certificates do it earlier."""
 
 MIN_RSA_BITS = 2048
-"""What clients and OpenSSL itself (security level 2) accept at least."""
+"""Bits of an RSA key at least, for clients and for OpenSSL itself (security level 2)."""
 
 MAX_PROTOCOL_NAME = 255
 """Bytes of a protocol's name in ALPN (RFC 7301, 3.1)."""
 
 
 def problems(settings: Settings, now: datetime) -> list[Problem]:
-    """Everything, of all files; errors are what stops clients, or should.
+    """Return all problems of all files; an error is a problem that stops clients, or should.
 
     Args:
         settings: of one listener.
@@ -99,7 +99,7 @@ def _of_dates(path: Path, place: int, certificate: x509.Certificate, now: dateti
 
 
 def _never_chosen(identities: list[Identity]) -> Iterator[Problem]:
-    """Certificates for names that earlier ones are for already."""
+    """Yield the certificates whose names all belong to earlier ones."""
     seen: set[str] = set()
     for identity in identities:
         if seen and seen.issuperset(identity.names):
@@ -123,7 +123,7 @@ def _is_authority(certificate: x509.Certificate) -> bool:
     try:
         return bool(certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca)
     except (x509.ExtensionNotFound, ValueError):
-        return certificate.issuer == certificate.subject  # as OpenSSL takes an old root
+        return certificate.issuer == certificate.subject  # OpenSSL takes an old root certificate so
 
 
 def _of_protocol_names(settings: Settings) -> Iterator[Problem]:

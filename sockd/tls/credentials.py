@@ -1,9 +1,9 @@
-"""From certificate files to what a connection is encrypted with, and anew whenever the files change.
+"""Certificate files as OpenSSL contexts, loaded again when the files change.
 
-What is not configured is what is safe today: TLS 1.2 and later; with 1.2 only authenticated ciphers whose
-keys do not outlive the session; no compression, no renegotiation. Sessions can be resumed, by tickets that
-the client keeps, so that nothing here grows with the number of clients. They live as long as the loaded
-files: whoever was accepted under earlier ones has to show its certificate again.
+The defaults are what is safe today: TLS 1.2 and later; with 1.2 only authenticated ciphers with forward
+secrecy; no compression, no renegotiation. Clients resume sessions by tickets that they keep, so that memory
+does not grow with the number of clients. Tickets are valid as long as the loaded files: after a change each
+client has to show its certificate again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sockd.config import Tls
 from sockd.tls.pem import CredentialsFault, Identity, Problem, load_certificates, load_identity
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
-"""For TLS 1.2, in OpenSSL's syntax. Those of TLS 1.3 are all of this kind, and not chosen here."""
+"""Ciphers of TLS 1.2, in OpenSSL's syntax. Those of TLS 1.3 are all of this kind, and need no choice."""
 
 _VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 
@@ -34,12 +34,12 @@ _VERIFY = {
 
 _OPTIONS = SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION
 
-_SESSION_ID = b"sockd"  # OpenSSL resumes no session with client certificates without one
+_SESSION_ID = b"sockd"  # without an id OpenSSL resumes no session that has a client certificate
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a listener's TLS is made of.
+    """TLS settings of a listener.
 
     Attributes:
         certificate: a PEM file: the certificate, then those of its issuers up to the root, which may be
@@ -64,7 +64,7 @@ class Settings:
 
     @classmethod
     def of(cls, tls: Tls) -> Settings:
-        """As the configuration of a listener has them."""
+        """Take the settings from the configuration of a listener."""
         return cls(
             certificate=tls.certificate,
             key=tls.key,
@@ -83,7 +83,7 @@ class Settings:
 
 
 class Credentials:
-    """What the server shows to clients, and asks of them, on one listener.
+    """Certificates of one listener, and the checks of its clients' certificates.
 
     Raises:
         CredentialsFault: the settings or the files cannot be used.
@@ -98,17 +98,17 @@ class Credentials:
         self._stamps = stamps
 
     def connection(self) -> SSL.Connection:
-        """OpenSSL's end of a new connection, which waits for the client's first message."""
+        """Create OpenSSL's end of a new connection, which waits for the client's first message."""
         connection = SSL.Connection(self._context, None)
         connection.set_accept_state()
         return connection
 
     def refresh(self) -> bool:
-        """Load the files anew for connections to come, if one has changed; returns whether it has.
+        """Load the files again for later connections, if one has changed; return whether one has.
 
         Raises:
-            CredentialsFault: they cannot be used as they are now, perhaps because only one of two has been
-                replaced yet. What was loaded stays, and the next call tries again.
+            CredentialsFault: the changed files cannot be used, perhaps because only one of two is replaced
+                yet. The loaded ones stay in use, and the next call tries again.
         """
         stamps = _stamps(self._settings)
         if stamps == self._stamps:
@@ -118,12 +118,12 @@ class Credentials:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All that a certificate is for, without repetition."""
+        """Host names of all certificates, without repetition."""
         return tuple(dict.fromkeys(name for identity in self.identities for name in identity.names))
 
     @property
     def expires(self) -> datetime:
-        """When the first of the certificates does."""
+        """Time at which the first of the certificates expires."""
         return min(identity.expires for identity in self.identities)
 
 
@@ -135,7 +135,7 @@ def _files(settings: Settings) -> Iterator[Path]:
 
 
 def _stamps(settings: Settings) -> Sequence[object]:
-    """What is different for each file once it was written to, replaced, or had its permissions changed."""
+    """Return a value that changes when a file is written to, replaced, or gets another mode."""
     return [_stamp(path) for path in _files(settings)]
 
 
@@ -148,7 +148,7 @@ def _stamp(path: Path) -> object:
 
 
 def _loaded(settings: Settings) -> tuple[tuple[Identity, ...], SSL.Context]:
-    """Every certificate, and the default one's context, which hands over to the others."""
+    """Load every certificate; the default one's context passes connections to the others."""
     problems: list[Problem] = []
     identities: list[Identity] = []
     authorities: tuple[x509.Certificate, ...] = ()
@@ -178,8 +178,8 @@ def _context(settings: Settings, identity: Identity, authorities: Sequence[x509.
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(_VERSIONS[settings.min_version])
     context.set_options(_OPTIONS)
-    context.set_mode(SSL.MODE_RELEASE_BUFFERS)  # an idle connection then takes half the memory
-    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)  # which leaves the tickets
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)  # halves the memory of an idle connection
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)  # tickets still work
     ciphers = CIPHERS if settings.ciphers is None else settings.ciphers
     try:
         context.set_cipher_list(ciphers.encode())
@@ -214,7 +214,7 @@ def _ask_for_certificate(
 
 
 def _choice_by_name(contexts: Mapping[str, SSL.Context]) -> Callable[[SSL.Connection], None]:
-    """Chooses the certificate by the name that a client asks for, the default for any other and for none."""
+    """Return a callback that chooses the certificate for a requested name; the default one for any other."""
 
     def choose(connection: SSL.Connection) -> None:
         name = (connection.get_servername() or b"").decode("ascii", "replace").lower().rstrip(".")
@@ -227,7 +227,7 @@ def _choice_by_name(contexts: Mapping[str, SSL.Context]) -> Callable[[SSL.Connec
 
 
 def _choice_of_protocol(names: Sequence[str]) -> Callable[[SSL.Connection, list[bytes]], bytes]:
-    """Chooses the first of ours that the client offers; without any the handshake fails (RFC 7301, 3.2)."""
+    """Return a callback that chooses our first protocol that the client offers, or fails (RFC 7301, 3.2)."""
     ours = [name.encode() for name in names]
 
     def choose(_: SSL.Connection, offered: list[bytes]) -> bytes:

@@ -1,4 +1,4 @@
-"""Certificates and private keys from PEM files, and in words why there are none."""
+"""Certificates and private keys from PEM files, with a message for each file that cannot be used."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from sockd.reading import Unreadable, read_bytes
 
 MAX_FILE = 1024 * 1024
-"""Bytes of a file: ample for every public authority's certificate, and an end to `/dev/zero`."""
+"""Bytes of a file at most: enough for all public authorities' certificates, and a bound for `/dev/zero`."""
 
 PrivateKey = (
     rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
 )
 
 _KEY = re.compile(rb"-----BEGIN ([A-Z]+ )?PRIVATE KEY-----.*?-----END ([A-Z]+ )?PRIVATE KEY-----", re.DOTALL)
-_DER = b"\x30"  # what a certificate or key in the binary format begins with
+_DER = b"\x30"  # first byte of a certificate or key in the binary format
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong in a file, in what sense, and what to do about it."""
+    """Problem of a file, with its severity and the remedy."""
 
     path: Path
     message: str
@@ -40,7 +40,7 @@ class Problem:
 
 
 class CredentialsFault(Exception):
-    """There can be no TLS with these files. Every problem that was found is in `problems`."""
+    """Failure to use these files for TLS. Its `problems` are all that were found."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("; ".join(str(problem) for problem in problems))
@@ -49,7 +49,7 @@ class CredentialsFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A certificate, its chain and its key: what a server proves that it is.
+    """Certificate of a server, with its chain and its key.
 
     Attributes:
         path: the file that it is from.
@@ -66,12 +66,12 @@ class Identity:
 
     @property
     def expires(self) -> datetime:
-        """When the certificate itself does."""
+        """Time at which the certificate itself expires."""
         return self.chain[0].not_valid_after_utc
 
 
 def load_identity(path: Path, key_path: Path | None) -> Identity:
-    """Read a certificate and its key, which stands in the same file if it has none of its own.
+    """Read a certificate and its key; the key is in the same file if `key_path` is None.
 
     Raises:
         CredentialsFault: a file cannot be read or used, or the two do not belong together.
@@ -134,8 +134,8 @@ def _key(path: Path, data: bytes) -> PrivateKey:
             raise _fault(path, "expected PEM, found DER: convert it with `openssl pkey -inform der`")
         raise _fault(path, "expected a private key in PEM, found no -----BEGIN PRIVATE KEY-----")
     try:
-        # What is skipped is to search for an attacker's hand in the numbers: a quarter of a second for a
-        # key of 4096 bits, while nothing is served.
+        # The skipped check searches the numbers for an attack. It takes a quarter of a second for a key of
+        # 4096 bits, while nothing is served.
         key = load_pem_private_key(block[0], None, unsafe_skip_rsa_key_validation=True)
     except TypeError:  # no password was given
         raise _fault(path, "the private key is encrypted: store it without one (`openssl pkey`)") from None

@@ -1,8 +1,8 @@
-"""TLS in memory: ciphertext in, plaintext out, and the other way round.
+"""TLS in memory: turns ciphertext into plaintext and plaintext into ciphertext.
 
-Ciphertext is given to OpenSSL record by record, for two reasons. OpenSSL is then hardly ever asked for data
-that it does not have, and to say so takes it longer than to decrypt a short record. And its buffers, which
-never shrink, stay as small as a record.
+OpenSSL gets the ciphertext record by record, for two reasons. It is then rarely asked for data that it does
+not have; to report that takes longer than to decrypt a short record. And its buffers, which never shrink,
+stay as small as a record.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ _RECORD = 16 * 1024
 """Bytes of plaintext in a record at most (RFC 8446, 5.1)."""
 
 _ROOM = 4 * _RECORD
-"""Bytes that hold its ciphertext even for a peer that takes no more than 64 bytes in a record (RFC 8449)."""
+"""Bytes of ciphertext of that record at most, also for a peer that takes 64 bytes in a record (RFC 8449)."""
 
 _HEADER = 5
-"""Bytes that a record begins with, the last two of which are the length of the rest."""
+"""Bytes of a record's header; the last two of them are the length of the rest."""
 
 
 _HANDSHAKE = 22
-"""The type of the record that a session begins with."""
+"""Type of the first record of a session."""
 
 NO_TLS = bytes((21, 3, 1, 0, 2, 2, 10))
-"""The fatal alert unexpected_message (RFC 8446, 6): what a peer that speaks no TLS is told. OpenSSL says
-nothing then, and the peer would not learn what is wrong."""
+"""Fatal alert unexpected_message (RFC 8446, 6) for a peer that speaks no TLS. OpenSSL sends none in this
+case, and the peer would not learn what is wrong."""
 
 
 def is_whole(begin: bytes) -> bool:
-    """Whether what a peer says first is a whole record, or none of a handshake: both can be answered."""
+    """Tell whether the first bytes of a peer can be answered: a whole record, or no handshake."""
     if begin[:1] != bytes([_HANDSHAKE]):
         return bool(begin)
     return len(begin) >= _HEADER and len(begin) >= _HEADER + (begin[3] << 8 | begin[4])
@@ -61,12 +61,12 @@ class Session:
         self._connection = connection
         self._transport = transport
         self._write = transport.write
-        self._cut = b""  # the beginning of a record's header
+        self._cut = b""  # beginning of a record's header
         self._begun = False
-        self._missing = 0  # bytes of a record that OpenSSL has the beginning of
+        self._missing = 0  # bytes that a record still lacks, of which OpenSSL has the beginning
         self.established = False
-        self.end: Literal["", "closed", "broken"] = ""  # of what the peer sends, and how it came
-        self.fault = ""  # in OpenSSL's words, which are never the peer's
+        self.end: Literal["", "closed", "broken"] = ""  # of the peer's data
+        self.fault = ""  # in OpenSSL's words, never the peer's
 
     def receive(self, data: bytes) -> bytes:
         """Go on with the handshake, or decrypt the records that `data` completes."""
@@ -79,7 +79,7 @@ class Session:
         start, end, size = 0, self._missing, len(data)
         try:
             while start < size:
-                if start == end:  # where a record begins
+                if start == end:  # a record begins here
                     if size - start < _HEADER:
                         self._cut = data[start:]
                         break
@@ -91,7 +91,7 @@ class Session:
                 elif end <= size:
                     try:
                         plaintext.append(connection.recv(_RECORD))
-                    except SSL.WantReadError:  # it was about the session itself and may want an answer
+                    except SSL.WantReadError:  # a message about the session itself, which may need an answer
                         self.flush()
         except SSL.ZeroReturnError:
             self.end = "closed"
@@ -101,7 +101,7 @@ class Session:
         return plaintext[0] if len(plaintext) == 1 else b"".join(plaintext)
 
     def _begins_well(self, data: bytes) -> bool:
-        """Whether what the peer says first is of a handshake; otherwise it is told that this is no TLS."""
+        """Tell whether the peer's first bytes belong to a handshake; if not, send `NO_TLS`."""
         self._begun = bool(data)
         if data[:1] in (b"", bytes([_HANDSHAKE])):
             return True
@@ -116,7 +116,7 @@ class Session:
         self.flush()
 
     def send(self, data: bytes) -> None:
-        """Encrypt it and send it as one, whatever its size."""
+        """Encrypt data and send it with one call, whatever its size."""
         connection = self._connection
         if len(data) <= _RECORD:
             connection.sendall(data)
@@ -129,13 +129,13 @@ class Session:
             self._transport.writeSequence(records)
 
     def close(self) -> None:
-        """Tell the peer that nothing more will come."""
-        with suppress(SSL.Error):  # it withholds the rest of a message
+        """Send `close_notify`: our side sends no more."""
+        with suppress(SSL.Error):  # the peer withholds the rest of a message
             self._connection.shutdown()
         self.flush()
 
     def flush(self) -> None:
-        """Send what OpenSSL has to say by itself: its part of the handshake, an answer, an alert."""
+        """Send what OpenSSL has to send by itself: a message of the handshake, an answer, an alert."""
         with suppress(SSL.WantReadError):
             while True:
                 self._write(self._connection.bio_read(_ROOM))

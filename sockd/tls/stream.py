@@ -1,25 +1,23 @@
-"""The encryption of one accepted stream, between the reactor's transport and the shell.
+"""Encryption of one accepted stream, between the reactor's transport and the shell.
 
-To the transport below, a `TLSStream` is the protocol; to what is above, it is the transport. There is
-nothing above until the handshake is complete: who has connected, but not said or proved anything yet, has
-no session.
+A `TLSStream` is the protocol of the transport below, and the transport of the protocol above. The protocol
+above exists only after the handshake: a peer that has connected without a handshake has no session.
 
-Each side of TLS ends by itself (RFC 8446, 6.1). The peer's `close_notify` is the end of what it sends, as
-the end of the TCP stream is without TLS; a stream that ends without it may have been cut off by somebody
-else, and is lost (`ConnectionLost`), not done. Our own end is a `close_notify` and the end of the TCP stream
-with it, so that a peer that heeds only one of them sees it. What the peer then still sends is dropped until
-it ends its side as well: to close at once would reset the stream if anything is under way from the peer,
-and a reset destroys what the peer has not read yet. One that never ends its side is aborted by whoever set
-a deadline for the close.
+Each side of TLS ends by itself (RFC 8446, 6.1). The peer's `close_notify` ends what it sends, as the end of
+the TCP stream does without TLS. A stream that ends without it may have been cut by an attacker: it is lost
+(`ConnectionLost`), not done. Our own end is a `close_notify` together with the end of the TCP stream, so that
+a peer that heeds only one of them sees it. What the peer still sends is then dropped until it ends its side
+as well. An immediate close would reset the stream if bytes of the peer are under way, and a reset destroys
+what the peer has not read yet. A peer that never ends its side is aborted by the deadline for the close.
 
-Nothing is buffered here: what is written goes down as ciphertext at once, what one read brings goes up as
-one piece, unless what is above has paused.
+Nothing is buffered here: written data goes down as ciphertext at once, and the data of one read goes up as
+one piece, unless the protocol above has paused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
@@ -29,44 +27,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sockd.sockets.transport import passes_on, unsent_bytes
+from sockd.tls.refusal import REFUSALS, Refusal
 from sockd.tls.session import Session
-
-Refusal = Literal[
-    "peer closed",
-    "aborted",
-    "not tls",
-    "tls version",
-    "no shared cipher",
-    "no shared protocol",
-    "no client certificate",
-    "client certificate refused",
-    "certificate not trusted",
-    "tls handshake failed",
-]
-"""Why there is no session. `certificate not trusted` is what the peer says of ours."""
-
-_REFUSALS: Mapping[str, Refusal] = {
-    "http request": "not tls",
-    "https proxy request": "not tls",
-    "wrong version number": "not tls",
-    "unsupported protocol": "tls version",
-    "no shared cipher": "no shared cipher",
-    "no application protocol": "no shared protocol",
-    "peer did not return a certificate": "no client certificate",
-    "certificate verify failed": "client certificate refused",
-    "tlsv1 alert unknown ca": "certificate not trusted",
-    "tls alert bad certificate": "certificate not trusted",
-    "tls alert certificate unknown": "certificate not trusted",
-    "tls alert certificate expired": "certificate not trusted",
-    "tls alert unsupported certificate": "certificate not trusted",
-}
-"""By OpenSSL's words."""
 
 ASKED_BELOW = (
     *("getHost", "getPeer", "socket"),
     *("getTcpKeepAlive", "getTcpNoDelay", "setTcpKeepAlive", "setTcpNoDelay"),
 )
-"""What the transport below answers. Never all that it has: some of it would pass TLS by."""
+"""Names that the transport below answers. Some others would bypass TLS."""
 
 
 @passes_on("raw", *ASKED_BELOW)
@@ -80,15 +48,15 @@ ASKED_BELOW = (
     interfaces.ISystemHandle,
 )
 class TLSStream:
-    """One connection's encryption.
+    """Encryption of one connection.
 
-    Of `completed` and `failed`, one is called, once. Deadlines are their owner's business;
-    `abortConnection` works at any time.
+    Exactly one of `completed` and `failed` is called, once. The owner sets deadlines; `abortConnection` works
+    at any time.
 
     Args:
         connection: OpenSSL's end of it, in accept state and not yet used.
-        completed: called after the handshake, to set `protocol` and to call its `makeConnection`.
-        failed: called with the reason when the connection is gone and there never was a session.
+        completed: called after the handshake; sets `protocol` and calls its `makeConnection`.
+        failed: called with the reason when the connection is lost without a session.
         close: closes the transport below once everything is sent, without a reset.
     """
 
@@ -116,13 +84,13 @@ class TLSStream:
     )
 
     raw: Any
-    """The transport below."""
+    """Transport below."""
 
     protocol: Any
-    """What is above; None until the handshake is complete."""
+    """Protocol above; None until the handshake is complete."""
 
     disconnecting: bool
-    """Whether the end was asked for; what the peer sends is dropped from then on."""
+    """Whether the close has begun; what the peer sends is dropped from then on."""
 
     def __init__(
         self,
@@ -138,30 +106,30 @@ class TLSStream:
         self.protocol = None
         self.disconnecting = False
         self._up = False  # the handshake is complete
-        self._held: list[bytes] = []  # plaintext that came while nobody wanted to read
-        self._paused = False  # nobody wants to read
-        self._busy = False  # telling what has come
-        self._eof = False  # of the transport below
-        self._read_ended = False  # and it was told
+        self._held: list[bytes] = []  # plaintext that came while reading was paused
+        self._paused = False  # the protocol above has paused reading
+        self._busy = False  # `_tell` runs
+        self._eof = False  # the transport below has ended
+        self._read_ended = False  # and the protocol above was told
         self._writable = False
-        self._write_ending = False  # our side is to end when the producer has written its last
+        self._write_ending = False  # end our side after the producer's last write
         self._producer: Any = None
         self._refusal: Refusal = "peer closed"
-        self._reason: Failure | None = None  # for the end, if not the one from below
+        self._reason: Failure | None = None  # for the end, if another than the one from below
 
     if TYPE_CHECKING:
 
-        def __getattr__(self, name: str) -> Any: ...  # what is passed on
+        def __getattr__(self, name: str) -> Any: ...  # names that are passed on
 
-    # What the transport below calls.
+    # Called by the transport below.
 
     def makeConnection(self, transport: Any) -> None:
-        """The stream is open, and the peer speaks first."""
+        """Start the session; the peer speaks first."""
         self.raw = transport
         self._session = Session(self._connection, transport)
 
     def dataReceived(self, data: bytes) -> None:
-        """Decrypt it, and hand it up if somebody wants to read."""
+        """Decrypt the data, and pass it on unless reading is paused."""
         if self._read_ended:
             return
         plaintext = self._session.receive(data)
@@ -170,17 +138,17 @@ class TLSStream:
         self._tell()
 
     def readConnectionLost(self) -> None:
-        """The peer sends no more, whether it has said so or not."""
+        """Note that the peer sends no more, with or without a `close_notify`."""
         self._eof = True
         self._tell()
 
     def writeConnectionLost(self) -> None:
-        """Our side has ended, and the kernel has everything."""
+        """Tell the protocol that our side has ended and the kernel has everything."""
         if not self.disconnecting and (above := interfaces.IHalfCloseableProtocol(self.protocol, None)):
             above.writeConnectionLost()
 
     def connectionLost(self, reason: Failure) -> None:
-        """It is over; called once."""
+        """Tell the owner that the stream has ended; called once."""
         if reason.check(ConnectionDone) and not (self._read_ended or self.disconnecting):
             self._reason = _lost("the peer did not end the TLS session")
         self._stop()
@@ -191,7 +159,7 @@ class TLSStream:
             protocol.connectionLost(self._reason or reason)
 
     def _tell(self) -> None:
-        """Hand up what has come, as long as somebody wants to read, then how it ended."""
+        """Pass on what has come, unless reading is paused, then the end."""
         if self._busy:
             return
         self._busy = True
@@ -210,18 +178,18 @@ class TLSStream:
         finally:
             self._busy = False
 
-    # The ends that the peer brings about.
+    # Ends that the peer causes.
 
     def _end_reading(self) -> None:
-        """The peer sends no more: because it has said so, or has not, or has broken TLS."""
+        """Act on the end of the peer's side: with a `close_notify`, without one, or by a broken record."""
         end = self._session.end
         if not self._up:
             if end == "broken":
-                self._refusal = _REFUSALS.get(self._session.fault, "tls handshake failed")
-                self._session.flush()  # the peer is told, as far as TLS has a word for it
+                self._refusal = REFUSALS.get(self._session.fault, "tls handshake failed")
+                self._session.flush()  # sends the peer an alert, where TLS has one
             self._leave()
         elif self.disconnecting and not self._writable:
-            self._leave()  # all was said
+            self._leave()  # everything was sent
         elif end == "broken":
             self._lose("the peer broke the TLS protocol")
         elif not self.disconnecting:
@@ -237,7 +205,7 @@ class TLSStream:
             self._finish()
 
     def _lose(self, message: str) -> None:
-        """Give it up. What is sent may still arrive; nothing waits for a peer that takes nothing."""
+        """Close a broken stream. Sent data may still arrive; a peer that takes nothing is not waited for."""
         self._reason = _lost(message)
         behind = unsent_bytes(self.raw)
         self._session.flush()
@@ -247,7 +215,7 @@ class TLSStream:
             self._leave()
 
     def _leave(self) -> None:
-        """Nothing more is read or written; the transport below sends what it has and closes."""
+        """Stop reading and writing; the transport below sends what it has and closes."""
         self._stop()
         producer, self._producer = self._producer, None
         if producer is not None:
@@ -264,10 +232,10 @@ class TLSStream:
         self._writable = False
         self._held.clear()
 
-    # What is above calls, to write.
+    # Called by the protocol above, to write.
 
     def write(self, data: bytes) -> None:
-        """Encrypt and send it; without effect once our side has ended."""
+        """Encrypt and send data; does nothing once our side has ended."""
         if not isinstance(data, bytes):
             raise TypeError(f"expected bytes to write, found {type(data).__name__}")
         if self._writable and data:
@@ -277,11 +245,11 @@ class TLSStream:
                 self._lose("the peer broke the TLS protocol")
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        """Write all of it as one."""
+        """Write all pieces as one."""
         self.write(b"".join(data))
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """Let the transport below, which has all that is not sent yet, pause and resume `producer`."""
+        """Let the transport below, which holds all unsent data, pause and resume `producer`."""
         if self._producer is not None:
             raise RuntimeError(f"cannot register {producer!r}: {self._producer!r} was never unregistered")
         if self.disconnecting:
@@ -291,13 +259,13 @@ class TLSStream:
         self.raw.registerProducer(producer, streaming)
 
     def _awaits_producer(self) -> bool:
-        """Whether a producer has more to write: a push producer that is not paused has none."""
+        """Tell whether a producer has more to write: a push producer that is not paused has none."""
         if self._producer is None:
             return False
         return not self._streaming or bool(getattr(self.raw, "producerPaused", False))
 
     def unregisterProducer(self) -> None:
-        """The producer has written its last."""
+        """Forget the producer, which has written its last."""
         if self._producer is None:
             return
         self._producer = None
@@ -316,7 +284,7 @@ class TLSStream:
             self.raw.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """Read again, first of all what has come already."""
+        """Read again, beginning with what has come already."""
         if not self.disconnecting:
             self._read_on()
 
@@ -327,7 +295,7 @@ class TLSStream:
             self.raw.resumeProducing()
 
     def stopProducing(self) -> None:
-        """As `loseConnection`."""
+        """Close, as `loseConnection` does."""
         self.loseConnection()
 
     # To end.
@@ -353,7 +321,7 @@ class TLSStream:
             self._end_writing()
 
     def abortConnection(self) -> None:
-        """Drop everything and reset."""
+        """Drop everything and reset the stream."""
         self._stop()
         self._refusal = "aborted"
         self.raw.abortConnection()
@@ -364,7 +332,7 @@ class TLSStream:
             self._leave()
 
     def _end_writing(self) -> None:
-        """Say that nothing more will come."""
+        """Send the end of our side."""
         if self._writable:
             self._writable = False
             self._session.close()
@@ -377,19 +345,19 @@ class TLSStream:
         self.protocol = None
         return self.raw
 
-    # To ask.
+    # Facts.
 
     @property
     def negotiatedProtocol(self) -> bytes | None:  # noqa: N802
-        """What client and server have agreed to speak (ALPN), if they have."""
+        """Protocol that client and server have agreed on (ALPN); None without one."""
         return self._connection.get_alpn_proto_negotiated() or None
 
     def getPeerCertificate(self) -> X509 | None:  # noqa: N802
-        """The client's, if it has shown one. It was verified then."""
+        """Return the client's verified certificate; None if it has shown none."""
         return self._connection.get_peer_certificate()
 
     def getHandle(self) -> SSL.Connection:
-        """OpenSSL's end of it, as with Twisted's TLS."""
+        """Return OpenSSL's connection, as Twisted's TLS does."""
         return self._connection
 
 

@@ -1,7 +1,7 @@
-"""A Twisted reactor whose TCP and UNIX streams run on uvloop's transports.
+"""Twisted reactor whose TCP and UNIX streams run on uvloop's transports.
 
-`install()` makes it the reactor of this process, `twistd --reactor=uv` does so from the command line. It
-stands alone: nothing of sockd is imported here.
+`install()` makes it the reactor of this process, and `twistd --reactor=uv` does so from the command line.
+The package is independent: it imports nothing else of sockd.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from importlib.util import find_spec
 
 
 def unavailable() -> str:
-    """Why this reactor cannot be installed here; empty if it can."""
+    """Say why this reactor cannot be installed here; empty if it can."""
     if find_spec("uvloop") is None:
         return "uvloop is not installed"
     try:
@@ -22,7 +22,7 @@ def unavailable() -> str:
 
 
 def install(eventloop: AbstractEventLoop | None = None) -> None:
-    """Make it the global reactor.
+    """Install this reactor as the global one.
 
     Args:
         eventloop: a loop of uvloop's to run on, a new one by default.

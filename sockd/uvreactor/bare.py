@@ -1,4 +1,4 @@
-"""The writing side of a stream, as TLS sees it once it has come between the stream and its protocol."""
+"""Writing side of a stream, as TLS uses it below a protocol."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 HIGH_WATER = 64 * 1024
-"""Bytes not taken by the kernel upon which a streaming producer is paused, as Twisted's `bufferSize`."""
+"""Bytes not taken by the kernel at which a streaming producer is paused, as Twisted's `bufferSize`."""
 
 DONE, LOST, ABORTED = (
     Failure(kind()) for kind in (error.ConnectionDone, error.ConnectionLost, error.ConnectionAborted)
@@ -19,19 +19,19 @@ DONE, LOST, ABORTED = (
 
 
 class BareStream(tcp.Connection):
-    """What TLS sees of a stream once it has come between the stream and its protocol."""
+    """Stream below TLS: its own writes, without the check whether TLS is in between."""
 
     reactor: Any
     protocol: Any
     producer: Any = None
 
     _uv: Any = None  # uvloop's transport, from `connection_made` to `connection_lost`
-    _choked = False  # the peer does not take what it is sent
+    _choked = False  # the peer takes nothing
     _asking = False  # a pull producer is asked for more in the next turn
-    _hearing = False  # uvloop tells about any unsent byte, for our sake and not for the producer's
+    _hearing = False  # uvloop reports any unsent byte now, for the end of all output and not for the producer
 
     def _send(self, _: bytes, /) -> None:
-        """Is uvloop's own `write` while there is somebody to write to."""
+        """Send data; replaced by uvloop's `write` while the stream is open."""
 
     @override
     def write(self, data: bytes) -> None:
@@ -74,8 +74,8 @@ class BareStream(tcp.Connection):
         if not streaming:
             self._send = self._send_and_ask  # type: ignore[method-assign]
             producer.resumeProducing()
-            self._ask_soon()  # again, for something may have been written before it
-        elif self._choked:  # uvloop will not say it again
+            self._ask_soon()  # again, because data may have been written before it was registered
+        elif self._choked:  # uvloop does not report it again
             self.producerPaused = True
             producer.pauseProducing()
 
@@ -89,7 +89,7 @@ class BareStream(tcp.Connection):
         if self.connected and self.disconnecting:
             self._uv.close()
 
-    # A pull producer is asked for more once for each time that everything is sent.
+    # A pull producer is asked for more once each time that everything is sent.
 
     def _send_and_ask(self, data: bytes, /) -> None:
         self._uv.write(data)
@@ -117,18 +117,18 @@ class BareStream(tcp.Connection):
             self._fail()
 
     def _hear_when_sent(self) -> None:
-        """Have `resume_writing` called when nothing is left, however little there is now."""
+        """Let uvloop call `resume_writing` when nothing is left, however little there is now."""
         self._hearing = True
         self._uv.set_write_buffer_limits(0, 0)
         self._hearing = False
 
     def _fail(self) -> None:
-        """Application code has raised, and what it raised is the reason for the end."""
+        """End the stream because application code has raised; the exception is the reason."""
         log.err()
         self._lose(Failure())
 
     def _lose(self, reason: Failure) -> None:
-        """As `connectionLost`, for when uvloop has called: of what that raises it would not tell."""
+        """Call `connectionLost` for uvloop, which would hide what it raises."""
         try:
             self.connectionLost(reason)
         except BaseException:  # application code may raise anything

@@ -1,4 +1,4 @@
-"""Calls of the reactor: those of the next turn, those of a certain time, and those from other threads."""
+"""Calls of the reactor: in the next turn, at a time, and from other threads."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from typing_extensions import override
 log = Logger()
 
 EPOCH = time.time() - time.monotonic()
-"""When the monotonic clock was at 0. Programs take what `seconds` tells for the time of day."""
+"""Wall-clock time at which the monotonic clock was at 0. Programs take `seconds` for the time of day."""
 
 AT_ONCE = 1e-6
-"""Seconds of delay below which a call is one of the next turn: `seconds` tells no two such times apart."""
+"""Seconds of delay below which a call belongs to the next turn: `seconds` cannot tell two such times apart.
+"""
 
 
 class Calls(AsyncioSelectorReactor):
@@ -31,7 +32,9 @@ class Calls(AsyncioSelectorReactor):
 
     @staticmethod
     def seconds() -> float:
-        """Since 1970, and never back: it knows nothing of corrections of the clock since the start."""
+        """Return the seconds since 1970. They never go back: corrections of the clock since the start are
+        ignored.
+        """
         return EPOCH + time.monotonic()
 
     def __init__(self, loop: AbstractEventLoop) -> None:
@@ -56,9 +59,9 @@ class Calls(AsyncioSelectorReactor):
         return bool(self._soon or self.threadCallQueue)
 
     def _run_soon(self) -> None:
-        """Make the calls that were due in 0 seconds; what they add is called in the next turn."""
+        """Make the calls of this turn; calls that they add wait for the next turn."""
         calls, timed = self._soon, self._pendingTimedCalls
-        if not calls:  # `runUntilCurrent` was quicker
+        if not calls:  # `runUntilCurrent` has made them already
             return
         if timed and timed[0].time <= calls[-1].time:
             self.runUntilCurrent()
@@ -67,7 +70,7 @@ class Calls(AsyncioSelectorReactor):
         for call in calls:
             if call.cancelled:
                 continue
-            if call.delayed_time > 0:  # put off since
+            if call.delayed_time > 0:  # delayed since
                 self._queue(call)
                 self._reschedule()
                 continue
@@ -75,7 +78,7 @@ class Calls(AsyncioSelectorReactor):
             run_logged(call.func, *call.args, **call.kw)
 
     def _queue(self, call: DelayedCall) -> None:
-        """Let a call of the next turn be one of a certain time."""
+        """Move a call of the next turn to the calls of a certain time."""
         call.canceller, call.resetter = self._cancelCallLater, self._moveCallLaterSooner
         self._newTimedCalls.append(call)
 
@@ -86,11 +89,11 @@ class Calls(AsyncioSelectorReactor):
         last = 0.0
         for call in calls:
             if not call.cancelled:
-                # The queue keeps no order among those of one time.
+                # The queue keeps no order among calls of one time.
                 last = call.time = max(call.time, math.nextafter(last, math.inf))
                 self._queue(call)
         super().runUntilCurrent()
-        if calls:  # one of them may be put off
+        if calls:  # one of them may be delayed
             self._reschedule()
 
     @override
@@ -102,7 +105,7 @@ class Calls(AsyncioSelectorReactor):
 
     @override
     def wakeUp(self) -> None:
-        """Have the loop's thread make what was added by `callFromThread`."""
+        """Let the loop's thread make the calls of `callFromThread`."""
         self.loop.call_soon_threadsafe(self.runUntilCurrent)
 
     callFromThread = ReactorBase.callFromThread  # type: ignore[assignment]  # not asyncioreactor's
@@ -113,7 +116,7 @@ class Calls(AsyncioSelectorReactor):
 
 
 def run_logged(function: Callable[..., object], *args: Any, **kwargs: Any) -> None:
-    """Call it; what it raises is logged, as Twisted does with everything that it calls."""
+    """Call a function and log what it raises, as Twisted does with everything that it calls."""
     try:
         function(*args, **kwargs)
     except BaseException:  # application code may raise anything
@@ -121,4 +124,4 @@ def run_logged(function: Callable[..., object], *args: Any, **kwargs: Any) -> No
 
 
 def _forget(_: DelayedCall) -> None:
-    """A call of the next turn has no place in the queue of the others."""
+    """Do nothing: a call of the next turn is not in the queue of the others."""

@@ -1,7 +1,7 @@
-"""Watches every descriptor that is no stream of uvloop's: ports, pipes, wakers, third-party ones.
+"""Watch of every descriptor that is no stream of uvloop's: ports, pipes, wakers, third-party ones.
 
-They live in an epoll of their own, and uvloop watches only that. Its own watchers stop for good at the
-first POLLERR of a descriptor: an ICMP error would make a UDP port deaf.
+They are in an epoll of their own, which is all that uvloop watches of them. uvloop's own watchers stop for
+good at the first POLLERR of a descriptor: an ICMP error would make a UDP port deaf.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from twisted.internet.posixbase import _ContinuousPolling
 from twisted.python.log import callWithLogger
 
 BATCH = 128
-"""Descriptors served in one turn, so that uvloop's own streams get theirs."""
+"""Descriptors served in one turn, so that uvloop's own streams are not starved."""
 
 
 class Descriptors:
-    """The readers and writers of one reactor.
+    """Readers and writers of one reactor.
 
     Args:
         reactor: has the `_doReadOrWrite` that serves one of them, as Twisted's polling reactors do.
@@ -31,54 +31,54 @@ class Descriptors:
         self._poller = select.epoll()
         self.reads: dict[int, Any] = {}
         self.writes: dict[int, Any] = {}
-        # Files, which epoll does not take, are simply tried again and again.
+        # Files, which epoll refuses, are tried again and again.
         self._files: Any = _ContinuousPolling(reactor)
 
     def fileno(self) -> int:
-        """Readable when any of them is ready."""
+        """Return the epoll's descriptor, which is readable when any of them is ready."""
         return self._poller.fileno()
 
     def add_reader(self, reader: Any) -> None:
-        """Call its `doRead` when there is something to read."""
+        """Call `reader.doRead` when there is something to read."""
         if not self._add(reader, self.reads, self.writes):
             self._files.addReader(reader)
 
     def add_writer(self, writer: Any) -> None:
-        """Call its `doWrite` when it can be written to."""
+        """Call `writer.doWrite` when it can be written to."""
         if not self._add(writer, self.writes, self.reads):
             self._files.addWriter(writer)
 
     def remove_reader(self, reader: Any) -> None:
-        """Leave its input alone."""
+        """Stop reading from it."""
         self._remove(reader, self.reads, self.writes)
         self._files.removeReader(reader)
 
     def remove_writer(self, writer: Any) -> None:
-        """Write no more to it."""
+        """Stop writing to it."""
         self._remove(writer, self.writes, self.reads)
         self._files.removeWriter(writer)
 
     def readers(self) -> list[Any]:
-        """All that are read from."""
+        """Return everything that is read from."""
         return [*self.reads.values(), *self._files.getReaders()]
 
     def writers(self) -> list[Any]:
-        """All that are written to."""
+        """Return everything that is written to."""
         return [*self.writes.values(), *self._files.getWriters()]
 
     def serve(self) -> None:
-        """Let those that are ready read and write."""
+        """Let the ready ones read and write, at most `BATCH`."""
         serve: Callable[..., None] = self._reactor._doReadOrWrite
         for fd, event in self._poller.poll(0, BATCH):
             selectable = self.reads.get(fd) or self.writes.get(fd)
-            if selectable is None:  # one served before it has removed it
+            if selectable is None:  # another one that was served before has removed it
                 continue
             if event & select.EPOLLERR and _is_datagram(selectable):
-                event |= select.EPOLLIN  # an error of one datagram, which reading takes away
+                event |= select.EPOLLIN  # an error of one datagram, which reading clears
             callWithLogger(selectable, serve, selectable, fd, event)
 
     def _add(self, one: Any, these: dict[int, Any], others: dict[int, Any]) -> bool:
-        """Watch it, unless it is a file."""
+        """Watch a descriptor; return False for a file, which epoll cannot watch."""
         fd = one.fileno()
         if fd in these:
             return True
@@ -94,11 +94,11 @@ class Descriptors:
 
     def _remove(self, one: Any, these: dict[int, Any], others: dict[int, Any]) -> None:
         fd = one.fileno()
-        if fd == -1:  # closed already: under which number was it known?
+        if fd == -1:  # closed already; find the number that it had
             fd = next((known for known, other in these.items() if other is one), -1)
         if these.pop(fd, None) is None:
             return
-        with suppress(OSError):  # epoll has let go of a closed descriptor by itself
+        with suppress(OSError):  # epoll drops a closed descriptor by itself
             if fd in others:
                 self._poller.modify(fd, select.EPOLLOUT if these is self.reads else select.EPOLLIN)
             else:

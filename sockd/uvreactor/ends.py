@@ -1,4 +1,4 @@
-"""The two ends of a stream, accepted and connected, over TCP and over UNIX sockets."""
+"""Both ends of a stream, accepted and connected, over TCP and over UNIX sockets."""
 
 from __future__ import annotations
 
@@ -17,89 +17,26 @@ from twisted.python import log
 from twisted.python.failure import Failure
 from typing_extensions import override
 
+from sockd.uvreactor.openings import hand_over
 from sockd.uvreactor.stream import Stream
 
 TCP_INFO_SIZE = 232
-"""Bytes: up to what Linux 4.19 tells. An older kernel tells less."""
+"""Bytes of struct tcp_info that Linux 4.19 fills. An older kernel fills less."""
 
 ANY_FAMILY = -1
-"""For `socket.socket`: whatever the descriptor is of."""
-
-
-class Descriptor:
-    """As much of a connected socket as uvloop asks for: making a `socket.socket` costs two system calls.
-
-    Args:
-        descriptor: from now on uvloop's.
-        family: of the socket.
-    """
-
-    __slots__ = ("_descriptor", "family")
-
-    type = int(socket.SOCK_STREAM)
-
-    def __init__(self, descriptor: int, family: int) -> None:
-        self._descriptor = descriptor
-        self.family = family
-
-    def fileno(self) -> int:
-        """The descriptor."""
-        return self._descriptor
-
-    def close(self) -> None:
-        """Nothing to do: uvloop calls it after it has closed the descriptor."""
-
-
-class Openings:
-    """Streams on their way to uvloop.
-
-    Args:
-        loop: uvloop's.
-    """
-
-    def __init__(self, loop: Any) -> None:
-        self._loop = loop
-        self._begun: list[tuple[Any, Any]] = []
-
-    def begin(self, stream: Stream, sock: Descriptor | socket.socket) -> None:
-        """Let uvloop serve a connected socket; `stream.connection_made` is called in the next turn.
-
-        The loop's coroutine does everything at once but to wait for that call. It must not be dropped
-        before, for that would close the socket.
-        """
-        opening = self._loop.connect_accepted_socket(lambda: stream, sock)
-        if not self._begun:
-            self._loop.call_soon(self._finish)
-        self._begun.append((opening, opening.send(None)))
-
-    def _finish(self) -> None:
-        """Let the coroutines of those end that are open: all at once, for a callback each costs more."""
-        begun, self._begun = self._begun, []
-        for opening, opened in begun:
-            if opened.done():
-                with suppress(StopIteration, RuntimeError):  # its result, or that the stream is closed
-                    opening.send(None)
-            else:
-                self._begun.append((opening, opened))
-        if self._begun:
-            self._loop.call_soon(self._finish)
-
-
-def hand_over(stream: Stream, sock: Descriptor | socket.socket) -> None:
-    """Let uvloop serve a connected socket from now on."""
-    stream.reactor.openings.begin(stream, sock)
-    stream.reactor.native.add(stream)
+"""Argument of `socket.socket` that takes a descriptor of whatever family."""
 
 
 class Accepted(Stream, tcp.Server):
-    """An accepted stream, or one that was adopted.
+    """Accepted stream, or an adopted one.
 
     Args:
         reactor: the one that serves it.
-        descriptor: of the connected socket, if it was handed over.
-        client: the peer's address, as `getPeer` of Twisted's own class needs it; likewise.
-        port: that accepted it, None if it was adopted.
-        build: makes a protocol for the peer, or None, upon which the stream is closed.
+        descriptor: of the connected socket; None if uvloop has accepted it.
+        client: the peer's address, as `getPeer` of Twisted's own class needs it; None if uvloop has accepted
+            it.
+        port: that accepted it; None if it was adopted.
+        build: makes a protocol for the peer; if it returns None the stream is closed.
     """
 
     sessionno = 0
@@ -113,7 +50,7 @@ class Accepted(Stream, tcp.Server):
         client: Any,
         port: Any,
         build: Callable[[IAddress], Any],
-    ) -> None:  # nothing of what Twisted's own classes do here is needed
+    ) -> None:  # the constructors of Twisted's classes are not needed
         self.reactor = reactor
         self._descriptor = descriptor
         self.client = client
@@ -139,7 +76,7 @@ class Accepted(Stream, tcp.Server):
         self.connected = 1
         try:
             self._connect_protocol()
-        except BaseException:  # the connection lives on, as with Twisted's own transports
+        except BaseException:  # the stream stays open, as with Twisted's own transports
             log.err()
 
     def _connect_protocol(self) -> None:
@@ -153,7 +90,7 @@ class Accepted(Stream, tcp.Server):
         self._uv.abort()
 
     def fileno(self) -> int:
-        """The descriptor; -1 once it is closed."""
+        """Return the descriptor; -1 once it is closed."""
         return -1 if self._uv is None or self.disconnected else self._number()
 
     def _number(self) -> int:
@@ -163,7 +100,7 @@ class Accepted(Stream, tcp.Server):
 
     @cached_property
     def socket(self) -> socket.socket:  # type: ignore[override]
-        """For options and names. Reading, writing and closing are uvloop's."""
+        """Socket for options and addresses. uvloop reads, writes and closes."""
         if self._uv is None or self.disconnected:
             raise AttributeError("socket")
         return self._borrow()
@@ -173,19 +110,19 @@ class Accepted(Stream, tcp.Server):
 
     @override
     def _let_go(self) -> None:
-        if self.server is None and not self._aborting:  # adopted: somebody else has a copy of the descriptor
+        if self.server is None and not self._aborting:  # adopted: another owner has a copy of the descriptor
             with suppress(OSError), self._borrow() as handle:
                 handle.shutdown(socket.SHUT_RDWR)
         super()._let_go()
 
     @property
     def hostname(self) -> Any:  # type: ignore[override]  # worked out when it is asked for
-        """The peer's, without its port."""
+        """Host of the peer."""
         return self.client[0]
 
     @property
     def logstr(self) -> str:  # type: ignore[override]
-        """What Twisted's log calls it."""
+        """Prefix of Twisted's log."""
         return f"{self._getLogPrefix(getattr(self, 'protocol', None))},{self.sessionno},{self._log_name()}"
 
     def _log_name(self) -> Any:
@@ -193,7 +130,7 @@ class Accepted(Stream, tcp.Server):
 
     @property
     def repstr(self) -> str:  # type: ignore[override]
-        """For `repr`."""
+        """Text for `repr`."""
         protocol = type(getattr(self, "protocol", None)).__name__
         return f"<{protocol} #{self.sessionno} on {self._local_name()}>"
 
@@ -203,7 +140,7 @@ class Accepted(Stream, tcp.Server):
 
 
 class _Borrowed(socket.socket):
-    """A socket whose descriptor is uvloop's to close."""
+    """Socket whose descriptor uvloop closes."""
 
     @override
     def close(self) -> None:
@@ -211,7 +148,7 @@ class _Borrowed(socket.socket):
 
 
 class TCPServer(Accepted):
-    """An accepted TCP stream; if uvloop accepted it, its socket and its peer are yet to be asked for."""
+    """Accepted TCP stream; if uvloop has accepted it, its socket and its peer are read when it opens."""
 
     _last_info = b""
 
@@ -219,7 +156,7 @@ class TCPServer(Accepted):
     def _open(self) -> None:
         if self.client is None:
             peer = self._uv.get_extra_info("peername")
-            if peer is None:  # it is gone already
+            if peer is None:  # closed already
                 self._refuse()
                 return
             self.client = self.server._name(peer)
@@ -229,11 +166,11 @@ class TCPServer(Accepted):
         Accepted._open(self)
 
     def tcp_info(self) -> bytes:
-        """The kernel's `struct tcp_info` (linux/tcp.h): as it is, or as it was when the stream ended."""
+        """Return the kernel's `struct tcp_info` (linux/tcp.h), or the last one before the end."""
         return self._last_info if self._uv is None or self.disconnected else self._info()
 
     def _info(self) -> bytes:
-        # Not by `socket`: making one costs more than what it is asked.
+        # Not by `socket`: to make one costs more than the call.
         borrowed = socket.SocketType(ANY_FAMILY, socket.SOCK_STREAM, 0, self._number())
         try:
             return borrowed.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE)
@@ -248,7 +185,7 @@ class TCPServer(Accepted):
 
 
 class Connected(Stream, tcp.BaseClient):
-    """A stream that was connected from here; until it is, Twisted's own class does everything."""
+    """Stream that connects from here; until it is open, Twisted's own class does everything."""
 
     connector: Any
     _connecting = True
@@ -260,7 +197,7 @@ class Connected(Stream, tcp.BaseClient):
 
     @override
     def _open(self) -> None:
-        if not hasattr(self, "connector"):  # it was given up since
+        if not hasattr(self, "connector"):  # given up meanwhile
             self.disconnected = 1
             self.reactor.native.discard(self)
             self._uv.abort()
@@ -322,16 +259,16 @@ class Connected(Stream, tcp.BaseClient):
 
 
 class TCPClient(Connected, tcp.Client):
-    """A TCP stream connected from here."""
+    """TCP stream that connects from here."""
 
 
 class _PassesDescriptors(Stream):
-    """Can go over to Twisted's own transport, for uvloop passes no descriptors along with data."""
+    """Stream that can change to Twisted's own transport, because uvloop cannot pass descriptors."""
 
     _stock: type[tcp.Connection]
 
     def _go_over(self) -> None:
-        """Become a stock transport, in place: the protocol may hold it already."""
+        """Become Twisted's transport, in place, because the protocol may hold this object already."""
         if self.getWriteBufferSize():
             raise BlockingIOError("cannot pass descriptors before the peer has taken earlier output")
         sock = socket.socket(fileno=os.dup(self.fileno()))
@@ -367,7 +304,7 @@ class _PassesDescriptors(Stream):
 
 
 def _read_on(stream: Any, unread: list[bytes], reading: bool) -> None:
-    """Hand on what uvloop had read of a stream that has gone over since, and let that read on."""
+    """Deliver what uvloop had read before the stream changed, and let the stream read on."""
     try:
         while unread and stream.connected and not stream.disconnecting:
             stream.protocol.dataReceived(unread.pop(0))
@@ -379,7 +316,7 @@ def _read_on(stream: Any, unread: list[bytes], reading: bool) -> None:
 
 
 class UNIXServer(_PassesDescriptors, Accepted, unix.Server):
-    """An accepted UNIX stream."""
+    """Accepted UNIX stream."""
 
     _stock = unix.Server
 
@@ -394,6 +331,6 @@ class UNIXServer(_PassesDescriptors, Accepted, unix.Server):
 
 
 class UNIXClient(_PassesDescriptors, Connected, unix.Client):
-    """A UNIX stream connected from here."""
+    """UNIX stream that connects from here."""
 
     _stock = unix.Client

@@ -1,4 +1,4 @@
-"""Listening ports and connectors: Twisted's own, but what they accept or connect goes to uvloop."""
+"""Listening ports and connectors of Twisted, whose streams are served by uvloop."""
 
 from __future__ import annotations
 
@@ -17,29 +17,30 @@ from twisted.python import log
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from sockd.uvreactor.ends import Descriptor, TCPClient, TCPServer, UNIXClient, UNIXServer, hand_over
+from sockd.uvreactor.ends import TCPClient, TCPServer, UNIXClient, UNIXServer
+from sockd.uvreactor.openings import Descriptor, hand_over
 
 logger = Logger()
 
 ACCEPTS = 100
-"""Connections accepted in one turn."""
+"""Connections accepted in one turn at most."""
 
 _QUEUE, _QUEUE_OFFSET = struct.Struct("=II"), 24
-"""In Linux' struct tcp_info of a listening socket: how many wait to be accepted, and how many may."""
+"""Fields of Linux' struct tcp_info of a listening socket: connections that wait, and how many may wait."""
 
 LOOK_AFTER = 0.1
-"""Seconds from the first of some connections until somebody looks whether there are descriptors left."""
+"""Seconds from the first of some new connections until free descriptors are checked."""
 
 COMPLAIN_EVERY = 10
-"""Seconds between two complaints that there are none."""
+"""Seconds between two warnings that no descriptor is free."""
 
 
 class _Port(tcp.Port):
-    """Hands over to uvloop what waits to be accepted."""
+    """Port that passes accepted connections to uvloop."""
 
     reactor: Any
     grant: Callable[[int], int] | None = None
-    """How many of so many connections may be accepted now; who is told 0 may stop reading."""
+    """Returns how many of so many connections may be accepted now; at 0 the owner may stop reading."""
     _stream: Any
 
     @override
@@ -47,11 +48,11 @@ class _Port(tcp.Port):
         self._accept(ACCEPTS)
 
     def _accept(self, most: int) -> None:
-        """Accept so many, if they are there and may be."""
+        """Accept up to `most` of the connections that wait."""
         if self.grant is not None and most:
             most = self.grant(most)
         listening: Any = self.socket
-        accept = listening._accept  # the public one takes twice as long
+        accept = listening._accept  # takes half the time of the public one
         try:
             for _ in range(most):
                 descriptor, peer = accept()
@@ -60,22 +61,22 @@ class _Port(tcp.Port):
             pass
         except OSError:
             self._accept_what_can_be()
-        except BaseException:  # the port lives
+        except BaseException:  # the port stays open
             log.err()
 
     def _accept_what_can_be(self) -> None:
-        """Let Twisted decide what an error of `accept` means, above all when there are no descriptors."""
+        """Let Twisted handle an error of `accept`, above all when no descriptor is free."""
         with tcp._BuffersLogs(self._logger.namespace, self._logger.observer) as buffered:
             for sock, peer in tcp._accept(buffered, range(ACCEPTS), self.socket, tcp._reservedFD):
                 self._take(sock.detach(), peer)
 
     def _take(self, descriptor: int, peer: Any) -> None:
-        """Serve a connection; one that cannot be served is closed."""
+        """Serve a connection; close it if that fails."""
         factory: Any = self.factory
         try:
             stream = self._stream(self.reactor, descriptor, self._name(peer), self, factory.buildProtocol)
             hand_over(stream, Descriptor(descriptor, self.addressFamily))
-        except BaseException:  # the port lives
+        except BaseException:  # the port stays open
             logger.failure("cannot serve a connection that was accepted on {port}", port=self)
             os.close(descriptor)
 
@@ -84,9 +85,9 @@ class _Port(tcp.Port):
 
 
 class TCPPort(_Port):
-    """Accepts TCP streams.
+    """TCP port.
 
-    uvloop accepts, but only one connection in a turn; those that wait behind it are handed over.
+    uvloop accepts, but only one connection in a turn; the port accepts those that wait behind it.
     """
 
     _stream = TCPServer
@@ -101,17 +102,17 @@ class TCPPort(_Port):
         self.reactor.native.add(self)
 
     def isReading(self) -> bool:
-        """Whether connections are accepted."""
+        """Return whether connections are accepted."""
         return self._server is not None
 
     def getWriteBufferSize(self) -> int:
-        """Ports write nothing."""
+        """Return 0: a port writes nothing."""
         return 0
 
     @override
     def startReading(self) -> None:
         if self._server is None:
-            # uvloop closes what it is given, while the port may begin again.
+            # uvloop closes the socket that it gets, while the port may start reading again.
             opening: Any = self.reactor.loop.create_server(
                 self._accepted, sock=self.socket.dup(), backlog=self._backlog()
             )
@@ -133,19 +134,21 @@ class TCPPort(_Port):
         super().connectionLost(reason)
 
     def _backlog(self) -> int:
-        """For uvloop, which sets it anew. Of an adopted socket the kernel knows it."""
+        """Return the backlog for uvloop, which sets it again; for an adopted socket the kernel knows it."""
         if self.backlog is not None:
             return self.backlog
         return self._queue()[1]
 
     def _queue(self) -> tuple[int, int]:
-        """How many connections wait to be accepted, and how many may."""
+        """Return how many connections wait to be accepted, and how many may wait."""
         info = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
         waiting, most = _QUEUE.unpack_from(info, _QUEUE_OFFSET)
         return waiting, most
 
     def _accepted(self) -> TCPServer:
-        """A stream for what uvloop is about to accept. Raising here would stop it for good."""
+        """Create the stream for the connection that uvloop is about to accept. uvloop stops for good if this
+        raises.
+        """
         if not self._draining:
             self._draining = True
             self.reactor.loop.call_soon(self._drain)
@@ -155,14 +158,14 @@ class TCPPort(_Port):
     def _drain(self) -> None:
         self._draining = False
         if self._server is not None:
-            # To ask first costs a tenth of what an `accept` in vain does.
+            # The question costs a tenth of an `accept` in vain.
             self._accept(min(ACCEPTS, self._queue()[0]))
         if not self._looking:
             self._looking = True
             self.reactor.loop.call_later(LOOK_AFTER, self._complain)
 
     def _complain(self) -> None:
-        """Say so when the last descriptor is used: uvloop closes further connections without a word."""
+        """Warn when no descriptor is free: uvloop closes further connections without a message."""
         self._looking = False
         try:
             os.close(os.open(os.devnull, os.O_RDONLY))
@@ -182,9 +185,9 @@ class TCPPort(_Port):
 
 
 class UNIXPort(_Port, unix.Port):
-    """Accepts UNIX streams.
+    """UNIX port.
 
-    The path of an adopted socket is left as it is: its mode, and the path itself when the port closes.
+    The path of an adopted socket keeps its mode, and stays when the port closes.
     """
 
     _stream = UNIXServer
@@ -197,7 +200,7 @@ class UNIXPort(_Port, unix.Port):
             return
         tcp._reservedFD.reserve()
         path = os.fsdecode(self._bindPath)
-        log.msg(f"{self._getLogPrefix(self.factory)} starting on {path!r}")  # the words of Twisted's ports
+        log.msg(f"{self._getLogPrefix(self.factory)} starting on {path!r}")  # as Twisted's ports log it
         self._adopted = True
         self._shouldShutdown = False
         self.socket, self._preexistingSocket = self._preexistingSocket, None
@@ -220,7 +223,7 @@ class UNIXPort(_Port, unix.Port):
 
 
 class TCPConnector(tcp.Connector):
-    """Connects over TCP."""
+    """Connector over TCP."""
 
     @override
     def _makeTransport(self) -> TCPClient:
@@ -228,7 +231,7 @@ class TCPConnector(tcp.Connector):
 
 
 class UNIXConnector(unix.Connector):
-    """Connects over a UNIX socket."""
+    """Connector over a UNIX socket."""
 
     @override
     def _makeTransport(self) -> UNIXClient:  # type: ignore[override]  # BaseConnector's is for TCP
@@ -236,7 +239,7 @@ class UNIXConnector(unix.Connector):
 
 
 def adopt_port(reactor: Any, descriptor: int, family: int, factory: Any) -> TCPPort | UNIXPort:
-    """A port on a copy of a socket that listens already."""
+    """Open a port on a copy of a listening socket."""
     port: TCPPort | UNIXPort
     if family == socket.AF_UNIX:
         port = UNIXPort._fromListeningDescriptor(reactor, descriptor, factory)
@@ -249,7 +252,7 @@ def adopt_port(reactor: Any, descriptor: int, family: int, factory: Any) -> TCPP
 def adopt_connection(
     reactor: Any, descriptor: int, family: int, factory: Any
 ) -> TCPServer | UNIXServer | None:
-    """A stream on a copy of a socket that is connected already; None if the factory refuses it."""
+    """Open a stream on a copy of a connected socket; None if the factory refuses it."""
     stream: TCPServer | UNIXServer
     with socket.fromfd(descriptor, family, socket.SOCK_STREAM) as sock:
         own = sock.fileno()

@@ -1,4 +1,4 @@
-"""The reactor: uvloop's loop under Twisted's interfaces."""
+"""Reactor: uvloop's loop under Twisted's interfaces."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from typing_extensions import override
 from sockd.uvreactor.bare import LOST
 from sockd.uvreactor.calls import Calls, run_logged
 from sockd.uvreactor.descriptors import Descriptors
-from sockd.uvreactor.ends import Openings
+from sockd.uvreactor.openings import Openings
 from sockd.uvreactor.ports import (
     TCPConnector,
     TCPPort,
@@ -38,18 +38,15 @@ from sockd.uvreactor.udp import MulticastPort, UDPPort
 log = Logger()
 
 TURNS_TO_CLOSE = 4
-"""Turns of the loop after the end: uvloop closes a stream one or two turns after it was told to."""
+"""Turns of the loop after the end: uvloop closes a stream one or two turns after the call."""
 
 
 class UVReactor(Calls):
-    """Twisted's asyncio reactor on uvloop, with streams of uvloop's own.
+    """Twisted's asyncio reactor on uvloop, with uvloop's own streams.
 
     Args:
-        eventloop: one of uvloop's; by default the one that runs, or a new one, which becomes asyncio's
-            current one, so that what asyncio code begins before `run` is done.
-
-    Raises:
-        TypeError: the loop is another kind.
+        eventloop: a loop of uvloop's; by default the running one, or a new one, which becomes asyncio's
+            current loop, so that tasks of asyncio that are created before `run` are executed.
     """
 
     _POLL_DISCONNECTED = select.EPOLLHUP | select.EPOLLERR
@@ -58,7 +55,7 @@ class UVReactor(Calls):
     _doReadOrWrite = _PollLikeMixin._doReadOrWrite
 
     leaves_adopted_paths = True
-    """Whether `adoptStreamPort` changes and removes nothing in the file system."""
+    """Whether `adoptStreamPort` leaves the file system unchanged."""
 
     def __init__(self, eventloop: AbstractEventLoop | None = None) -> None:
         self.loop = _current_loop() if eventloop is None else eventloop
@@ -68,7 +65,7 @@ class UVReactor(Calls):
         self.native: set[Any] = set()
         """Streams and ports that uvloop watches by itself."""
         self.closing: set[Any] = set()
-        """Streams that have ended for their protocol, but whose descriptor is still open."""
+        """Streams that have ended for their protocol, and whose descriptor is still open."""
         self.openings = Openings(self.loop)
         self._descriptors = Descriptors(self)
         self._iterating = False
@@ -79,7 +76,7 @@ class UVReactor(Calls):
 
     @property
     def _reads(self) -> dict[int, Any]:
-        """For `_doReadOrWrite`."""
+        """Readers by descriptor, for `_doReadOrWrite`."""
         return self._descriptors.reads
 
     @override
@@ -207,7 +204,7 @@ class UVReactor(Calls):
         opened.startListening()
         return opened
 
-    # Its life.
+    # Life of the reactor.
 
     @override
     def _signalsFactory(self) -> SignalHandling:
@@ -215,13 +212,13 @@ class UVReactor(Calls):
 
     @override
     def run(self, installSignalHandlers: bool = True) -> None:
-        # What is called at the start may begin tasks: asyncio is told already that the loop runs.
+        # Calls at the start may create tasks, so asyncio is told already that the loop runs.
         asyncio._set_running_loop(self.loop)
         try:
             self.startRunning(installSignalHandlers)
         finally:
             asyncio._set_running_loop(None)
-        if self._started:  # what is called at the start may have ended it
+        if self._started:  # a call at the start may have stopped it
             self.loop.run_forever()
         self._justStopped = False
         for _ in range(TURNS_TO_CLOSE):
@@ -260,26 +257,27 @@ class UVReactor(Calls):
     @override
     def stop(self) -> None:
         ReactorBase.stop(self)
-        self.loop.call_soon_threadsafe(self._onTimer)  # which sees that it is to stop
+        self.loop.call_soon_threadsafe(self._onTimer)  # notices that the reactor stops
 
 
 class _ChildSignal:
-    """Notices that processes end.
+    """Watch for the end of child processes.
 
-    Twisted has the kernel write to a descriptor of its own for that; while uvloop runs it is uvloop's.
+    Twisted lets the kernel write to a descriptor of its own for that; while uvloop runs, it has that
+    descriptor.
     """
 
     def __init__(self, loop: AbstractEventLoop) -> None:
         self._loop = loop
 
     def install(self) -> None:
-        """Reap from now on, beginning with those that have already ended."""
+        """Reap from now on, beginning with the processes that have already ended."""
         signal.signal(signal.SIGCHLD, self._reap_soon)
         signal.siginterrupt(signal.SIGCHLD, False)
         process.reapAllProcesses()
 
     def uninstall(self) -> None:
-        """Reap no more."""
+        """Stop reaping."""
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
     def _reap_soon(self, *_: object) -> None:
@@ -287,7 +285,7 @@ class _ChildSignal:
 
 
 def _current_loop() -> AbstractEventLoop:
-    """The loop that runs, or a new one that is asyncio's current one from now on."""
+    """Return the running loop, or a new one, which becomes asyncio's current loop."""
     with suppress(RuntimeError):  # none runs
         return asyncio.get_running_loop()
     loop = uvloop.new_event_loop()
@@ -304,5 +302,5 @@ def _log_exception(_: AbstractEventLoop, context: dict[str, Any]) -> None:
 
 
 def install(eventloop: AbstractEventLoop | None = None) -> None:
-    """Make it the global reactor, on `eventloop` or on a new loop."""
+    """Install this reactor as the global one, on `eventloop` or on a new loop."""
     installReactor(UVReactor(eventloop))

@@ -1,7 +1,7 @@
-"""One open stream: Twisted's transport and uvloop's protocol in one object.
+"""Open stream: Twisted's transport and uvloop's protocol in one object.
 
-Data passes one Python call on its way in and one on its way out. Everything else here keeps what
-protocols may rely on with Twisted's own transports: what is called, in what order, with which reason.
+Data costs one Python call on the way in and one on the way out. The rest keeps what protocols may expect of
+Twisted's own transports: the calls, their order, and the reason of the end.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from typing_extensions import override
 from sockd.uvreactor.bare import ABORTED, DONE, LOST, BareStream
 
 RESET = struct.pack("ii", 1, 0)
-"""For SO_LINGER: what is unsent is dropped, and a RST tells the peer so."""
+"""Value of SO_LINGER that drops what is unsent and sends a RST to the peer."""
 
 
 class Stream(BareStream):
-    """A stream as protocols see it.
+    """Stream as protocols see it.
 
-    Classes for accepted and for connected streams say in `_open` where their protocol comes from.
+    Subclasses for accepted and for connected streams define in `_open` where the protocol comes from.
     """
 
-    _paused = False  # the protocol does not want to read
+    _paused = False  # the protocol has paused reading
     _peer_ended = False
-    _stash: list[bytes] | None = None  # what came before the protocol may have it; None once it has all
+    _stash: list[bytes] | None = None  # data that came before the protocol may have it; None afterwards
     _young = False  # the turn in which it was opened is not over
-    _direct: Callable[[bytes], None] | None = None  # what `receive_directly` was given meanwhile
+    _direct: Callable[[bytes], None] | None = None  # argument of `receive_directly`, until the stash is empty
 
     def _open(self) -> None:
         """Build the protocol and connect it."""
         raise NotImplementedError
 
-    # What uvloop calls.
+    # Called by uvloop.
 
     def connection_made(self, uv: Any) -> None:
-        """The stream is open."""
+        """Open the stream."""
         self._uv = uv
-        if self.disconnected:  # since it was handed over
+        if self.disconnected:  # closed since it was handed over
             uv.abort()
             return
         self._send = uv.write  # type: ignore[method-assign]
@@ -52,8 +52,8 @@ class Stream(BareStream):
         if self._uv is None or self.disconnected:
             return
         if self._paused or self.reactor.has_calls:
-            # uvloop reads as soon as this method returns, and cannot be stopped in this turn. What
-            # `connectionMade` has put off until the next one is queued by now, and runs before `_begin`.
+            # uvloop reads as soon as this method returns, and cannot be stopped in this turn. Calls that
+            # `connectionMade` has delayed to the next turn are queued by now, and run before `_begin`.
             self._stash = []
             self._young = True
             self._direct = self.__dict__.pop("data_received", None)
@@ -62,14 +62,14 @@ class Stream(BareStream):
             self.reactor.loop.call_soon(self._begin)
 
     def _receive_by(self, receive: Callable[[bytes], None]) -> None:
-        """Let uvloop call this with what it reads; it looks only when it is told to."""
+        """Let uvloop call `receive` with what it reads; uvloop looks it up in `set_protocol` only."""
         self.data_received = receive  # type: ignore[method-assign]
         self._uv.set_protocol(self)
 
     def data_received(self, data: bytes, /) -> None:
-        """Hand it to whatever protocol there is now.
+        """Pass data to the present protocol.
 
-        A protocol that never raises and hands its data on by itself spares this call by `receive_directly`.
+        A protocol that never raises and passes its data on by itself saves this call by `receive_directly`.
         """
         if self._stash is not None:
             self._stash.append(data)
@@ -80,33 +80,33 @@ class Stream(BareStream):
             self._fail()
 
     def eof_received(self) -> bool:
-        """The peer has ended its side."""
+        """Note that the peer has ended its side."""
         self._peer_ended = True
         if self._stash is None and not self.disconnected:
             try:
                 self.readConnectionLost(DONE)
             except BaseException:  # application code may raise anything
                 log.err()
-        return True  # whether it is the end is not for uvloop to decide
+        return True  # uvloop must not close the stream
 
     def connection_lost(self, error: Exception | None) -> None:
-        """All is sent, or the peer is gone; uvloop closes the descriptor when this returns."""
+        """End the stream: all is sent, or the peer is gone. uvloop closes the descriptor afterwards."""
         if not self.disconnected:
             flushed = self.disconnecting and error is None
             self._lose(ABORTED if self._aborting else DONE if flushed else LOST)
         self.reactor.closing.discard(self)
         self._uv = None
-        self.__dict__.pop("data_received", None)  # it may lead back here
+        self.__dict__.pop("data_received", None)  # it may refer to this object
 
     def pause_writing(self) -> None:
-        """The peer takes nothing more for now."""
+        """Pause the producer, because the peer takes nothing."""
         self._choked = True
         if self.producer is not None and self.streamingProducer and not self._hearing:
             self.producerPaused = True
             self.producer.pauseProducing()
 
     def resume_writing(self) -> None:
-        """The peer has taken everything."""
+        """Resume the producer, because the peer has taken everything."""
         self._choked = False
         if self.disconnected:
             return
@@ -118,7 +118,7 @@ class Stream(BareStream):
             self.reactor.loop.call_soon(self._end_writing)
 
     def receive_directly(self, receive: Callable[[bytes], None]) -> None:
-        """Hand data to this, whatever the protocol is, unless something stands in between."""
+        """Pass data to `receive`, whatever the protocol is, unless TLS is in between."""
         if self._uv is None or self.TLS or self.disconnected:
             return
         if self._stash is None:
@@ -129,7 +129,7 @@ class Stream(BareStream):
     # Reading.
 
     def isReading(self) -> bool:
-        """Whether what the peer sends is read, or will be as soon as the stream is open."""
+        """Return whether the peer's data is read, or will be once the stream is open."""
         return not (self._paused or self._peer_ended or self.disconnecting)
 
     @override
@@ -148,14 +148,14 @@ class Stream(BareStream):
 
     @override
     def startWriting(self) -> None:
-        """Nothing to do: uvloop writes by itself."""
+        """Do nothing: uvloop writes by itself."""
 
     @override
     def stopWriting(self) -> None:
-        """Nothing to do, as above."""
+        """Do nothing: uvloop writes by itself."""
 
     def _begin(self) -> None:
-        """Let the protocol have what came in the turn in which it was connected, and read on."""
+        """Deliver what came in the turn in which the stream was opened, and read on."""
         self._young = False
         if self._uv is None or self.disconnected:
             return
@@ -191,7 +191,7 @@ class Stream(BareStream):
             self._uv.resume_reading()
 
     def _receive_all(self) -> None:
-        """Let the protocol have whatever comes from now on."""
+        """Deliver everything directly from now on."""
         self._stash = None
         if self._direct is not None:
             self._receive_by(self._direct)
@@ -201,7 +201,7 @@ class Stream(BareStream):
 
     @property
     def direct_write(self) -> Callable[[bytes], None]:
-        """For whoever writes nothing but bytes, and not once the end was asked for: uvloop's own `write`."""
+        """Fastest `write` for callers that write only bytes, and none after the close: uvloop's own."""
         return self.write if self.TLS else self._send
 
     @override
@@ -242,18 +242,18 @@ class Stream(BareStream):
         startTLS(self, ctx, normal, BareStream)
 
     def getWriteBufferSize(self) -> int:
-        """Bytes that were written and that the kernel has not yet taken."""
+        """Return the bytes that were written and that the kernel has not yet taken."""
         return 0 if self._uv is None else int(self._uv.get_write_buffer_size())
 
     @property
     def _tempDataLen(self) -> int:
-        """Where programs look that want to know how much Twisted's transports hold."""
+        """Unsent bytes, where programs look for them in Twisted's transports."""
         return self.getWriteBufferSize()
 
     @_tempDataLen.setter
     def _tempDataLen(self, _: int) -> None: ...
 
-    # The end.
+    # End.
 
     @override
     def loseConnection(self) -> None:
@@ -314,11 +314,11 @@ class Stream(BareStream):
             protocol.connectionLost(reason)
 
     def _let_go(self) -> None:
-        """The descriptor is uvloop's to close, as soon as this turn is over."""
+        """Release the socket; uvloop closes the descriptor after this turn."""
         handle = self.__dict__.pop("socket", None)
         if handle is not None:
             handle.detach()
 
 
 def _discard(_: bytes, /) -> None:
-    """What is written to a stream that is gone."""
+    """Drop what is written to a closed stream."""

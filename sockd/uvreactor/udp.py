@@ -1,7 +1,7 @@
-"""UDP ports that lose no time between the socket and the protocol.
+"""UDP ports with a short loop between the socket and the protocol.
 
-uvloop's own datagram transport is not used: it drops empty datagrams, queues without bound, and is no
-faster than a short loop around `recvfrom`.
+uvloop's own datagram transport is not used: it drops empty datagrams, queues without bound, and is no faster
+than a short loop around `recvfrom`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ BATCH = 64
 """Datagrams delivered in one turn of the loop, so that a flood does not starve the others."""
 
 KNOWN_PEERS = 1024
-"""Addresses known to be proper ones; more are looked at anew each time."""
+"""Addresses that were checked and are valid; beyond that all are dropped and checked again."""
 
 
 class UDPPort(udp.Port):
-    """A UDP port."""
+    """UDP port."""
 
     _known: frozenset[str] | set[str] = frozenset()
 
@@ -40,7 +40,7 @@ class UDPPort(udp.Port):
             except OSError as error:
                 if error.errno == errno.ECONNREFUSED and self._connectedAddr:
                     self.protocol.connectionRefused()
-                # Otherwise an ICMP error for what was sent to one of many peers: the port lives.
+                # Otherwise an ICMP error for an earlier datagram to one of many peers: the port stays open.
                 return
             try:
                 received(datagram, address[:2] if inet6 else address)
@@ -53,7 +53,7 @@ class UDPPort(udp.Port):
     @override
     def write(self, datagram: bytes, addr: tuple[str, int] | None = None) -> Any:
         if self._connectedAddr or addr is None or addr[0] not in self._known:
-            sent = super().write(datagram, addr)  # which checks the address
+            sent = super().write(datagram, addr)  # checks the address
             if addr is not None and not self._connectedAddr:
                 self._remember(addr[0])
             return sent
@@ -75,4 +75,4 @@ class UDPPort(udp.Port):
 
 
 class MulticastPort(UDPPort, udp.MulticastPort):
-    """A UDP port that can join groups."""
+    """UDP port that can join groups."""

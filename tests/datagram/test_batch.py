@@ -80,7 +80,7 @@ def test_a_turn_takes_a_batch_and_the_next_one_goes_on(ends: Ends) -> None:
 
 def test_replies_go_when_enough_of_them_wait_and_never_more_wait(ends: Ends) -> None:
     peer = ends.peer()
-    name = ends.wire.name(peer.getsockname())
+    name = ends.wire.destination(peer.getsockname())
     for number in range(MOST_WAITING - 1):
         ends.wire.send(b"%d" % number, name)
     with pytest.raises(BlockingIOError):
@@ -91,7 +91,7 @@ def test_replies_go_when_enough_of_them_wait_and_never_more_wait(ends: Ends) -> 
 
 def test_a_reply_that_cannot_be_sent_is_counted_and_those_around_it_go(ends: Ends) -> None:
     peer = ends.peer()
-    name = ends.wire.name(peer.getsockname())
+    name = ends.wire.destination(peer.getsockname())
     for datagram in (b"before", b"x" * 65_536, b"between", b"x" * 70_000, b"after"):
         ends.wire.send(datagram, name)
     ends.wire.flush()
@@ -106,7 +106,7 @@ def test_a_reply_goes_as_it_was_whatever_becomes_of_it_while_it_waits(
 ) -> None:
     peer = ends.peer()
     reply = kind(b"good")
-    ends.wire.send(reply, ends.wire.name(peer.getsockname()))  # type: ignore[arg-type]  # what plugins do
+    ends.wire.send(reply, ends.wire.destination(peer.getsockname()))  # type: ignore[arg-type]  # what plugins do
     reply[:] = b"evil"
     ends.wire.flush()
     assert peer.recv(10) == b"good"
@@ -121,7 +121,7 @@ def test_no_text_goes_as_a_datagram(ends: Ends) -> None:
 
 def test_a_closed_socket_sends_and_receives_nothing_with_another_s_descriptor(ends: Ends) -> None:
     peer = ends.peer()
-    name = ends.wire.name(peer.getsockname())
+    name = ends.wire.destination(peer.getsockname())
     number = ends.socket.fileno()
     ends.socket.close()
     with socket.socket(peer.family, socket.SOCK_DGRAM) as other:
@@ -163,4 +163,4 @@ def test_an_address_leads_back_to_the_name_that_it_was_read_from(
         address = wire._learn(name)
         assert address[1] == port
         assert ("%" in address[0]) == bool(zone and family == socket.AF_INET6)
-        assert wire.name(address) == name
+        assert wire.destination(address) == name

@@ -85,7 +85,7 @@ def test_an_answer_later_goes_by_the_name_and_what_belongs_to_it(ends: Ends) -> 
     peer = ends.peer()
     ends.ask(peer)
     ((_, address, name),) = ends.wire.receive()
-    ends.wire.send(b"later", ends.wire.name(address, ends.wire.route(name)))
+    ends.wire.send(b"later", ends.wire.destination(address, ends.wire.route(name)))
     assert heard(peer) == b"later"
 
 
