@@ -80,19 +80,23 @@ class DatagramPort:
         self._loops = loops
         self._received = 0  # datagrams since the last check for loops
         self._watched = False  # whether the peer may be a service that answers us
-        self._factor, self._floor, self._unasked = replies.factor, replies.floor, replies.unasked
+        self.allow(replies)
         self._events = events
         self._quiet, self._busy = self._wires()
         self._wire: Wire = self._quiet  # except while a batch is delivered
         self._reactor = reactor
         self._started = False
         self._allowances = Allowances(reactor.seconds, replies.kept_for)
-        self._most_owed = max(16 * replies.floor, MOST_OWED)
         # The peer of the datagram that is being delivered, and the bytes that may still be sent for it;
         # -1 between datagrams.
         self._peer: Address = None
         self._destination: Destination = None
         self._allowance = -1
+
+    def allow(self, replies: Replies) -> None:
+        """Change how much may be sent back, from the next datagram on. `kept_for` stays as it was."""
+        self._factor, self._floor, self._unasked = replies.factor, replies.floor, replies.unasked
+        self._most_owed = max(16 * replies.floor, MOST_OWED)
 
     def _wires(self) -> tuple[Wire, Wire]:
         """Return the wires for a quiet and for a busy socket."""

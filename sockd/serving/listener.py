@@ -23,6 +23,7 @@ from sockd.config import Listener as ListenerConfig
 from sockd.config import ProxyProtocol
 from sockd.config.network_sets import NONE
 from sockd.datagram import DatagramPort
+from sockd.plugin import Replies
 from sockd.sockets.open import BoundSocket
 from sockd.sockets.ports import Grant, adopt_stream_port
 from sockd.sockets.transport import counts_bytes
@@ -118,7 +119,9 @@ class DatagramListener:
     bound: BoundSocket
     config: ListenerConfig
     protocol: str
-    build: Callable[[BoundSocket], DatagramPort]
+    declared: Replies  # the plugin's
+    replies: Replies  # those that the limits leave of them
+    build: Callable[..., DatagramPort]
     port: DatagramPort | None = None
 
     def begin(self) -> None:
@@ -129,8 +132,14 @@ class DatagramListener:
 
     def open(self, reactor: Any) -> None:  # noqa: ARG002  # as StreamListener has it
         """Begin to receive."""
-        self.port = self.build(self.bound)
+        self.port = self.build(self.bound, replies=self.replies)
         self.port.startListening()
+
+    def allow(self, replies: Replies) -> None:
+        """Change how much may be sent back for a datagram."""
+        self.replies = replies
+        if self.port is not None:
+            self.port.allow(replies)
 
     def hold(self, why: str, *, held: bool) -> None:
         """Read no more, or again, as far as this reason goes; what comes meanwhile waits in the kernel."""

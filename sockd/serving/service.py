@@ -187,13 +187,14 @@ class Service:
         guard = partial(
             DatagramPort,
             protocol=datagram_protocol,
-            replies=self._limited(replies),
             admission=self._admission,
             loops=self._shared.loops,
             events=self.events,
             reactor=self._reactor,
         )
-        return DatagramListener(self._opened(listener), listener, protocol, guard)
+        return DatagramListener(
+            self._opened(listener), listener, protocol, replies, self._limited(replies), guard
+        )
 
     def _protocol(self, listener: ListenerConfig) -> str:
         return listener.protocol or next(iter(self.plugin.protocols))
@@ -324,6 +325,9 @@ class Service:
         self._set_room(limits)
         self._admission.change(terms(limits))
         self.connections.change(limits)
+        for listener in self.listeners:
+            if isinstance(listener, DatagramListener):
+                listener.allow(self._limited(listener.declared))
 
     async def change_listeners(self, config: ServiceConfig, new: Sequence[Listener]) -> None:
         """Serve the listeners of another configuration: these, and those that are the same in both."""

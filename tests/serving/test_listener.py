@@ -9,6 +9,7 @@ from twisted.internet.protocol import Factory
 
 from sockd.config import Listener, SocketOptions
 from sockd.endpoint import parse
+from sockd.plugin import Replies
 from sockd.serving.listener import DatagramListener, StreamListener
 from sockd.sockets.open import open_socket
 from tests.memory import PEER, Recorder, Transport, World
@@ -163,7 +164,10 @@ def datagrams() -> DatagramListener:
     port: Any = Port()
     port.startListening = lambda: None
     port.stop_reading, port.start_reading = port.stopReading, port.startReading
-    made = DatagramListener(bound, Listener.model_validate(text), "default", lambda _: port)
+    replies = Replies()
+    made = DatagramListener(
+        bound, Listener.model_validate(text), "default", replies, replies, lambda _, replies: port
+    )
     made.open(None)
     return made
 

@@ -145,9 +145,29 @@ def test_the_operator_can_tighten_what_a_datagram_may_bring_about(tmp_path: Path
     server = Server(load(tmp_path / "sockd.toml", discovery.find), reactor)
     server.bind()
     listener: Any = server.services[0].listeners[0]
-    replies = listener.build.keywords["replies"]
-    assert (replies.factor, replies.floor) == (0.5, 20)
+    assert (listener.replies.factor, listener.replies.floor) == (0.5, 20)
     server.release()
+
+
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]  # it has no annotations
+async def test_limits_on_replies_change_for_ports_that_are_open(tmp_path: Path) -> None:
+    text = '[service.echo]\nplugin = "echo"\nlisten = ["udp:0:interface=127.0.0.1"]\nlimits = {}\n'
+    file = tmp_path / "sockd.toml"
+    file.write_text(text.format("{ reply_floor = 20 }"))
+    server = Server(load(file, discovery.find), reactor)
+    server.bind()
+    await server.start()
+    server.open()
+    listener: Any = server.services[0].listeners[0]
+    assert (listener.port._factor, listener.port._floor) == (1, 20)
+    file.write_text(text.format("{ max_amplification = 0.5, reply_floor = 7 }"))
+    assert (await server.reload(load(file, discovery.find))).limits == ("echo",)
+    assert server.services[0].listeners == [listener]
+    assert (listener.port._factor, listener.port._floor) == (0.5, 7)
+    file.write_text(text.format("{}"))
+    await server.reload(load(file, discovery.find))
+    assert (listener.port._factor, listener.port._floor) == (1, 0)
+    await server.stop()
 
 
 def test_the_sample_has_a_service_for_each_table() -> None:
