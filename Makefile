@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test coverage lint format bench zoo soak fuzz lock clean
+.PHONY: run test coverage lint format docs bench zoo soak fuzz lock clean
 
 run: $(STAMP)
 	exec $(BIN)/twistd -n sockd -c config/sockd.toml
@@ -42,6 +42,10 @@ fuzz: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Writes docs/events.md, the reference of log events and metrics, from the code.
+docs: $(STAMP)
+	$(BIN)/python docs/events.py
 
 # The versions that set-up takes. Run after a change of the dependencies, or to move to newer ones.
 lock:

@@ -54,7 +54,6 @@ STILL_WITH_FILLERS: set[str] = {
     "sockd/sockets",
     "sockd/stream",
     "sockd/supervisor",
-    "sockd/telemetry",
     "sockd/tls",
     "sockd/uvreactor",
 }

@@ -10,6 +10,7 @@ from twisted.logger import Logger
 
 from sockd.control.operator import Operator
 from sockd.control.words import Refused, arguments
+from sockd.telemetry.catalogue import CONTROL_FAULT
 from sockd.text import printable
 
 LONGEST_REQUEST = 64 * 1024
@@ -30,7 +31,7 @@ async def line_of(result: Awaitable[Any]) -> bytes:
     except Refused as error:
         return refusal(str(error), error.result)
     except Exception as error:  # a fault of the operator must not cost the way to ask what is wrong
-        _log.failure("control fault")
+        CONTROL_FAULT.write_failure(_log)
         return refusal(f"a fault of the daemon, told in its log: {type(error).__name__}: {error}")
 
 

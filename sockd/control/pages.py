@@ -42,6 +42,7 @@ from sockd.sockets.linger import Lingering
 from sockd.sockets.open import BoundSocket
 from sockd.sockets.ports import adopt_stream_port
 from sockd.telemetry import metrics
+from sockd.telemetry.catalogue import PAGE_FAILED
 
 MOST_CONNECTIONS = 64
 """At once; the one that has been silent for longest makes room for the next."""
@@ -197,7 +198,7 @@ class Pages:
             return Answer(http.SERVICE_UNAVAILABLE, b"the daemon did not tell its status in time\n")
         except Exception:  # a page that fails must harm nothing but itself
             if not self._failing:  # or whoever asks again and again would fill the log
-                _log.failure("status page failed", path=path.decode("ascii"))
+                PAGE_FAILED.write_failure(_log, path=path.decode("ascii"))
             self._failing = True
             return Answer(http.INTERNAL_SERVER_ERROR, b"the status cannot be shown; the log tells why\n")
         self._failing = False
@@ -276,7 +277,7 @@ class Request(http.Request):
     @override
     def process(self) -> None:
         Deferred.fromCoroutine(self._answer()).addErrback(
-            lambda failure: _log.failure("status page failed", failure)
+            lambda failure: PAGE_FAILED.write_failure(_log, failure)
         )
 
     async def _answer(self) -> None:

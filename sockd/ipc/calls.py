@@ -21,6 +21,7 @@ from twisted.logger import Logger
 
 from sockd.control.words import Refused
 from sockd.ipc.channel import Channel, Rest
+from sockd.telemetry.catalogue import CALL_FAULT
 
 Answer = Callable[[str, dict[str, Any], list[int]], Awaitable[Any]]
 """Carries out a command with its arguments and its descriptors, which are its own; raises Refused."""
@@ -160,7 +161,7 @@ class Calls:
         except (NoAnswer, ConnectionLost) as error:
             answer = {"ok": False, "error": str(error)}
         except BaseException as error:  # whatever it was, the other end gets an answer
-            _log.failure("call fault", command=command)
+            CALL_FAULT.write_failure(_log, command=command)
             answer = {
                 "ok": False,
                 "error": f"a fault of sockd, told in its log: {type(error).__name__}: {error}",

@@ -22,6 +22,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from sockd.telemetry.catalogue import CHANNEL_FAULT
+
 LONGEST = 64 * 1024 * 1024
 """Bytes of one message: two hundred thousand connections, as `ps` has them. As many may wait to be sent."""
 
@@ -183,7 +185,7 @@ class Channel:
             try:
                 self._received(message, descriptors)
             except Exception:  # a message that nobody understands must not cost those behind it
-                _log.failure("channel fault")
+                CHANNEL_FAULT.write_failure(_log)
 
     def rest(self) -> Rest | None:
         """What is on its way, for another image of this process; None if that cannot be told in bytes."""

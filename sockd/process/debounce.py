@@ -8,6 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from sockd.telemetry.catalogue import REQUEST_FAULT
+
 QUIET = 0.05
 """Seconds without a request after which a crowd of them is over."""
 
@@ -66,7 +68,7 @@ class Debounced:
         try:
             await self._call()
         except Exception:  # whatever it was, the next request is carried out
-            _log.failure("request fault")
+            REQUEST_FAULT.write_failure(_log)
 
     def _ended(self, _: object, began: float) -> None:
         now = self._clock.seconds()

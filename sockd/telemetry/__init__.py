@@ -1,1 +1,1 @@
-"""What the daemon says about itself: events, and the logs that show them."""
+"""Telemetry: events, the log, metrics, and the watchdog of the reactor."""

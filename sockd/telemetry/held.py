@@ -1,8 +1,8 @@
-"""The logger that a plugin writes with: no peer can make the log grow without end.
+"""Bounded logger for plugins: no peer can make the log grow without end.
 
-A plugin tells about its peers in the field `peer`. Of one kind of event, the first few about a source are
-written, then one a minute, which says how many were held back (`alike`). All sources together have a bound
-for each kind too, and so have events without a peer. Events of level debug are not held back.
+A plugin names the peer in the field `peer`. The first events of one kind about one source are written, then
+one each minute, with the number of those held back (`alike`). Each kind has a bound over all sources too;
+events without a peer count for that alone. Events of level debug are not held back.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger, LogLevel
 
 AT_ONCE, EVERY = 20, 60.0
-"""Events of a kind about one source that are written at once, and seconds for each one after them."""
+"""Events of one kind about one source that are written at once, and seconds for each further event."""
 
 ALL_AT_ONCE, ALL_EVERY = 200, 1.0
-"""The same for a kind over all sources."""
+"""Events of one kind over all sources that are written at once, and seconds for each further event."""
 
 MOST_SOURCES = 4096
-"""Pairs of a kind and a source that are told apart; the one not heard of for longest makes room."""
+"""Pairs of kind and source that are told apart; the least recently used pair makes room."""
 
 MOST_KINDS = 100
-"""Kinds that are told apart. An author may write what a peer has sent into an event's name; all further names
+"""Kinds that are told apart. A plugin may put bytes of a peer into the name of an event; all further names
 are one kind."""
 
 PREFIX = 64
-"""Bits of an IPv6 address that are one source, as with the limits."""
+"""Bits of the IPv6 network that is one source, as with the limits."""
 
 Kind = tuple[str, str]
-"""Level and format of an event."""
+"""Level and name of an event."""
 
 
 class _Allowance:
-    """Events that may be written; one more with time."""
+    """Token bucket of events that may be written."""
 
     __slots__ = ("_at", "_every", "_left", "_most", "held")
 
@@ -45,28 +45,28 @@ class _Allowance:
         self._every = every
         self._left = float(most)
         self._at = now
-        self.held = 0  # since one was written
+        self.held = 0  # events since the last write
 
     def has_room(self, now: float) -> bool:
-        """Whether one may be written."""
+        """Return whether an event may be written."""
         self._left = min(self._most, self._left + (now - self._at) / self._every)
         self._at = now
         return self._left >= 1
 
     def take(self) -> int:
-        """Write one; returns how many were held back before it."""
+        """Take a token; return the number of events held back before it."""
         self._left -= 1
         held, self.held = self.held, 0
         return held
 
 
 class HeldLogger(Logger):
-    """Twisted's logger, within bounds.
+    """Logger of Twisted with bounds.
 
     Args:
-        namespace: as Twisted's.
-        seconds: a monotonic clock.
-        count: called with the name of each event that is not written.
+        namespace: namespace of the events, as in Twisted.
+        seconds: monotonic clock.
+        count: called with the name of each event that is held back.
     """
 
     def __init__(self, namespace: str, seconds: Callable[[], float], count: Callable[[str], None]) -> None:
@@ -81,9 +81,9 @@ class HeldLogger(Logger):
         """Write an event, or count it.
 
         Args:
-            level: of the event.
-            format: its name.
-            kwargs: its fields.
+            level: level of the event.
+            format: name of the event.
+            kwargs: fields of the event.
         """
         if level is not LogLevel.debug:
             with self._lock:
@@ -96,7 +96,7 @@ class HeldLogger(Logger):
         super().emit(level, format, **kwargs)
 
     def _admit(self, level: str, name: str, peer: object) -> tuple[str, int | None]:
-        """The name under which an event counts, and how many were held back before it; None to hold it."""
+        """Return the counted name of an event and the number held back before it, or None to hold it back."""
         now = self._seconds()
         kind = level, name
         if kind not in self._kinds and len(self._kinds) >= MOST_KINDS:
@@ -125,7 +125,7 @@ class HeldLogger(Logger):
 
 
 def source_of(peer: object) -> str:
-    """An address without its port; of IPv6 the network that is one source. Anything else is as it is."""
+    """Return the address without its port, for IPv6 the network. Other values are returned as text."""
     host: object = peer
     if IAddress.providedBy(peer):
         host = getattr(peer, "host", None) or getattr(peer, "name", "")

@@ -1,7 +1,7 @@
-"""Renders events as lines: for a person at a terminal, or as JSON for a program.
+"""Rendering of events as lines: for a person at a terminal, or as JSON for a program.
 
-Whatever a peer or a plugin put into an event, one event is one line and holds no control character.
-Only on a terminal a failure is followed by its traceback, for whoever writes the plugin.
+One event is one line without control characters, whatever text of a peer or a plugin it holds. On a terminal
+the traceback follows a failure on lines of its own, for the author of the plugin.
 """
 
 from __future__ import annotations
@@ -21,26 +21,27 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from sockd.telemetry.catalogue import Event
 from sockd.telemetry.sink import EXIT_TIMEOUT, Sink, open_path
 from sockd.text import printable
 
 OWN_TIMEOUT = 0.1
-"""Seconds that the daemon waits for its own few events to be out, such as that it stops: what follows may be
-a plugin that never gives the interpreter back, and then no other thread can write them."""
+"""Seconds that the daemon waits until its own events are written, such as `stopping`. A plugin may then keep
+the interpreter for ever, and no other thread could write them."""
 
 _LEVELS = {name: LogLevel.lookupByName(name) for name in ("debug", "info", "warn", "error")}
 _AMBIGUOUS = re.compile('[ ="]')
-"""Characters for which a value in the console log is quoted."""
+"""Characters that make a value ambiguous in the console log; the value is quoted."""
 _COLORS = {"debug": "2", "info": "32", "warn": "33", "error": "31", "critical": "31;1"}
 
 
 @implementer(ILogObserver)
 class Log:
-    """Writes events of a level and above to a stream, one at a time and from any thread.
+    """Observer that writes events of a level and above to a stream, from any thread.
 
     Args:
-        stream: where the lines go.
-        render: makes a line of an event.
+        stream: destination of the lines.
+        render: returns the line of an event.
         level: `debug`, `info`, `warn` or `error`.
     """
 
@@ -51,7 +52,7 @@ class Log:
         self.set_level(level)
 
     def __call__(self, event: LogEvent) -> None:
-        """Write one event, if its level is high enough."""
+        """Write an event of the level or above."""
         if _level(event) >= self._lowest:
             self._stream.write(self._render(event))
             if self._sink and event.get("log_namespace") == "sockd":
@@ -59,7 +60,7 @@ class Log:
 
     @property
     def dropped(self) -> int:
-        """How many lines have found no room."""
+        """Number of lines that found no room."""
         return self._sink.dropped if self._sink else 0
 
     def set_level(self, level: str) -> None:
@@ -67,26 +68,26 @@ class Log:
         self._lowest = _LEVELS[level]
 
     def reopen(self) -> None:
-        """Open the log's file anew, because it has been renamed."""
+        """Open the log file again after it was renamed."""
         if self._sink:
             self._sink.reopen()
 
     def flush(self) -> None:
-        """Write what waits; it takes a second at most."""
+        """Write the waiting lines, within a second."""
         if self._sink:
             self._sink.flush(EXIT_TIMEOUT)
 
     def close(self) -> None:
-        """Write what waits, at the end of the process; it takes a second at most."""
+        """Write the waiting lines within a second, at the end of the process."""
         if self._sink:
             self._sink.close()
 
 
 def observer(stream: TextIO | Sink, log_format: str, level: str) -> Log:
-    """An observer that writes events of `level` and above to `stream`.
+    """Return an observer that writes events of `level` and above to `stream`.
 
     Args:
-        stream: what `open_file` gives, or a text stream; one with a descriptor gets a sink of its own.
+        stream: result of `open_file`, or a text stream; a stream with a descriptor gets a sink.
         log_format: `console`, `json`, or `auto`: console if the stream is a terminal.
         level: `debug`, `info`, `warn` or `error`.
     """
@@ -102,18 +103,22 @@ def observer(stream: TextIO | Sink, log_format: str, level: str) -> Log:
 
 
 def open_file(path: Path) -> Sink:
-    """Open a log file for appending; what is wrong with the path is raised here."""
+    """Open a log file for appending.
+
+    Raises:
+        OSError: the path cannot be opened.
+    """
     return Sink(partial(open_path, path))
 
 
-def _announced(render: Callable[[LogEvent], str], event: str, fields: Mapping[str, object]) -> str:
-    """What the sink itself has to say, as a line of the log."""
-    own = {"log_time": time.time(), "log_level": LogLevel.warn, "log_namespace": "sockd"}
-    return render({"log_format": event, **own, **fields})
+def _announced(render: Callable[[LogEvent], str], event: Event, fields: Mapping[str, object]) -> str:
+    """Return the line of an event of the sink itself."""
+    own = {"log_time": time.time(), "log_level": event.level, "log_namespace": "sockd"}
+    return render({"log_format": event.name, **own, **fields})
 
 
 def _level(event: LogEvent) -> Any:
-    """The event's level; Twisted's own chatter about ports and factories counts as debug."""
+    """Return the level of an event; Twisted's own messages about ports and factories count as debug."""
     level = event.get("log_level", LogLevel.info)
     namespace = str(event.get("log_namespace", ""))
     chatter = namespace.startswith("twisted.") or (
@@ -129,14 +134,14 @@ def _message(event: LogEvent) -> str:
 
 
 def _ours(event: LogEvent) -> bool:
-    """Whether it is one of `events`: its format is a name, its keys are its fields."""
+    """Return whether the event is of sockd or a plugin: its format is a name, its keys are fields."""
     return str(event.get("log_namespace", "")).startswith("sockd") and "{" not in (
         event.get("log_format") or "{"
     )
 
 
 def _fields(event: LogEvent) -> Iterator[tuple[str, Any]]:
-    """The event's fields without those that twisted.logger adds."""
+    """Yield the fields of an event without those that twisted.logger adds."""
     if _ours(event):
         for key, value in event.items():
             if not key.startswith("log_"):
@@ -147,7 +152,7 @@ def _fields(event: LogEvent) -> Iterator[tuple[str, Any]]:
 
 
 def _source(event: LogEvent) -> str:
-    """The service that tells it, nothing for the daemon itself, or the module of somebody else's event."""
+    """Return the name of the service, nothing for the daemon itself, or the module of a foreign event."""
     namespace = str(event.get("log_namespace", ""))
     return namespace.removeprefix("sockd").removeprefix(".") if namespace.startswith("sockd") else namespace
 
@@ -177,7 +182,7 @@ def _console(*, colored: bool) -> Callable[[LogEvent], str]:
         return f"\x1b[{color}m{text}\x1b[0m" if colored else text
 
     def line(event: LogEvent) -> str:
-        time = datetime.fromtimestamp(event["log_time"]).strftime("%H:%M:%S")  # as on the wall
+        time = datetime.fromtimestamp(event["log_time"]).strftime("%H:%M:%S")  # local time
         level = _level(event).name
         fields = (f"{key}={_shown(value)}" for key, value in _fields(event))
         words = [
@@ -194,6 +199,6 @@ def _console(*, colored: bool) -> Callable[[LogEvent], str]:
 
 
 def _shown(value: object) -> str:
-    """A field's value, in quotes where it could be taken for more than one field."""
+    """Return the value of a field as text, in quotes where it could pass for several fields."""
     text = printable(str(value))
     return json.dumps(text, ensure_ascii=False) if not text or _AMBIGUOUS.search(text) else text

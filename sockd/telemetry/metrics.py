@@ -1,8 +1,9 @@
-"""A snapshot of the server as Prometheus reads it.
+"""Metrics of a snapshot in the text format of Prometheus.
 
-No label holds anything that a peer can choose. Where there are workers, each family without a prefix is of
-all of them together and `sockd_worker_…`, with the label `worker`, of each: in one family they would be
-counted twice by every sum.
+No label holds a value that a peer can choose. With workers, a family `sockd_…` holds the totals of all
+workers, and `sockd_worker_…` with the label `worker` holds each worker: in one family every sum would count
+them twice.
+`docs/events.md` is generated from `FAMILIES`.
 """
 
 from __future__ import annotations
@@ -16,81 +17,127 @@ from prometheus_client import Metric, generate_latest
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
+from sockd.telemetry import catalogue
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-"""Of what `exposition` gives."""
+"""Media type of the result of `exposition`."""
 
 Merge = Callable[[float, float], float]
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Metrics of one name.
+    """Metric family.
 
     Attributes:
-        kind: their type, in the words of Prometheus.
-        help: what they tell.
-        merge: makes one of two that have the same labels, as while a service drains for a new one.
+        kind: type, in the words of Prometheus.
+        help: description in the exposition.
+        labels: names of the labels.
+        merge: merges two samples with the same labels, as while a service drains beside its new instance.
+        note: more for the reference.
     """
 
     kind: Literal["counter", "gauge", "histogram"]
     help: str
+    labels: tuple[str, ...] = ()
     merge: Merge = operator.add
+    note: str = ""
 
+
+_SERVICE = ("service",)
+_LISTENER = ("service", "listener")
 
 FAMILIES: Mapping[str, Family] = {
-    "build_info": Family("gauge", "Always 1; the labels tell the version and the reactor.", max),
-    "start_time_seconds": Family("gauge", "When the daemon started, in seconds since 1970.", max),
-    "ready": Family("gauge", "1 while it serves, 0 while it starts or stops, or no worker serves.", min),
-    "config_ok": Family("gauge", "1 if the configuration read last is in force, 0 if it is not served.", min),
-    "reactor_delay_seconds": Family("gauge", "How late the reactor's timers are.", max),
+    "build_info": Family(
+        "gauge", "Always 1; the labels tell the version and the reactor.", ("version", "reactor"), max
+    ),
+    "start_time_seconds": Family("gauge", "When the daemon started, in seconds since 1970.", (), max),
+    "ready": Family("gauge", "1 while it serves, 0 while it starts or stops, or no worker serves.", (), min),
+    "config_ok": Family(
+        "gauge", "1 if the configuration read last is in force, 0 if it is not served.", (), min
+    ),
+    "reactor_delay_seconds": Family("gauge", "How late the reactor's timers are.", (), max),
     "descriptors_used": Family("gauge", "File descriptors that are open."),
     "descriptors_limit": Family("gauge", "File descriptors that may be open."),
-    "timers": Family("gauge", "Calls that wait for their time in the reactor."),
-    "log_lines_dropped": Family("counter", "Lines of the log that found no room."),
+    "timers": Family(
+        "gauge",
+        "Calls that wait for their time in the reactor.",
+        note="A plugin that leaves more and more timers behind shows here.",
+    ),
+    "log_lines_dropped": Family(
+        "counter",
+        "Lines of the log that found no room.",
+        note="The disk or the reader of the log is too slow.",
+    ),
     "service_open": Family(
-        "gauge", "1 while the service accepts peers, 0 while it is paused or drains.", max
+        "gauge", "1 while the service accepts peers, 0 while it is paused or drains.", _SERVICE, max
     ),
-    "connections": Family("gauge", "Connections that are open or on their way in."),
-    "connections_limit": Family("gauge", "Connections that the service may have (max_connections).", max),
-    "connections_opened": Family("counter", "Connections that were handed to the plugin."),
-    "connections_closed": Family("counter", "Connections that have ended, by reason."),
-    "connections_refused": Family("counter", "Connections that the plugin never saw, by reason."),
-    "connection_duration_seconds": Family("histogram", "How long connections were open that have ended."),
-    "received_bytes": Family("counter", "Bytes that peers have sent."),
-    "sent_bytes": Family("counter", "Bytes that peers were sent."),
-    "datagrams_received": Family("counter", "Datagrams that were handed to the plugin."),
-    "datagrams_sent": Family("counter", "Datagrams that the plugin has sent."),
-    "datagrams_dropped": Family("counter", "Datagrams not delivered or not sent, by reason."),
-    "datagrams_dropped_by_kernel": Family("counter", "Datagrams that found the socket's buffer full."),
-    "plugin_faults": Family("counter", "Exceptions that the plugin has raised, by callback."),
-    "log_events_held": Family("counter", "Events of the plugin that were counted instead of written."),
-    "tls_handshakes": Family("counter", "TLS handshakes, by result."),
-    "tls_handshakes_unfinished": Family("gauge", "TLS handshakes that are under way."),
+    "connections": Family("gauge", "Connections that are open or on their way in.", _SERVICE),
+    "connections_limit": Family(
+        "gauge", "Connections that the service may have (max_connections).", _SERVICE, max
+    ),
+    "connections_opened": Family("counter", "Connections that were handed to the plugin.", _SERVICE),
+    "connections_closed": Family("counter", "Connections that have ended, by reason.", (*_SERVICE, "reason")),
+    "connections_refused": Family(
+        "counter", "Connections that the plugin never saw, by reason.", (*_SERVICE, "reason")
+    ),
+    "connection_duration_seconds": Family(
+        "histogram", "How long connections were open that have ended.", _SERVICE
+    ),
+    "received_bytes": Family(
+        "counter",
+        "Bytes that peers have sent.",
+        _SERVICE,
+        note="Over connections as the kernel counts them, and in datagrams.",
+    ),
+    "sent_bytes": Family(
+        "counter", "Bytes that peers were sent.", _SERVICE, note="Counted as received bytes are."
+    ),
+    "datagrams_received": Family("counter", "Datagrams that were handed to the plugin.", _SERVICE),
+    "datagrams_sent": Family("counter", "Datagrams that the plugin has sent.", _SERVICE),
+    "datagrams_dropped": Family(
+        "counter", "Datagrams not delivered or not sent, by reason.", (*_SERVICE, "reason")
+    ),
+    "datagrams_dropped_by_kernel": Family(
+        "counter", "Datagrams that found the socket's buffer full.", _LISTENER
+    ),
+    "plugin_faults": Family(
+        "counter", "Exceptions that the plugin has raised, by callback.", (*_SERVICE, "callback")
+    ),
+    "log_events_held": Family(
+        "counter",
+        "Events of the plugin that were counted instead of written.",
+        (*_SERVICE, "event"),
+    ),
+    "tls_handshakes": Family("counter", "TLS handshakes, by result.", (*_SERVICE, "result")),
+    "tls_handshakes_unfinished": Family("gauge", "TLS handshakes that are under way.", _SERVICE),
     "certificate_expires_timestamp_seconds": Family(
-        "gauge", "When the listener's first certificate expires, in seconds since 1970.", min
+        "gauge", "When the listener's first certificate expires, in seconds since 1970.", _LISTENER, min
     ),
-    "certificate_faults": Family("counter", "Changed files of certificates that could not be used."),
-    "listener_queue": Family("gauge", "Connections that wait to be accepted.", max),
-    "listener_backlog": Family("gauge", "Connections that may wait to be accepted.", max),
+    "certificate_faults": Family(
+        "counter", "Changed files of certificates that could not be used.", _LISTENER
+    ),
+    "listener_queue": Family("gauge", "Connections that wait to be accepted.", _LISTENER, max),
+    "listener_backlog": Family("gauge", "Connections that may wait to be accepted.", _LISTENER, max),
 }
-"""Every family by its name without `sockd_`, and without the `_total` that counters end in."""
+"""Families by name, without the prefix `sockd_` and without the suffix `_total` of counters."""
 
 _COUNTED: Mapping[str, tuple[str, str]] = {
     "opened": ("connections_opened", ""),
     "closed": ("connections_closed", "reason"),
-    "connection refused": ("connections_refused", "reason"),
-    "datagram dropped": ("datagrams_dropped", "reason"),
-    "plugin fault": ("plugin_faults", "callback"),
+    catalogue.REFUSED.name: ("connections_refused", "reason"),
+    catalogue.DROPPED.name: ("datagrams_dropped", "reason"),
+    catalogue.PLUGIN_FAULT.name: ("plugin_faults", "callback"),
     "handshake": ("tls_handshakes", "result"),
-    "certificates faulty": ("certificate_faults", "listener"),
+    catalogue.CERTIFICATES_FAULTY.name: ("certificate_faults", "listener"),
     "log event held": ("log_events_held", "event"),
 }
-"""By the name of the event: the family that counts it, and the label that tells its reason."""
+"""Families that count events, by the name of the count, with the label that holds the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One number of a family."""
+    """Sample of a family."""
 
     family: str
     value: float | None
@@ -99,19 +146,19 @@ class Sample:
 
 
 def exposition(snapshot: Mapping[str, Any]) -> bytes:
-    """The snapshot in Prometheus' text format."""
+    """Return the snapshot in the text format of Prometheus."""
     return generate_latest(_Snapshot(snapshot))
 
 
 def metric_names() -> Iterator[str]:
-    """The names that all metrics have without workers, as a query has them."""
+    """Yield the names of all samples, as a query has them, without those of single workers."""
     for name, family in FAMILIES.items():
         suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(family.kind, [""])
         yield from (f"sockd_{name}{suffix}" for suffix in suffixes)
 
 
 class _Snapshot(Collector):
-    """What prometheus_client asks for its metrics; there is one for each answer, none is registered."""
+    """Collector of one snapshot for prometheus_client. Each answer has a collector; none is registered."""
 
     def __init__(self, snapshot: Mapping[str, Any]) -> None:
         self._snapshot = snapshot
@@ -129,7 +176,7 @@ class _Snapshot(Collector):
 
 
 def _metrics(prefix: str, samples: Iterable[Sample]) -> Iterator[Metric]:
-    """The samples by family; of those with the same labels one is made."""
+    """Yield the families; samples with the same labels are merged."""
     values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
     for sample in samples:
         if sample.value is not None:
@@ -147,7 +194,7 @@ def _metrics(prefix: str, samples: Iterable[Sample]) -> Iterator[Metric]:
 
 
 def _process(snapshot: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[Sample]:
-    """The samples of a process, or of all workers together."""
+    """Yield the samples of a process, or of all workers together."""
     about = {"version": snapshot.get("version", ""), "reactor": snapshot.get("reactor", "")}
     yield Sample("build_info", 1, {**labels, **about})
     yield Sample("start_time_seconds", snapshot.get("started"), labels)
@@ -172,9 +219,7 @@ def _service(service: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[
     yield Sample("sent_bytes", service["sent"], labels)
     yield Sample("datagrams_received", service["datagrams_received"], labels)
     yield Sample("datagrams_sent", service["datagrams_sent"], labels)
-    yield Sample(
-        "connections_opened", 0, labels
-    )  # there from the start, so that the first one shows as a rate
+    yield Sample("connections_opened", 0, labels)  # present from the start, so that a rate sees the first one
     for event, reason, count in service["counts"]:
         if event in _COUNTED:
             family, label = _COUNTED[event]
@@ -185,14 +230,14 @@ def _service(service: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[
 
 
 def _told(event: str, reason: str) -> str:
-    """The reason as a label: of a plugin's fault the callback, as types and lines of code are too many."""
+    """Return the reason as a label. For a fault of a plugin it is the callback: lines are too many."""
     if event == "plugin fault":
         return reason.partition(" ")[0]
     return reason or "completed"
 
 
 def _durations(durations: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[Sample]:
-    """A histogram; its buckets hold what is below their bound, and so each also what those before it do."""
+    """Yield the histogram of durations; each bucket counts all durations below its bound."""
     name, below = "connection_duration_seconds", 0
     for bound, count in zip([*durations["bounds"], "+Inf"], durations["counts"], strict=True):
         below += count

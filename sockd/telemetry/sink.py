@@ -1,8 +1,9 @@
-"""Where log lines go: a descriptor that may be full, stuck or gone, behind which nobody has to wait.
+"""Sink of log lines: a descriptor that may be full, stuck or gone, without a wait for the writer of a line.
 
-Lines wait in a bounded queue for a thread that writes many of them at once. What cannot be written is kept
-while there is room; what finds no room is dropped and counted, and when writing works again a line tells how
-many there were. Order is kept, and no line is torn but the last of a process that ends on a full disk.
+Lines wait in a bounded queue for a thread that writes many of them at once. Lines that cannot be written are
+kept while there is room; further lines are dropped and counted, and an event reports their number when
+writing works again. The order is kept. No line is torn, except the last line of a process that ends on a full
+disk.
 """
 
 from __future__ import annotations
@@ -22,36 +23,40 @@ from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
+from sockd.telemetry.catalogue import LINES_DROPPED, LOG_NOT_REOPENED, Event
+
 FILE_MODE = 0o640
-"""Of log files: peers' addresses are nobody else's business."""
+"""Mode of log files: they hold addresses of peers, which other users may not read."""
 
 MAX_LINES = 10_000
-"""That wait: some seconds of a busy daemon, as a disk may take for a flush."""
+"""Lines in the queue: some seconds of a busy daemon, as long as a disk may take for a flush."""
 
 MAX_BYTES = 4 * 1024 * 1024
-"""That wait, and as many may be with the thread: MAX_LINES of 400 bytes; only tracebacks have more."""
+"""Characters in the queue, and as many again with the thread: MAX_LINES of 400; tracebacks are longer."""
 
 GATHER = 0.02
-"""Seconds that the thread waits for more lines after the first; so it wakes 50 times a second at most."""
+"""Seconds that the thread waits for more lines after the first: at most 50 wake-ups each second."""
 
 RETRY = 0.25
-"""Seconds until what failed is tried again."""
+"""Seconds between a failed write and the next attempt."""
 
 EXIT_TIMEOUT = 1.0
-"""Seconds that the end of the process waits for its last lines."""
+"""Seconds that the end of the process waits for the last lines."""
 
 CHUNK = 64 * 1024
-"""Bytes of a write, so that a file that is reopened does not have to wait for megabytes."""
+"""Bytes of one write: reopening the file waits for one write, not for megabytes."""
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NOFOLLOW | os.O_NONBLOCK
-# O_NONBLOCK: a FIFO that nobody reads is an error and no wait.
+# O_NONBLOCK: a FIFO without a reader is an error instead of a wait.
 
 
 def open_path(path: Path) -> int:
-    """Open a log file for appending, with its permissions right from the first moment.
+    """Open a log file for appending; it has its mode from the first moment.
 
-    A symbolic link is refused: the daemon may be root, and the folder that of whom it serves as.
-    A FIFO needs a reader already.
+    A symbolic link is refused: the daemon may be root, and the folder may belong to the user that it becomes.
+
+    Raises:
+        OSError: the file cannot be opened, is a symbolic link, or is a FIFO without a reader.
     """
     try:
         descriptor = os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, FILE_MODE)
@@ -68,19 +73,19 @@ def open_path(path: Path) -> int:
 
 
 class Sink:
-    """Takes lines from any thread, at once, and writes them to what `opener` opens.
+    """Queue of lines from any thread, and the thread that writes them to a descriptor.
 
     Args:
-        opener: opens the destination and returns its descriptor; called again by `reopen`.
-        max_lines: how many may wait.
-        max_bytes: how long they may be together.
+        opener: opens the destination and returns its descriptor; `reopen` calls it again.
+        max_lines: lines that may wait.
+        max_bytes: characters that may wait.
 
     Attributes:
-        announce: makes a line of the sink's own out of an event's name and fields.
-        dropped: how many lines have been, since the start.
+        announce: returns the line of an event of the sink itself.
+        dropped: lines that were dropped since the start.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: the destination cannot be opened.
     """
 
     def __init__(
@@ -92,7 +97,7 @@ class Sink:
         self._descriptor = opener()
         self._max_lines = max_lines
         self._max_bytes = max_bytes
-        self._deadline = math.inf  # once closed: when trying ends
+        self._deadline = math.inf  # once closed: end of all attempts
         self._complained = False
         self._begin()
         # A daemon forks after its log is opened, and threads do not come along.
@@ -100,9 +105,9 @@ class Sink:
         atexit.register(self.close)
 
     def _begin(self) -> None:
-        """Nothing waits and nobody writes; what waits at a fork is the parent's to write."""
-        self._lock = threading.RLock()  # garbage collection may write a line in the midst of anything
-        self._bell: SimpleQueue[None] = SimpleQueue()  # the one queue that takes this
+        """Start with an empty queue and no thread; lines that wait at a fork belong to the parent."""
+        self._lock = threading.RLock()  # garbage collection may write a line at any point
+        self._bell: SimpleQueue[None] = SimpleQueue()  # the queue of the standard library that is reentrant
         self._thread: threading.Thread | None = None
         self._asleep = False
         self._stale = False
@@ -113,7 +118,7 @@ class Sink:
         self._stuck = False
 
     def write(self, line: str) -> None:
-        """Have a line written, its newline included. Never waits, never fails."""
+        """Queue a line that ends with its newline. Never wait, never raise."""
         with self._lock:
             full = len(self._lines) >= self._max_lines or self._size + len(line) > self._max_bytes
             if full or self._closed():
@@ -128,7 +133,7 @@ class Sink:
             self._ring()
 
     def flush(self, timeout: float) -> None:
-        """Wait until everything is out, unless nothing has come out since that was last in vain."""
+        """Wait until all lines are written; return at once if nothing was written since a wait failed."""
         if self._stuck or self._closed():
             return
         flushed: SimpleQueue[None] = SimpleQueue()
@@ -141,12 +146,12 @@ class Sink:
             self._stuck = True
 
     def reopen(self) -> None:
-        """Open the destination anew, because its file was renamed; if that fails, the old one serves on."""
+        """Open the destination again after a rename; the old descriptor stays if that fails."""
         self._stale = True
         self._ring()
 
     def close(self, timeout: float = EXIT_TIMEOUT) -> None:
-        """Write what waits, for no longer than this many seconds, and take nothing more."""
+        """Write the waiting lines within this many seconds, and take no further lines."""
         if self._closed():
             return
         atexit.unregister(self.close)
@@ -156,14 +161,14 @@ class Sink:
             self._thread.join(timeout)
 
     def isatty(self) -> bool:
-        """Whether a person reads it."""
+        """Return whether the destination is a terminal."""
         return os.isatty(self._descriptor)
 
     def _closed(self) -> bool:
         return self._deadline < math.inf
 
     def _ring(self) -> None:
-        """Wake the thread, or start it."""
+        """Wake the thread, or start a thread."""
         with self._lock:
             self._asleep = False
             if begun := self._thread is None:
@@ -171,12 +176,12 @@ class Sink:
         if begun:
             try:
                 thread.start()
-            except RuntimeError:  # there may be no more threads; the next line tries again
+            except RuntimeError:  # the limit of threads is reached; the next line tries again
                 self._thread = None
         elif self._bell.empty():
             self._bell.put(None)
 
-    # The rest is done by the thread.
+    # The thread runs the methods below.
 
     def _run(self) -> None:
         while True:
@@ -197,17 +202,17 @@ class Sink:
         _close(self._descriptor)
 
     def _take(self) -> str:
-        """Everything that waits, and how much has found no room since the last time."""
+        """Return the waiting lines, and the event of the lines dropped since the last call."""
         with self._lock:
             lines, self._lines, self._size = self._lines, [], 0
             lost, self._lost = self._lost, 0
             self._asleep = not lines and not lost
         if lost:
-            lines.append(self.announce("log lines dropped", {"count": lost}))
+            lines.append(self.announce(LINES_DROPPED, {"count": lost}))
         return "".join(lines)
 
     def _put(self, data: bytes) -> None:
-        """Write all of it, however long that takes."""
+        """Write all bytes, with as many attempts as that takes."""
         at = 0
         while at < len(data):
             if self._stale and self._open_anew():
@@ -223,14 +228,14 @@ class Sink:
                 self._wait_until_better(error)
 
     def _end_of_write(self, data: bytes, at: int) -> int:
-        """Whole lines if possible; in a pipe few enough that no other process can write between them."""
+        """Return the end of the next write: whole lines if possible, and one atomic write for a pipe."""
         size = select.PIPE_BUF if stat.S_ISFIFO(os.fstat(self._descriptor).st_mode) else CHUNK
         if at + size >= len(data):
             return len(data)
         return data.rfind(b"\n", at, at + size) + 1 or data.find(b"\n", at + size) + 1 or len(data)
 
     def _wait_until_better(self, error: OSError) -> None:
-        if isinstance(error, BlockingIOError):  # somebody who shares it has made it so
+        if isinstance(error, BlockingIOError):  # another process that shares it has set O_NONBLOCK
             poll = select.poll()
             poll.register(self._descriptor, select.POLLOUT)
             poll.poll(RETRY * 1000)
@@ -238,7 +243,7 @@ class Sink:
             self._rest(RETRY)
 
     def _rest(self, seconds: float) -> None:
-        """Pause, unless there is something to do other than writing."""
+        """Pause until the time is over or the bell rings."""
         with suppress(Empty):
             self._bell.get(timeout=seconds)
 
@@ -248,19 +253,19 @@ class Sink:
             descriptor = self._open()
         except OSError as error:
             with self._lock:
-                self._lines.append(self.announce("log not reopened", {"reason": _why(error)}))
+                self._lines.append(self.announce(LOG_NOT_REOPENED, {"reason": _why(error)}))
             return False
         _close(self._descriptor)
         self._descriptor = descriptor
         return True
 
     def _complain(self, why: str) -> None:
-        """Once, where an operator may see it although the log is lost."""
+        """Report the first fault on standard error, as the log itself is lost."""
         if self._complained:
             return
         self._complained = True
         text = f"sockd: the log cannot be written ({why}); lines are kept while there is room, then dropped\n"
-        # In a thread of its own: standard error may be as stuck as the log is.
+        # In another thread: standard error may be as stuck as the log is.
         with suppress(RuntimeError):
             threading.Thread(target=_to_standard_error, args=(text,), daemon=True).start()
 
@@ -271,7 +276,7 @@ def _begin_in_child(this: weakref.ref[Sink]) -> None:
 
 
 def _close(descriptor: int) -> None:
-    with suppress(OSError):  # what could not be written has been told
+    with suppress(OSError):  # write errors have been reported already
         os.close(descriptor)
 
 
@@ -279,8 +284,8 @@ def _why(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
-def _announced(event: str, fields: Mapping[str, object]) -> str:
-    return " ".join([event, *(f"{key}={value}" for key, value in fields.items())]) + "\n"
+def _announced(event: Event, fields: Mapping[str, object]) -> str:
+    return " ".join([event.name, *(f"{key}={value}" for key, value in fields.items())]) + "\n"
 
 
 def _to_standard_error(text: str) -> None:

@@ -1,14 +1,15 @@
-"""Tells where the reactor hangs, while it hangs.
+"""Watchdog of the reactor: report the stack of a callback that blocks it, while it blocks.
 
-A thread looks a few times in each `limit` at what the reactor's thread is doing. If that waits for events,
-all is well, and looking has cost the reactor nothing; if it works, it is asked to beat: to note the time, now
-and a few times in each `limit`. As long as no beat comes the reactor serves nobody: its stack is reported.
+A thread looks at the stack of the reactor's thread a few times in each `limit`. A reactor that waits for
+events is well, and the look has cost it nothing. A reactor that works is asked to beat: to note the time, at
+once and a few times in each `limit`. While no beat comes, the reactor serves no peer; its stack is reported.
 
-A reactor in many short turns can keep the interpreter from this thread for seconds, since it takes it back
-before the thread has woken. The beats show afterwards that it went round.
+A reactor in many short turns can keep the interpreter from this thread for seconds, because it takes the lock
+back before the thread wakes. The beats show afterwards that the reactor made its turns.
 
-What holds the interpreter itself, as a regular expression does, stops this thread too: that is told as soon
-as it is over, still with its place. What never gives it back, only another process can notice.
+A call that holds the interpreter lock, such as a regular expression, stops this thread too. The block is then
+reported when the call returns, still with its place. A call that never returns is noticed by another process
+only: the supervisor.
 """
 
 from __future__ import annotations
@@ -30,22 +31,22 @@ from twisted.internet.interfaces import IDelayedCall
 import twisted
 
 LIMIT = 0.25
-"""Seconds after which a block is one: a person notices, and a timer of 100 ms has been late twice."""
+"""Seconds after which a block is reported: a person notices it, and a timer of 100 ms was late twice."""
 
 LOOKS = 3
-"""In each limit. A block is dated to the middle of two: 42 ms off at most, 12 looks a second."""
+"""Looks in each limit. A block is dated to the middle of two looks: 42 ms off at most, 12 looks a second."""
 
 STACK_PERIOD = 1.0
-"""Seconds from one stack to the next: the log is for other things too."""
+"""Seconds between two stacks in the log: a stack is a long line."""
 
 ASK_PERIOD = 1.0
-"""Seconds after which an idle reactor is asked too: it may seem to wait and be called from C all the same."""
+"""Seconds after which an idle reactor is asked too: on uvloop, calls from C look like waiting."""
 
 STANDSTILL = 0.1
-"""Share of a processor that no process uses that is stopped, and even on a loaded machine one that works."""
+"""Share of a processor: a stopped process uses less, a working process more, even on a loaded machine."""
 
 DEPTH = 40
-"""Frames of a stack that are shown, which is more than twice what Twisted needs to call a plugin."""
+"""Frames of a stack that are shown: more than twice the frames of Twisted above a plugin."""
 
 WAITING = frozenset(
     {
@@ -53,7 +54,7 @@ WAITING = frozenset(
         *("AsyncioSelectorReactor.run", "UVReactor.run"),
     }
 )
-"""The innermost function of a reactor that waits for events; on uvloop its loop is not to be seen."""
+"""Innermost functions of reactors that wait for events; the loop of uvloop has no Python frame."""
 
 _FRAMES_OF_OTHERS = tuple(
     str(folder) + sep for folder in (Path(__file__).parents[1], Path(twisted.__file__).parent)
@@ -63,13 +64,13 @@ _STANDARD_LIBRARY = sysconfig.get_path("stdlib") + sep
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A time in which the reactor served nobody.
+    """Period in which the reactor served no peer.
 
     Attributes:
-        seconds: its length until now, or in all if it is over.
-        over: whether the reactor goes round again.
-        place: the innermost line that is not of sockd, Twisted or Python: `plugin.py:41 in dataReceived`.
-        stack: the frames in one line, innermost first; empty once it is over, or if one was just shown.
+        seconds: length until now, or the whole length if it is over.
+        over: the reactor makes turns again.
+        place: innermost line that is not of sockd, Twisted or Python: `plugin.py:41 in dataReceived`.
+        stack: frames in one line, innermost first; empty if it is over, or if a stack was just shown.
     """
 
     seconds: float
@@ -79,19 +80,19 @@ class Block:
 
 
 class Delay(NamedTuple):
-    """How long the reactor took to answer, in seconds: lately, and at worst since this was last asked for."""
+    """Delay of the reactor's timers in seconds: the last one, and the worst since the last query."""
 
     last: float
     worst: float
 
 
 class Watchdog:
-    """Watches the thread that starts it.
+    """Watchdog of the reactor's thread, which is the thread that starts it.
 
     Args:
         limit: seconds without a turn that are reported.
-        report: called by the watchdog's own thread when a block is found, and again when it is over.
-        reactor: the one that is watched.
+        report: called by the watchdog's thread when a block is found, and again when it is over.
+        reactor: reactor that is watched.
     """
 
     def __init__(self, limit: float, report: Callable[[Block], None], reactor: Any) -> None:
@@ -102,22 +103,22 @@ class Watchdog:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._watched = 0
-        self._due = 0.0  # when the thread means to look next
-        self._noted = (0.0, 0.0)  # time, and processor time until then, of the last look or beat
-        self._alive = 0.0  # when the reactor was last known to go round
-        self._at_work = 0.0  # when the reactor was last seen to work
+        self._due = 0.0  # time of the next planned look
+        self._noted = (0.0, 0.0)  # time and processor time of the last look or beat
+        self._alive = 0.0  # last time at which the reactor was known to make turns
+        self._at_work = 0.0  # last time at which the reactor was seen to work
         self._beating = False
-        self._beat_on = True  # said by the thread: the reactor cannot know itself that it is idle
-        self._beat_at = 0.0  # the last beat
-        self._late = 0.0  # the latest beat that is not in the delay yet, in seconds
+        self._beat_on = True  # set by the thread: the reactor itself cannot know that it is idle
+        self._beat_at = 0.0  # time of the last beat
+        self._late = 0.0  # largest delay of a beat since the last look, in seconds
         self._next_beat: IDelayedCall | None = None
-        self._begun: float | None = None  # the block that has been reported
+        self._begun: float | None = None  # begin of the block that was reported
         self._place = ""
         self._stack_shown = -STACK_PERIOD
         self._delay = Delay(0.0, 0.0)
 
     def start(self) -> None:
-        """Begin; to be called by the running reactor. Ends with it."""
+        """Start; the running reactor calls it. The watchdog ends with the reactor."""
         self._watched = threading.get_ident()
         self._alive = time.monotonic()
         self._reactor.addSystemEventTrigger("after", "shutdown", self.stop)
@@ -127,7 +128,7 @@ class Watchdog:
         self._thread.start()
 
     def stop(self) -> None:
-        """End; nothing is reported any more."""
+        """Stop; nothing is reported from now on."""
         self._ended.set()
         if self._next_beat is not None and self._next_beat.active():
             self._next_beat.cancel()
@@ -135,7 +136,7 @@ class Watchdog:
             self._thread.join(self._limit)
 
     def delay(self) -> Delay:
-        """How late the reactor was; the worst is forgotten then."""
+        """Return the delay of the reactor, and reset the worst."""
         delay, self._delay = self._delay, Delay(self._delay.last, 0.0)
         return delay
 
@@ -145,7 +146,7 @@ class Watchdog:
             self._due = time.monotonic() + pause
             if self._ended.wait(pause):
                 return
-            # First of all: whoever has just given the interpreter back is still at that line.
+            # First of all: a call that has just released the interpreter is still at its line.
             frame = sys._current_frames().get(self._watched)
             if frame is None:  # the thread is gone
                 return
@@ -153,16 +154,16 @@ class Watchdog:
             stopped = self._skip_standstill(now)
             self._take_delay(stopped)
             self._look(frame, now)
-            del frame  # its variables are not ours to keep alive
+            del frame  # a frame keeps its variables alive
             pause = self._tick
             if self._begun is None:
                 pause = min(pause, max(self._alive + self._tick / 2 + self._limit - now, 0.001))
 
     def _skip_standstill(self, now: float) -> float:
-        """Do not count a time in which the whole process was stopped: that is not the reactor's doing.
+        """Exclude a time in which the whole process was stopped, as by SIGSTOP: the reactor did not block.
 
         Returns:
-            The seconds for which it was stopped since the last look.
+            Seconds for which the process was stopped since the last look.
         """
         noted, worked = self._noted
         self._noted = (now, time.process_time())
@@ -176,7 +177,7 @@ class Watchdog:
         return late
 
     def _take_delay(self, stopped: float) -> None:
-        """Put the latest beat since the last look into the delay."""
+        """Add the largest delay of a beat since the last look."""
         late, self._late = self._late, 0.0
         if late:
             last = max(0.0, late - stopped)
@@ -203,12 +204,12 @@ class Watchdog:
             self._tell(Block(now - self._begun, False, self._place, stack))
         if not self._beating and (not waiting or now - self._beat_at >= ASK_PERIOD):
             self._beating = True
-            # Something that held the interpreter until now would have kept a peer waiting since then.
+            # A call that held the interpreter until now has kept peers waiting since the planned look.
             due = self._due if now - self._due > self._tick else time.monotonic()
             self._reactor.callFromThread(self._beat, due)
 
     def _beat(self, due: float) -> None:
-        """Note that the reactor goes round; called by the reactor, `due` is when it should have been."""
+        """Note that the reactor makes turns. The reactor calls it; `due` is the planned time."""
         now = time.monotonic()
         self._beat_at = now
         self._noted = (now, time.process_time())
@@ -220,12 +221,12 @@ class Watchdog:
             self._beating = False
 
     def _tell(self, block: Block) -> None:
-        with suppress(Exception):  # whatever becomes of a report, the watch goes on
+        with suppress(Exception):  # a failed report must not end the watchdog
             self._report(block)
 
 
 def _frames(frame: FrameType | None) -> Iterator[FrameType]:
-    """The frame and its callers."""
+    """Yield the frame and its callers."""
     for _ in range(DEPTH):
         if frame is None:
             return
@@ -234,13 +235,13 @@ def _frames(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def _place(innermost: FrameType) -> str:
-    """The line that is to blame."""
+    """Return the innermost line of a plugin, or the innermost line."""
     blamed = next((frame for frame in _frames(innermost) if _is_of_plugin(frame)), innermost)
     return _line(blamed, Path(blamed.f_code.co_filename).name)
 
 
 def place_of(frame: FrameType, line: int) -> str:
-    """A line of a plugin, as `FILE:LINE in FUNCTION`; empty for one of sockd, Twisted or Python."""
+    """Return a line of a plugin as `FILE:LINE in FUNCTION`; empty for sockd, Twisted and Python."""
     code = frame.f_code
     return f"{code.co_filename}:{line} in {code.co_name}" if _is_of_plugin(frame) else ""
 

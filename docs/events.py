@@ -1,0 +1,194 @@
+"""Generator of `events.md`, the reference of log events and metrics. `make docs` runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from twisted.logger import LogLevel
+
+from sockd.telemetry.catalogue import EVENTS, Event, Field
+from sockd.telemetry.metrics import FAMILIES, Family
+
+PAGE = Path(__file__).with_suffix(".md")
+
+_HOST = Field(str, "address of the peer, without its port")
+
+OF_PLUGINS: Mapping[tuple[str, str], Event] = {
+    (plugin, event.name): event
+    for plugin, event in (
+        (
+            "chat",
+            Event(
+                "member_failed",
+                LogLevel.critical,
+                "A message could not be delivered to a member, who leaves the room.",
+                {"member": Field(str, "name of the member")},
+                fails=True,
+            ),
+        ),
+        (
+            "files",
+            Event(
+                "file received",
+                LogLevel.info,
+                "A file is stored, whole and durable.",
+                {
+                    "file": Field(str, "name under which it is stored"),
+                    "size": Field(int, "length of the file", "bytes"),
+                    "sha256": Field(str, "digest of the file, in hexadecimal"),
+                    "peer": _HOST,
+                },
+            ),
+        ),
+        (
+            "files",
+            Event(
+                "file refused",
+                LogLevel.info,
+                "A file was refused; nothing of it is kept.",
+                {
+                    "code": Field(str, "code of the answer to the peer"),
+                    "reason": Field(str, "cause, in one line"),
+                    "peer": _HOST,
+                },
+            ),
+        ),
+        (
+            "files",
+            Event(
+                "connection broken",
+                LogLevel.debug,
+                "A peer left before its file was whole; nothing of it is kept.",
+                {"peer": _HOST},
+            ),
+        ),
+        (
+            "files",
+            Event(
+                "not touched among the unfinished files",
+                LogLevel.warn,
+                "The folder of unfinished files holds entries of other programs.",
+                {
+                    "folder": Field(str, "path of the folder"),
+                    "names": Field(str, "first names of the entries"),
+                    "count": Field(int, "entries"),
+                },
+            ),
+        ),
+        (
+            "files",
+            Event(
+                "plugin fault",
+                LogLevel.critical,
+                "An upload raised; its connection ends.",
+                {"peer": _HOST},
+                fails=True,
+            ),
+        ),
+    )
+}
+"""Events of the plugins that come with sockd, by plugin and name. The plugins do not declare them."""
+
+_TYPES = {str: "text", int: "whole number", float: "number", list: "list of texts"}
+
+_HEAD = """\
+# Log events and metrics
+
+This page is generated: `make docs` writes it from `sockd/telemetry/catalogue.py` and
+`sockd/telemetry/metrics.py`.
+
+## Log events
+
+Each line of the log is one event. In JSON every line has `time` (ISO 8601, UTC), `level` and `event`, the
+name below; an event of a service has `service` too. A line with `message` and `logger` in place of `event`
+comes from Twisted, from the reactor, or from a library of a plugin. [What the daemon
+does](behaviour.md#the-log) tells what is written how often.
+
+Levels: `debug` reports single connections, `info` is for a person who watches the daemon, `warn` needs the
+operator, `error` needs the author of a plugin, `critical` is a fault of sockd or of a plugin that is a bug.
+
+Fields in brackets are absent where they do not apply.
+"""
+
+_PLUGINS = """\
+## Events of the plugins
+
+A plugin chooses the names and fields of its events itself (`context.logger`, see [plugins](plugins.md)).
+They are bounded by kind and source: the field `alike` counts the events that were held back, and
+`sockd_log_events_held_total` counts them for each service. These are the events of the plugins that come
+with sockd.
+"""
+
+_METRICS = """\
+## Metrics
+
+[Metrics, probes and the status page](operations-metrics.md) tells how they are read. No label holds a value
+that a peer can choose; `event` has at most 100 values for each level. A sample with a reason, a result or a
+callback exists once that has occurred.
+
+With `workers` above 0 each metric is the total of all workers. Each worker has the same metrics with the
+prefix `sockd_worker_` in place of `sockd_`, and with the label `worker`.
+"""
+
+
+def page() -> str:
+    """Return the whole page."""
+    return "\n".join(
+        [
+            _HEAD,
+            *_table(["event", "level", "fields", "meaning"], map(_event, EVENTS.values())),
+            "",
+            _PLUGINS,
+            *_table(
+                ["plugin", "event", "level", "fields", "meaning"],
+                ([f"`{plugin}`", *_event(event)] for (plugin, _), event in OF_PLUGINS.items()),
+            ),
+            "",
+            _METRICS,
+            *_table(
+                ["metric", "type", "labels", "unit", "meaning"], map(_metric, FAMILIES, FAMILIES.values())
+            ),
+            "",
+        ]
+    )
+
+
+def _table(heads: list[str], rows: Iterator[list[str]]) -> Iterator[str]:
+    """Yield the lines of a table."""
+    yield f"| {' | '.join(heads)} |"
+    yield f"|{'---|' * len(heads)}"
+    yield from (f"| {' | '.join(row)} |" for row in rows)
+
+
+def _event(event: Event) -> list[str]:
+    """Return the cells of an event."""
+    fields = [_field(name, field) for name, field in event.fields.items()]
+    if event.fails:
+        fields += ["`error`: text, type and message of the exception", "`traceback`: text"]
+    return [f"`{event.name}`", event.level.name, "<br>".join(fields), event.meaning]
+
+
+def _field(name: str, field: Field) -> str:
+    """Return the name of a field with its type, unit and meaning."""
+    kind = _TYPES[field.kind] + (f" in {field.unit}" if field.unit else "")
+    return f"{f'[`{name}`]' if field.optional else f'`{name}`'}: {kind}, {field.meaning}"
+
+
+def _metric(name: str, family: Family) -> list[str]:
+    """Return the cells of a metric."""
+    suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(family.kind, [""])
+    names = "<br>".join(f"`sockd_{name}{suffix}`" for suffix in suffixes)
+    labels = ", ".join(family.labels) + ("; the buckets have `le`, too" if family.kind == "histogram" else "")
+    return [names, family.kind, labels, _unit(name), f"{family.help} {family.note}".rstrip()]
+
+
+def _unit(name: str) -> str:
+    """Return the unit that a metric's name ends in; times are in seconds since 1970."""
+    if name.endswith(("time_seconds", "timestamp_seconds")):
+        return "s since 1970"
+    return {"seconds": "s", "bytes": "bytes"}.get(name.rpartition("_")[2], "")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
