@@ -1,12 +1,14 @@
-"""[limits]: what one service may use, and what happens to those who want more."""
+"""[limits]: the bounds on one service, and what happens to peers over one."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from sockd.config.networks import AnyNetworks, SomeNetworks
+from sockd.config.scope import Scope, scopes
 from sockd.config.written import (
     CountOrOff,
     Duration,
@@ -20,7 +22,7 @@ from sockd.config.written import (
 from sockd.errors import ValueFault
 
 MAX_BANNER = 200
-"""Bytes. One short line, which fits into the empty buffer of a new connection."""
+"""Bytes of one short line, which fits into the empty buffer of a new connection."""
 
 
 def _read_line(text: str) -> str:
@@ -41,139 +43,148 @@ _Line = Annotated[
 ]
 
 
+_CONNECTION = Scope("connection", "stream")
+
+
 class Limits(BaseModel):
-    """What one service may use. [limits] is what every service starts from; a service's own keys win."""
+    """Bounds on one service. [limits] is what every service starts from; a service's own keys win."""
+
+    # A limit is declared here alone, with its scope. tests/test_adding.py names what else a new one needs.
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_connections: int = Field(
+    max_connections: Annotated[int, Scope("service", "stream", "shared", metric="connections_limit")] = Field(
         default=10_000,
         ge=1,
         description="Connections that a service has open at once, over all its listeners.",
     )
-    max_per_source: CountOrOff = Field(
+    max_per_source: Annotated[CountOrOff, Scope("source", "stream", "shared")] = Field(
         default="off",
         validate_default=True,
         description="Connections that one source has open at once.",
     )
-    source_prefix_ipv4: int = Field(
+    source_prefix_ipv4: Annotated[int, Scope("source")] = Field(
         default=32,
         ge=1,
         le=32,
         description="Bits of an IPv4 address that tell one source from another.",
     )
-    source_prefix_ipv6: int = Field(
+    source_prefix_ipv6: Annotated[int, Scope("source")] = Field(
         default=64,
         ge=1,
         le=128,
         description="Bits of an IPv6 address that tell one source from another; a customer has a whole /64.",
     )
-    allow: SomeNetworks = Field(
+    allow: Annotated[SomeNetworks, Scope("source")] = Field(
         default=(),
         validate_default=True,
         description="Networks that are served, and no others; without any, all are. "
         "Where allow and deny both have an address, the longer prefix decides.",
     )
-    deny: AnyNetworks = Field(
+    deny: Annotated[AnyNetworks, Scope("source")] = Field(
         default=(),
         validate_default=True,
         description="Networks that are not served; of two equal prefixes this one counts.",
     )
-    connection_rate: RateOrOff = Field(
+    connection_rate: Annotated[RateOrOff, Scope("service", "stream", "divided")] = Field(
         default="off",
         validate_default=True,
         description="How fast new connections of all sources together may come.",
     )
-    connection_rate_per_source: RateOrOff = Field(
+    connection_rate_per_source: Annotated[RateOrOff, Scope("source", "stream", "divided")] = Field(
         default="off", validate_default=True, description="How fast new connections of one source may come."
     )
-    datagram_rate: RateOrOff = Field(
+    datagram_rate: Annotated[RateOrOff, Scope("service", "datagram", "divided")] = Field(
         default="off",
         validate_default=True,
         description="How fast datagrams of all sources together may come; what is more is dropped.",
     )
-    datagram_rate_per_source: RateOrOff = Field(
+    datagram_rate_per_source: Annotated[RateOrOff, Scope("source", "datagram", "divided")] = Field(
         default="off",
         validate_default=True,
         description="How fast datagrams of one source may come; what is more is dropped.",
     )
-    bytes_per_second: SizeOrOff = Field(
+    bytes_per_second: Annotated[SizeOrOff, _CONNECTION] = Field(
         default="off",
         validate_default=True,
         description="How much each connection may carry, both directions together.",
     )
-    over_limit: Literal["refuse", "queue", "reset", "banner", "tarpit"] = Field(
+    over_limit: Annotated[Literal["refuse", "queue", "reset", "banner", "tarpit"], _CONNECTION] = Field(
         default="refuse",
         description="What becomes of a connection over a limit: refuse closes it, queue lets it wait to be "
         "accepted, reset breaks it off, banner tells it a line, tarpit holds it without an answer.",
     )
-    over_limit_banner: _Line = Field(
+    over_limit_banner: Annotated[_Line, _CONNECTION] = Field(
         default="too many connections", description="The line that banner tells; CR LF is added."
     )
-    tarpit_time: SomeTime = Field(
+    tarpit_time: Annotated[SomeTime, _CONNECTION] = Field(
         default="10s",
         validate_default=True,
         description="How long a connection is held in the tarpit.",
     )
-    penalty: DurationOrOff = Field(
+    penalty: Annotated[DurationOrOff, Scope("source", workers="own")] = Field(
         default="off",
         validate_default=True,
         description="How long a source is refused that keeps trying although it is over its limit.",
     )
-    handshake_timeout: SomeTime = Field(
+    handshake_timeout: Annotated[SomeTime, _CONNECTION] = Field(
         default="10s",
         validate_default=True,
         description="How long a TLS handshake may take, from the first byte on.",
     )
-    handshake_rate: RateOrOff = Field(
+    handshake_rate: Annotated[RateOrOff, Scope("service", "stream", "divided")] = Field(
         default="off",
         validate_default=True,
         description="How fast TLS handshakes may begin; what is more waits, up to handshake_timeout.",
     )
-    max_handshakes: int = Field(
+    max_handshakes: Annotated[int, Scope("service", "stream", "divided")] = Field(
         default=1000, ge=1, description="TLS handshakes that may be unfinished at once."
     )
-    header_timeout: SomeTime = Field(
+    header_timeout: Annotated[SomeTime, _CONNECTION] = Field(
         default="5s", validate_default=True, description="How long the header of the PROXY protocol may take."
     )
-    first_message_timeout: DurationOrOff = Field(
+    first_message_timeout: Annotated[DurationOrOff, _CONNECTION] = Field(
         default="off",
         validate_default=True,
         description="How long a new connection may be silent.",
     )
-    idle_timeout: DurationOrOff = Field(
+    idle_timeout: Annotated[DurationOrOff, _CONNECTION] = Field(
         default="10m",
         validate_default=True,
         description='How long a connection may be silent both ways; "off" lets it be silent for ever.',
     )
-    lifetime: DurationOrOff = Field(
+    lifetime: Annotated[DurationOrOff, _CONNECTION] = Field(
         default="off",
         validate_default=True,
         description="How long a connection may be open, whatever it does.",
     )
-    close_timeout: Duration = Field(
+    close_timeout: Annotated[Duration, _CONNECTION] = Field(
         default="5s",
         validate_default=True,
         description="How long a closing connection may go without its peer taking a byte.",
     )
-    max_unread_output: Annotated[Size, Field(ge=1)] = Field(
+    max_unread_output: Annotated[Size, Field(ge=1), _CONNECTION] = Field(
         default="1MiB",
         validate_default=True,
         description="Bytes that may wait for a peer that does not read them.",
     )
-    max_amplification: float | None = Field(
+    max_amplification: Annotated[float | None, Scope("datagram", "datagram")] = Field(
         default=None,
         gt=0,
         allow_inf_nan=False,
         description="Bytes of reply for each byte of a datagram; without it, what the plugin says.",
     )
-    reply_floor: Size | None = Field(
+    reply_floor: Annotated[Size | None, Scope("datagram", "datagram")] = Field(
         default=None,
         description="Bytes that any datagram may be answered with; without it, what the plugin says.",
     )
 
     def under(self, common: Limits) -> Limits:
-        """These limits, with what they do not give taken from `common`; it does not count as given."""
+        """Return these limits, with what they do not give taken from `common`; it does not count as given."""
         given = self.model_fields_set
         values = {key: getattr(self if key in given else common, key) for key in type(self).model_fields}
         return Limits.model_construct(given, **values)
+
+
+SCOPES: Mapping[str, Scope] = scopes(Limits)
+"""Scope of each limit, by its key."""

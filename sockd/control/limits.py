@@ -1,4 +1,4 @@
-"""One limit, as an operator writes it on a command line."""
+"""Limits as an operator writes them on a command line."""
 
 from __future__ import annotations
 
@@ -7,15 +7,24 @@ from typing import Any
 
 from sockd.config import Document, Limits, Text
 from sockd.config.document import Faults
+from sockd.config.network_sets import Networks
 from sockd.config.validate import validate
 from sockd.control.words import Refused
 
-_NETWORKS = ("allow", "deny")
-"""Limits that are lists, in the file; here their entries stand between commas or blanks."""
+_NETWORKS = frozenset(key for key, field in Limits.model_fields.items() if field.annotation is Networks)
+"""Limits that are arrays in the file; on a command line their entries stand between commas or blanks."""
 
 
 def limit_of(key: str, value: str) -> Limits:
-    """One limit from its text, as it would stand in [limits]."""
+    """Return limits of which one is given, by the text that would stand in [limits].
+
+    Args:
+        key: the limit's.
+        value: its text.
+
+    Raises:
+        Refused: there is no such limit, or it does not take the value.
+    """
     written: Any = (
         [Text(word) for word in value.replace(",", " ").split()] if key in _NETWORKS else Text(value)
     )

@@ -217,6 +217,6 @@ def _about_sources(terms: Terms) -> tuple[object, ...]:
         terms.datagram_rate_per_source,
         terms.penalty,
         terms.penalty_after,
-        terms.source_prefix_v4,
-        terms.source_prefix_v6,
+        terms.source_prefix_ipv4,
+        terms.source_prefix_ipv6,
     )

@@ -59,7 +59,7 @@ class Sources:
         def buckets(rate: Rate | None) -> SourceBuckets | None:
             return SourceBuckets(rate, capacity) if rate else None
 
-        prefixes = terms.source_prefix_v4, terms.source_prefix_v6
+        prefixes = terms.source_prefix_ipv4, terms.source_prefix_ipv6
         self.key = lru_cache(REMEMBERED)(lambda host: source_key(host, *prefixes))
         self._most = terms.max_per_source
         self._connections = buckets(terms.connection_rate_per_source)

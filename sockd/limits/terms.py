@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
+from sockd.config import Limits
 from sockd.limits.networks import AccessList
 
 
@@ -34,8 +35,8 @@ class Terms:
         connection_rate_per_source: new connections of one source.
         datagram_rate: datagrams of all peers.
         datagram_rate_per_source: datagrams of one source.
-        source_prefix_v4: bits of an IPv4 address that name its source.
-        source_prefix_v6: bits of an IPv6 address that do; one customer usually has a /64 or more.
+        source_prefix_ipv4: bits of an IPv4 address that name its source.
+        source_prefix_ipv6: bits of an IPv6 address that do; one customer usually has a /64 or more.
         penalty: seconds for which a source that keeps trying is refused.
         penalty_after: refusals of a source's connections, within ten seconds, that are forgiven; at least 1.
     """
@@ -47,7 +48,18 @@ class Terms:
     connection_rate_per_source: Rate | None = None
     datagram_rate: Rate | None = None
     datagram_rate_per_source: Rate | None = None
-    source_prefix_v4: int = 32
-    source_prefix_v6: int = 64
+    source_prefix_ipv4: int = 32
+    source_prefix_ipv6: int = 64
     penalty: float | None = None
     penalty_after: int = 10
+
+    @classmethod
+    def of(cls, limits: Limits) -> Terms:
+        """Return the terms in the limits of a service: each by the name of its key."""
+        named = {key: getattr(limits, key) for key in _NAMED}
+        access = AccessList(limits.allow, limits.deny) if limits.allow or limits.deny else None
+        return cls(access=access, **named)
+
+
+_NAMED = sorted({each.name for each in fields(Terms)} & Limits.model_fields.keys())
+"""Terms that are keys of [limits] too."""

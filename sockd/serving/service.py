@@ -20,7 +20,7 @@ from sockd.config import Listener as ListenerConfig
 from sockd.datagram import DatagramPort, Loops
 from sockd.endpoint import InetEndpoint
 from sockd.errors import BindError, PluginError, in_words
-from sockd.limits import Admission
+from sockd.limits import Admission, Terms
 from sockd.plugin import Context, IDatagramPlugin, IStreamPlugin, Plugin, Replies
 from sockd.process.life import PLUGIN_STOP_TIMEOUT
 from sockd.serving import plugin_start as starting
@@ -28,7 +28,7 @@ from sockd.serving.listener import DatagramListener, Listener, StreamListener
 from sockd.sockets.deadlines import Deadlines
 from sockd.sockets.open import BoundSocket, OpenSocket, open_socket
 from sockd.sockets.ports import Grant
-from sockd.stream.connections import Connections, terms
+from sockd.stream.connections import Connections
 from sockd.stream.output import Unread
 from sockd.stream.waiting import WaitingRoom
 from sockd.telemetry.events import ServiceEvents
@@ -104,7 +104,7 @@ class Service:
         self._shared = shared
         # The places of the former one's connections count until they are given back.
         self._admission: Admission = (
-            Admission(terms(config.limits), reactor.seconds)
+            Admission(Terms.of(config.limits), reactor.seconds)
             if former is None
             else former.connections.admission
         )
@@ -279,7 +279,7 @@ class Service:
 
     def open(self) -> None:
         """Serve peers."""
-        self._admission.change(terms(self.config.limits))
+        self._admission.change(Terms.of(self.config.limits))
         self.connections.handshakes.change(self.config.limits.handshake_rate)
         for listener in self.listeners:
             self._open(listener)
@@ -323,7 +323,7 @@ class Service:
         """Other limits hold from now on, for connections that are open too."""
         self.config = replace(self.config, limits=limits)
         self._set_room(limits)
-        self._admission.change(terms(limits))
+        self._admission.change(Terms.of(limits))
         self.connections.change(limits)
         for listener in self.listeners:
             if isinstance(listener, DatagramListener):

@@ -10,18 +10,23 @@ serve.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import get_args
 from zlib import crc32
 
 from sockd.config import Config, Limits, Listener, Rate, ServiceConfig
-from sockd.endpoint import InetEndpoint
+from sockd.config.limits import SCOPES
+from sockd.endpoint import InetEndpoint, Transport
 
 Ports = Mapping[tuple[str, int], int]
 """The port of a socket, by the service's name and the listener's place in its `listen`."""
 
-_OF_STREAMS = ("connection_rate", "connection_rate_per_source", "handshake_rate", "max_handshakes")
-_OF_DATAGRAMS = ("datagram_rate", "datagram_rate_per_source")
+_DIVIDED: Mapping[Transport, Sequence[str]] = {
+    transport: [key for key, scope in SCOPES.items() if (scope.workers, scope.over) == ("divided", transport)]
+    for transport in get_args(Transport)
+}
+"""Limits of which each worker has its part, by the transport that they are for."""
 
 
 def needs_one_worker(service: ServiceConfig) -> bool:
@@ -83,8 +88,8 @@ def _owner(service: ServiceConfig, listener: Listener, workers: int) -> int | No
 def divided(service: ServiceConfig, limits: Limits, workers: int) -> Limits:
     """The limits of one process, where those of the service are so."""
     owners = [_owner(service, listener, workers) for listener in service.listen]
-    among = dict.fromkeys(_OF_STREAMS, workers if None in owners else 1)
-    among |= dict.fromkeys(_OF_DATAGRAMS, len({*owners} - {None}))
+    among = dict.fromkeys(_DIVIDED["stream"], workers if None in owners else 1)
+    among |= dict.fromkeys(_DIVIDED["datagram"], len({*owners} - {None}))
     parts = {key: _part(getattr(limits, key), count) for key, count in among.items()}
     return limits.model_copy(
         update={key: part for key, part in parts.items() if part != getattr(limits, key)}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.interfaces import IReactorTime
 
 from sockd.config import Limits
-from sockd.limits import AccessList, Admission, Terms
+from sockd.limits import Admission
 from sockd.sockets.deadlines import Deadlines
 from sockd.sockets.linger import Lingering
 from sockd.stream.handshakes import Handshakes
@@ -261,20 +261,3 @@ class Connections:
             entry.cut()
         self.lingering.cut()
         return len(connections) + len(entries)
-
-
-def terms(limits: Limits) -> Terms:
-    """Extract the limits on who comes in."""
-    access = AccessList(limits.allow, limits.deny) if limits.allow or limits.deny else None
-    return Terms(
-        limits.max_connections,
-        access,
-        limits.max_per_source,
-        limits.connection_rate,
-        limits.connection_rate_per_source,
-        limits.datagram_rate,
-        limits.datagram_rate_per_source,
-        limits.source_prefix_ipv4,
-        limits.source_prefix_ipv6,
-        limits.penalty,
-    )

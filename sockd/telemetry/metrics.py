@@ -17,6 +17,7 @@ from prometheus_client import Metric, generate_latest
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
+from sockd.config.limits import SCOPES
 from sockd.telemetry import catalogue
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -122,6 +123,9 @@ FAMILIES: Mapping[str, Family] = {
 }
 """Families by name, without the prefix `sockd_` and without the suffix `_total` of counters."""
 
+_LIMITS: Mapping[str, str] = {key: scope.metric for key, scope in SCOPES.items() if scope.metric}
+"""The family that shows a limit, by the limit's key."""
+
 _COUNTED: Mapping[str, tuple[str, str]] = {
     "opened": ("connections_opened", ""),
     "closed": ("connections_closed", "reason"),
@@ -213,7 +217,8 @@ def _process(snapshot: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator
 def _service(service: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[Sample]:
     yield Sample("service_open", service["state"] == "open", labels)
     yield Sample("connections", service["connections"], labels)
-    yield Sample("connections_limit", service["limits"].get("max_connections"), labels)
+    for key, family in _LIMITS.items():
+        yield Sample(family, service["limits"].get(key), labels)
     yield Sample("tls_handshakes_unfinished", service["handshakes"], labels)
     yield Sample("received_bytes", service["received"], labels)
     yield Sample("sent_bytes", service["sent"], labels)

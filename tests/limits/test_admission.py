@@ -206,7 +206,7 @@ def test_connections_that_are_open_count_under_a_limit_that_comes_later() -> Non
     places.change(replace(places.terms, max_per_source=2))
     assert places.admit("2001:db8::3") == "max_per_source"
     assert places.admit("2001:db8:0:1::3") is None
-    places.change(replace(places.terms, max_per_source=4, source_prefix_v6=48))
+    places.change(replace(places.terms, max_per_source=4, source_prefix_ipv6=48))
     assert places.admit("2001:db8:0:2::") == "max_per_source"
     for host in [*hosts, "2001:db8:0:1::3"]:
         places.release(host)

@@ -34,8 +34,8 @@ limits = st.builds(
     connection_rate_per_source=rates,
     datagram_rate=rates,
     datagram_rate_per_source=rates,
-    source_prefix_v4=st.sampled_from([32, 24]),
-    source_prefix_v6=st.sampled_from([64, 32]),
+    source_prefix_ipv4=st.sampled_from([32, 24]),
+    source_prefix_ipv6=st.sampled_from([64, 32]),
     penalty=st.none() | st.sampled_from([1.0, 60.0]),
     penalty_after=st.integers(1, 4),
 )
@@ -56,7 +56,7 @@ class Admitting(RuleBasedStateMachine):
         return self.admission.terms
 
     def source(self, host: str) -> bytes:
-        return source_key(host, self.terms.source_prefix_v4, self.terms.source_prefix_v6)
+        return source_key(host, self.terms.source_prefix_ipv4, self.terms.source_prefix_ipv6)
 
     def per_source(self) -> Counter[bytes]:
         return Counter(self.source(host) for host in self.open if host is not None)
