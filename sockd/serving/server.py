@@ -177,7 +177,9 @@ class Server:
             service.hold("descriptors", held=held)
 
     def _relieve(self) -> None:
-        """Let those go that have been idle for longest, of as many as one can look at."""
+        """Close sockets that only linger, and of a sample of connections those that were idle for longest."""
+        for service in self.all_services:
+            service.connections.lingering.cut()
         every = [connection for service in self.all_services for connection in service.connections]
         looked_at = sample(every, min(len(every), LOOK_AT))
         quiet = sorted(looked_at, key=lambda connection: connection.quiet_for(), reverse=True)

@@ -123,7 +123,12 @@ def _in_words(pid: int) -> str:
     served = _served(command, folder)
     if served is not None and served == _served(sys.argv, Path.cwd()):
         return f": this daemon already runs, pid {pid}"
-    return f" by {'sockd' if served or 'sockd.supervisor' in ' '.join(command) else name}, pid {pid}"
+    return f" by {'sockd' if served or _is_ours(command) else name}, pid {pid}"
+
+
+def _is_ours(command: list[str]) -> bool:
+    """Tell whether a command line is that of a supervisor or a worker."""
+    return any(word.startswith(("sockd.serving.", "sockd.supervisor.")) for word in command)
 
 
 def _served(command: list[str], folder: Path) -> Path | None:

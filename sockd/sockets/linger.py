@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sockd.sockets.deadlines import Deadlines
-from sockd.sockets.transport import unsent_bytes
+from sockd.sockets.transport import has_ended_writing, unsent_bytes
 
 SILENT = 5.0
 """Seconds without a byte from the peer until the socket is closed."""
@@ -72,7 +72,8 @@ class Lingering:
         self.wait(linger)
         if transport not in self._resting:
             transport.resumeProducing()
-        transport.loseWriteConnection()
+        if not has_ended_writing(transport):
+            transport.loseWriteConnection()
 
     def rest(self, transport: Any) -> None:
         """Pause a transport, and read from it again after `PAUSE`."""

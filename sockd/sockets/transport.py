@@ -74,6 +74,15 @@ def unsent_bytes(transport: Any) -> int:
     return held + len(getattr(transport, "dataBuffer", b"")) - getattr(transport, "offset", 0)
 
 
+def has_ended_writing(transport: Any) -> bool:
+    """Tell whether our side of a stream has ended already.
+
+    Twisted's own transports have no public name for it. Told to end it again they write nothing more, which
+    the kernel refuses (EPIPE), and take the connection for lost.
+    """
+    return bool(getattr(transport, "_writeDisconnected", False))
+
+
 def tcp_socket(transport: Any) -> socket.socket | None:
     """Return the socket of a TCP transport, whose idle time the kernel knows; None for any other."""
     handle = getattr(transport, "socket", None)

@@ -18,7 +18,7 @@ import pytest
 from running import BIN, PATIENCE, Daemon
 
 LIMIT = 96
-CLIENTS = 200
+CLIENTS = 120
 
 CONFIG = """
 [control]

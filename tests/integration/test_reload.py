@@ -243,7 +243,7 @@ def test_what_cannot_be_served_changes_nothing_and_leaks_nothing(
         assert stream.goes_on()
         reload(daemon, tmp_path / "sockd.toml", text, "not reloaded")
         before = descriptors(daemon)
-        for _ in range(20):
+        for _ in range(5):
             told = reload(daemon, tmp_path / "sockd.toml", text, "not reloaded")
             assert reason in told["reason"]
         wait_until(lambda: descriptors(daemon) == before)

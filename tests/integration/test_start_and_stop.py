@@ -468,7 +468,7 @@ def test_a_listener_may_ask_for_twisteds_own_transports(start: Start, tmp_path: 
         with socket.create_connection(daemon.port("tell", which=which), PATIENCE) as client:
             told.append(client.makefile().read())
     assert told[0].startswith("sockd.uvreactor.")
-    assert told[1:] == ["sockd.ports False", "sockd.ports True"]
+    assert told[1:] == ["sockd.sockets.ports False", "sockd.sockets.ports True"]
 
 
 def test_without_uvloop_twisteds_own_reactor_serves_and_one_line_says_why(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
+from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
@@ -21,6 +23,8 @@ from sockd.config import load
 from sockd.datagram.loops import OWN
 from sockd.errors import BindError
 from sockd.serving.server import Server
+from sockd.serving.service import Service
+from sockd.sockets import descriptors
 
 CONFIG = """
 [daemon]
@@ -85,6 +89,58 @@ async def test_it_serves_between_open_and_stop(server: Server, tmp_path: Path) -
     await server.stop()
     assert server.connections == 0
     assert not (tmp_path / "echo.sock").exists()
+
+
+async def linger(server: Server) -> Service:
+    """Close the one connection, whose peer does not end its side, and let it linger for long."""
+    [service] = server.services
+    while not len(service.connections):
+        await deferLater(reactor, 0)
+    service.connections.lingering.silent = service.connections.lingering.longest = 3600
+    [connection] = service.connections
+    connection.end("closed")
+    while not len(service.connections.lingering):
+        await deferLater(reactor, 0)
+    return service
+
+
+def connect(server: Server) -> socket.socket:
+    return socket.create_connection(server.services[0].listeners[0].bound.socket.getsockname())
+
+
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]  # it has no annotations
+async def test_a_connection_that_we_close_is_not_reset_by_what_its_peer_still_sends(server: Server) -> None:
+    server.bind()
+    await server.start()
+    server.open()
+    with connect(server) as client:
+        service = await linger(server)
+        for _ in range(10):
+            client.sendall(b"more")
+            await deferLater(reactor, 0.01)
+        assert len(service.connections.lingering) == 1
+        client.settimeout(0)
+        assert client.recv(1) == b""
+    await server.stop()
+
+
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]  # it has no annotations
+async def test_sockets_that_linger_are_closed_first_when_descriptors_are_short(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.bind()
+    await server.start()
+    server.open()
+    with connect(server):
+        service = await linger(server)
+        monkeypatch.setattr(descriptors, "used", lambda: server.descriptors.most)
+        while server.descriptors.grant(1):  # what was found free before
+            pass
+        for _ in range(100):
+            await deferLater(reactor, 0)
+        assert not len(service.connections.lingering)
+    monkeypatch.undo()
+    await server.stop()
 
 
 @pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]  # it has no annotations

@@ -177,7 +177,7 @@ def test_a_stream_with_a_descriptor_is_written_without_waiting_for_it() -> None:
     reader, writer = os.pipe()
     with open(writer, "w") as stream, open(reader) as read:
         chosen = observer(stream, "json", "info")
-        log = Logger(namespace="sockd", observer=LogPublisher(chosen))
+        log = Logger(namespace="sockd.service", observer=LogPublisher(chosen))
         for _ in range(5_000):  # more than a pipe holds
             log.info("said")
         log.info("last")
