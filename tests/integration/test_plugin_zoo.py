@@ -16,7 +16,7 @@ from running import PATIENCE, Daemon, Start
 from zoo_plugins import RAISED
 
 LOG_BOUND = 1_000_000
-"""Bytes of log that a storm of faults may cause (fault 29)."""
+"""Bytes of log that a storm of faults may cause (fault 29 of docs/faults.md)."""
 
 STORM = 100_000
 
