@@ -1,1 +1,1 @@
-"""The services that come with sockd. Each uses only what a stranger's plugin may use."""
+"""Services that come with sockd. Each imports only what any other plugin may import."""

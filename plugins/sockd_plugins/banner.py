@@ -1,16 +1,16 @@
-"""Banner: one fixed text for everybody, then the end.
+"""Banner: sends one fixed text to each peer, then closes.
 
 Over streams the text is sent as soon as a peer connects, or with `after = "message"` once its first bytes
-have arrived, whatever they are. No newline is added to it. Then sockd ends its own side and ignores what
-the peer still sends until the peer closes too, because a socket that is closed with unread input resets
-the connection, and a text in flight is lost with it. A peer that goes on for longer than 5 seconds or
-with more than 64 KiB is closed. One that ends its side without the message it should send gets nothing.
+have arrived, whatever they are. No newline is added. Then sockd ends its own side and ignores what the peer
+still sends until the peer closes too. A socket that is closed with unread input resets the connection, and a
+text under way is lost with it. A peer that goes on for longer than 5 seconds or with more than 64 KiB is
+closed. A peer that ends its side before its first message gets nothing.
 
-Over datagrams each one, an empty one too, is answered by the text, which may have 1,232 bytes there. That
-is more than was asked with, to an address that may be forged: limit who may ask, and how often.
+Over datagrams each datagram, an empty one too, is answered by the text, which may have 1,232 bytes there. The
+answer is larger than the question, and its address may be forged: limit who may ask, and how often.
 
-The text is an option or a file of at most 1 MiB, which is read with the configuration: a reload sends what
-the file says then.
+The text is an option or a file of at most 1 MiB. The file is read with the configuration: a reload sends its
+new content.
 """
 
 from __future__ import annotations
@@ -36,28 +36,29 @@ from sockd.errors import PluginError, ValueFault
 from sockd.plugin import Context, FileContent, IDatagramPlugin, IStreamPlugin, Plugin, Replies
 
 _MAX_TEXT = 1024 * 1024
-"""Bytes; each peer that does not read costs as many."""
+"""Bytes of the text at most; each peer that does not read costs as many."""
 
 _MAX_DATAGRAM = 1_232
 """Bytes that cross every network in one IPv6 packet: 1,280 without the headers of IPv6 and UDP."""
 
 _LINGER = 5.0
-"""Seconds for a peer to take the text and close; a person's network is slow, an attacker's patience long."""
+"""Seconds for a peer to take the text and close; enough for a slow network, and a bound for an attacker."""
 
 _MAX_IGNORED = 64 * 1024
-"""Bytes from a peer that were sent before it could know better, such as a request; more is abuse."""
+"""Bytes that a peer may have sent before it got the text, such as a request; more is abuse."""
 
 
 @implementer(IStreamPlugin, IDatagramPlugin)
 class Banner(Plugin):
-    """Send everybody the same text."""
+    """Send the same text to each peer."""
 
-    text: str | None = Field(default=None, max_length=_MAX_TEXT, description="What is sent.")
+    text: str | None = Field(default=None, max_length=_MAX_TEXT, description="The text.")
     file: Annotated[bytes | None, FileContent(_MAX_TEXT)] = Field(
-        default=None, description="A file with what is sent, instead of `text`."
+        default=None, description="A file with the text, instead of `text`."
     )
     after: Literal["connect", "message"] = Field(
-        default="connect", description="What a stream's peer has to do to get it: connect, or send something."
+        default="connect",
+        description="When a peer over a stream gets the text: on connect, or after its first bytes.",
     )
 
     @model_validator(mode="after")
@@ -72,15 +73,15 @@ class Banner(Plugin):
 
     @property
     def replies(self) -> Replies:
-        """The text, however little was asked."""
+        """Bound: the text, however short the question."""
         return Replies(factor=0, floor=len(self._content))
 
     def stream_factory(self, protocol: str, context: Context) -> IProtocolFactory:  # noqa: ARG002
-        """Each connection gets the text once."""
+        """Build a protocol for each connection, which sends the text once."""
         return Factory.forProtocol(partial(_BannerStream, self._content, self.after, context.clock))
 
     def datagram_protocol(self, protocol: str, context: Context) -> DatagramProtocol:  # noqa: ARG002
-        """Each datagram gets the text."""
+        """Build the protocol that answers each datagram with the text."""
         content = self._content
         if len(content) > _MAX_DATAGRAM:
             raise PluginError(
@@ -119,7 +120,7 @@ class _BannerStream(Protocol):
         self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
-        """The text is sent; what is left is to wait for the peer."""
+        """Do nothing: the text is sent, and the peer has to close."""
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:

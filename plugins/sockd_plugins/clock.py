@@ -1,6 +1,6 @@
 """Time: the present time in the format that is asked for.
 
-A request is a format as for strftime, in UTF-8, of at most 128 bytes; an empty one means the service's own.
+A request is a strftime format in UTF-8 of at most 128 bytes; an empty request means the service's own format.
 The answer is the present time in that format, of at most 256 bytes.
 
     %a %A %b %B %h    names of the day and the month, in English      %p  AM or PM
@@ -16,12 +16,11 @@ zeros. Widths, other directives, formats without any directive and characters th
 refused with one line, such as `error: unknown directive %Q at character 3`.
 
 Over datagrams a request is one datagram, with or without a line feed at its end (nc sends one), and its
-answer is one datagram without. A request that begins with `error:` is dropped: an error is never answered
-with an error, and since an answer is no request either (it has no directive), no forged datagram can make
-two such services talk to each other for ever. Over streams a request is a line and so is its answer, in
-the same order, until the peer closes; what is left without a line feed then is answered too. A line of
-more than 128 bytes is refused and the connection closed. The negotiation of a telnet
-program is passed over without an answer.
+answer is one datagram without a line feed. A request that begins with `error:` is dropped, so that an error
+is never answered with an error. An answer is no request either, because it has no directive. So no forged
+datagram can make two such services answer each other for ever. Over streams a request is a line and so is its
+answer, in the same order, until the peer closes; a last line without a line feed is answered too. A line of
+more than 128 bytes is refused and the connection closed. Options of a telnet client are ignored.
 """
 
 from __future__ import annotations
@@ -55,13 +54,14 @@ from sockd.plugin import Context, IDatagramPlugin, IStreamPlugin, Plugin, Replie
 from sockd.telnet import Telnet
 
 _MAX_REQUEST = 128
-"""Bytes."""
+"""Bytes of a request at most."""
 
 _MAX_ANSWER = 256
-"""Bytes; without it 64 times %c would send twelve times of what was asked with."""
+"""Bytes of an answer at most; without this bound 64 times %c would send twelve times the bytes of the
+request."""
 
 _LINES_PER_TURN = 256
-"""Answers to one peer before others have their turn: 64 KiB of line feeds would take half a second."""
+"""Answers to one peer in one turn of the reactor: 64 KiB of line feeds would take half a second."""
 
 _LOCAL = "local"
 
@@ -75,7 +75,7 @@ _ALL = _NUMBERS | frozenset("aAbBcDfFhnprRstTxXzZ%")
 
 
 class _FormatError(ValueError):
-    """A format that is not answered; `offset` and `length` say where, in characters."""
+    """Refusal of a format; `offset` and `length` are its place in characters."""
 
     def __init__(self, reason: str, offset: int = 0, length: int = 0) -> None:
         super().__init__(reason)
@@ -118,7 +118,7 @@ def _answer(request: bytes, default: str, now: datetime) -> bytes:
 def _known_zone(name: str) -> str:
     try:
         _zone(name)
-    except (KeyError, ValueError, OSError):  # unknown, no name at all, a folder of zones
+    except (KeyError, ValueError, OSError):  # unknown, not a name, or a folder of zones
         known = {zone.lower(): zone for zone in (_LOCAL, *zoneinfo.available_timezones())}
         meant = difflib.get_close_matches(name.lower(), known, n=1)
         nearest = known[meant[0]] if meant else None
@@ -148,7 +148,7 @@ class Time(Plugin):
     """Tell the time in the format that is asked for."""
 
     zone: Annotated[str, AfterValidator(_known_zone)] = Field(
-        default=_LOCAL, description="The zone to tell the time of: local, or a name such as Europe/Berlin."
+        default=_LOCAL, description="The time zone: local, or a name such as Europe/Berlin."
     )
     format: Annotated[str, AfterValidator(_known_format)] = Field(
         default="%Y-%m-%d %X", max_length=_MAX_REQUEST, description="The answer to an empty request."
@@ -159,11 +159,11 @@ class Time(Plugin):
     _now: Callable[[tzinfo | None], datetime] = PrivateAttr(default_factory=lambda: _wall_clock)
 
     def stream_factory(self, protocol: str, context: Context) -> IProtocolFactory:  # noqa: ARG002
-        """Each connection asks line by line."""
+        """Build a protocol for each connection, with a request in each line."""
         return Factory.forProtocol(partial(_TimeStream, self._answering(), context.clock))
 
     def datagram_protocol(self, protocol: str, context: Context) -> DatagramProtocol:  # noqa: ARG002
-        """Each datagram asks once."""
+        """Build the protocol that answers each datagram."""
         return _TimeDatagrams(self._answering())
 
     def _answering(self) -> Callable[[bytes], bytes]:
@@ -185,7 +185,7 @@ class _TimeStream(Protocol):
 
     @override
     def connectionMade(self) -> None:
-        self._telnet = Telnet(lambda _: None)  # the answer is the time and nothing else
+        self._telnet = Telnet(lambda _: None)  # the answers to a telnet client's options are dropped
 
     @override
     def dataReceived(self, data: bytes) -> None:
@@ -210,7 +210,7 @@ class _TimeStream(Protocol):
         self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
-        """Only for a connection that ended its own side, which none does."""
+        """Do nothing: no connection here ends its own side first."""
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:

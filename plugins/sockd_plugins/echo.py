@@ -1,9 +1,9 @@
-"""Echo (RFC 862): what arrives goes back, byte for byte.
+"""Echo (RFC 862): sends back what arrives, byte for byte.
 
-Over streams every segment is returned as it came, until the peer closes; a peer that ends its sending
-side gets all that is still on its way back. Over datagrams each one is answered by its copy, an empty one
-too; a peer without an address (an unbound UNIX socket) gets none. There are no limits and no errors here:
-a peer that sends and does not read is bounded by its connection's limits.
+Over streams every segment is returned as it came, until the peer closes. A peer that ends its sending side
+still gets everything that is on its way back. Over datagrams each one is answered by its copy, an empty one
+too; a peer without an address (an unbound UNIX socket) gets no answer. The plugin has no limits and no
+errors: the connection's limits bound a peer that sends and does not read.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class Echo(Plugin):
     replies: ClassVar[Replies] = Replies(factor=1)
 
     def stream_factory(self, protocol: str, context: Context) -> IProtocolFactory:  # noqa: ARG002
-        """Each connection echoes for itself."""
+        """Build an echo for each connection."""
         return Factory.forProtocol(_EchoStream)
 
     def datagram_protocol(self, protocol: str, context: Context) -> DatagramProtocol:  # noqa: ARG002
-        """All peers are answered alike."""
+        """Build the echo of all peers of a listener."""
         return _EchoDatagrams()
 
 

@@ -1,17 +1,17 @@
-"""Factory: serves existing Twisted code, with no plugin code at all.
+"""Factory: serves existing Twisted code, without code of a plugin.
 
 The name `module:name` may stand for
 
     a Twisted factory        served as it is, shared by all stream listeners of the service
-    a class of factories     called once, then the same
+    a class of factories     called once, then served so
     a Protocol class         called for each connection
     a DatagramProtocol       served as it is, by one datagram listener
     a DatagramProtocol class called for each datagram listener
-    anything else to call    called for what it returns, which is one of the above
+    another callable         called for what it returns, which is one of the above
 
-and `arguments` go into that call. So `factory = "twisted.protocols.wire:Echo"` is an echo service. What
-peers send and get is the business of that code; sockd's limits and deadlines are around it as around any
-plugin. Its datagrams may be answered by as many bytes as they have, unless the service's limits say more.
+and `arguments` are passed to that call. So `factory = "twisted.protocols.wire:Echo"` is an echo service. The
+code alone decides what peers send and get; sockd's limits and deadlines apply as to any plugin. Its datagrams
+may be answered by as many bytes as they have, unless the service's limits say otherwise.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _importable(name: str) -> str:
     _import(module)
     try:
         found = resolve_name(name)
-    except (AttributeError, ValueError):  # no such name; none that a module could have
+    except (AttributeError, ValueError):  # no such name, or one that no module could have
         meant = difflib.get_close_matches(path, dir(import_module(module)), n=1)
         nearest = f"{module}:{meant[0]}" if meant else None
         raise ValueFault(f"a name in the module {module}", repr(path), nearest=nearest) from None
@@ -57,7 +57,7 @@ def _importable(name: str) -> str:
 def _import(module: str) -> None:
     try:
         import_module(module)
-    except (Exception, SystemExit) as error:  # a module may do anything while it is imported
+    except (Exception, SystemExit) as error:  # a module may raise anything while it is imported
         raise ValueFault("a module that can be imported", _why_not(module, error)) from error
 
 
@@ -65,7 +65,7 @@ def _why_not(module: str, error: BaseException) -> str:
     match error:
         case ModuleNotFoundError(name=str(missing)) if f"{module}.".startswith(f"{missing}."):
             return f"no module {missing!r}"
-        case SyntaxError():  # nothing of the module has run, so no frame tells where
+        case SyntaxError():  # nothing of the module has run, so no frame has its place
             return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
         case _:
             return f"{type(error).__name__}: {error}{raised_at(error)}"
@@ -96,7 +96,7 @@ def _kind(found: object) -> str:
 
 
 def _made(found: Any, arguments: dict[str, Any]) -> object:
-    """What `found` stands for: a factory or a datagram protocol, if it is one of our kinds."""
+    """Return the factory or datagram protocol that `found` stands for."""
     if isinstance(found, type) and IProtocol.implementedBy(found):
         return ServerFactory.forProtocol(partial(cast("type[Protocol]", found), **arguments))
     if _is_made(found):
@@ -110,9 +110,9 @@ class Factory(Plugin):
     """Serve a factory or protocol of existing Twisted code."""
 
     factory: Annotated[str, AfterValidator(_importable)] = Field(
-        description="What to serve, as module:name: a Twisted factory or protocol, or what makes one."
+        description="module:name of a Twisted factory or protocol, or of a callable that returns one."
     )
-    arguments: dict[str, Any] = Field(default={}, description="What it is called with, by name.")
+    arguments: dict[str, Any] = Field(default={}, description="Arguments of its call, by name.")
 
     replies: ClassVar[Replies] = Replies(factor=1)
 
@@ -128,7 +128,7 @@ class Factory(Plugin):
             return self
         try:
             signature = inspect.signature(found)
-        except ValueError:  # some callables written in C have none to look at
+        except ValueError:  # some callables written in C have no signature
             return self
         try:
             signature.bind(**self.arguments)
@@ -145,7 +145,7 @@ class Factory(Plugin):
         return self._mismatch(found, _STREAMS if stream else _DATAGRAMS)
 
     def stream_factory(self, protocol: str, context: Context) -> IProtocolFactory:  # noqa: ARG002
-        """The one factory of all stream listeners."""
+        """Return the factory that all stream listeners share."""
         if self._shared is None:
             self._shared = _made(resolve_name(self.factory), self.arguments)
         if IProtocolFactory.providedBy(self._shared):
@@ -153,7 +153,7 @@ class Factory(Plugin):
         raise PluginError(self._mismatch(self._shared, _STREAMS))
 
     def datagram_protocol(self, protocol: str, context: Context) -> DatagramProtocol:  # noqa: ARG002
-        """A datagram protocol for each listener."""
+        """Build a datagram protocol for each listener."""
         made = _made(resolve_name(self.factory), self.arguments)
         if not isinstance(made, DatagramProtocol):
             raise PluginError(self._mismatch(made, _DATAGRAMS))

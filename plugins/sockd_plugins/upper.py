@@ -1,15 +1,14 @@
-"""Upper: text goes back in upper case.
+"""Upper: sends text back in upper case.
 
-Over streams every segment is answered at once, again and again until the peer closes. Neither lines nor
-any other boundaries matter: a character that is cut between segments is answered when it is whole, so the
-answers together are the upper case of the whole text. A peer that ends its sending side gets the bytes of
-a character that it left unfinished as they are; then the connection closes. Over datagrams each one is a
-text of its own, with one answer.
+Over streams every segment is answered at once, until the peer closes. Lines and other boundaries do not
+matter: a character that is cut between segments is answered when it is whole, so the answers together are the
+upper case of the whole text. A peer that ends its sending side gets the bytes of an unfinished character
+unchanged; then the connection closes. Over datagrams each one is a text of its own, with one answer.
 
 Upper case is Unicode's: `straße` becomes `STRASSE`, and an answer may be up to three times as long as its
-text (U+0390, 2 bytes of UTF-8, becomes three characters with 6). A character stays as it is if the
-encoding lacks its upper case (`ÿ` in Latin-1), and so does every byte that is no text in the encoding:
-a hostile peer gets its own bytes back, and nothing else happens. There are no errors and no limits here.
+text (U+0390, 2 bytes of UTF-8, becomes three characters with 6). A character stays as it is if the encoding
+lacks its upper case (`ÿ` in Latin-1), and so does every byte that is no text in the encoding: a hostile peer
+gets its own bytes back, and nothing else happens. The plugin has no errors and no limits.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ _GROWTH = 3
 """Bytes of upper case for a byte of text at most: U+0390 and U+03B0 in UTF-8."""
 
 _ASCII = b"aZ\\u0041 +AEE- ~{!!~} \x1b$B%"
-"""Text with what UTF-7, HZ, ISO 2022 and Python's own escapes would take for something else."""
+"""Text that UTF-7, HZ, ISO 2022 and Python's own escapes would decode differently."""
 
 _ESCAPE = "surrogateescape"
-"""Bytes that are no text pass through; Python can promise it only where ASCII stands for itself."""
+"""Error handler that passes bytes that are no text; it needs an encoding that extends ASCII."""
 
 
 def _extending_ascii(name: str) -> str:
@@ -44,7 +43,7 @@ def _extending_ascii(name: str) -> str:
         text = _ASCII.decode(name, _ESCAPE)
         if text == _ASCII.decode("ascii") and text.encode(name) == _ASCII:
             return name
-    except (LookupError, ValueError):  # no encoding, none of text, or one that fails on ASCII
+    except (LookupError, ValueError):  # unknown, no text encoding, or one that fails on ASCII
         pass
     names = {module.replace("_", "-") for module in aliases.values()}
     nearest = next(iter(difflib.get_close_matches(name, names, n=1)), None)
@@ -56,17 +55,17 @@ class Upper(Plugin):
     """Answer text in upper case."""
 
     encoding: Annotated[str, AfterValidator(_extending_ascii)] = Field(
-        default="utf-8", description="How the text is encoded: any of Python's that extend ASCII."
+        default="utf-8", description="Encoding of the text: any of Python's that extends ASCII."
     )
 
     replies: ClassVar[Replies] = Replies(factor=_GROWTH)
 
     def stream_factory(self, protocol: str, context: Context) -> IProtocolFactory:  # noqa: ARG002
-        """Each connection is one text."""
+        """Build a protocol for each connection, which is one text."""
         return Factory.forProtocol(partial(_UpperStream, self.encoding))
 
     def datagram_protocol(self, protocol: str, context: Context) -> DatagramProtocol:  # noqa: ARG002
-        """Each datagram is one text."""
+        """Build the protocol that answers each datagram, which is one text."""
         return _UpperDatagrams(self.encoding)
 
 
@@ -88,7 +87,7 @@ class _UpperStream(Protocol):
         self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
-        """Only for a connection that ended its own side, which none does."""
+        """Do nothing: no connection here ends its own side first."""
 
 
 class _UpperDatagrams(DatagramProtocol):

@@ -1,4 +1,4 @@
-"""The `sockd` command. Each command's module is imported when it is used, so that help is there at once."""
+"""`sockd` command. Each subcommand's module is imported when it is used, so that help appears at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sockd import __version__
 from sockd.process import startup
 
 if sys.argv[1:2] in (["run"], ["serve"]):
-    startup.prepare()  # before click is loaded, which takes time in which a signal would end the daemon
+    startup.prepare()  # before click, whose import takes time in which a signal would end the daemon
 
 import click
 from typing_extensions import override
@@ -27,21 +27,22 @@ COMMANDS = {
     "status": ("sockd.cli.status", "Show every service of the running daemon."),
     "ps": ("sockd.cli.ps", "List the open connections."),
     "top": ("sockd.cli.top", "Show what happens each second."),
-    "kick": ("sockd.cli.operate", "Cut a connection."),
-    "drain": ("sockd.cli.operate", "Accept no more, and wait until the last connection is gone."),
-    "pause": ("sockd.cli.operate", "Accept no more for now."),
+    "kick": ("sockd.cli.operate", "Abort a connection."),
+    "drain": ("sockd.cli.operate", "Stop accepting, and wait until the last connection is closed."),
+    "pause": ("sockd.cli.operate", "Stop accepting for now."),
     "resume": ("sockd.cli.operate", "Accept again."),
     "set": ("sockd.cli.operate", "Change a limit until the next start or reload."),
-    "log": ("sockd.cli.operate", "Change how much is written to the log."),
-    "reload": ("sockd.cli.operate", "Go over to what the configuration says now."),
-    "upgrade": ("sockd.cli.operate", "Go over to the code that is installed now."),
-    "stop": ("sockd.cli.operate", "Let the daemon end in order."),
-    "connect": ("sockd.cli.connect", "Talk to a service by hand."),
+    "log": ("sockd.cli.operate", "Change the level of the log."),
+    "reload": ("sockd.cli.operate", "Serve what the configuration says now."),
+    "upgrade": ("sockd.cli.operate", "Run the code that is installed now."),
+    "stop": ("sockd.cli.operate", "Stop the daemon in order."),
+    "connect": ("sockd.cli.connect", "Talk to a service."),
     "send": ("sockd.cli.send", "Send files to a file receiver."),
     "time": ("sockd.cli.time", "Ask a time service."),
     "chat": ("sockd.cli.chat", "Join a chat."),
 }
-"""Command -> module, which has the command under the same name, and help. In the order of the help page."""
+"""Module and help of each subcommand, in the order of the help page; the module has a command of that name.
+"""
 
 
 class _Commands(click.Group):
@@ -64,7 +65,7 @@ class _Commands(click.Group):
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what it still holds
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # drops what it still holds
             raise click.ClickException("cannot write the output: no space left on device") from None
 
     @override
@@ -82,5 +83,5 @@ def _rows() -> Iterable[tuple[str, str]]:
 )
 @click.version_option(__version__, prog_name="sockd", message="%(prog)s %(version)s")
 def main() -> None:
-    """One daemon for many small network services."""
-    startup.open_standard_descriptors()  # a socket would get their numbers
+    """Serve many small network services from one daemon."""
+    startup.open_standard_descriptors()  # before a socket gets one of their numbers

@@ -1,4 +1,4 @@
-"""Where a client connects to, from one word: `tcp:7007`, `tls:HOST:7007`, `HOST:7007`, `unix:PATH` …"""
+"""Address of a service for a client, in one word: `tcp:7007`, `tls:HOST:7007`, `HOST:7007`, `unix:PATH` …"""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ Kind = Literal["tcp", "udp", "unix", "unixgram"]
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A service's address, as a client sees it.
+    """Address of a service, as a client sees it.
 
     Attributes:
         kind: of socket.
-        host: and `port`, of TCP and UDP.
+        host: of TCP and UDP, with `port`.
         path: of UNIX sockets.
-        encrypted: whether TLS is spoken there.
-        tls: how, if it is.
+        encrypted: whether the service speaks TLS.
+        tls: options of TLS, if it does.
     """
 
     kind: Kind
@@ -46,7 +46,7 @@ class Address:
 
     @property
     def stream(self) -> bool:
-        """Whether it takes connections rather than datagrams."""
+        """Whether the service takes connections rather than datagrams."""
         return self.kind in ("tcp", "unix")
 
     def __str__(self) -> str:
@@ -56,20 +56,20 @@ class Address:
         return f"{kind}:{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     def connect(self, timeout: float | None = None) -> socket.socket | TlsSocket:
-        """A socket that is connected to it, under TLS where that is spoken; of datagrams one to be answered.
+        """Connect a socket to the service, under TLS if it speaks TLS; a datagram socket can get answers.
 
         Args:
-            timeout: seconds for the connection, and for each later step until another one is set.
+            timeout: seconds for the connection, and for each later step until another timeout is set.
 
         Raises:
-            OSError: it cannot be reached.
+            OSError: the service cannot be reached.
         """
         sock = self._connected(timeout)
         if self.tls is None:
             return sock
         try:
             return self.tls.wrap(sock, self.host)
-        except BaseException:  # whatever it was, nothing stays open
+        except BaseException:  # close the socket whatever was raised
             sock.close()
             raise
 
@@ -88,7 +88,7 @@ class Address:
             )
             target = self.path
             if self.kind == "unixgram":
-                sock.bind("")  # the kernel finds an abstract name, to which the service can answer
+                sock.bind("")  # the kernel chooses an abstract name, which the service can answer
         try:
             sock.settimeout(timeout)
             sock.connect(target)
@@ -99,10 +99,10 @@ class Address:
 
 
 def parse(text: str) -> Address:
-    """Read a client's address; the daemon's endpoint strings are understood too.
+    """Parse a client's address, or an endpoint of the daemon.
 
     Raises:
-        ValueFault: it is none.
+        ValueFault: the text is neither.
     """
     if text.startswith("tls:"):
         return replace(parse(f"tcp:{text.removeprefix('tls:')}"), encrypted=True)
@@ -128,7 +128,7 @@ def _this_machine(endpoint: InetEndpoint) -> str:
 
 
 class AddressType(click.ParamType[Address]):
-    """An address among the arguments of a command."""
+    """Type of an address among the arguments of a command."""
 
     name = "address"
 
@@ -144,22 +144,26 @@ _EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def of_service(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command its argument `address`, and the options that say how TLS is spoken there."""
+    """Give a command its argument `address`, and the options of TLS."""
 
     @click.argument("address", type=AddressType())
-    @click.option("--tls", is_flag=True, help="Speak TLS, as with tls:HOST:PORT; so do the next ones.")
+    @click.option(
+        "--tls", is_flag=True, help="Use TLS, as with tls:HOST:PORT; the following options imply it."
+    )
     @click.option(
         "--ca",
         type=_EXISTING,
         metavar="FILE",
-        help="The authorities that are trusted, in place of the system's (PEM).",
+        help="Trusted authorities, in place of the system's (PEM).",
     )
-    @click.option("-k", "--insecure", is_flag=True, help="Do not verify who the server is.")
-    @click.option("--cert", type=_EXISTING, metavar="FILE", help="The certificate to show (PEM).")
+    @click.option("-k", "--insecure", is_flag=True, help="Do not verify the server's certificate.")
+    @click.option("--cert", type=_EXISTING, metavar="FILE", help="Client certificate to show (PEM).")
     @click.option(
         "--key", type=_EXISTING, metavar="FILE", help="Its private key, if that is in another file."
     )
-    @click.option("--server-name", metavar="NAME", help="The name that the server must have; sent as SNI.")
+    @click.option(
+        "--server-name", metavar="NAME", help="Name that the server's certificate must have; sent as SNI."
+    )
     @functools.wraps(command)
     def reach(
         address: Address,
@@ -184,7 +188,7 @@ def of_service(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def reason(error: OSError) -> str:
-    """Why it could not be reached, in words."""
+    """Explain why the service cannot be reached."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, (ssl.SSLError, TlsFailed)):

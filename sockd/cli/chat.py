@@ -23,14 +23,14 @@ GREETING = "* welcome"
 
 @click.command()
 @of_service
-@click.option("-n", "--name", help="What others call you; your login name if left out.")
+@click.option("-n", "--name", help="Your name in the chat; by default your login name.")
 def chat(address: Address, name: str | None) -> None:
     """Join the chat at ADDRESS, over TCP, TLS, UDP or UNIX sockets.
 
     `/help` lists what you can do, `/quit` leaves, and so does the end of the input.
 
-    Exit code 0: it has ended well. 1: no connection, or it broke off, or there was no answer; without a
-    terminal also if the name cannot be had.
+    Exit code 0: success. 1: no connection, or it broke, or there was no answer; without a terminal also if
+    the name is refused.
     """
     name = name or getpass.getuser()
     if "\n" in name:
@@ -46,7 +46,7 @@ def chat(address: Address, name: str | None) -> None:
 
 
 def _be_admitted(sock: socket.socket | TlsSocket, address: Address, name: str) -> None:
-    """Wait until the chat has taken the name, as there is nobody to choose another one."""
+    """Wait until the chat has taken the name, because there is no person to choose another one."""
     sock.settimeout(CONNECT_TIMEOUT)
     heard = unfinished = b""
     while True:

@@ -1,4 +1,4 @@
-"""`sockd connect`: a service by hand, over streams and datagrams."""
+"""`sockd connect`: talk to a service over streams and datagrams."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from sockd.cli.tls import TlsSocket
 from sockd.text import printable
 
 CONNECT_TIMEOUT = 10.0
-"""Seconds until a peer that does not answer is given up."""
+"""Seconds to wait for a connection."""
 
 _WITHOUT_CURSOR = ("", "dumb", "unknown")
-"""Terminals on which nothing that was written can be changed, such as the shell of an editor."""
+"""Terminals that cannot change written text, such as the shell of an editor."""
 
 
 @click.command()
@@ -31,7 +31,7 @@ _WITHOUT_CURSOR = ("", "dumb", "unknown")
     default=1.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long to wait for answers to datagrams after the end of the input.",
+    help="Seconds to wait for answers to datagrams after the end of the input.",
 )
 def connect(address: Address, wait: float) -> None:
     """Talk to the service at ADDRESS: tcp:7007, HOST:7007, tls:HOST:7007, udp:7007, unix:PATH, unixgram:PATH.
@@ -39,14 +39,14 @@ def connect(address: Address, wait: float) -> None:
     On a terminal there is a prompt; in a pipe bytes go through unchanged. Over datagrams each line is one
     datagram, without its line end.
 
-    Exit code 0: it has ended well. 1: no connection, or it broke off, or datagrams had no answer.
+    Exit code 0: success. 1: no connection, or it broke, or datagrams had no answer.
     """
     with opened(address) as sock:
         converse(sock, address, wait=wait)
 
 
 def opened(address: Address) -> socket.socket | TlsSocket:
-    """Connect, or end with one clear line."""
+    """Connect, or end with one line."""
     try:
         return address.connect(CONNECT_TIMEOUT)
     except OSError as error:
@@ -54,7 +54,7 @@ def opened(address: Address) -> socket.socket | TlsSocket:
 
 
 def on_terminal() -> bool:
-    """Whether a person types and reads."""
+    """Tell whether a person types and reads."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
@@ -70,9 +70,9 @@ def converse(
 
     Args:
         sock: connected to the service.
-        address: where that is.
+        address: of the service.
         wait: seconds for answers to datagrams, after the end of the input.
-        farewell: the line that ends a conversation by datagrams, in which no end can be seen otherwise.
+        farewell: line that ends a conversation over datagrams, which have no end of their own.
         heard: whether the service has answered already.
     """
     peer = Peer(sock, address)
@@ -93,19 +93,19 @@ def converse(
         end.say()
         click.echo(err=True)
         raise SystemExit(130) from None  # as a shell reports SIGINT
-    except OSError as error:  # of our own input and output
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what it still holds
-        if isinstance(error, BrokenPipeError):  # whoever read it has gone
+    except OSError as error:  # of standard input or output
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # drops what it still holds
+        if isinstance(error, BrokenPipeError):  # the reader has gone
             raise SystemExit(1) from None
         raise click.ClickException(f"cannot pass on what arrives: {reason(error)}") from None
 
 
 class Farewell:
-    """The line that ends a conversation by datagrams, said once.
+    """Line that ends a conversation over datagrams, sent once.
 
     Args:
-        peer: whom it is said to.
-        line: None where there is no need of one.
+        peer: gets the line.
+        line: None where no line is needed.
     """
 
     def __init__(self, peer: Peer, line: bytes | None) -> None:
@@ -113,21 +113,21 @@ class Farewell:
         self._line = line
 
     def is_said_by(self, line: bytes) -> bool:
-        """Whether a line of the input is the end."""
+        """Tell whether a line of the input ends the conversation; if so, send the farewell."""
         if self._line is None or line.lower().split()[:1] != [self._line]:
             return False
         self.say()
         return True
 
     def say(self) -> None:
-        """Say it, if it is still to be said."""
+        """Send the farewell, unless it was sent already."""
         if self._line is not None:
             line, self._line = self._line, None
             self._peer.write(line)
 
 
 def datagrams(lines: list[bytes], peer: Peer, end: Farewell) -> bool:
-    """Send each line as a datagram; returns whether one of them was the end."""
+    """Send each line as a datagram; return whether one of them ended the conversation."""
     for line in lines:
         if end.is_said_by(line):
             return True
@@ -151,7 +151,7 @@ def _converse_in_pipe(
         if peer.ended:
             _look_at_input(peer, standard_input)
             return
-        # Input waits until the service has taken what came before: it may be waiting for us to read.
+        # Input waits until the service has taken the earlier input: it may be waiting for a reader here.
         reading = [peer.sock] if peer.unsent or peer.finishing else [peer.sock, standard_input]
         timeout = wait if peer.finishing and not address.stream else None
         ready, writable, _ = select.select(reading, [peer.sock] if peer.unsent else [], [], timeout)
@@ -164,7 +164,7 @@ def _converse_in_pipe(
             elif not address.stream:
                 *lines, rest = (rest + data).split(b"\n")
                 if datagrams(lines if data or not rest else [rest], peer, end):
-                    peer.finish()  # what was answered before is still to be shown
+                    peer.finish()  # answers to earlier lines are still shown
             if not data:
                 peer.finish()
         if not ready and not writable:
@@ -175,25 +175,25 @@ def _converse_in_pipe(
 
 
 def _look_at_input(peer: Peer, standard_input: int) -> None:
-    """Learn, once the service has closed, whether the input had ended too without being noticed."""
+    """Check, once the service has closed, whether the input has ended too."""
     if not peer.finishing and select.select([standard_input], [], [], 0)[0]:
         peer.finishing = not os.read(standard_input, 1)
 
 
 def _on_terminal(data: bytes) -> None:
-    """Show text, with whatever a terminal would obey made visible."""
+    """Print text, with control characters made visible."""
     for line in shown(data):
         print(line)
 
 
 def shown(data: bytes) -> list[str]:
-    """Split what arrived into lines that are safe to show on a terminal."""
+    """Split data into lines that are safe to show on a terminal."""
     text = data.decode(errors="backslashreplace").removesuffix("\n")
     return [printable(line.removesuffix("\r")) for line in text.split("\n")]
 
 
 def _in_pipe(out: BinaryIO, address: Address) -> Callable[[bytes], None]:
-    """Pass bytes on; each datagram becomes a line."""
+    """Return a function that passes bytes on, each datagram as a line."""
 
     def show(data: bytes) -> None:
         out.write(data if address.stream or data.endswith(b"\n") else data + b"\n")

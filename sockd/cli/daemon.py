@@ -1,4 +1,4 @@
-"""The running daemon, as commands reach it, and the options by which they are told where it is."""
+"""Running daemon for a command, and the options that name it."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from sockd.text import printable
 SAYS_NO, UNREACHABLE = 1, 3
 """Exit codes; 2 is click's, for a wrong command line."""
 
-EXIT_CODES = "Exit code 0: done. 1: the daemon said no. 2: the command was wrong. 3: no daemon answers."
-"""The last line of each command's help."""
+EXIT_CODES = "Exit code 0: done. 1: the daemon refused. 2: wrong command line. 3: no daemon answers."
+"""Last line of each command's help."""
 
 QUICK, PATIENT = 10.0, 600.0
-"""Seconds to wait for an answer: of what the daemon knows, and of what it first has to finish."""
+"""Seconds to wait for an answer: one that is ready, and one that needs work to be finished first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """A daemon to give orders to.
+    """Daemon that a command talks to.
 
     Attributes:
         config: the file that names its control socket, if there is one.
-        socket: the control socket, where it was given itself.
+        socket: the control socket, if it was named itself.
         timeout: seconds that an answer may take.
         as_json: whether to print JSON.
     """
@@ -44,7 +44,7 @@ class Daemon:
     as_json: bool
 
     def ask(self, command: str, **arguments: Any) -> Any:
-        """The result of a command; without one the process ends, with the reason on standard error."""
+        """Return the result of a command; without one, print the reason and end the process."""
         try:
             return self.try_to_ask(command, **arguments)
         except Refused as refused:
@@ -53,16 +53,16 @@ class Daemon:
             self.end(error)
 
     def try_to_ask(self, command: str, **arguments: Any) -> Any:
-        """The result of a command, for whoever goes on without one.
+        """Return the result of a command.
 
         Raises:
-            Refused: the daemon says no.
-            Unreachable: it does not answer.
+            Refused: the daemon refuses the command.
+            Unreachable: the daemon does not answer.
         """
         return ask(self.socket or self._configured(), command, self.timeout, **arguments)
 
     def tell(self, result: Any, words: str) -> None:
-        """Print a result: as JSON, if that was asked for, or in words."""
+        """Print a result: as JSON, if that was asked for, or as text."""
         click.echo(json.dumps(result, indent=2) if self.as_json else words)
 
     def _configured(self) -> Path:
@@ -83,7 +83,7 @@ class Daemon:
             raise Refused(str(error), {"faults": faults, "report": report(error.faults)}) from None
 
     def end(self, error: Refused | Unreachable) -> NoReturn:
-        """End the process for want of a result; a report on a configuration is shown as `check` does."""
+        """Print the error and end the process; faults of a configuration are shown as `check` does."""
         found = error.result if isinstance(error, Refused) and isinstance(error.result, dict) else {}
         if self.as_json:
             click.echo(json.dumps({**found, "error": str(error)}, indent=2))
@@ -95,14 +95,14 @@ class Daemon:
 
 
 def of_daemon(timeout: float = QUICK) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command its `daemon`, and the options that say which; its answers take so many seconds."""
+    """Return a decorator that gives a command its `daemon`, and the options that name it."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @config_file_if_any
         @click.option(
             "--socket",
             type=click.Path(path_type=Path),
-            help="The control socket, in place of the one that the file names.",
+            help="Control socket, in place of the one that the file names.",
         )
         @click.option(
             "--timeout",
@@ -110,7 +110,7 @@ def of_daemon(timeout: float = QUICK) -> Callable[[Callable[..., None]], Callabl
             default=timeout,
             show_default=True,
             metavar="SECONDS",
-            help="How long to wait for an answer.",
+            help="Seconds to wait for the answer.",
         )
         @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
         @functools.wraps(command)

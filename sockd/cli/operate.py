@@ -1,4 +1,4 @@
-"""The commands that change a running daemon: from `sockd kick` to `sockd stop`."""
+"""Commands that change a running daemon: from `sockd kick` to `sockd stop`."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _STEPS = {
     "add": "add {}",
     "remove": "remove {}",
 }
-"""The steps of a plan in words, in the order in which they are told."""
+"""Texts of the steps of a plan, in the order in which they are printed."""
 
 
 @click.command()
 @of_daemon()
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 def kick(daemon: Daemon, ids: Sequence[str]) -> None:
-    """Cut each connection ID at once; `sockd ps` lists them.
+    """Abort each connection ID at once; `sockd ps` lists them.
 
-    One that is not there leaves the others to be cut all the same.
+    An ID that does not exist is reported; the others are aborted all the same.
     """
     kicked, refused = [], []
-    for id in ids:  # noqa: A001  # the argument's name in the protocol
+    for id in ids:  # noqa: A001  # name of the argument in the protocol
         try:
             daemon.try_to_ask("kick", id=id)
             kicked.append(id)
@@ -55,9 +55,9 @@ def kick(daemon: Daemon, ids: Sequence[str]) -> None:
 @of_daemon(PATIENT)
 @_SERVICE
 def drain(daemon: Daemon, service: str | None) -> None:
-    """Let SERVICE, or every service, accept no more, and wait until its last connection is gone.
+    """Stop accepting in SERVICE, or in every service, and wait until its last connection is closed.
 
-    `sockd resume` lets it accept again. If it takes longer than --timeout, the draining goes on.
+    `sockd resume` makes it accept again. If it takes longer than --timeout, the draining goes on.
     """
     daemon.tell(daemon.ask("drain", service=service), f"drained {_named(service)}")
 
@@ -66,9 +66,9 @@ def drain(daemon: Daemon, service: str | None) -> None:
 @of_daemon()
 @_SERVICE
 def pause(daemon: Daemon, service: str | None) -> None:
-    """Let SERVICE, or every service, accept no more; what is open goes on, new peers and datagrams wait.
+    """Stop accepting in SERVICE, or in every service. Open connections go on; new peers and datagrams wait.
 
-    `sockd resume` lets it accept again.
+    `sockd resume` makes it accept again.
     """
     daemon.tell(daemon.ask("pause", service=service), f"paused {_named(service)}")
 
@@ -77,7 +77,7 @@ def pause(daemon: Daemon, service: str | None) -> None:
 @of_daemon()
 @_SERVICE
 def resume(daemon: Daemon, service: str | None) -> None:
-    """Let SERVICE, or every service, accept again."""
+    """Accept again in SERVICE, or in every service."""
     daemon.tell(daemon.ask("resume", service=service), f"resumed {_named(service)}")
 
 
@@ -85,7 +85,7 @@ def resume(daemon: Daemon, service: str | None) -> None:
 @of_daemon()
 @click.argument("name", metavar="[SERVICE.]KEY")
 @click.argument("value")
-def set(daemon: Daemon, name: str, value: str) -> None:  # noqa: A001  # the command's name
+def set(daemon: Daemon, name: str, value: str) -> None:  # noqa: A001  # name of the command
     """Change a limit until the next start or reload, for one service or, without SERVICE, for all.
 
     \b
@@ -111,9 +111,9 @@ def log(daemon: Daemon, level: str) -> None:
 @of_daemon(PATIENT)
 @click.option("--dry-run", is_flag=True, help="Only print the plan; change nothing.")
 def reload(daemon: Daemon, dry_run: bool) -> None:
-    """Go over to what the configuration file says now, without touching what did not change.
+    """Serve what the configuration file says now, without touching what has not changed.
 
-    Whatever is wrong with the file, or cannot be opened, leaves everything as it was.
+    A faulty file, or a port that cannot be opened, leaves everything as it was.
     """
     plan = daemon.ask("reload", dry_run=dry_run)
     daemon.tell(plan, _plan_in_words(plan, "would " if dry_run else ""))
@@ -122,10 +122,10 @@ def reload(daemon: Daemon, dry_run: bool) -> None:
 @click.command()
 @of_daemon(PATIENT)
 def upgrade(daemon: Daemon) -> None:
-    """Go over to the code that is installed now, without losing a connection.
+    """Run the code that is installed now, without losing a connection.
 
-    It is tried first; if it cannot serve, nothing changes. Then it takes the place of the supervisor, whose
-    process stays the same, and new workers take the sockets, while the old ones finish what they have.
+    The new code is tried first; if it cannot serve, nothing changes. Then it replaces the supervisor, whose
+    process id stays the same. New workers take the sockets, and the old workers finish their connections.
     """
     daemon.tell(daemon.ask("upgrade"), "upgraded")
 
@@ -133,7 +133,7 @@ def upgrade(daemon: Daemon) -> None:
 @click.command()
 @of_daemon()
 def stop(daemon: Daemon) -> None:
-    """Let the daemon end in order: connections may finish until drain_timeout. Does not wait for the end."""
+    """Stop the daemon in order: connections may finish until drain_timeout. Does not wait for the end."""
     daemon.tell(daemon.ask("stop"), "stopping")
 
 
@@ -142,7 +142,7 @@ def _named(service: str | None) -> str:
 
 
 def _plan_in_words(plan: Mapping[str, Sequence[Any]], would: str) -> str:
-    """How many services each step is for, and below that which."""
+    """Describe a plan: how many services each step is for, and then which."""
     steps = [(words, plan.get(step) or ()) for step, words in _STEPS.items()]
     total = ", ".join(words.format(len(names)) for words, names in steps if names) or "do nothing"
     lines = [words.format(", ".join(map(str, names))) for words, names in steps if names]

@@ -1,4 +1,4 @@
-"""Options that several commands have, and where the configuration is if none of them says so."""
+"""Options of several commands, and the configuration file where none of them names it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def _option(callback: Callable[..., Any]) -> Callable[[Callable[..., Any]], Call
         "path",
         type=click.Path(path_type=Path),
         callback=callback,
-        help=f"The configuration file; without it ${VARIABLE}, or the first of {', '.join(PLACES)}.",
+        help=f"Configuration file; by default ${VARIABLE}, or the first of {', '.join(PLACES)}.",
     )
 
 
 config_file = _option(_chosen)
-"""The file that is read; the command takes it as `path`."""
+"""Option for the file that is read; the command takes it as `path`."""
 
 config_file_if_any = _option(lambda _ctx, _param, given: given or usual_file())
-"""The same for commands that can do without one."""
+"""Option for commands that can do without a file."""

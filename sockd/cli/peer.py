@@ -1,4 +1,4 @@
-"""The service at the other end of a conversation; no read and no write blocks."""
+"""Service at the other end of a conversation; reading and writing never block."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from sockd.cli.tls import ALERT, NEEDS_TLS, TlsSocket
 LARGEST_READ = 65_536
 
 MOST_READS = 16
-"""Reads in a row, before the input has its turn."""
+"""Reads in a row, before standard input is read."""
 
 
 class Failed(Exception):
-    """The conversation has failed; the text tells why."""
+    """Failure of the conversation; the text tells why."""
 
 
 class Peer:
-    """A service, and whether the conversation with it has come to a good end.
+    """Service at the other end, and the state of the conversation with it.
 
     Args:
-        sock: connected to it.
-        address: where it is.
+        sock: connected to the service.
+        address: of the service.
 
     Attributes:
         sock: for `select`.
-        heard: whether anything came from it.
+        heard: whether anything came from the service.
         told: whether anything was sent to it.
         finishing: whether nothing more will be sent.
-        ended: whether nothing more will come; only connections tell.
+        ended: whether nothing more will come; known of connections only.
     """
 
     def __init__(self, sock: socket.socket | TlsSocket, address: Address) -> None:
@@ -40,20 +40,20 @@ class Peer:
         self.sock = sock
         self.heard = self.told = self.finishing = self.ended = False
         self._address = address
-        self._unsent: deque[bytes] = deque()  # each a datagram, or the next piece of a stream
+        self._unsent: deque[bytes] = deque()  # datagrams, or pieces of a stream
         self._shut = not address.stream
         self._broken: OSError | None = None
 
     @property
     def unsent(self) -> bool:
-        """Whether something still is to be sent, so that it should be asked to `flush`."""
+        """Whether something is still to be sent, so that `flush` has to be called."""
         return bool(self._unsent) or (self.finishing and not self._shut)
 
     def read(self) -> list[bytes]:
         """Read what has arrived: pieces of a stream, or datagrams.
 
         Raises:
-            Failed: it speaks something else, or the connection broke.
+            Failed: the service speaks another protocol, or the connection broke.
         """
         arrived: list[bytes] = []
         try:
@@ -74,7 +74,7 @@ class Peer:
         return arrived
 
     def write(self, data: bytes) -> None:
-        """Send it, now or when there is room."""
+        """Send data, now or when there is room."""
         if self._broken is None:
             self.told = True
             self._unsent.append(data)
@@ -105,7 +105,7 @@ class Peer:
         except OSError as error:
             if not self._address.stream:
                 raise self._failed(reason(error)) from None
-            # It has closed; what it said before may tell why, and is read first.
+            # The service has closed; what it sent before may tell why, and is read first.
             self._broken, self._shut = error, True
             self._unsent.clear()
 
@@ -116,11 +116,11 @@ class Peer:
             Failed: it has not.
         """
         if self._broken is not None:
-            raise self._failed(f"closed before all was sent: {reason(self._broken)}")
+            raise self._failed(f"closed before all input was sent: {reason(self._broken)}")
         if self._unsent:
-            raise self._failed("closed before all was sent")
+            raise self._failed("closed before all input was sent")
         if not self.heard and not (self.finishing or self.told):
-            raise self._failed("closed without a word")
+            raise self._failed("closed before it sent anything")
 
     def _hint(self, error: OSError) -> str:
         """Suggest TLS where the connection was reset, as many TLS servers do at the first plain bytes."""

@@ -1,4 +1,4 @@
-"""Where the daemon will run, as far as this machine tells."""
+"""Facts of this machine for the units of systemd."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import click
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the daemon will run.
+    """Facts of the place where the daemon will run.
 
     Attributes:
         command: the `sockd` that is started.
-        python: where its interpreter is installed.
+        python: the folder where its interpreter is installed.
         config: its configuration file.
-        user: whom it runs as.
+        user: that it runs as.
         notify_reload: whether systemd knows Type=notify-reload.
     """
 
@@ -32,7 +32,7 @@ class Place:
 
 
 def normal(path: Path) -> Path:
-    """Remove `..` from a path, as systemd ignores paths that have it; links before one are followed."""
+    """Remove `..` from a path, because systemd ignores paths with it; links before a `..` are followed."""
     if ".." not in path.parts:
         return path
     last = len(path.parts) - path.parts[::-1].index("..")
@@ -40,7 +40,7 @@ def normal(path: Path) -> Path:
 
 
 def command() -> Path:
-    """The `sockd` of this very interpreter."""
+    """Return the `sockd` command of this interpreter."""
     here = Path(sys.executable).parent
     found = shutil.which("sockd", path=str(here)) or shutil.which("sockd")
     if found is None:
@@ -49,7 +49,7 @@ def command() -> Path:
 
 
 def version() -> int:
-    """The version of this machine's systemd; 0 if it has none."""
+    """Return the version of this machine's systemd; 0 without one."""
     systemctl = shutil.which("systemctl")
     if systemctl is None:
         return 0

@@ -1,4 +1,4 @@
-"""`sockd ps`: every connection."""
+"""`sockd ps`: list the open connections."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SORTS: Mapping[str, tuple[Callable[[Mapping[str, Any]], Any], bool]] = {
     "service": (lambda row: (row["service"], -row["age"]), False),
     "state": (lambda row: row["state"], False),
 }
-"""By what rows can be sorted, and whether the largest comes first."""
+"""Sort key of each choice, and whether the largest comes first."""
 
 
 @click.command()
@@ -28,17 +28,17 @@ _SORTS: Mapping[str, tuple[Callable[[Mapping[str, Any]], Any], bool]] = {
 @click.argument("service", required=False)
 @click.option("-s", "--service", "named", metavar="NAME", help="The same as SERVICE.")
 @click.option(
-    "--sort", type=click.Choice(list(_SORTS)), default="age", show_default=True, help="What comes first."
+    "--sort", type=click.Choice(list(_SORTS)), default="age", show_default=True, help="Column to sort by."
 )
 def ps(daemon: Daemon, service: str | None, named: str | None, sort: str) -> None:
-    """List the open connections, of SERVICE or of all. `sockd kick ID` ends one.
+    """List the open connections, of SERVICE or of all. `sockd kick ID` aborts one.
 
     \b
     STATE  open
-           closing  its last output is on its way
-           held     it has moved more than bytes_per_second lets it, for now
-           unread   the peer leaves its output unread
-           paused   the plugin reads no more for now
+           closing  its last output is being sent
+           held     throttled by bytes_per_second for now
+           unread   the peer does not read its output
+           paused   the plugin has paused reading
     """  # noqa: D301  # click keeps the lines after a real backspace as they are
     if service and named and service != named:
         raise click.UsageError(f"expected one service, found {service} and {named}")
@@ -60,7 +60,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 def _none_of(daemon: Daemon, service: str) -> list[Mapping[str, Any]]:
-    """No rows, if there is such a service; else the daemon's own answer that there is none ends this."""
+    """Return no rows if the service exists; else end with the daemon's own answer for an unknown service."""
     known = [each["name"] for each in daemon.ask("status")["services"]]
     if service not in known:
         daemon.end(Refused(unknown("a service", service, known)))

@@ -1,4 +1,4 @@
-"""`sockd run`: the daemon in the foreground."""
+"""`sockd run`: run the daemon in the foreground."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sockd.cli.options import config_file
 def run(path: Path) -> NoReturn:
     """Serve a configuration in the foreground, as `twistd -n sockd -c FILE` does.
 
-    SIGTERM or Ctrl-C stops it: connections may finish until drain_timeout; a second one ends it at once.
+    SIGTERM or Ctrl-C stops it: connections may finish until drain_timeout. A second one ends it at once.
     """
     from sockd import tap
 

@@ -1,4 +1,4 @@
-"""`sockd send`: files to a service of the plugin `files`, over its protocol `upload`."""
+"""`sockd send`: send files to a service of the plugin `files`, over its protocol `upload`."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from sockd.text import decoded, printable
 
 _STDIN = 0
 _CONNECT_TIMEOUT = 10.0
-_GO_TIMEOUT = 30.0  # seconds; the server opens a file, and may have let us wait for a place
-_ANSWER_TIMEOUT = 300.0  # seconds; a large file's last flush to a slow disk comes before the answer
+_GO_TIMEOUT = 30.0  # seconds; the server opens a file, and the connection may have waited to be accepted
+_ANSWER_TIMEOUT = 300.0  # seconds; the last flush of a large file to a slow disk comes before the answer
 _BATCH = 1 << 17  # bytes to read, hash and send at a time; they stay in the processor's cache
-_MAX_ANSWER = 4096  # bytes; a server that is what it should be needs less than a third
+_MAX_ANSWER = 4096  # bytes; a correct server needs less than a third
 
 Connection = socket.socket | TlsSocket
 
 
 class NotSentError(Exception):
-    """A file is not on the server; the text tells why."""
+    """Failure to store a file on the server; the text tells why."""
 
 
 class RefusedError(NotSentError):
-    """The server has said why it does not take a file."""
+    """Refusal of a file by the server, with its reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What the server has stored."""
+    """File that the server has stored."""
 
     name: str
     size: int
@@ -54,7 +54,7 @@ class Receipt:
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @of_service
-@click.option("--name", help="What the file is to be called there. Standard input has no name of its own.")
+@click.option("--name", help="Name of the file on the server; required for standard input.")
 def send(files: tuple[str, ...], address: Address, name: str | None) -> None:
     """Send files to the service at ADDRESS; '-' is standard input."""
     if not address.stream:
@@ -70,7 +70,7 @@ def send(files: tuple[str, ...], address: Address, name: str | None) -> None:
 
 
 class Service:
-    """The other end, over one connection for as long as that takes files."""
+    """Service that takes files, over one connection until an error."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -80,15 +80,15 @@ class Service:
         """Send one file.
 
         Args:
-            name: what it is to be called.
-            source: what it is read from.
-            size: how many bytes to read.
-            advance: told how many more bytes are sent.
+            name: of the file on the server.
+            source: read from its present position.
+            size: bytes to read.
+            advance: called with the number of bytes sent since the last call.
         """
         try:
             self._socket = self._socket or self._connect()
             return put(self._socket, name, source, size, advance)
-        except BaseException:  # whatever it was, nothing stays open
+        except BaseException:  # close the connection whatever was raised
             self.close()  # after an error the server takes nothing more
             raise
 
@@ -119,7 +119,7 @@ def put(
 
 
 def _announce(connection: Connection, answers: BinaryIO, name: str, size: int) -> None:
-    """Tell of a file, and wait until the server wants it."""
+    """Announce a file, and wait until the server asks for it."""
     announced = _announced(name, size)
     connection.settimeout(_GO_TIMEOUT)
     try:
@@ -129,7 +129,7 @@ def _announce(connection: Connection, answers: BinaryIO, name: str, size: int) -
     except RefusedError:
         raise
     except BaseException as error:
-        # A reset: for a server that takes whatever comes for a file, a close would be its end.
+        # A reset: a server that takes any bytes for a file would take a close for its end.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         if isinstance(error, TimeoutError):
             raise NotSentError(
@@ -146,14 +146,14 @@ def _announced(name: str, size: int) -> bytes:
     except UnicodeEncodeError:
         line = b"\n"
     if b"\n" in line:
-        raise NotSentError("its name is not a line of UTF-8; give it another one with --name")
+        raise NotSentError("its name is not one line of UTF-8: give another one with --name")
     return line + b"\n"
 
 
 def _transmit(
     connection: Connection, source: BufferedIOBase, size: int, advance: Callable[[int], object]
 ) -> str:
-    """Send the data and the digest behind it: the file is read only once."""
+    """Send the data, then the digest, so that the file is read only once."""
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(min(size, _BATCH)))
     left = size
@@ -178,7 +178,7 @@ def _has_answered(connection: Connection) -> bool:
 
 
 def _answer(answers: BinaryIO) -> str:
-    """The next line of the server, unless that is an error."""
+    """Return the next line of the server; raise `RefusedError` for an error."""
     line = b""
     with suppress(ConnectionError):
         line = answers.readline(_MAX_ANSWER)
@@ -203,7 +203,7 @@ def _receipt(answer: str) -> Receipt:
 
 
 def _send(service: Service, file: str, name: str) -> bool:
-    """Send one file and tell about it; whether it is there."""
+    """Send one file and report it; return whether the server has stored it."""
     try:
         with _opened(file) as (source, size), _progress(file, size) as advance:
             receipt = service.put(name, source, size, advance)
@@ -218,7 +218,7 @@ def _send(service: Service, file: str, name: str) -> bool:
 
 @contextmanager
 def _opened(file: str) -> Iterator[tuple[BufferedIOBase, int]]:
-    """What to read, and how long it is; a pipe tells that only once it is copied."""
+    """Open a file, and tell its size; a pipe is copied first, because its size is not known before."""
     with open(_STDIN if file == "-" else file, "rb", closefd=file != "-") as source:
         status = os.fstat(source.fileno())
         if stat.S_ISREG(status.st_mode):
@@ -233,7 +233,7 @@ def _opened(file: str) -> Iterator[tuple[BufferedIOBase, int]]:
 
 @contextmanager
 def _progress(file: str, size: int) -> Iterator[Callable[[int], object]]:
-    """A bar on the terminal, if there is one."""
+    """Show a progress bar, if standard error is a terminal."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return

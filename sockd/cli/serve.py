@@ -1,4 +1,4 @@
-"""`sockd serve`: one plugin, from the command line alone."""
+"""`sockd serve`: serve one plugin, without a configuration file."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def serve(plugin: str, settings: tuple[str, ...]) -> NoReturn:
 
 
 def document(plugin: str, settings: Sequence[str]) -> Document:
-    """The command line as a configuration, so that faults point into it."""
+    """Turn the command line into a configuration; faults point into the command line."""
     from sockd.config import Document, Text
 
     line = _Line("sockd serve")
@@ -68,28 +68,28 @@ def document(plugin: str, settings: Sequence[str]) -> Document:
 
 
 class _Line:
-    """The command line as it is told in a fault, and the places of its words."""
+    """Command line as it is shown in a fault, with the place of each word."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.spans: dict[KeyPath, Span] = {}
 
     def add(self, word: str) -> tuple[int, int]:
-        """Append a word, in quotes if a shell needs them; returns where it begins and ends within."""
+        """Append a word, in quotes if a shell needs them; return the offsets of its start and end."""
         quoted = shlex.quote(word)
         start = len(self.text) + 1 + (quoted != word)
         self.text += f" {quoted}"
         return start, start + len(word)
 
     def mark(self, path: KeyPath, key: tuple[int, int], value: tuple[int, int]) -> None:
-        """Note where the key and the value of `path` stand."""
+        """Note the places of the key and the value of `path`."""
         from sockd.config import Span
 
         self.spans[path] = Span(*key, *value)
 
 
 def _place(plugin: str, name: str, key: str) -> tuple[tuple[str, ...], str]:
-    """The table that a key belongs to, and its name there; a misspelt limit counts as a limit."""
+    """Return the table that a key belongs to, and its name there; a misspelt limit counts as a limit."""
     from sockd.config import Limits
 
     if key == "listen":
@@ -106,12 +106,12 @@ def _options(plugin: str) -> Container[str]:
 
     try:
         return discovery.find(plugin).model_fields
-    except PluginError:  # told with its place when the configuration is checked
+    except PluginError:  # reported with its place when the configuration is checked
         return ()
 
 
 def _pairs(settings: Sequence[str]) -> list[tuple[str, str | None]]:
-    """The keys and their values; a key without a value is a switch."""
+    """Split the settings into keys and values; a key without a value is a switch."""
     pairs: list[tuple[str, str | None]] = []
     words = list(settings)
     while words:
@@ -129,7 +129,7 @@ def _pairs(settings: Sequence[str]) -> list[tuple[str, str | None]]:
 
 
 def _listener(value: str) -> Any:
-    """An endpoint, or the inline table that a configuration file would have there."""
+    """Return an endpoint, or the inline table that a configuration file would have there."""
     import tomli
 
     from sockd.config import Text

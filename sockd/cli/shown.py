@@ -1,4 +1,4 @@
-"""Numbers and tables of a daemon as a person reads them."""
+"""Numbers and tables of a daemon for a person."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GAP = "  "
 
 
 def size(count: float) -> str:
-    """Bytes with at most four digits: `17`, `1.5K`, `120M`."""
+    """Format a number of bytes with at most four digits: `17`, `1.5K`, `120M`."""
     if count < 1000:
         return f"{count:.0f}"
     for unit in "KMGT":
@@ -27,7 +27,7 @@ def size(count: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """A time in its two largest units: `12s`, `3m 5s`, `4d 2h`."""
+    """Format seconds in their two largest units: `12s`, `3m 5s`, `4d 2h`."""
     left = int(seconds)
     parts: list[str] = []
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
@@ -38,36 +38,36 @@ def span(seconds: float) -> str:
 
 
 def counted(service: Mapping[str, Any], event: str) -> int:
-    """How often an event of a service has happened, for whatever reason."""
+    """Return how often an event of a service has happened, whatever its reason."""
     return sum(number for name, _, number in service["counts"] if name == event)
 
 
 def places(taken: int, most: int | None) -> str:
-    """How many of how many: `12/10000`."""
+    """Format a number and its limit: `12/10000`."""
     return str(taken) if most is None else f"{taken}/{most}"
 
 
 def columns(head: Sequence[str], rows: Iterable[Sequence[object]], right: str = "") -> str:
-    """Rows under their heads in plain text, fast for very many.
+    """Format rows under their heads as plain text; fast for many rows.
 
     Args:
         head: a word for each column.
         rows: their cells.
-        right: a letter for each column, `r` for one that is set to the right.
+        right: a letter for each column, `r` for one that is aligned to the right.
     """
     return "\n".join(_lines([list(head), *([printable(str(cell)) for cell in row] for row in rows)], right))
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Cells, and the colour of their line where it stands out."""
+    """Cells of a line, and its colour if it has one."""
 
     cells: Sequence[object]
     color: str | None = None
 
 
 def table(head: Sequence[str], rows: Sequence[Row], right: str = "", width: int | None = None) -> list[str]:
-    """The same as lines for a terminal, each in its colour and at most so wide; the head is dim."""
+    """Format rows as lines for a terminal, each in its colour and at most `width` long; the head is dim."""
     plain = columns(head, (row.cells for row in rows), right).split("\n")
     return [
         click.style(line[:width], dim=True if row is None else None, fg=row.color if row else None)
@@ -76,7 +76,7 @@ def table(head: Sequence[str], rows: Sequence[Row], right: str = "", width: int 
 
 
 def show(*parts: Sequence[str]) -> None:
-    """Print parts with an empty line between them; without colours where they are not wanted."""
+    """Print parts with an empty line between them, in colours unless NO_COLOR is set or no terminal reads."""
     colored = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     click.echo("\n\n".join("\n".join(part) for part in parts if part), color=colored)
 

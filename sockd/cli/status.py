@@ -1,4 +1,4 @@
-"""`sockd status`: how every service is."""
+"""`sockd status`: show the state of every service."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from sockd.text import printable
 @of_daemon()
 @click.option("-v", "--verbose", is_flag=True, help="Also list the listeners, and why peers were refused.")
 def status(daemon: Daemon, verbose: bool) -> None:
-    """Show every service of the running daemon: its state, its connections, what went wrong, its traffic.
+    """Show every service of the running daemon: its state, connections, errors and traffic.
 
     \b
-    CONNECTIONS  open now, and how many may be
-    REFUSED      connections that were turned away, by a limit or by the plugin
-    DATAGRAMS    that were handed to the plugin
+    CONNECTIONS  open now, and the limit
+    REFUSED      connections refused by a limit or by the plugin
+    DATAGRAMS    delivered to the plugin
     DROPPED      datagrams that were not delivered or not answered
     FAULTS       errors in the plugin's own code; the log has them
     IN, OUT      bytes
@@ -46,7 +46,7 @@ def _show(snapshot: Mapping[str, Any], *, verbose: bool) -> None:
 
 
 def headline(snapshot: Mapping[str, Any]) -> str:
-    """The daemon as a whole, in one line."""
+    """Describe the daemon as a whole, in one line."""
     descriptors = snapshot.get("descriptors") or {}
     parts = [
         f"sockd {snapshot['version']} {snapshot['state']}",
@@ -63,7 +63,7 @@ def headline(snapshot: Mapping[str, Any]) -> str:
 
 
 def color_of(state: str) -> str | None:
-    """In which a state is shown that is not the usual one."""
+    """Return the colour of a state; None for a usual one."""
     return None if state in ("open", "ready") else "yellow" if state in ("paused", "draining") else "red"
 
 
@@ -140,17 +140,17 @@ def _certificate(listener: Mapping[str, Any]) -> str:
 
 
 def _lost(name: str, ports: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """UNIX sockets that no client reaches."""
+    """Describe each UNIX socket that no client reaches."""
     for each in ports:
         if each.get("lost"):
             yield (
-                f"{name}: {each['address']} has lost its path, so nobody can connect:"
-                " `sockd reload` makes it anew"
+                f"{name}: {each['address']} has lost its path, no client can connect:"
+                " `sockd reload` makes it again"
             )
 
 
 def _reasons(service: Mapping[str, Any]) -> Iterator[str]:
-    """What went wrong in a service, by its reason."""
+    """Describe each refusal, drop and fault of a service by its reason."""
     for event, reason, number in sorted(service["counts"]):
         if event in ("connection refused", "datagram dropped", "plugin fault"):
             yield f"{service['name']}: {event}: {reason or 'no reason'}: {number}"

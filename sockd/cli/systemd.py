@@ -1,4 +1,4 @@
-"""`sockd systemd`: units for one configuration, with as few rights as it needs."""
+"""`sockd systemd`: make the units for a configuration, with the fewest rights that it needs."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 UNIT_FOLDER = Path("/etc/systemd/system")
 
 PRIVILEGED = 1024
-"""Ports below take a capability."""
+"""Port below which a capability is needed."""
 
 NOTIFY_RELOAD = 253
-"""The version of systemd from which on a unit can tell that its reload is over."""
+"""Version of systemd from which on a unit can report the end of its reload."""
 
 STOP_MARGIN = 10
-"""Seconds beside drain_timeout, for the plugins to stop; only then systemd kills."""
+"""Seconds after drain_timeout for the plugins to stop; then systemd kills the daemon."""
 
 _MADE_BY_SYSTEMD = {
     "RuntimeDirectory": Path("/run"),
@@ -44,7 +44,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 @click.command()
 @config_file
-@click.option("--user", default="sockd", show_default=True, help="The user that the daemon runs as.")
+@click.option("--user", default="sockd", show_default=True, help="User that the daemon runs as.")
 @click.option("--socket-activation", is_flag=True, help="Let systemd open the sockets: a unit for each.")
 @click.option(
     "--output",
@@ -54,8 +54,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 def systemd(path: Path, user: str, socket_activation: bool, output: Path | None) -> None:
     """Print the systemd units for a configuration.
 
-    The service may do what this configuration needs, and nothing else; comments in it say why, and what
-    to do before the first start. After a change of ports or folders make it again.
+    The service gets the rights that this configuration needs, and no others. Comments in it give the reasons,
+    and what to do before the first start. Run this again after a change of ports or folders.
     """
     from sockd import discovery
     from sockd.config import load, report
@@ -83,9 +83,12 @@ def systemd(path: Path, user: str, socket_activation: bool, output: Path | None)
 
 
 def units(config: Config, place: Place, *, socket_activation: bool = False) -> Mapping[str, str]:
-    """The text of each unit, by its file's name."""
+    """Return the text of each unit by its file name."""
     sockets: dict[str, str] = {}
-    opened: list[Endpoint | None] = [config.control.listen, config.metrics.listen]  # by the daemon itself
+    opened: list[Endpoint | None] = [
+        config.control.listen,
+        config.metrics.listen,
+    ]  # opened by the daemon itself
     for service, listener in _listeners(config):
         endpoint = listener.endpoint
         if socket_activation and not isinstance(endpoint, SystemdEndpoint):
@@ -122,25 +125,25 @@ def _service_unit(
             "",
             "[Unit]",
             "Description=sockd, a daemon of many services",
-            "# The addresses of the machine's interfaces are there then.",
+            "# The interfaces have their addresses then.",
             "Wants=network-online.target",
             "After=network-online.target",
-            "# A fault that goes away, such as a port that was taken, goes away without anybody's help.",
+            "# Start again for ever: a fault such as a port in use may end by itself.",
             "StartLimitIntervalSec=0",
             "",
             "[Service]",
             *_life(start, stop, notify_reload=place.notify_reload),
             *([f"Sockets={' '.join(sockets)}"] if sockets else []),
             "",
-            "# Who it is, and the only folders that it can write to.",
+            "# The user, and the only folders that the daemon can write to.",
             f"User={place.user}",
             "UMask=0077",
             "ProtectSystem=strict",
             *made,
             *([f"ReadWritePaths={' '.join(map(_word, others))}"] if others else []),
-            *(["# Something that it needs is in a home."] if home != "yes" else []),
+            *(["# A needed file is in a home folder."] if home != "yes" else []),
             f"ProtectHome={home}",
-            *(["# Something that it needs is in a temporary folder."] if temporary != "yes" else []),
+            *(["# A needed file is in a temporary folder."] if temporary != "yes" else []),
             f"PrivateTmp={temporary}",
             "",
             *_rights(capability),
@@ -154,33 +157,33 @@ def _service_unit(
 
 def _life(start: str, stop: int, *, notify_reload: bool) -> Iterator[str]:
     if notify_reload:
-        yield "# It tells when it serves; a reload is a SIGHUP, and over when it tells so again."
+        yield "# The daemon reports when it serves. A reload is a SIGHUP; the daemon reports when it is over."
         yield "Type=notify-reload"
     else:
-        yield "# It tells when it serves."
+        yield "# The daemon reports when it serves."
         yield "Type=notify"
     yield f"ExecStart={start}"
     if not notify_reload:
         yield "ExecReload=kill -HUP $MAINPID"
-    yield "# It gives a sign of life from its reactor; one that hangs is ended and started again."
+    yield "# The reactor sends signs of life; a daemon that hangs is killed and started again."
     yield "WatchdogSec=30s"
     yield "Restart=on-failure"
     yield "RestartSec=2s"
-    yield "# Its sockets stay while it is started anew. Before 254 systemd does not set FDSTORE itself."
+    yield "# systemd keeps the sockets during a restart. Before version 254 it does not set FDSTORE itself."
     yield "FileDescriptorStoreMax=512\nEnvironment=FDSTORE=512\nRuntimeDirectoryPreserve=restart"
-    yield "# SIGTERM is for the main process, which lets connections finish: drain_timeout, then the plugins."
+    yield "# SIGTERM goes to the main process: connections may finish (drain_timeout), then plugins stop."
     yield "KillMode=mixed"
     yield f"TimeoutStopSec={stop}s"
 
 
 def _rights(capability: str) -> Iterator[str]:
     if capability:
-        yield f"# Ports below {PRIVILEGED} take this one, which a user namespace of its own would make void."
+        yield f"# Ports below {PRIVILEGED} need this capability, which has no effect in a user namespace."
         yield f"AmbientCapabilities={capability}"
         yield f"CapabilityBoundingSet={capability}"
         yield "PrivateUsers=no"
     else:
-        yield "# No capability: no port is below 1024, or systemd opens it."
+        yield "# No capability is needed: no port is below 1024, or systemd opens it."
         yield "CapabilityBoundingSet="
         yield "PrivateUsers=yes"
     yield from _CONFINED.splitlines()
@@ -190,10 +193,10 @@ _CONFINED = """\
 NoNewPrivileges=yes
 RestrictSUIDSGID=yes
 
-# It speaks IP and UNIX sockets.
+# The daemon uses IP and UNIX sockets only.
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
 
-# It has no business with the machine.
+# The daemon does not administer the machine.
 PrivateDevices=yes
 DevicePolicy=closed
 ProtectClock=yes
@@ -210,16 +213,16 @@ RestrictNamespaces=yes
 RestrictRealtime=yes
 LockPersonality=yes
 
-# Nor with the kernel beyond what a service does; a denied call is an error, not the end.
+# Only system calls of an ordinary service; a denied call fails and does not kill the daemon.
 SystemCallArchitectures=native
 SystemCallFilter=@system-service
 SystemCallFilter=~@privileged @resources
 SystemCallErrorNumber=EPERM
 
-# Nothing that it has written can be executed. A plugin that compiles at run time needs `no` here.
+# Written memory cannot be executed. A plugin that compiles at run time needs `no` here.
 MemoryDenyWriteExecute=yes
 
-# What runs away ends itself, and not the machine.
+# Limits for a daemon that goes wrong, so that the machine survives.
 TasksMax=512
 MemoryMax=75%
 OOMPolicy=continue"""
@@ -231,8 +234,8 @@ def _socket_unit(name: str, listener: Listener, place: Place) -> str:
     endpoint, options = listener.endpoint, listener.socket
     inherited = SystemdEndpoint(name, "stream" if endpoint.stream else "datagram")
     lines = [
-        f"# In {_plain(place.config)} this takes the place of {_plain(endpoint)}; a socket table is then",
-        "# one of this unit's keys:",
+        f"# In {_plain(place.config)} replace {_plain(endpoint)} by the endpoint below; the options of its",
+        "# socket table are keys of this unit:",
         f"#   {inherited}",
         "",
         "[Unit]",
@@ -266,7 +269,7 @@ def _socket_unit(name: str, listener: Listener, place: Place) -> str:
     return "\n".join(
         [
             *lines,
-            "# A daemon that fails to start must not close the socket for good.",
+            "# A daemon that fails to start must not close the socket for ever.",
             "TriggerLimitIntervalSec=0",
             "",
             "[Install]",
@@ -279,7 +282,7 @@ def _socket_unit(name: str, listener: Listener, place: Place) -> str:
 def _address(endpoint: object) -> str:
     if isinstance(endpoint, UnixEndpoint):
         return _plain(normal(endpoint.path)).replace("%", "%%")
-    assert isinstance(endpoint, InetEndpoint)  # noqa: S101  # systemd's own have no unit made for them
+    assert isinstance(endpoint, InetEndpoint)  # noqa: S101  # systemd's own sockets get no unit
     if not endpoint.port:
         raise click.ClickException(f"{endpoint}: a socket unit needs a port, and 0 is a free one")
     host = endpoint.interface or ("::" if endpoint.ipv6 else "0.0.0.0")  # noqa: S104  # as it is configured
@@ -287,7 +290,7 @@ def _address(endpoint: object) -> str:
 
 
 def _free_name(service: str, endpoint: InetEndpoint | UnixEndpoint, taken: Mapping[str, str]) -> str:
-    """A name for a listener's socket that tells it from others."""
+    """Choose a unique name for a listener's socket."""
     what = endpoint.path.stem if isinstance(endpoint, UnixEndpoint) else endpoint.port
     name = _NO_NAME.sub("-", f"{service}-{endpoint.scheme}-{what}")
     number = 2
@@ -302,19 +305,19 @@ def _listeners(config: Config) -> Iterator[tuple[str, Listener]]:
 
 
 def _folders(config: Config, opened: Iterable[Endpoint | None]) -> list[Path]:
-    """Where the daemon writes, without those that are below others."""
+    """Return the folders that the daemon writes to, without those inside others."""
     folders = {config.daemon.state_dir}
     folders |= {endpoint.path.parent for endpoint in opened if isinstance(endpoint, UnixEndpoint)}
     if config.log.file is not None:
         folders.add(config.log.file.parent)
-    # What a plugin only reads is a file that is there; everything else it may make.
+    # A path of an option that is a file is only read; a plugin may create any other.
     folders |= {path for path in _option_paths(config) if not path.is_file()}
     folders = {normal(path) for path in folders}
     return sorted(path for path in folders if not folders.intersection(path.parents))
 
 
 def _files(config: Config) -> Iterator[Path]:
-    """What the daemon reads beside its code."""
+    """Return the files that the daemon reads besides its code."""
     yield from _option_paths(config)
     for _, listener in _listeners(config):
         yield from (path for _, path in listener.tls.files()) if listener.tls else ()
@@ -327,7 +330,7 @@ def _option_paths(config: Config) -> Iterator[Path]:
 
 
 def _made_by_systemd(folders: Iterable[Path]) -> tuple[list[str], list[Path]]:
-    """The lines for folders that systemd makes itself, and the other folders."""
+    """Return the lines for folders that systemd makes itself, and the other folders."""
     made: dict[str, list[str]] = {}
     others = []
     for folder in folders:
@@ -345,7 +348,7 @@ def _any_below(paths: Iterable[Path], folders: Iterable[Path]) -> bool:
 
 
 def _word(path: Path) -> str:
-    """A path as one word of a unit."""
+    """Quote a path as one word of a unit."""
     text = _plain(path).replace("%", "%%")
     if re.fullmatch(r"[^\s\"'\\;#]+", text):
         return text

@@ -1,4 +1,4 @@
-"""A conversation on a terminal: what is being typed survives what arrives."""
+"""Conversation on a terminal: arriving text does not disturb the line that is being typed."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ PROMPT = "> "
 
 
 def converse_on_terminal(peer: Peer, address: Address, end: Farewell, wait: float) -> None:
-    """Let a person type lines, and show what arrives above the one that is being typed.
+    """Send the lines that a person types, and show what arrives above the line that is being typed.
 
     Args:
         peer: the service.
-        address: where it is.
-        end: what ends it over datagrams.
+        address: of the service.
+        end: ends a conversation over datagrams.
         wait: seconds for answers to datagrams after the end of the input.
 
     Raises:
-        Failed: the connection broke, or it speaks something else.
+        Failed: the connection broke, or the service speaks another protocol.
         KeyboardInterrupt: the person pressed Ctrl-C.
     """
     asyncio.run(_Conversation(peer, address, end, wait).run())
@@ -39,7 +39,7 @@ class _Conversation:
         self._address = address
         self._end = end
         self._wait = wait
-        # Where the cursor stands need not be asked for: there is one line, and no menu below it.
+        # The cursor's position is not asked for: there is one line, and no menu below it.
         output = Vt100_Output.from_pty(sys.stdout, term=os.environ.get("TERM"))
         output.enable_cpr = False
         self._session: PromptSession[str] = PromptSession(PROMPT, output=output, enable_suspend=True)
@@ -52,7 +52,7 @@ class _Conversation:
         loop.add_reader(self._peer.sock, self._read)
         try:
             with patch_stdout():
-                self._read()  # what came with the handshake of TLS
+                self._read()  # data that came with the handshake of TLS
                 await self._type()
             if not self._over.is_set():
                 await self._listen()
@@ -82,7 +82,7 @@ class _Conversation:
                 self._send()
 
     async def _listen(self) -> None:
-        """Show what still comes: up to the end of a connection, or for as long as datagrams may take."""
+        """Show what still arrives: until a connection ends, or for `wait` seconds over datagrams."""
         self._send()
         if self._address.stream:
             await self._over.wait()
@@ -123,7 +123,7 @@ class _Conversation:
         self._leave()
 
     def _leave(self) -> None:
-        """End the conversation, whatever is being typed."""
+        """End the conversation, even while a line is being typed."""
         self._over.set()
         self._arrived.set()
         loop = asyncio.get_running_loop()

@@ -17,8 +17,10 @@ LARGEST_ANSWER = 1024
 @click.command()
 @of_service
 @click.argument("format", default="")
-@click.option("--timeout", default=3.0, show_default=True, metavar="SECONDS", help="How long to wait.")
-def time(address: Address, format: str, timeout: float) -> None:  # noqa: A002  # the argument's name in the help
+@click.option(
+    "--timeout", default=3.0, show_default=True, metavar="SECONDS", help="Seconds to wait for the answer."
+)
+def time(address: Address, format: str, timeout: float) -> None:  # noqa: A002  # name of the argument in the help
     """Print the time at the service at ADDRESS, in a strftime FORMAT or in the service's own."""
     with opened(address) as sock:
         sock.settimeout(timeout)
@@ -35,7 +37,7 @@ def time(address: Address, format: str, timeout: float) -> None:  # noqa: A002  
     if answer.startswith(ALERT) and not address.encrypted:
         raise click.ClickException(f"{address}: {NEEDS_TLS}")
     if not answer or (address.stream and not answer.endswith(b"\n")):
-        raise click.ClickException(f"{address}: closed before it had answered")
+        raise click.ClickException(f"{address}: closed before it answered")
     text = printable(answer.decode(errors="backslashreplace").rstrip("\n"))
     if text.startswith("error:"):
         raise click.ClickException(f"{address}: {text.removeprefix('error:').strip()}")

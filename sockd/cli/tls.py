@@ -1,4 +1,4 @@
-"""TLS as a client speaks it: the options that ask for it, the connection, and in words why there is none."""
+"""TLS of the clients: its options, the connection, and the reason where there is none."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from typing import Any, BinaryIO
 from typing_extensions import override
 
 ALERT = b"\x15\x03"
-"""Begins the alert that a TLS server sends to a client that does not speak TLS (RFC 8446, 5.1 and 6)."""
+"""First bytes of the alert that a TLS server sends to a client without TLS (RFC 8446, 5.1 and 6)."""
 
 NEEDS_TLS = "TLS is spoken there: connect with --tls"
 
 _WIRE_READ = 32_768
-"""Bytes: with the beginning of a record before them they make less than what a client reads at once."""
+"""Bytes of a read; with the beginning of a record before them they are less than what a client reads at once.
+"""
 
 _NOT_TRUSTED = (
-    "its certificate is signed by nobody who is trusted here: name its authority with --ca FILE,"
-    " or do without verification with --insecure"
+    "its certificate is not signed by a trusted authority: name its authority with --ca FILE,"
+    " or skip the verification with --insecure"
 )
-_NO_TLS = "no TLS is spoken there, or not at first: try without it"
-_OUR_CERTIFICATE = "it does not take the client certificate that it was shown"
-_NO_CERTIFICATE = "it wants a client certificate: give one with --cert FILE"
+_NO_TLS = "no TLS is spoken there, or not from the beginning: try without TLS"
+_OUR_CERTIFICATE = "the server does not accept the client certificate"
+_NO_CERTIFICATE = "the server requires a client certificate: give one with --cert FILE"
 
 _UNVERIFIED = {
     9: "its certificate is not valid yet",
     10: "its certificate has expired",
     **dict.fromkeys((2, 18, 19, 20, 21), _NOT_TRUSTED),
 }
-"""By OpenSSL's number of what is wrong with a certificate (X509_V_ERR_…)."""
+"""Messages by OpenSSL's number of a certificate's fault (X509_V_ERR_…)."""
 
 _REASONS = {
     **dict.fromkeys(
@@ -51,33 +52,33 @@ _REASONS = {
         _NO_TLS,
     ),
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": _NO_CERTIFICATE,
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": f"it refuses the handshake; perhaps {_NO_CERTIFICATE}",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": f"the server refuses the handshake; perhaps {_NO_CERTIFICATE}",
     "TLSV1_ALERT_UNKNOWN_CA": _OUR_CERTIFICATE,
     "TLSV1_ALERT_DECRYPT_ERROR": _OUR_CERTIFICATE,
     "SSLV3_ALERT_BAD_CERTIFICATE": _OUR_CERTIFICATE,
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": f"{_OUR_CERTIFICATE}: it has expired",
     "SSLV3_ALERT_CERTIFICATE_UNKNOWN": _OUR_CERTIFICATE,
     "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": _OUR_CERTIFICATE,
-    "TLSV1_ALERT_PROTOCOL_VERSION": "there is no version of TLS that both speak",
-    "UNSUPPORTED_PROTOCOL": "there is no version of TLS that both speak",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "client and server have no version of TLS in common",
+    "UNSUPPORTED_PROTOCOL": "client and server have no version of TLS in common",
 }
-"""By OpenSSL's name for what happened."""
+"""Messages by OpenSSL's name of an error."""
 
 
 class TlsFailed(OSError):
-    """TLS with this peer has failed; the text tells why and what to do."""
+    """Failure of TLS with this peer; the text tells why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """How a client speaks TLS.
+    """Options of a client's TLS.
 
     Attributes:
-        ca: a PEM file with the authorities that are trusted, in place of the system's.
-        insecure: whether the server may be anybody.
+        ca: a PEM file with the trusted authorities, in place of the system's.
+        insecure: whether the server is not verified.
         certificate: a PEM file with the certificate that the client shows.
         key: a PEM file with its private key; None if that is in the same file.
-        server_name: the name that the server must have, in place of the host that is connected to.
+        server_name: the name that the server must have, in place of the host of the address.
     """
 
     ca: Path | None = None
@@ -91,28 +92,26 @@ class Tls:
 
         Args:
             sock: the connection; its timeout is for each step of the handshake.
-            host: what was connected to; empty for a UNIX socket.
+            host: of the address; empty for a UNIX socket.
 
         Raises:
-            TlsFailed: there is no TLS with this peer, or it is not who it should be.
+            TlsFailed: the peer does not speak TLS, or its certificate is not accepted.
         """
         name = self.server_name or host or None
         if name is None and not self.insecure:
-            raise TlsFailed(
-                "a UNIX socket has no name that a certificate could be for: give one with --server-name"
-            )
+            raise TlsFailed("a UNIX socket has no host name for the certificate: give one with --server-name")
         context = self._context()
         try:
             return TlsSocket(sock, context, name)
         except ssl.SSLEOFError:
-            raise TlsFailed(f"it closed during the handshake; perhaps {_NO_TLS}") from None
+            raise TlsFailed(f"the server closed during the handshake; perhaps {_NO_TLS}") from None
         except ssl.SSLError as error:
             raise TlsFailed(reason(error)) from None
         except TimeoutError:
             raise TlsFailed(f"no handshake in time; perhaps {_NO_TLS}") from None
         except ConnectionError:
-            raise TlsFailed(f"it broke off during the handshake; perhaps {_NO_TLS}") from None
-        except ValueError as error:  # a name that is none
+            raise TlsFailed(f"the connection broke during the handshake; perhaps {_NO_TLS}") from None
+        except ValueError as error:  # an invalid name
             raise TlsFailed(f"--server-name {name}: {error}".lower()) from None
 
     def _context(self) -> ssl.SSLContext:
@@ -120,7 +119,7 @@ class Tls:
             context = ssl.create_default_context(cafile=self.ca)
         except OSError as error:
             raise TlsFailed(f"{self.ca}: expected certificates in PEM, found none ({_why(error)})") from None
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # what is trusted need not be a root
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # a trusted certificate need not be a root
         if self.insecure:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
@@ -136,10 +135,10 @@ class Tls:
 
 
 class TlsSocket:
-    """A connection under TLS, with the methods of a socket that clients use.
+    """Connection under TLS, with the methods of a socket that clients use.
 
-    The standard library's own cannot end its sending side and read on. Without a timeout of its own each
-    method raises `BlockingIOError` where the socket would; `send` then wants the same data again.
+    The standard library's own cannot end its sending side and read on. On a socket without a timeout each
+    method raises `BlockingIOError` where the socket would; `send` then has to be called with the same data.
     """
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, server_name: str | None) -> None:
@@ -148,7 +147,7 @@ class TlsSocket:
         self._engine = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
         self._plain = bytearray()
         self._unsent = b""
-        self._taken = 0  # bytes of what is being sent that the engine has encrypted
+        self._taken = 0  # bytes of the data being sent that the engine has encrypted
         self._ended = False
         self._failure: ssl.SSLError | None = None
         while True:
@@ -160,12 +159,12 @@ class TlsSocket:
                 self._receive()
             except ssl.SSLError:
                 with suppress(OSError):
-                    self._flush()  # tells the server why
+                    self._flush()  # tells the server the reason
                 raise
         self._flush()
 
     def recv(self, size: int) -> bytes:
-        """Up to `size` bytes; none at the end. Raises `ssl.SSLError` for a connection that was cut."""
+        """Return up to `size` bytes; none at the end. Raises `ssl.SSLError` for a connection that was cut."""
         while not self._plain and not self._ended:
             self._decrypt()
             if not self._plain and not self._ended:
@@ -175,7 +174,7 @@ class TlsSocket:
         return data
 
     def readable(self) -> bool:
-        """Whether there is something to receive, or the end, without waiting."""
+        """Tell whether `recv` would return data or the end without waiting."""
         timeout = self._sock.gettimeout()
         self._sock.settimeout(0)
         try:
@@ -186,13 +185,13 @@ class TlsSocket:
         except BlockingIOError:
             return False
         except OSError:
-            return True  # `recv` tells
+            return True  # `recv` raises it
         finally:
             self._sock.settimeout(timeout)
         return True
 
     def send(self, data: bytes) -> int:
-        """Send from the beginning of `data`; returns how many bytes of it."""
+        """Send the beginning of `data`; return how many bytes of it."""
         self._flush()
         if not self._taken:
             self._taken = self._engine.write(data)
@@ -201,13 +200,13 @@ class TlsSocket:
         return taken
 
     def sendall(self, data: bytes | memoryview) -> None:
-        """Send all of it."""
+        """Send all data."""
         view = memoryview(data)
         while view:
             view = view[self.send(bytes(view[:_WIRE_READ])) :]
 
     def shutdown(self, how: int) -> None:
-        """End the sending side, and read on; nothing else can be asked for."""
+        """End the sending side; `how` must be SHUT_WR."""
         if how != socket.SHUT_WR:
             raise ValueError("expected SHUT_WR")
         with suppress(ssl.SSLWantReadError):  # the other side has not ended
@@ -216,7 +215,7 @@ class TlsSocket:
         self._flush()
 
     def makefile(self, mode: str) -> BinaryIO:
-        """Give what arrives as a file; to close that leaves the connection open."""
+        """Return the received data as a file; closing it leaves the connection open."""
         if mode != "rb":
             raise ValueError("expected rb")
         return io.BufferedReader(_Reader(self))
@@ -230,11 +229,11 @@ class TlsSocket:
         self._sock.setblocking(flag)
 
     def setsockopt(self, level: int, option: int, value: bytes) -> None:
-        """Set an option of the socket beneath."""
+        """Set an option of the socket below."""
         self._sock.setsockopt(level, option, value)
 
     def fileno(self) -> int:
-        """The descriptor, for `select`: while that shows nothing to read, `recv` has nothing left to give."""
+        """Return the descriptor for `select`: if that reports nothing to read, `recv` has nothing."""
         return self._sock.fileno()
 
     def close(self) -> None:
@@ -248,7 +247,7 @@ class TlsSocket:
         self.close()
 
     def _decrypt(self) -> None:
-        """Decrypt all that is there; an error is raised once what came before it is taken."""
+        """Decrypt all that has arrived; an error is raised once the data before it is taken."""
         try:
             while data := self._engine.read(_WIRE_READ):
                 self._plain += data
@@ -301,7 +300,7 @@ def reason(error: ssl.SSLError | TlsFailed) -> str:
             return f"its certificate is not for {wanted}: --server-name NAME expects another name"
         return known or f"its certificate cannot be trusted: {error.verify_message}"
     if isinstance(error, ssl.SSLEOFError):
-        return "the connection was cut: it ended without the end that TLS has"
+        return "the connection was cut: it ended without the end of the TLS session (close_notify)"
     return _REASONS.get(error.reason or "", _why(error))
 
 

@@ -1,4 +1,4 @@
-"""`sockd top`: what is going on, as it goes on."""
+"""`sockd top`: show what happens in each service, again and again."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from sockd.control.words import Refused
 from sockd.text import printable
 
 _HOME, _REST_OF_LINE, _BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
-"""What a terminal does: go to its first place, clear to the end of the line, and what is below."""
+"""Commands to a terminal: go to the first place, clear to the end of the line, clear what is below."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """What happened in a service, for each second between two snapshots."""
+class Rates:
+    """Events of a service per second, between two snapshots."""
 
     service: str
     state: str
@@ -43,19 +43,19 @@ class Pace:
 
 @click.command()
 @of_daemon()
-@click.option("--once", is_flag=True, help="Print one table and end; so it is where there is no terminal.")
+@click.option("--once", is_flag=True, help="Print one table and end, as without a terminal.")
 @click.option(
     "--every",
     type=click.FloatRange(min=0.1),
     default=1.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long to count for each table.",
+    help="Seconds between two tables.",
 )
 def top(daemon: Daemon, once: bool, every: float) -> None:
     """Show what happens each second in every service, the busiest first. q or Ctrl-C ends.
 
-    With --json, or --once, it counts once and ends.
+    With --json or --once, one table is printed.
     """
     before, began = daemon.ask("status"), time.monotonic()
     if not once and not daemon.as_json and sys.stdout.isatty() and sys.stdin.isatty():
@@ -63,24 +63,24 @@ def top(daemon: Daemon, once: bool, every: float) -> None:
         return
     time.sleep(every)
     after = daemon.ask("status")
-    rows = paces(before, after, time.monotonic() - began)
+    rows = rates(before, after, time.monotonic() - began)
     if daemon.as_json:
         daemon.tell([asdict(row) for row in rows], "")
     else:
         show(_screen(headline(after), rows))
 
 
-def paces(before: Mapping[str, Any], after: Mapping[str, Any], seconds: float) -> list[Pace]:
-    """What happened between two snapshots, the busiest service first.
+def rates(before: Mapping[str, Any], after: Mapping[str, Any], seconds: float) -> list[Rates]:
+    """Compute the rates between two snapshots, the busiest service first.
 
-    A count that has become smaller began anew, as it does when a worker or the daemon was replaced.
+    A count that has become smaller has begun again at 0, because a worker or the daemon was replaced.
     """
     earlier = {service["name"]: service for service in before["services"]}
 
     def rate(now: float, then: float) -> float:
         return round((now - then if now >= then else now) / seconds, 3)
 
-    def pace(service: Mapping[str, Any]) -> Pace:
+    def of_service(service: Mapping[str, Any]) -> Rates:
         then = earlier.get(service["name"], {"counts": ()})
         events = ("opened", "connection refused", "plugin fault")
         opened, refused, faults = (rate(counted(service, e), counted(then, e)) for e in events)
@@ -88,14 +88,14 @@ def paces(before: Mapping[str, Any], after: Mapping[str, Any], seconds: float) -
             rate(service.get(way, 0), then.get(way, 0)) for way in ("datagrams_received", "received", "sent")
         )
         taken, most = service["connections"], service["limits"].get("max_connections")
-        return Pace(
+        return Rates(
             service["name"], service["state"], taken, most, opened, refused, datagrams, faults, received, sent
         )
 
-    return sorted(map(pace, after["services"]), key=lambda row: -(row.received + row.sent + row.opened))
+    return sorted(map(of_service, after["services"]), key=lambda row: -(row.received + row.sent + row.opened))
 
 
-def _screen(title: str, rows: Sequence[Pace], width: int | None = None) -> list[str]:
+def _screen(title: str, rows: Sequence[Rates], width: int | None = None) -> list[str]:
     head = (
         "SERVICE",
         "STATE",
@@ -125,8 +125,8 @@ def _screen(title: str, rows: Sequence[Pace], width: int | None = None) -> list[
 
 
 def _watch(daemon: Daemon, every: float, before: Mapping[str, Any], began: float) -> None:
-    """Show one table after the other, until a key ends it; a daemon that is away may come back."""
-    rows: list[Pace] = []
+    """Show one table after the other until a key ends it; the daemon may go away and come back."""
+    rows: list[Rates] = []
     colored = "NO_COLOR" not in os.environ
     with _keys(), _other_screen():
         while not _pressed_q(every):
@@ -135,7 +135,7 @@ def _watch(daemon: Daemon, every: float, before: Mapping[str, Any], began: float
             except (Refused, Unreachable) as error:
                 title = f"no answer: {error}"
             else:
-                rows, title = paces(before, after, now - began), headline(after)
+                rows, title = rates(before, after, now - began), headline(after)
                 before, began = after, now
             width, height = shutil.get_terminal_size()
             lines = _screen(f"{title}  (q ends)", rows, width)[: height - 1]
@@ -148,7 +148,7 @@ def _watch(daemon: Daemon, every: float, before: Mapping[str, Any], began: float
 
 @contextmanager
 def _other_screen() -> Iterator[None]:
-    """What stood on the terminal is there again afterwards."""
+    """Use the terminal's second screen, and show the first one again afterwards."""
     click.echo("\x1b[?1049h\x1b[?25l" + _HOME + _BELOW, nl=False)
     try:
         yield
@@ -158,7 +158,7 @@ def _other_screen() -> Iterator[None]:
 
 @contextmanager
 def _keys() -> Iterator[None]:
-    """Get keys as they are pressed, without their being shown; Ctrl-C ends quietly."""
+    """Read keys without echo as they are pressed; Ctrl-C ends without a message."""
     import termios
     import tty
 
@@ -174,7 +174,7 @@ def _keys() -> Iterator[None]:
 
 
 def _pressed_q(seconds: float) -> bool:
-    """Wait for so long, unless a key ends it."""
+    """Wait for `seconds`; return whether q was pressed meanwhile."""
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
         if select.select([sys.stdin], [], [], left)[0] and os.read(sys.stdin.fileno(), 1) in (

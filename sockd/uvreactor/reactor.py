@@ -47,6 +47,9 @@ class UVReactor(Calls):
     Args:
         eventloop: a loop of uvloop's; by default the running one, or a new one, which becomes asyncio's
             current loop, so that tasks of asyncio that are created before `run` are executed.
+
+    Raises:
+        TypeError: the loop is another kind.
     """
 
     _POLL_DISCONNECTED = select.EPOLLHUP | select.EPOLLERR

@@ -111,7 +111,7 @@ def test_a_plan_tells_each_step_and_what_has_to_wait() -> None:
 def test_every_command_has_help_with_its_exit_codes(command: str) -> None:
     result = CliRunner().invoke(main, [command, "--help"])
     assert result.exit_code == 0
-    assert "1: the daemon said no" in " ".join(result.stdout.split())
+    assert "1: the daemon refused" in " ".join(result.stdout.split())
     assert "--json" in result.stdout
 
 

@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 
 from sockd.cli import main
 from sockd.cli.shown import columns, size, span
-from sockd.cli.top import paces
+from sockd.cli.top import rates
 from tests.control.serving import service
 
 Run = Callable[..., Result]
@@ -120,15 +120,15 @@ def snapshot(**changes: Any) -> dict[str, Any]:
 
 
 def test_rates_are_differences_by_time() -> None:
-    [pace] = paces(snapshot(), snapshot(received=300, counts=[["opened", "", 15]]), 2.0)
-    assert (pace.received, pace.opened, pace.sent) == (100.0, 2.5, 0.0)
+    [row] = rates(snapshot(), snapshot(received=300, counts=[["opened", "", 15]]), 2.0)
+    assert (row.received, row.opened, row.sent) == (100.0, 2.5, 0.0)
 
 
 def test_a_count_that_began_anew_or_a_new_service_is_counted_from_zero() -> None:
-    [pace] = paces(snapshot(), snapshot(received=20, counts=[["opened", "", 2]]), 1.0)
-    assert (pace.received, pace.opened) == (20.0, 2.0)
-    [pace] = paces({"services": []}, snapshot(), 1.0)
-    assert (pace.received, pace.opened) == (100.0, 10.0)
+    [row] = rates(snapshot(), snapshot(received=20, counts=[["opened", "", 2]]), 1.0)
+    assert (row.received, row.opened) == (20.0, 2.0)
+    [row] = rates({"services": []}, snapshot(), 1.0)
+    assert (row.received, row.opened) == (100.0, 10.0)
 
 
 @pytest.mark.parametrize(

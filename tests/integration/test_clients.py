@@ -124,11 +124,11 @@ def test_what_a_server_says_first_is_shown_without_a_word_from_us(served: Served
 @pytest.mark.parametrize(
     ("which", "words", "why"),
     [
-        (TLS, "", "name its authority with --ca FILE, or do without verification with --insecure"),
+        (TLS, "", "name its authority with --ca FILE, or skip the verification with --insecure"),
         (TLS, "--ca stranger.pem", "name its authority with --ca FILE"),
         (TLS, "--ca root.pem --server-name other.example", "its certificate is not for 'other.example'"),
         (EXPIRED, "--ca root.pem", "its certificate has expired"),
-        (ASKING, "-k", "it wants a client certificate: give one with --cert FILE"),
+        (ASKING, "-k", "the server requires a client certificate: give one with --cert FILE"),
         (ASKING, "-k --cert server.pem --key client.pem", "expected a certificate and its key in PEM"),
         (ASKING, "-k --cert locked.pem --key locked.key", "the private key is encrypted"),
         (TLS, "--ca sockd.toml", "expected certificates in PEM"),

@@ -1,12 +1,12 @@
-"""Rooms for many people, over every transport at once.
+"""Chat rooms for many people, over every transport at once.
 
-`lines` tells what a person at a TCP or UNIX connection types and reads, `datagrams` the same for UDP and
-UNIX datagrams. Both speak for members of one `hub`: the same rooms, one namespace, and private messages
-from any member to any other. Everything is bounded: members, rooms, names, messages, history, the rate of
-each member, and what waits for one that does not read.
+`lines` describes the protocol over TCP and UNIX connections, `datagrams` the one over UDP and UNIX datagrams.
+Both speak for members of one `hub`: the same rooms, one namespace, and private messages from any member to
+any other. Everything is bounded: members, rooms, names, messages, history, the rate of each member, and the
+output that waits for a member that does not read.
 
-The first room always exists and keeps its history; others begin and end with their members. When the
-service drains, everybody reads `* the server is closing` and is disconnected.
+The first room always exists and keeps its history; other rooms exist while they have members. When the
+service drains, every member reads `* the server is closing` and is disconnected.
 """
 
 from __future__ import annotations
@@ -28,40 +28,45 @@ from sockd_plugins.chat.lines import ChatLines
 
 @implementer(IStreamPlugin, IDatagramPlugin)
 class Chat(Plugin):
-    """Rooms for many people: one line, or one datagram, is one message to everybody in the room."""
+    """Chat rooms for many people: one line, or one datagram, is one message to everybody in the room."""
 
     shared_state: ClassVar[bool] = True
 
     room: str = Field(
-        default="lobby", pattern=r"^[A-Za-z0-9_.-]{1,32}$", description="The room that a newcomer is in."
+        default="lobby", pattern=r"^[A-Za-z0-9_.-]{1,32}$", description="The room of newcomers."
     )
     max_members: int = Field(
         default=1000,
         ge=2,
         le=100_000,
-        description="People at once; half of the places are for connections only.",
+        description="Members at once; half of the places are for connections only.",
     )
     max_rooms: int = Field(default=100, ge=1, le=10_000, description="Rooms at once, the first included.")
     name_length: int = Field(default=24, ge=16, le=32, description="Characters in a name or a room's name.")
     message_length: int = Field(
-        default=400, ge=16, le=4096, description="Bytes in a message, as it is shown."
+        default=400, ge=16, le=4096, description="Bytes in a message, as it is shown to others."
     )
     history: int = Field(
         default=20,
         ge=0,
         le=200,
-        description="Messages that each room keeps, for those who come over a connection.",
+        description="Messages that each room keeps and shows to newcomers over a connection.",
     )
     rate: float = Field(
         default=10.0, ge=0.1, le=1000, description="Messages and commands of a member per second."
     )
-    burst: int = Field(default=20, ge=1, le=1000, description="Messages and commands that may come at once.")
+    burst: int = Field(
+        default=20,
+        ge=1,
+        le=1000,
+        description="Messages and commands of a member at once, after a quiet time.",
+    )
     silence: Duration = Field(
         default="2m",
         validate_default=True,
         ge=1,
         le=86_400,
-        description="How long a member over UDP may send nothing before it is out.",
+        description="Time after which a member over UDP that sends nothing is removed.",
     )
 
     _hub: Hub | None = PrivateAttr(None)
@@ -69,16 +74,16 @@ class Chat(Plugin):
 
     @property
     def replies(self) -> Replies:
-        """The outer bound; what an address gets that has not proved itself is up to `datagrams`."""
+        """Outer bound; `datagrams` decides what an unverified address gets."""
         return replace(REPLIES, kept_for=self.silence)
 
     def stream_factory(self, protocol: str, context: Context) -> IProtocolFactory:  # noqa: ARG002
-        """Lines, whatever the listener."""
+        """Build a protocol of lines for each connection."""
         hub = self._shared_hub(context)
         return Factory.forProtocol(lambda: ChatLines(hub))
 
     def datagram_protocol(self, protocol: str, context: Context) -> DatagramProtocol:  # noqa: ARG002
-        """One member for each address."""
+        """Build the protocol of a listener; each address is one member."""
         if self._peers is None:
             hub = self._shared_hub(context)
             self._peers = Peers(hub, context.clock, self.max_members // 2, self.silence)
@@ -90,7 +95,7 @@ class Chat(Plugin):
             self._hub.close("the server is closing")
 
     def _shared_hub(self, context: Context) -> Hub:
-        """The one hub of all listeners."""
+        """Return the hub that all listeners share."""
         if self._hub is None:
             rules = Rules(
                 room=self.room,

@@ -5,26 +5,26 @@ An address that sends something takes part. Its first datagram is its name, if i
     client  ann                             or: /nick ann
     server  * you are ann in lobby; answer /here 5f3a9c01 to be shown all
     client  hello                           everybody in the lobby reads: <ann> hello
-    server  <bob> hi ann                    bob may be here over TCP
+    server  <bob> hi ann                    bob may be connected over TCP
     client  /quit
 
 A first datagram that cannot be a name is said by a member `guest-7`; one whose name is taken becomes a
 `guest-7` too. Later ones are messages or the commands `/join ROOM`, `/nick NAME`, `/who`, `/msg NAME TEXT`,
-`/help` and `/quit`. An empty one says only: still here. White space at both ends does not count. Each
-line of the server is a datagram that ends with LF; texts and refusals are those of `lines`. There is no
+`/help` and `/quit`. An empty datagram only keeps the member in the chat. White space at both ends is ignored.
+Each line of the server is a datagram that ends with LF; texts and refusals are those of `lines`. There is no
 history. A UNIX socket that is not bound to a path has no address, cannot be answered and is ignored.
 
-Whoever sends nothing for `silence` seconds is out of the chat. At most half of `max_members` are here by
-datagram, so that forged addresses leave the other half to connections. When those places are taken, or
-more than `NEWCOMERS` come within a second, newcomers are refused; no member has to make room for one. At
-most that many refusals are sent; further newcomers get no answer.
+A member that sends nothing for `silence` seconds is removed. At most half of `max_members` take part by
+datagram, so that forged addresses leave the other half to connections. When those places are taken, or more
+than `NEWCOMERS` come within a second, newcomers are refused; no member is removed for a newcomer. At most as
+many refusals are sent per second; further newcomers get no answer.
 
-The sender's address of a datagram may be forged, to have the chat flood somebody else. So an address is
-sent little until it has shown that it receives: for each datagram three times its bytes, as RFC 9000,
-8.1 has it, or the `WELCOME` bytes that it takes to tell how. `/here` and the code, which only who receives
-can know, make it `CERTAIN_ALLOWANCE` for each datagram, and so does a UNIX socket. What goes beyond is not
-sent; the next datagram is answered with how much that was. A forged address can still speak, and quit, in
-the name of the one it stands for: that is UDP.
+The sender's address of a datagram may be forged, to have the chat flood another host. So an address is sent
+little until it has shown that it receives: for each datagram three times its bytes (RFC 9000, 8.1), or the
+`WELCOME` bytes of the line that tells how. Only the receiver knows the code of `/here`; with it each datagram
+allows `CERTAIN_ALLOWANCE` bytes, as for every UNIX socket. Output beyond that is not sent; the answer to the
+next datagram tells how much. A forged address can still speak and quit as the member of that address: UDP
+has no protection against it.
 """
 
 from __future__ import annotations
@@ -42,37 +42,37 @@ from sockd.plugin import Replies
 from sockd.text import decoded
 from sockd_plugins.chat.events import Entered, Event
 from sockd_plugins.chat.hub import Hub, Member, Refused
-from sockd_plugins.chat.pace import Pace
 from sockd_plugins.chat.plain import act, notice, rendered
+from sockd_plugins.token_bucket import TokenBucket
 
 NEWCOMERS = 10
-"""A second: each is announced to the whole room, and a forged one costs its sender next to nothing."""
+"""Newcomers per second: each is announced to the whole room, and a forged one costs its sender little."""
 
 NEWCOMERS_AT_ONCE = 50
-"""After a quiet time: a class that begins."""
+"""Newcomers at once after a quiet time, such as a school class."""
 
 Address = tuple[str, int] | str | bytes
-"""Of a UDP peer; or a path or an abstract name of a UNIX socket."""
+"""Address of a UDP peer; or a path or an abstract name of a UNIX socket."""
 
 WELCOME = 128
-"""Bytes: the longest line that tells name, room and code."""
+"""Bytes of the longest line that tells name, room and code."""
 
 FACTOR = 3
-"""Bytes for each byte that came from an address which may be forged."""
+"""Bytes for each byte from an address that may be forged."""
 
 UNUSED_ALLOWANCE = 1024
-"""Bytes that an address which may be forged can save up: it cannot be used for a flood later on."""
+"""Bytes that an unverified address can save up at most, so that it cannot be used for a flood later."""
 
 CERTAIN_ALLOWANCE = 16 * 1024
-"""Bytes for each datagram: some 300 messages, a lively room for as long as `silence` may last. Also what a
-member that vanished without a word costs whoever has its address next."""
+"""Bytes for each datagram: some 300 messages, enough for a lively room during `silence`. The next owner of
+an address gets at most as many of a member that has vanished."""
 
 REPLIES = Replies(factor=FACTOR, floor=CERTAIN_ALLOWANCE, unasked=True)
-"""For the guard, which knows no `/here`: what a peer may be sent at most."""
+"""Bound for the guard of datagrams, which does not know `/here`."""
 
 
 class ChatDatagrams(DatagramProtocol):
-    """One listener; its peers are among those of all listeners of the chat."""
+    """One listener; its peers belong to the peers of all listeners of the chat."""
 
     noisy = False
 
@@ -95,7 +95,7 @@ class ChatDatagrams(DatagramProtocol):
 
 
 class Peer:
-    """An address that takes part in the chat.
+    """Address that takes part in the chat.
 
     Args:
         send: sends a datagram to it.
@@ -103,7 +103,7 @@ class Peer:
     """
 
     member: Member
-    """Since it was admitted."""
+    """Member of the hub; set when it is admitted."""
 
     def __init__(self, send: Callable[[bytes], None], certain: bool) -> None:
         self.heard_at = 0.0
@@ -114,7 +114,7 @@ class Peer:
         self._missed = 0
 
     def heard(self, size: int, now: float) -> None:
-        """A datagram of `size` bytes came from it, so it may be sent more."""
+        """Allow more output, because a datagram of `size` bytes has come."""
         self.heard_at = now
         if self._certain:
             self._allowance = CERTAIN_ALLOWANCE
@@ -125,7 +125,7 @@ class Peer:
             self.show(f"* {missed} not shown; {self._how_to_be_shown_all()}")
 
     def answers(self, text: str) -> bool:
-        """Whether the text proves that it receives what it is sent."""
+        """Tell whether the text proves that the address receives what it is sent."""
         if text != f"/here {self._code}":
             return False
         self._certain = True
@@ -133,7 +133,7 @@ class Peer:
         return True
 
     def deliver(self, event: Event) -> None:
-        """Show it what happened."""
+        """Show an event to the member."""
         if isinstance(event, Entered):
             hint = "" if self._certain else f"; {self._how_to_be_shown_all()}"
             self.show(f"* you are {event.name} in {event.room}{hint}")
@@ -155,13 +155,13 @@ class Peer:
 
 
 class Peers:
-    """Who takes part by datagram, over all listeners of the chat.
+    """Members by datagram, over all listeners of the chat.
 
     Args:
         hub: the chat.
-        clock: for the one timer that finds who is silent.
-        places: how many there may be.
-        silence: seconds without a datagram after which somebody is out.
+        clock: for the one timer that finds silent members.
+        places: members at most.
+        silence: seconds without a datagram after which a member is removed.
     """
 
     def __init__(self, hub: Hub, clock: IReactorTime, places: int, silence: float) -> None:
@@ -171,12 +171,12 @@ class Peers:
         self._silence = silence
         self._peers: dict[tuple[ChatDatagrams, Address], Peer] = {}  # the one heard last comes last
         self._sweep: IDelayedCall | None = None
-        self._pace = Pace(NEWCOMERS, NEWCOMERS_AT_ONCE, clock.seconds)
-        self._refusals = Pace(NEWCOMERS, NEWCOMERS_AT_ONCE, clock.seconds)
+        self._newcomers = TokenBucket(NEWCOMERS, NEWCOMERS_AT_ONCE, clock.seconds)
+        self._refusals = TokenBucket(NEWCOMERS, NEWCOMERS_AT_ONCE, clock.seconds)
         self._guests = (f"guest-{number}" for number in count(1))
 
     def received(self, datagram: bytes, addr: Address, listener: ChatDatagrams) -> None:
-        """Let a member do what the datagram says, or a newcomer in."""
+        """Act on a datagram of a member, or admit a newcomer."""
         key = listener, addr
         text = decoded(datagram.strip())
         peer = self._peers.pop(key, None)
@@ -192,7 +192,7 @@ class Peers:
             try:
                 peer.show(self._admit(peer, text))
             except Refused as refused:
-                if self._refusals.allows_one():
+                if self._refusals.take():
                     peer.show(notice(refused))
                 return
         if peer.member.room is not None:
@@ -200,7 +200,7 @@ class Peers:
             self._watch()
 
     def forget(self, listener: ChatDatagrams) -> None:
-        """The listener is closed: all its peers are out."""
+        """Remove all peers of a closed listener."""
         for key in [key for key in self._peers if key[0] is listener]:
             self._drop(key, "disconnected")
         if not self._peers and self._sweep is not None:
@@ -208,10 +208,10 @@ class Peers:
             self._sweep = None
 
     def _admit(self, peer: Peer, text: str) -> str:
-        """Let a newcomer in and say what it is to be answered; `Refused` if there is no place for it."""
+        """Admit a newcomer and return the answer to it; raise `Refused` if there is no place."""
         if len(self._peers) >= self._places:
             raise Refused("the chat is full, for datagrams")
-        if not self._pace.allows_one():
+        if not self._newcomers.take():
             raise Refused("too many newcomers, try again")
         name = text.removeprefix("/nick ").strip()
         try:
@@ -227,7 +227,7 @@ class Peers:
         return next(name for name in self._guests if not self._hub.has(name))
 
     def _watch(self) -> None:
-        """Have a timer for whoever has been silent for the longest."""
+        """Set the timer for the member that has been silent for the longest."""
         if self._peers and self._sweep is None:
             oldest = next(iter(self._peers.values()))
             due = oldest.heard_at + self._silence - self._clock.seconds()

@@ -1,4 +1,4 @@
-"""What members of a chat are told. Each text in it is printable, in one line and of bounded length."""
+"""Events for the members of a chat. Each text in them is printable, in one line and of bounded length."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """Somebody spoke to the room."""
+    """Message to the room."""
 
     room: str
     name: str
@@ -16,7 +16,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Somebody spoke to one member alone, across rooms."""
+    """Message to one member alone, in any room."""
 
     name: str
     to: str
@@ -25,7 +25,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Entered:
-    """For the member itself: where it is now, who else is there, and what was said last."""
+    """Entry of the member itself: its room, the other members, and the last messages."""
 
     room: str
     name: str
@@ -35,7 +35,7 @@ class Entered:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Somebody else came into the room."""
+    """Entry of another member into the room."""
 
     room: str
     name: str
@@ -43,7 +43,7 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """Somebody else went: into another room, or with a reason out of the chat."""
+    """Exit of another member: to another room, or with a reason out of the chat."""
 
     room: str
     name: str
@@ -52,7 +52,7 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Renamed:
-    """Somebody in the room, perhaps the member itself, has a new name."""
+    """New name of a member of the room, perhaps of the member itself."""
 
     room: str
     name: str
@@ -61,7 +61,7 @@ class Renamed:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The chat is over for the member: it is in no room any more, and its name is free."""
+    """End of the chat for the member: it is in no room any more, and its name is free."""
 
     reason: str
 

@@ -1,8 +1,8 @@
-"""The chat itself: who is in which room, and who is told what. Knows no transport and no wire format.
+"""Rooms, members and events of a chat, independent of transport and wire format.
 
 A member is in exactly one room. Names are one namespace: ASCII letters, digits, `_`, `-` and `.`, compared
-without regard to case; the same goes for rooms. The first room always exists, every other one from the
-first member in it to the last. All members of a room get its events in the same order.
+without regard to case; names of rooms likewise. The first room always exists, every other one from its first
+member to its last. All members of a room get its events in the same order.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from twisted.logger import Logger
 
 from sockd.text import printable
 from sockd_plugins.chat.events import Ended, Entered, Event, Joined, Left, Renamed, Said, Told
-from sockd_plugins.chat.pace import Pace
+from sockd_plugins.token_bucket import TokenBucket
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The bounds of a chat; `Chat` tells what each is for."""
+    """Bounds of a chat; the options of `Chat` describe them."""
 
     room: str
     max_members: int
@@ -37,19 +37,21 @@ class Rules:
 
 
 class Outlet(Protocol):
-    """Where a member's events go: all that the hub knows of a transport."""
+    """Receiver of a member's events: all that the hub knows of a transport."""
 
     def deliver(self, event: Event) -> None:
-        """Take an event, at once; the hub waits for nobody."""
+        """Take an event at once; the hub does not wait."""
 
 
 class Refused(Exception):
-    """What a member asked for is not possible. The text tells it why; no text: it has been told already."""
+    """Refusal of a member's request. The text tells the reason; an empty text: the member has been told
+    already.
+    """
 
 
 @dataclass(slots=True, eq=False)
 class Room:
-    """Who is in a room, and what was said there last."""
+    """Members of a room, and its last messages."""
 
     name: str
     recent: deque[Said]
@@ -58,22 +60,22 @@ class Room:
 
 @dataclass(slots=True, eq=False)
 class Member:
-    """Somebody in the chat; without a room once that is over."""
+    """Member of the chat; its room is None once it has left."""
 
     name: str
     outlet: Outlet
-    pace: Pace
+    bucket: TokenBucket
     room: Room | None = None
     told_to_wait: bool = False
 
 
 class Hub:
-    """The rooms of one chat.
+    """Rooms of one chat.
 
     Args:
         rules: the bounds.
         seconds: a monotonic clock.
-        log: told of members whose delivery failed.
+        log: gets the failures of deliveries.
     """
 
     def __init__(self, rules: Rules, seconds: Callable[[], float], log: Logger) -> None:
@@ -88,23 +90,23 @@ class Hub:
         self._closed = ""
 
     def enter(self, name: str, outlet: Outlet) -> Member:
-        """A new member in the first room, or `Refused`."""
+        """Add a member to the first room; raise `Refused` if that is not possible."""
         if self._closed:
             raise Refused(self._closed)
         if len(self._members) >= self._rules.max_members:
             raise Refused(f"the chat is full: {self._rules.max_members} members")
         self._check_free(name, None)
-        pace = Pace(self._rules.rate, self._rules.burst, self._seconds)
-        member = self._members[_key(name)] = Member(name, outlet, pace)
+        bucket = TokenBucket(self._rules.rate, self._rules.burst, self._seconds)
+        member = self._members[_key(name)] = Member(name, outlet, bucket)
         self._arrive(member, self._first_room)
         return member
 
     def has(self, name: str) -> bool:
-        """Whether a member bears the name."""
+        """Tell whether a member has the name."""
         return _key(name) in self._members
 
     def join(self, member: Member, name: str) -> None:
-        """Go from the present room into another, which begins to exist if need be."""
+        """Move a member into another room, which is created if it does not exist."""
         present = self._turn(member)
         room = self._rooms.get(_key(name)) or self._new_room(name)
         if room is present:
@@ -113,7 +115,7 @@ class Hub:
         self._arrive(member, room)
 
     def say(self, member: Member, text: str) -> Said:
-        """Speak to the others in the room; the speaker's own adapter may show the result, or not."""
+        """Send a message to the others in the room; return it for the speaker's own protocol."""
         room = self._turn(member)
         said = Said(room.name, member.name, self._checked(text))
         room.recent.append(said)
@@ -121,7 +123,7 @@ class Hub:
         return said
 
     def tell(self, member: Member, name: str, text: str) -> Told:
-        """Speak to one member, wherever it is."""
+        """Send a message to one member, in any room."""
         self._turn(member)
         text = self._checked(text)
         target = self._members.get(_key(name))
@@ -132,7 +134,7 @@ class Hub:
         return told
 
     def rename(self, member: Member, name: str) -> None:
-        """Take another free name, or write the present one differently."""
+        """Give a member another free name, or another spelling of the present one."""
         room = self._turn(member)
         self._check_free(name, member)
         renamed = Renamed(room.name, member.name, name)
@@ -143,18 +145,18 @@ class Hub:
         self._post(room.members.values(), renamed)
 
     def company(self, member: Member) -> tuple[str, tuple[str, ...]]:
-        """The member's room and the names of all in it."""
+        """Return the member's room and the names of all members in it."""
         room = self._turn(member)
         return room.name, tuple(each.name for each in room.members.values())
 
     def leave(self, member: Member, reason: str) -> None:
-        """Out of the chat; the name is free at once. Nothing happens to who has left before."""
+        """Remove a member; its name is free at once. A member that has left before is ignored."""
         if member.room is not None:
             del self._members[_key(member.name)]
             self._depart(member, member.room, reason)
 
     def close(self, reason: str) -> None:
-        """The end of the chat, for all members; nobody enters any more."""
+        """End the chat for all members; later newcomers are refused."""
         self._closed = reason
         members = tuple(self._members.values())
         self._members.clear()
@@ -165,10 +167,10 @@ class Hub:
             self._hand(member, Ended(reason))
 
     def _turn(self, member: Member) -> Room:
-        """Where the member is; each call counts against the rate at which it may do things."""
+        """Return the member's room; each call counts against its rate."""
         if member.room is None:
             raise Refused("you are not in the chat any more")
-        if not member.pace.allows_one():
+        if not member.bucket.take():
             if member.told_to_wait:
                 raise Refused
             member.told_to_wait = True
@@ -216,7 +218,7 @@ class Hub:
         self._post(room.members.values(), Left(room.name, member.name, reason))
 
     def _post(self, members: Iterable[Member], event: Event) -> None:
-        """Deliver to all of them. What deliveries bring about in turn is delivered after it."""
+        """Deliver an event to members. Events that deliveries cause are delivered afterwards."""
         self._outgoing.append((tuple(members), event))
         if self._delivering:
             return
@@ -234,12 +236,12 @@ class Hub:
     def _hand(self, member: Member, event: Event) -> bool:
         try:
             member.outlet.deliver(event)
-        except Exception:  # whatever one member's adapter raises, the others are still to be told
+        except Exception:  # one member's failure must not stop the delivery to the others
             self._log.failure("member_failed", member=member.name)
             return False
         return True
 
 
 def _key(name: str) -> str:
-    """What two spellings of one name have in common; names are ASCII."""
+    """Return what all spellings of a name have in common; names are ASCII."""
     return name.lower()

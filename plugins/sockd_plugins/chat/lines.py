@@ -3,7 +3,7 @@ r"""Chat over TCP and UNIX sockets, one line a message: for `nc`, `telnet`, `soc
     server  * welcome; your name?
     client  ann
     server  * you are ann in lobby, with bob
-    server  <bob> anybody there?            what was said before she came
+    server  <bob> anybody there?            a message from before she came
     client  hello                           bob reads: <ann> hello; she does not read it again
     server  <bob> hi ann
     client  /msg bob psst                   bob reads: [ann -> you] psst
@@ -12,9 +12,9 @@ r"""Chat over TCP and UNIX sockets, one line a message: for `nc`, `telnet`, `soc
     client  /who                            she reads: * in garden: anna
     client  /quit                           closes, as ending the connection does
 
-Lines end with LF or CR LF; the server's with LF, or with CR LF for peers that speak telnet, of which every
-option is refused. Text is UTF-8; what is not, and every control character,
-is shown to the others written out: `\xff`, `\x1b`. What cannot be done is answered with one line:
+Lines end with LF or CR LF; the server's with LF, or with CR LF for peers that speak telnet, whose options are
+all refused. Text is UTF-8; other bytes and control characters are written out: `\xff`, `\x1b`. A refusal is
+one line:
 
     * the name ann is taken                 and the name is asked again; after `NAME_TRIES` it closes
     * too long: at most 400 bytes, not 512  as shown to the others
@@ -22,9 +22,9 @@ is shown to the others written out: `\xff`, `\x1b`. What cannot be done is answe
     * unknown command: /help lists them all
     * a line has at most 8192 bytes         closes
 
-Blank lines are ignored, and so is an unfinished one when the connection ends. A member who does not read
-is not waited for: up to `MAX_WAITING` messages or `MAX_WAITING_BYTES` wait, then it is out of the chat and
-its connection is closed. A name is free again as soon as its connection is.
+Blank lines are ignored, and so is an unfinished one when the connection ends. The chat does not wait for a
+member that does not read: up to `MAX_WAITING` messages or `MAX_WAITING_BYTES` are kept for it, then it is
+removed and its connection is closed. A name is free again as soon as its connection is closed.
 """
 
 from __future__ import annotations
@@ -45,10 +45,11 @@ from sockd_plugins.chat.hub import Hub, Member, Refused
 from sockd_plugins.chat.plain import act, notice, rendered
 
 LINE_LENGTH = 8192
-"""Bytes: more than the longest message and its command, so that somewhat too long a message is told so."""
+"""Bytes of a line: more than the longest message with its command, so that a message that is a little too
+long gets the answer for that."""
 
 MAX_WAITING = 256
-"""Messages for a member that does not read, besides what the kernel and the transport hold: some 100 KiB."""
+"""Messages for a member that does not read, besides some 100 KiB in the kernel and the transport."""
 
 MAX_WAITING_BYTES = 65_536
 
@@ -57,7 +58,7 @@ NAME_TRIES = 5
 
 @implementer(IPushProducer)
 class ChatLines(Protocol):
-    """One member, or somebody who has not said a name yet."""
+    """Connection of one member, or of a peer that has not sent a name yet."""
 
     transport: ITransport
     _telnet: Telnet
@@ -97,18 +98,18 @@ class ChatLines(Protocol):
             self._hub.leave(self._member, "disconnected")
 
     def deliver(self, event: Event) -> None:
-        """Show the member what happened."""
+        """Show an event to the member."""
         if isinstance(event, Ended):
             self._close(*rendered(event))
         else:
             self._write(*rendered(event))
 
     def pauseProducing(self) -> None:
-        """The peer does not read."""
+        """Keep output, because the peer does not read."""
         self._paused = True
 
     def resumeProducing(self) -> None:
-        """The peer reads again."""
+        """Send the kept output, because the peer reads again."""
         self._paused = False
         while self._waiting and not self._paused:
             data = self._waiting.popleft()
@@ -116,7 +117,7 @@ class ChatLines(Protocol):
             self.transport.write(data)
 
     def stopProducing(self) -> None:
-        """The connection is gone, which `connectionLost` tells as well."""
+        """Do nothing: `connectionLost` follows."""
 
     def _received(self, line: str) -> None:
         if self._member is None:

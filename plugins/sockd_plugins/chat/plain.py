@@ -1,4 +1,4 @@
-"""Chat as plain text: the slash commands and the lines that TCP and datagram members have in common."""
+"""Text form of the chat: the slash commands and the lines that TCP and datagram members have in common."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sockd_plugins.chat.hub import Hub, Member, Refused
 HELP = "* /join ROOM, /nick NAME, /who, /msg NAME TEXT, /help, /quit; anything else is said to the room"
 
 SHOWN_NAMES = 50
-"""Of a crowd; a line of more than that nobody reads."""
+"""Names shown of a full room, so that the line stays readable."""
 
 
 def act(hub: Hub, member: Member, line: str) -> str:
-    """Do what the member wrote, and say what it is to be answered, if anything."""
+    """Execute what the member wrote; return the answer, empty if there is none."""
     if not line or line.isspace():
         return ""
     try:
@@ -24,12 +24,12 @@ def act(hub: Hub, member: Member, line: str) -> str:
 
 
 def notice(text: object) -> str:
-    """A line from the server itself. No name has a `*`, so nobody can imitate it."""
+    """Format a line from the server itself. Names have no `*`, so no member can imitate it."""
     return f"* {text}" if str(text) else ""
 
 
 def rendered(event: Event) -> list[str]:
-    """The lines that tell a member of the event."""
+    """Format an event as lines for a member."""
     match event:
         case Said(_, name, text):
             return [f"<{name}> {text}"]

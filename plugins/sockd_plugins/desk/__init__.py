@@ -1,18 +1,18 @@
-"""A person at the server talks with many clients at once.
+"""Desk: a person at the server talks with many clients at once.
 
 Listeners with `protocol = "operator"` are for the person, all others are for clients: over TCP and UNIX
-sockets, UDP and UNIX datagrams. `clients` tells what a client sends and gets, `operators` what a person
-types and reads. Whoever reaches the operator's endpoint is an operator, so it is best a UNIX socket in a
-folder, or with a mode, that keeps others out:
+sockets, UDP and UNIX datagrams. `clients` describes what a client sends and gets, `operators` what a person
+types and reads. Every peer of the operator's endpoint is an operator, so use a UNIX socket whose folder or
+mode keeps others out:
 
     listen = ["tcp:7030", "udp:7030", { endpoint = "unix:run/desk.sock:mode=600", protocol = "operator" }]
 
-What clients write while nobody is there is kept for the next operator, up to `kept_messages` of each client
-and `kept_total` in all; when there is no room the oldest gives way, and the operator reads how many did.
-When the service drains, clients and operators read `the server is closing` and are disconnected.
+Messages of clients without an operator are kept for the next one, up to `kept_messages` of each client and
+`kept_total` in all. When there is no room the oldest are dropped, and the operator reads how many. When the
+service drains, clients and operators read `the server is closing` and are disconnected.
 
-The sender's address of a datagram may be forged. What the desk itself sends there is one line of at most
-200 characters for a datagram; all else is typed by a person, who is no amplifier.
+The sender's address of a datagram may be forged. The desk itself sends one line of at most 200 characters
+there for a datagram; all other answers are typed by a person, who cannot amplify a flood.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ from sockd_plugins.desk.dialogues import Dialogues
 from sockd_plugins.desk.operators import OperatorLines
 
 LONGEST_ANSWER = 8192
-"""Bytes: a line of an operator, who may send one for each datagram of the client."""
+"""Bytes of an operator's line; the operator may send one for each datagram of the client."""
 
 
 @implementer(IStreamPlugin, IDatagramPlugin)
 class Desk(Plugin):
-    """A person at the server talks with many clients at once: one line, or one datagram, is one message."""
+    """Person at the server who talks with many clients at once: one line, or one datagram, is one message."""
 
     shared_state: ClassVar[bool] = True
 
-    # Datagrams may be forged, and operators may not.
+    # Datagrams may be forged, so they are for clients only.
     protocols: ClassVar[Mapping[str, tuple[Transport, ...]]] = {
         "clients": ("stream", "datagram"),
         "operator": ("stream",),
     }
 
     greeting: str = Field(
-        default="", max_length=200, description="What a client is sent when it connects; nothing over UDP."
+        default="", max_length=200, description="Text for a client that connects; not sent over UDP."
     )
     absent: str = Field(
         default="nobody is at the desk; your message is kept",
         max_length=200,
-        description="What a client is sent when it writes and no operator is there; empty for nothing.",
+        description="Text for a client that writes while no operator is connected; empty for none.",
     )
     max_clients: int = Field(
         default=200,
@@ -64,35 +64,38 @@ class Desk(Plugin):
     )
     message_length: int = Field(default=1000, ge=16, le=8192, description="Bytes in a message of a client.")
     kept_messages: int = Field(
-        default=50, ge=1, le=10_000, description="Messages of one client that are kept for an operator."
+        default=50, ge=1, le=10_000, description="Messages of one client that are kept for the next operator."
     )
     kept_total: int = Field(
-        default=1000, ge=1, le=100_000, description="Messages of all clients that are kept for an operator."
+        default=1000,
+        ge=1,
+        le=100_000,
+        description="Messages of all clients that are kept for the next operator.",
     )
     silence: Duration = Field(
         default="10m",
         validate_default=True,
         ge=1,
         le=86_400,
-        description="How long a client over UDP may send nothing before it is gone.",
+        description="Time after which a client over UDP that sends nothing is removed.",
     )
 
     _dialogues: Dialogues | None = PrivateAttr(None)
 
     @property
     def replies(self) -> Replies:
-        """Whatever a person answers, for as long as the client counts as there."""
+        """Bound: an operator's line, as long as the client takes part."""
         return Replies(floor=LONGEST_ANSWER, unasked=True, kept_for=self.silence)
 
     def stream_factory(self, protocol: str, context: Context) -> IProtocolFactory:
-        """Lines, for clients or for operators."""
+        """Build protocols of lines, for clients or for operators."""
         dialogues = self._shared(context)
         if protocol == "operator":
             return Factory.forProtocol(lambda: OperatorLines(dialogues, self.kept_total))
         return Factory.forProtocol(lambda: ClientLines(dialogues, self.greeting, self.message_length))
 
     def datagram_protocol(self, protocol: str, context: Context) -> DatagramProtocol:  # noqa: ARG002
-        """Datagrams, for clients."""
+        """Build the protocol of a listener for clients."""
         return ClientDatagrams(self._shared(context), context.clock, self.silence, self.message_length)
 
     @override
@@ -101,7 +104,7 @@ class Desk(Plugin):
             self._dialogues.close("the server is closing")
 
     def _shared(self, context: Context) -> Dialogues:
-        """The one desk of all listeners."""
+        """Return the desk that all listeners share."""
         if self._dialogues is None:
             backlog = Backlog(self.kept_messages, self.kept_total)
             self._dialogues = Dialogues(backlog, self.max_clients, self.absent, context.clock.seconds)

@@ -1,4 +1,4 @@
-"""What clients wrote while no operator was there."""
+"""Backlog of messages that clients wrote while no operator was connected."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import count
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a client wrote, and when: in seconds of the monotonic clock."""
+    """Message of a client with its time, in seconds of the monotonic clock."""
 
     client: str
     address: str
@@ -18,11 +18,11 @@ class Message:
 
 
 class Backlog:
-    """Messages for the next operator; when there is no room for one more, the oldest gives way.
+    """Messages for the next operator; when there is no room for one more, the oldest is dropped.
 
     Args:
-        per_client: how many of one client are kept, so that one that floods displaces only its own.
-        total: how many are kept in all.
+        per_client: messages of one client at most, so that a client that floods displaces only its own.
+        total: messages in all at most.
     """
 
     def __init__(self, per_client: int, total: int) -> None:
@@ -34,7 +34,7 @@ class Backlog:
         self._dropped = 0
 
     def add(self, message: Message) -> None:
-        """Keep it."""
+        """Keep a message."""
         number = next(self._numbers)
         self._messages[number] = message
         self._by_client.setdefault(message.client, deque()).append(number)
@@ -44,7 +44,7 @@ class Backlog:
             self._drop(next(iter(self._messages.values())).client)
 
     def take(self) -> tuple[list[Message], int]:
-        """All that is kept, oldest first, and how many were dropped; afterwards nothing is kept."""
+        """Return all messages, oldest first, and how many were dropped; then keep none."""
         messages, dropped = list(self._messages.values()), self._dropped
         self._messages.clear()
         self._by_client.clear()

@@ -1,22 +1,22 @@
-r"""The clients' side of the desk, for `nc`, `telnet`, `socat` and the clients of every socket tutorial.
+r"""Clients' side of the desk, for `nc`, `telnet`, `socat` and the clients of every socket tutorial.
 
 Over TCP and UNIX sockets a line is a message, ended by LF or CR LF; over UDP and UNIX datagrams a datagram
-is one, and white space at its ends does not count. Blank ones are ignored. `q` alone ends the dialogue,
-and so does the end of the connection, or no datagram for `silence` seconds. A client is sent, each as a
-line or datagram that ends with LF:
+is one, and white space at its ends is ignored. Blank messages are ignored. `q` alone ends the dialogue, and
+so does the end of the connection, or no datagram for `silence` seconds. The desk sends a client these texts,
+each as a line or datagram that ends with LF:
 
-    what the option `greeting` says         once, when it connects; not over UDP, whose senders may be forged
-    what the option `absent` says           once, when it writes and no operator is there
-    what operators answer                   as they wrote it
+    text of the option `greeting`           once, when it connects; not over UDP, whose senders may be forged
+    text of the option `absent`             once, when it writes and no operator is connected
+    answers of operators                    as they wrote them
     the desk is full, try again later       and a connection is closed
     a message has at most 1000 bytes        and a connection is closed
     the server is closing                   and a connection is closed
 
-A message is shown to operators as UTF-8; what is not, and every control character, is written out: `\xff`,
-`\x1b`. At most half of `max_clients` are here by datagram, so that forged addresses leave the other half to
-connections; a newcomer never displaces anybody. Refusals by datagram are sent at most `REFUSALS`
-times a second. A UNIX socket that is not bound to a path has no address, cannot be answered and is ignored.
-Peers that speak telnet are refused every option, and get CR LF as line ends.
+A message is shown to operators as UTF-8; other bytes and control characters are written out: `\xff`,
+`\x1b`. At most half of `max_clients` take part by datagram, so that forged addresses leave the other half to
+connections; no client is removed for a newcomer. Refusals by datagram are sent at most `REFUSALS` times a
+second. A UNIX socket that is not bound to a path has no address, cannot be answered and is ignored. Peers
+that speak telnet are refused every option, and get CR LF as line ends.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ from typing_extensions import override
 from sockd.framing import FrameTooLong, Lines
 from sockd.telnet import Telnet
 from sockd.text import decoded, printable
-from sockd_plugins.chat.pace import Pace
 from sockd_plugins.desk.dialogues import Client, Dialogues, Refused
+from sockd_plugins.token_bucket import TokenBucket
 
 END = "q"
-"""What a client writes to end its dialogue."""
+"""Message of a client that ends its dialogue."""
 
 REFUSALS, REFUSALS_AT_ONCE = 10, 50
-"""Refusals by datagram in a second, and at once after a quiet time: the address may be forged, or a service
-that answers them."""
+"""Refusals by datagram per second, and at once after a quiet time: the address may be forged, or belong to a
+service that answers them."""
 
 Address = tuple[str, int] | str | bytes
-"""Of a UDP peer; or a path or an abstract name of a UNIX socket."""
+"""Address of a UDP peer; or a path or an abstract name of a UNIX socket."""
 
 
 class ClientLines(Protocol):
-    """A client over a connection.
+    """Connection of a client.
 
     Args:
         dialogues: the desk.
-        greeting: what it is sent first; empty for nothing.
-        max_length: bytes that a message may have.
+        greeting: text to send first; empty for none.
+        max_length: bytes of a message at most.
     """
 
     transport: ITransport
@@ -118,7 +118,7 @@ class ClientLines(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Correspondent:
-    """The way to a client that is an address."""
+    """Address of a client by datagram, with its listener."""
 
     listener: ClientDatagrams
     address: Address
@@ -133,13 +133,13 @@ class Correspondent:
 
 
 class ClientDatagrams(DatagramProtocol):
-    """One listener for clients by datagram.
+    """Listener for clients by datagram.
 
     Args:
         dialogues: the desk.
         clock: for a timer for each client.
-        silence: seconds without a datagram after which a client is gone.
-        max_length: bytes that a message may have.
+        silence: seconds without a datagram after which a client is removed.
+        max_length: bytes of a message at most.
     """
 
     noisy = False
@@ -150,7 +150,7 @@ class ClientDatagrams(DatagramProtocol):
         self._silence = silence
         self._max_length = max_length
         self._clients: dict[Address, tuple[Client, IDelayedCall]] = {}
-        self._refusals = Pace(REFUSALS, REFUSALS_AT_ONCE, clock.seconds)
+        self._refusals = TokenBucket(REFUSALS, REFUSALS_AT_ONCE, clock.seconds)
 
     @override
     def datagramReceived(self, datagram: bytes, addr: Address | None) -> None:
@@ -180,7 +180,7 @@ class ClientDatagrams(DatagramProtocol):
             self.transport.write(f"{text}\n".encode(), addr)  # type: ignore[arg-type]  # UNIX: a path
 
     def forget(self, addr: Address) -> None:
-        """Whatever comes from there next is a new client's."""
+        """Forget an address; its next datagram belongs to a new client."""
         _, timer = self._clients.pop(addr)
         if timer.active():
             timer.cancel()
@@ -196,7 +196,7 @@ class ClientDatagrams(DatagramProtocol):
         self._dialogues.heard(client, text)
 
     def _refuse(self, reason: str, addr: Address) -> None:
-        if self._refusals.allows_one():
+        if self._refusals.take():
             self.send(reason, addr)
 
     def _leave(self, addr: Address, reason: str) -> None:
@@ -207,7 +207,7 @@ class ClientDatagrams(DatagramProtocol):
 
 
 def _shown(address: Address) -> str:
-    """An address as operators read it; the name of a UNIX socket is the peer's choice."""
+    """Format an address for operators; the name of a UNIX socket is the peer's choice."""
     if isinstance(address, tuple):
         host, port = address
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

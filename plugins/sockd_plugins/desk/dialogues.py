@@ -1,7 +1,7 @@
-"""The desk itself: who writes, who answers, and who is told what. Knows no transport and no wire format.
+"""Clients, operators and messages of a desk, independent of transport and wire format.
 
-Clients are called `c1`, `c2` … and operators `op1`, `op2` …, each number once, so that no name ever means
-somebody else. All texts that come in here are printable already.
+Clients are called `c1`, `c2` … and operators `op1`, `op2` …; each number is used once, so that a name never
+changes its meaning. All texts that come in here are printable already.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sockd_plugins.desk.backlog import Backlog, Message
 
 
 class Wire(Protocol):
-    """The way to one client."""
+    """Output to one client."""
 
     def send(self, text: str) -> None:
         """Send one message."""
@@ -25,22 +25,22 @@ class Wire(Protocol):
 
 
 class Terminal(Protocol):
-    """The way to one operator."""
+    """Output to one operator."""
 
     def show(self, line: str) -> None:
         """Show one line."""
 
     def end(self) -> None:
-        """Close it; the desk has forgotten it already."""
+        """Close the terminal; the desk has forgotten it already."""
 
 
 class Refused(Exception):
-    """There is no place at the desk. The text tells why."""
+    """Refusal of a client, because the desk has no place. The text tells the reason."""
 
 
 @dataclass(slots=True, eq=False)
 class Client:
-    """Somebody who writes to the desk."""
+    """Client of the desk."""
 
     name: str
     address: str
@@ -55,12 +55,12 @@ class Client:
 
 
 class Dialogues:
-    """The clients and operators of one desk.
+    """Clients and operators of one desk.
 
     Args:
-        backlog: keeps what clients write while no operator is there.
-        max_clients: how many there may be; half of them by datagram.
-        absent: what a client is told whose message is kept; empty for nothing.
+        backlog: keeps messages while no operator is connected.
+        max_clients: clients at most; half of them by datagram.
+        absent: answer to a client whose message is kept; empty for none.
         seconds: a monotonic clock.
     """
 
@@ -77,7 +77,9 @@ class Dialogues:
         self._closed = ""
 
     def open(self, address: str, wire: Wire, *, by_datagram: bool = False) -> Client:
-        """A new client, or `Refused`. Those whose address may be forged leave half of the places free."""
+        """Add a client, or raise `Refused`. Clients by datagram leave half of the places free: they may be
+        forged.
+        """
         if self._closed:
             raise Refused(self._closed)
         no_place = by_datagram and self._by_datagram >= self._max_clients // 2
@@ -90,7 +92,7 @@ class Dialogues:
         return client
 
     def heard(self, client: Client, text: str) -> None:
-        """A client wrote: the operators read it, the first that comes if there is none."""
+        """Show a client's message to the operators, or keep it for the next one."""
         client.unanswered += 1
         if self._operators:
             self._tell_operators(f"{client}> {text}")
@@ -101,13 +103,13 @@ class Dialogues:
             client.wire.send(self._absent)
 
     def leave(self, client: Client, reason: str) -> None:
-        """A client is gone. Nothing happens if it was gone before."""
+        """Remove a client. A client that has left before is ignored."""
         if self._clients.pop(client.name, None) is not None:
             self._by_datagram -= client.by_datagram
             self._tell_operators(f"* {client} left ({reason})")
 
     def attach(self, terminal: Terminal) -> None:
-        """A new operator, who is shown who is there and what was written meanwhile."""
+        """Add an operator, and show it the clients and the kept messages."""
         if self._closed:
             terminal.end()
             return
@@ -128,12 +130,12 @@ class Dialogues:
             client.told_absent = False
 
     def detach(self, terminal: Terminal) -> None:
-        """An operator is gone. Nothing happens if it was gone before."""
+        """Remove an operator. One that has left before is ignored."""
         if name := self._operators.pop(terminal, ""):
             self._tell_operators(f"* {name} is gone")
 
     def find(self, name: str) -> Client | None:
-        """The client of that name, if it is here."""
+        """Return the client of that name; None if it is not connected."""
         return self._clients.get(name)
 
     def answer(self, terminal: Terminal, client: Client, text: str) -> None:
@@ -154,7 +156,7 @@ class Dialogues:
         client.wire.end()
 
     def listing(self) -> list[str]:
-        """Who is here, a line each."""
+        """Describe the clients, a line each."""
         now = self._seconds()
         return [
             f"* clients here: {len(self._clients)}",
@@ -165,7 +167,7 @@ class Dialogues:
         ]
 
     def close(self, reason: str) -> None:
-        """The end of the desk, for clients and operators; nobody comes any more."""
+        """End the desk for clients and operators; later ones are refused."""
         self._closed = reason
         clients, terminals = tuple(self._clients.values()), tuple(self._operators)
         self._clients.clear()
@@ -183,7 +185,7 @@ class Dialogues:
 
 
 def _age(seconds: float) -> str:
-    """A duration as people say it."""
+    """Format a duration."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"

@@ -1,22 +1,22 @@
-"""The operator's terminal: any line client, at an endpoint that only the operator can reach.
+"""Operator's terminal: any line client, at an endpoint that only the operator can reach.
 
     c1 TEXT, @c1 TEXT or c1: TEXT   answers that client
     c1                              chooses the client without answering it
     TEXT                            answers the client chosen or answered last, at this terminal
-    /list                           who is here, since when, how many messages since the last answer
+    /list                           clients, since when, how many messages since the last answer
     /all TEXT                       to every client
     /close c1                       ends a dialogue
     /help, /quit
 
-What a client writes never changes to whom a line goes. If that client is gone, or a name is wrong, nothing
-is sent, and the operator is told; after a wrong name nobody is chosen. Every operator reads:
+A client's message never changes the client that is chosen. If that client is gone, or a name is wrong,
+nothing is sent, and the operator is told; after a wrong name no client is chosen. Every operator reads:
 
-    c1 127.0.0.1:40112> hello       a client's message; with its age if nobody was there to read it
+    c1 127.0.0.1:40112> hello       a client's message; with its age if it was kept
     op1 -> c1> good morning         an answer, one's own as well
-    * c1 127.0.0.1:40112 left (q)   everything else; no client can begin a line so
+    * c1 127.0.0.1:40112 left (q)   all other news; no client can begin a line so
 
-A terminal that does not read, because it is stopped, is not waited for: the last `WAITING` lines, and as
-many as may have been kept for it, wait; older ones are dropped, and their number is shown.
+The desk does not wait for a terminal that does not read. The last `WAITING` lines wait for it, and as many
+as may have been kept; older ones are dropped, and their number is shown.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ HELP = (
 )
 
 LINE_LENGTH = 8192
-"""Bytes: more than anybody types."""
+"""Bytes of a line, more than a person types."""
 
 WAITING = 256
-"""Lines: what a person may have missed and still wants to read."""
+"""Lines that wait for a terminal that does not read."""
 
 _ADDRESSED = re.compile(r"@?(c[0-9]+)(?:[:,]\s*|\s+|$)(.*)", re.IGNORECASE)
 
 
 @implementer(IPushProducer)
 class OperatorLines(Protocol):
-    """One operator.
+    """Connection of one operator.
 
     Args:
         dialogues: the desk.
-        kept_total: how many messages it may have kept for the operator.
+        kept_total: messages that may be kept for the operator.
     """
 
     transport: ITransport
@@ -64,7 +64,7 @@ class OperatorLines(Protocol):
     def __init__(self, dialogues: Dialogues, kept_total: int) -> None:
         self._dialogues = dialogues
         self._lines = Lines(LINE_LENGTH)
-        self._chosen = ""  # the name of the client that a line without one goes to
+        self._chosen = ""  # name of the client that a line without a name goes to
         self._waiting: deque[str] = deque(maxlen=kept_total + WAITING)
         self._dropped = 0
         self._paused = False
@@ -111,11 +111,11 @@ class OperatorLines(Protocol):
         self.transport.loseConnection()
 
     def pauseProducing(self) -> None:
-        """The terminal does not read."""
+        """Keep lines, because the terminal does not read."""
         self._paused = True
 
     def resumeProducing(self) -> None:
-        """The terminal reads again."""
+        """Show the kept lines, because the terminal reads again."""
         self._paused = False
         if self._dropped:
             dropped, self._dropped = self._dropped, 0
@@ -124,7 +124,7 @@ class OperatorLines(Protocol):
             self.show(self._waiting.popleft())
 
     def stopProducing(self) -> None:
-        """The connection is gone, which `connectionLost` tells as well."""
+        """Do nothing: `connectionLost` follows."""
 
     def _received(self, line: str) -> None:
         if line.startswith("/"):
@@ -149,7 +149,7 @@ class OperatorLines(Protocol):
             self.show(f"* lines without a name go to {client}")
 
     def _found(self, name: str) -> Client | None:
-        """The client of that name; if there is none, the operator is told and nobody is chosen."""
+        """Return the client of that name; if there is none, tell the operator and choose no client."""
         client = self._dialogues.find(name)
         if client is None:
             self._chosen = ""

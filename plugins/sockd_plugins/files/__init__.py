@@ -1,19 +1,20 @@
 """Receives files: each appears in a folder when it is whole, verified and durable, and never before.
 
-Two protocols for streams, TCP or UNIX, described in the modules that speak them:
+Two protocols for streams, TCP or UNIX, are described in their modules:
 
 - `upload` (the default, `put.py`): names, sizes, digests, file after file; `sockd send` speaks it.
 - `raw` (`raw.py`): a connection is a file; for `nc` and `socat`.
 
-What exists is never replaced; a name that is taken gets a number. About 2 MiB of a connection are in
-memory at most, whatever the size of its file, and `memory` of all connections together.
+An existing file is never replaced; if a name is taken the new file gets a number. At most about 2 MiB of a
+connection are in memory, whatever the size of its file, and `memory` of all connections together.
 
-Room on the disk is taken as data arrives, a few megabytes ahead of it. What would leave less than `reserve`
-bytes or `reserve_files` files to others is refused, an announced size before its first byte.
+Room on the disk is taken as data arrives, a few megabytes ahead of it. An upload that would leave less than
+`reserve` bytes or `reserve_files` files to other programs is refused, an announced size before its first
+byte.
 
-Who may read the files is decided by the umask, by the folder's group if it has the set-group-ID bit, and by
-its default ACL; or by `mode`, such as "640", whatever the umask is. Until a file is whole nobody else can
-open it. What is no plain file in `.sockd-part` is left alone.
+The permissions of the files come from the umask, from the folder's group if it has the set-group-ID bit, and
+from its default ACL; or from `mode`, such as "640", whatever the umask is. Until a file is whole no other
+user can open it. Anything in `.sockd-part` that is not a plain file is left alone.
 """
 
 from __future__ import annotations
@@ -41,15 +42,15 @@ from sockd_plugins.files.put import receive_puts
 from sockd_plugins.files.raw import receive_raw
 from sockd_plugins.files.store import PARTS, Store
 
-_STOP_SECONDS = 3.0  # for what the disk is busy with; a disk that takes longer may be stuck for ever
+_STOP_SECONDS = 3.0  # for pending work of the disk; a disk that takes longer may hang for ever
 
 _TALKS = {"upload": receive_puts, "raw": receive_raw}
 
-_SHOWN = 5  # names of what is in the way
+_SHOWN = 5  # names of files in the way
 
 
 def _file_mode(mode: object) -> object:
-    """Check permissions, written in octal as chmod(1) takes them; a number might be meant in decimal."""
+    """Check permissions, in octal as chmod(1) takes them; a plain number could be meant in decimal."""
     if mode is None:
         return None
     if not isinstance(mode, str) or not re.fullmatch("0?[0-7]{3}", mode, re.ASCII):
@@ -65,34 +66,34 @@ class Files(Plugin):
 
     protocols: ClassVar[tuple[str, ...]] = tuple(_TALKS)
 
-    directory: ConfigPath = Field(description="The folder for the files; it is made if it is missing.")
+    directory: ConfigPath = Field(description="The folder for the files; made if it is missing.")
     max_size: Size = Field(
-        default="16GiB", validate_default=True, ge=1, description="The largest file that is taken."
+        default="16GiB", validate_default=True, ge=1, description="The largest file that is accepted."
     )
     reserve: Size = Field(
-        default="64MiB", validate_default=True, description="What must stay free on the disk."
+        default="64MiB", validate_default=True, description="Bytes that must stay free on the disk."
     )
     reserve_files: int = Field(
         default=1000,
         ge=0,
-        description="How many files (inodes) others must still be able to make there.",
+        description="Files (inodes) that other programs must still be able to make there.",
     )
     memory: Size = Field(
         default="64MiB",
         validate_default=True,
         ge=1 << 20,
-        description="What all uploads together may have in memory, in each worker.",
+        description="Memory of all uploads together, in each worker.",
     )
     min_rate: Size = Field(
         default=500,
-        description="Bytes a second; an upload that falls five minutes behind is ended. 0: never.",
+        description="Bytes a second; an upload that falls five minutes behind is aborted. 0: never.",
     )
     mode: Annotated[str | None, BeforeValidator(_file_mode)] = Field(
         default=None,
-        description="The files' permissions, such as '640'; without it, what the umask and the folder say.",
+        description="Permissions of the files, such as '640'; by default the umask and the folder decide.",
     )
 
-    _disk: Disk = PrivateAttr()  # from the start on
+    _disk: Disk = PrivateAttr()  # set by `start`
     _clock: IReactorTime = PrivateAttr()
     _buffers: Buffers = PrivateAttr()
 
@@ -121,7 +122,7 @@ class Files(Plugin):
         )
 
     def stream_factory(self, protocol: str, context: Context) -> IProtocolFactory:
-        """Connections that speak one of the protocols."""
+        """Build a protocol that speaks `protocol` for each connection."""
         talk = _TALKS[protocol]
         return _Peers(lambda: Peer(partial(talk, disk=self._disk), context, self._buffers, self.min_rate))
 

@@ -1,7 +1,7 @@
 """Memory that all uploads of a service share: data that has arrived and is not on the disk yet.
 
-When it becomes short, no peer is read from until the disk has taken half of the data, in pieces of whatever
-size there are.
+When memory is short, reading stops for all peers until the disk has taken half of the data, in pieces of any
+size.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from typing import Protocol
 
 
 class Holder(Protocol):
-    """An upload that holds data in memory."""
+    """Upload that holds data in memory."""
 
     def regulate(self) -> None:
-        """Read or pause as `Buffers.short` says; while it is short, hand over whatever is there."""
+        """Pause or resume reading as `Buffers.short` says; while memory is short, write what there is."""
 
 
 class Buffers:
-    """A count of the bytes in memory, which pauses all holders when there are too many.
+    """Count of the bytes in memory, which pauses all holders when there are too many.
 
     Args:
-        most: bytes that all holders may have together; the read that reaches it comes on top.
+        most: bytes of all holders together; the read that reaches it may exceed it.
 
     Attributes:
         holders: all that are open.
-        short: whether no more must come in.
+        short: whether reading has to pause.
     """
 
     def __init__(self, most: int) -> None:
@@ -32,11 +32,11 @@ class Buffers:
         self.short = False
         self._most = most
         self._held = 0
-        self._busy = 0  # holders that do not wait for their peers, and so will free what they have
+        self._busy = 0  # holders that do not wait for their peers, so that they will free their bytes
         self._regulating = False
 
     def add(self, size: int) -> None:
-        """Count bytes that have come."""
+        """Count bytes that have arrived."""
         self._held += size
         if self._held > self._most and not self.short:
             self.short = True
@@ -46,7 +46,7 @@ class Buffers:
             self._relieve()
 
     def free(self, size: int) -> None:
-        """Count bytes that are gone."""
+        """Count bytes that are written."""
         self._held -= size
         self._relieve()
 
@@ -56,11 +56,11 @@ class Buffers:
         self._relieve()
 
     def go_on(self) -> None:
-        """Count a holder that waits no longer."""
+        """Count a holder that has stopped waiting."""
         self._busy += 1
 
     def _relieve(self) -> None:
-        """Let everybody read again, if enough is gone, or if only the peers can bring anything on."""
+        """Resume all holders if enough is written, or if all of them wait for their peers."""
         if self.short and not self._regulating and (self._held <= self._most // 2 or not self._busy):
             self.short = False
             self._regulate()

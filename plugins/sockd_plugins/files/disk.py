@@ -1,4 +1,4 @@
-"""Keeps the waiting for the disk off the reactor's thread."""
+"""Threads that wait for the disk, so that the reactor does not."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from twisted.python.threadpool import ThreadPool
 from sockd_plugins.files.store import Store
 from sockd_plugins.files.upload import Upload
 
-_THREADS = 4  # a connection waits for one piece of work at a time; more threads only make one disk seek
+_THREADS = 4  # a connection has one piece of work at a time; more threads would only make one disk seek
 
 T = TypeVar("T")
 
 
 class Disk:
-    """A store, and threads that wait for it.
+    """Store with the threads that wait for it.
 
-    Where the clock belongs to no reactor, as in a test, the work is done at once instead.
+    With a clock that belongs to no reactor, as in a test, the work is done at once instead.
 
     Attributes:
         store: set by `open`.
@@ -40,7 +40,7 @@ class Disk:
         self._pool.start()
 
     async def open(self, opened: Callable[[], Store]) -> None:
-        """Open the store, which may take as long as a disk that hangs; what that raises ends the threads."""
+        """Open the store, even on a slow disk; a failure ends the threads."""
         try:
             self.store = await self.run(opened)
         except OSError:
@@ -48,14 +48,14 @@ class Disk:
             raise
 
     def run(self, work: Callable[..., T], *args: object) -> Deferred[T]:
-        """Do blocking work elsewhere."""
+        """Run blocking work in a thread."""
         if self._reactor is None:
             return execute(work, *args)
         return deferToThreadPool(self._reactor, self._pool, work, *args)
 
     @asynccontextmanager
     async def upload(self, name: str, size: int | None = None) -> AsyncIterator[Upload]:
-        """A file to receive; what was not committed is gone at the end."""
+        """Receive a file; unless it is committed, it is removed at the end."""
         upload = await self.run(Upload, self.store, name, size)
         try:
             yield upload
@@ -63,6 +63,6 @@ class Disk:
             await self.run(upload.close)
 
     def stop(self) -> None:
-        """End the threads, which must be idle, and let go of the folder."""
+        """End the threads, which must be idle, and close the store."""
         self._pool.stop()
         self.store.close()

@@ -16,7 +16,7 @@ _NO_REPLACE = 1  # RENAME_NOREPLACE of renameat2(2)
 _NOT_THERE = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 _libc = ctypes.CDLL(None, use_errno=True)
-# The 64-bit offsets of glibc have a name of their own; other C libraries have no other offsets.
+# glibc has its own name for 64-bit offsets; other C libraries have no other offsets.
 _fallocate: Any = getattr(_libc, "fallocate64", None) or getattr(_libc, "fallocate", None)
 _renameat2: Any = getattr(_libc, "renameat2", None)
 if _fallocate is not None:
@@ -28,11 +28,11 @@ def allocate(file: int, start: int, length: int) -> bool:
 
     Args:
         file: a descriptor that is open for writing.
-        start: the first of the bytes.
-        length: how many.
+        start: offset of the first byte.
+        length: in bytes.
 
     Returns:
-        Whether the file system can do that; nothing was taken if not.
+        True if the room was taken; False if the file system cannot do that.
 
     Raises:
         OSError: there is no room, or the disk fails (fallocate(2)).

@@ -1,4 +1,4 @@
-"""The one way by which a name from a peer becomes the name of a file."""
+"""Names of files from names that peers send; no other code makes them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from sockd.text import printable
 
 MAX_BYTES = 200
-"""In UTF-8: file systems take 255, and a number in front of the extension needs its room."""
+"""Bytes of a name in UTF-8: file systems take 255, and a number before the extension needs room."""
 
 MAX_COPIES = 999
-"""Files of one name: finding a free number costs a system call for each one that is taken."""
+"""Files of one name: finding a free number costs a system call for each number that is taken."""
 
 _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")  # `fdp.exe` looks like `exe.pdf`
 
@@ -28,11 +28,11 @@ _WINDOWS_DEVICE = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹
 
 
 def safe_name(raw: str) -> str:
-    """The name in Unicode's composed form, if it is one that means the same file on every system.
+    """Return the name in Unicode's composed form, if it means the same file on every system.
 
     Raises:
-        ValueError: the name is refused; the text tells why. Nothing is repaired: a peer that means a
-            path, or hides a character, means something else than what would be stored.
+        ValueError: the name is refused; the text tells why. Nothing is repaired: a peer that sends a path, or
+            hides a character, does not mean the file that would be stored.
     """
     name = unicodedata.normalize("NFC", raw)
     if fault := _fault(name):
@@ -66,7 +66,7 @@ def _fault(name: str) -> str | None:
 
 
 def candidates(name: str) -> Iterator[str]:
-    """The names to try for a file, in turn: `a.txt`, `a (2).txt`, `a (3).txt` …"""
+    """Yield the names to try for a file, in turn: `a.txt`, `a (2).txt`, `a (3).txt` …"""
     yield name
     stem, extension = os.path.splitext(name)
     for number in range(2, MAX_COPIES + 1):

@@ -1,7 +1,7 @@
-"""A connection as a conversation: what the peer sends is awaited instead of called back.
+"""Connection as a conversation: the code awaits what the peer sends instead of being called back.
 
-While the conversation is busy with the disk, up to `BATCH` bytes are kept; then the peer is paused. It is
-paused too while all peers together have more in memory than they may (`buffers.py`).
+While the conversation waits for the disk, up to `BATCH` bytes are kept; then the peer is paused. All peers
+are paused while they have more in memory together than they may (`buffers.py`).
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from sockd_plugins.files.refused import Refused
 from sockd_plugins.files.upload import Stored
 
 BATCH = 1 << 20
-"""Bytes for one piece of work: many enough that the change of threads costs nothing beside the disk."""
+"""Bytes for one piece of work: the change of threads costs little beside the disk then."""
 
 _LINGER = 10.0
-"""Seconds that a refused peer has to end what it sends. Closing earlier would reset the connection, and
-the peer would lose the answer that tells it why."""
+"""Seconds that a refused peer has to end what it sends. An earlier close would reset the connection, and
+the peer would lose the answer with the reason."""
 
 _PATIENCE = 300.0
-"""Seconds for which a peer may be slower than `min_rate`: a phone goes through tunnels."""
+"""Seconds for which a peer may be slower than `min_rate`, such as a phone in a tunnel."""
 
 _STALL = 60.0
-"""Seconds that count at most of one wait for data: the idle timeout ends peers that are silent."""
+"""Seconds that count of one wait for data at most: the idle timeout ends silent peers."""
 
 
 class Gone(Exception):
-    """The connection broke before the peer had ended what it was sending."""
+    """Loss of the connection before the peer had ended its data."""
 
 
 Talk = Callable[["Peer"], Coroutine[Deferred[Any], Any, None]]
@@ -46,19 +46,20 @@ Talk = Callable[["Peer"], Coroutine[Deferred[Any], Any, None]]
 
 @implementer(IHalfCloseableProtocol)
 class Peer(Protocol):
-    """One peer. When `talk` returns the connection is closed; when it raises `Refused` the peer is told.
+    """Connection of one peer. It is closed when `talk` returns; if `talk` raises `Refused`, the peer is told
+    first.
 
     Args:
         talk: the conversation.
         context: the service's.
-        buffers: the memory that it shares with all peers of the service.
-        min_rate: bytes a second below which an upload is ended after a while; 0 lets it take any time.
+        buffers: the memory that all peers of the service share.
+        min_rate: bytes a second below which an upload is ended after a while; 0 for no bound.
 
     Attributes:
         ended: fires when the conversation is over and nothing of it waits for the disk any more.
     """
 
-    transport: Any  # the shell's: an ITCPTransport that is a push producer too
+    transport: Any  # the shell's: an ITCPTransport and a push producer
 
     def __init__(self, talk: Talk, context: Context, buffers: Buffers, min_rate: int = 0) -> None:
         self.ended: Deferred[None] = Deferred()
@@ -67,29 +68,29 @@ class Peer(Protocol):
         self._buffers = buffers
         self._min_rate = min_rate
         self._patience = _PATIENCE
-        self._since: float | None = None  # when a byte of a file last came, while one is waited for
+        self._since: float | None = None  # time of the last byte of a file, while more is awaited
         self._wanted = 1  # bytes to wait for
         self._unread = bytearray()
-        self._lent = 0  # bytes that the conversation has taken last, and is busy with
+        self._lent = 0  # bytes that the conversation has taken last, and works on
         self._waiting: Deferred[None] | None = None
         self._paused = False
         self._finished = False  # the peer has ended its side
-        self._lost = False  # there is no connection any more
+        self._lost = False  # the connection is lost
         self._draining = False
         self._refused = False
 
     async def line(self, limit: int, *, first: bool = False) -> bytes | None:
-        """The next line without its end; None if the peer ended its side instead.
+        """Return the next line without its end; None if the peer has ended its side.
 
         Args:
-            limit: how many bytes it may have.
-            first: whether it begins a file; then it is also None when the service drains.
+            limit: bytes of the line at most.
+            first: whether the line begins a file; then the result is also None when the service drains.
         """
         self._give_back()
         while (end := self._unread.find(b"\n", 0, limit + 1)) < 0:
             if len(self._unread) > limit:
                 raise Refused("bad-request", f"expected a line of at most {limit} bytes, found more")
-            if first and not self._unread:  # between two files a peer may take its time
+            if first and not self._unread:  # between two files a peer may wait
                 if self._draining or not await self._more():
                     return None
                 continue
@@ -100,9 +101,9 @@ class Peer(Protocol):
         return bytes(self._take(end + 1)).removesuffix(b"\n").removesuffix(b"\r")
 
     async def read(self, size: int) -> bytearray:
-        """The next bytes: at most `size`, and none only if the peer ended its side.
+        """Return the next bytes: at most `size`, and none only if the peer has ended its side.
 
-        They are fewer at its end, and while memory is short.
+        Fewer than `size` are returned at the end, and while memory is short.
         """
         self._give_back()
         while len(self._unread) < size and not (self._buffers.short and self._unread):
@@ -111,11 +112,11 @@ class Peer(Protocol):
         return self._take(size)
 
     async def sends_only(self, line: Callable[[bytearray], bool | None], seconds: float) -> bool:
-        """Whether the peer sends a certain line at first, and then nothing more.
+        """Tell whether the peer sends a certain line at first, and then nothing more.
 
         Args:
-            line: tells whether bytes are that line; None if they may be the beginning of it.
-            seconds: how long nothing more must come; the end of the peer's side will do as well.
+            line: tells whether bytes are that line; None if they may be its beginning.
+            seconds: time in which nothing more must come, unless the peer ends its side.
         """
         while (found := line(self._unread)) is None:
             if not await self._more_in_time(len(self._unread) + 1):
@@ -133,19 +134,19 @@ class Peer(Protocol):
         return len(self._unread) == had
 
     def say(self, line: str) -> None:
-        """Send a line, if anybody is there."""
+        """Send a line, unless the connection is lost."""
         if not self._lost:
             self.transport.write(line.encode() + b"\n")
 
     def acknowledge(self, stored: Stored) -> None:
-        """Tell the peer, and the log, that a file is safe."""
+        """Tell the peer, and the log, that a file is stored."""
         self._context.logger.info(
             "file received", file=stored.name, size=stored.size, sha256=stored.sha256, peer=self._host
         )
         self.say(f"ok {stored.name} {stored.size} sha256={stored.sha256}")
 
     def drain(self) -> None:
-        """Take no further file."""
+        """Accept no further file."""
         self._draining = True
         self._wake()
 
@@ -178,12 +179,12 @@ class Peer(Protocol):
         self._regulate_reading()
 
     def readConnectionLost(self) -> None:
-        """The peer has sent everything."""
+        """Note that the peer has sent everything."""
         self._finished = True
         self._wake()
 
     def writeConnectionLost(self) -> None:
-        """Nothing depends on it: the peer's own side goes on."""
+        """Do nothing: the peer's side goes on."""
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -203,7 +204,7 @@ class Peer(Protocol):
             self.transport.loseConnection()
 
     async def _linger(self) -> None:
-        """Let the peer read the error: end our side, and throw away what still comes."""
+        """Let the peer read the error: end our side, and drop what still comes."""
         self._refused = True
         self._take(len(self._unread))
         self._give_back()
@@ -224,7 +225,7 @@ class Peer(Protocol):
         return taken
 
     def _give_back(self) -> None:
-        """Free the memory of what the conversation took before."""
+        """Free the memory of what the conversation has taken before."""
         lent, self._lent = self._lent, 0
         if lent:
             self._buffers.free(lent)
@@ -239,7 +240,7 @@ class Peer(Protocol):
                 self.transport.resumeProducing()
 
     async def _more(self, wanted: int = 1) -> bool:
-        """Wait until so many bytes are unread, or for something else; False if nothing can happen."""
+        """Wait until so many bytes are unread, or for another event; return False if no event can come."""
         if self._finished:
             return False
         if self._lost:
@@ -254,7 +255,7 @@ class Peer(Protocol):
         return True
 
     async def _more_in_time(self, wanted: int) -> bool:
-        """Wait as `_more`, and refuse a peer that has sent too slowly for too long."""
+        """Wait as `_more`; refuse a peer that has sent too slowly for too long."""
         if self._min_rate:
             self._since = self._context.clock.seconds()
         try:
@@ -265,7 +266,7 @@ class Peer(Protocol):
                 raise Refused("too-slow", f"expected at least {self._min_rate} bytes a second")
 
     def _measure(self, since: float, size: int) -> None:
-        """Count what came against the time that it took."""
+        """Compare the bytes that came with the time that they took."""
         self._since = now = self._context.clock.seconds()
         patience = self._patience - min(now - since, _STALL) + size / self._min_rate
         self._patience = min(patience, _PATIENCE)

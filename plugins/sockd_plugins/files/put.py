@@ -9,33 +9,33 @@ For each file the peer sends a line, the data, and in one case a second line:
     sha256=HEX                      only if DIGEST was `sha256`
 
 SIZE is decimal. DIGEST is `sha256=HEX`, or `sha256` if it comes after the data, or `-` for none. NAME is the
-rest of the line, spaces and all: at most 200 bytes, no path, no control character, nothing that some system
-takes for something else (see `names.py`).
+rest of the line, with its spaces: at most 200 bytes, no path, no control character, nothing that has another
+meaning on some system (see `names.py`).
 
 The server answers each file with
 
     go                              name, size and room are fine; the data may come, or has come already
     ok NAME SIZE sha256=HEX         the file is on the disk, under this name
 
-NAME differs from the one that was asked for if that was taken: what exists is kept, and the new file becomes
-`name (2).ext`. The digest is that of what is stored. Lines and data may be sent without waiting for any
+NAME differs from the requested one if that was taken: an existing file is kept, and the new one becomes
+`name (2).ext`. The digest is that of the stored file. Lines and data may be sent without waiting for any
 answer. The peer ends by closing its side, or the connection.
 
-Instead of either line may come
+Either line may be replaced by
 
-    error CODE TEXT                 nothing of this file is kept; those before it are
+    error CODE TEXT                 nothing of this file is kept; earlier files are
 
-and that is the end: the server reads on for up to 10 seconds, and keeps nothing of it, so that the peer can
-read the line, and closes. CODE is one of
+which ends the conversation: the server drops what comes for up to 10 seconds, so that the peer can read the
+line, and closes. CODE is one of
 
     bad-request        not a line as above
-    bad-name           a name that is not taken; TEXT tells why
+    bad-name           a name that is not accepted; TEXT tells why
     too-large          more bytes than the service's max_size
     too-slow           minutes behind the service's min_rate
     disk-full          the disk is full, or would have less free than the service's reserve
     exists             999 files of this name are there already
-    incomplete         the peer ended before the data did
-    digest-mismatch    the data is not what the digest says
+    incomplete         the peer ended within the data
+    digest-mismatch    the data does not have the digest
     io                 the disk failed
 """
 
@@ -50,7 +50,7 @@ from sockd_plugins.files.peer import BATCH, Peer
 from sockd_plugins.files.refused import Refused
 
 _MAX_LINE = 1024
-"""Bytes. The longest line that can be right has less than 300; more of a wrong one is worth showing."""
+"""Bytes of a line. A correct line has less than 300; more of a wrong one is shown in the error."""
 
 _START = b"put "
 _PUT = re.compile(r"put (\d{1,18}) (-|sha256|sha256=[0-9A-Fa-f]{64}) (.*)", re.ASCII | re.DOTALL)
@@ -59,7 +59,7 @@ _DIGEST = re.compile(rb"sha256=([0-9A-Fa-f]{64})")
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """A file that is announced; `digest` is as written: `-`, `sha256` or `sha256=HEX`."""
+    """Announcement of a file; `digest` is as written: `-`, `sha256` or `sha256=HEX`."""
 
     size: int
     digest: str
@@ -67,7 +67,7 @@ class Put:
 
 
 async def receive_puts(peer: Peer, disk: Disk) -> None:
-    """File after file, until the peer ends."""
+    """Receive file after file, until the peer ends."""
     while (line := await peer.line(_MAX_LINE, first=True)) is not None:
         put = _parse(line)
         async with disk.upload(put.name, put.size) as upload:
@@ -82,7 +82,7 @@ async def receive_puts(peer: Peer, disk: Disk) -> None:
 
 
 def announces(data: bytes | bytearray) -> bool | None:
-    """Whether bytes are one announcement and nothing else; None if they may be the beginning of one."""
+    """Tell whether bytes are one announcement and nothing else; None if they may be the beginning of one."""
     start = data.startswith(_START[: len(data)])
     if start and b"\n" not in data and len(data) <= _MAX_LINE:
         return None
@@ -106,7 +106,7 @@ def _parse(line: bytes) -> Put:
 
 
 async def _digest(peer: Peer, put: Put, left: int) -> str | None:
-    """The digest to check; there is none to wait for if the peer ended within the data."""
+    """Return the digest to check; None if there is none, or if the peer has ended within the data."""
     if put.digest == "-" or left:
         return None
     if put.digest != "sha256":

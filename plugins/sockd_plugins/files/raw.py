@@ -2,8 +2,8 @@
 
     nc -N HOST PORT < FILE          socat -u FILE:FILE TCP:HOST:PORT
 
-The peer sends bytes and ends its side, by a half-close or a close. Everything up to there is one file. The
-server names it after the time in UTC and four random bytes: `20261120T101500Z-9f86d081.bin`.
+The peer sends bytes and ends its side, by a half-close or a close. All bytes up to there are one file. The
+server names it by the time in UTC and four random bytes: `20261120T101500Z-9f86d081.bin`.
 
 A peer that only half-closed gets one line, and then the connection is closed:
 
@@ -18,15 +18,14 @@ CODE is one of
     disk-full      the disk is full, or would have less free than the service's reserve
     io             the disk failed
 
-After an error the server reads on for up to 10 seconds, and keeps nothing of it, so that the peer can read
-the line.
+After an error the server drops what comes for up to 10 seconds, so that the peer can read the line.
 
-A connection that is reset or times out leaves nothing behind. A sender that crashes, though, closes its
-connection in good order, and the part that it sent is stored as a file like any other: nothing in this
-protocol tells the two apart. Who needs to know uses `upload`.
+A connection that is reset or times out leaves nothing behind. But a sender that crashes closes its connection
+in order, and the part that it has sent is stored as a file: this protocol cannot tell the difference. Use
+`upload` where that matters.
 
-A peer that announces a file as `upload` has it (see `put.py`) and then waits for 2 seconds, or ends its side,
-is told that this port speaks `raw`; the announcement is not stored.
+A peer that announces a file as in `upload` (see `put.py`) and then waits for 2 seconds, or ends its side, is
+told that this port speaks `raw`; the announcement is not stored.
 """
 
 from __future__ import annotations
@@ -41,11 +40,11 @@ from sockd_plugins.files.put import announces
 from sockd_plugins.files.refused import Refused
 
 _WAIT_FOR_GO = 2.0
-"""Seconds. Who sends a file goes on sooner than this, who speaks `upload` waits for an answer."""
+"""Seconds after which a silent peer is taken for one that speaks `upload` and waits for an answer."""
 
 
 async def receive_raw(peer: Peer, disk: Disk) -> None:
-    """One file."""
+    """Receive one file."""
     if await peer.sends_only(announces, _WAIT_FOR_GO):
         raise Refused(
             "bad-request",
@@ -55,7 +54,7 @@ async def receive_raw(peer: Peer, disk: Disk) -> None:
     data = await peer.read(BATCH)
     if not data:
         raise Refused("bad-request", "nothing was sent")
-    first_message_received(peer.transport)  # there is no other message than the file
+    first_message_received(peer.transport)  # the file is the only message
     async with disk.upload(_name()) as upload:
         while data:
             await disk.run(upload.write, data)

@@ -1,4 +1,4 @@
-"""Refusals: why a file is not taken, in the words of the protocols."""
+"""Refusals of files, with the codes and texts of the protocols."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CODES: dict[int | None, Code] = {
 
 
 class Refused(Exception):
-    """A file is not taken. The code is for programs, the text for people."""
+    """Refusal of a file. The code is for programs, the text for people."""
 
     def __init__(self, code: Code, text: str) -> None:
         super().__init__(text)

@@ -1,9 +1,9 @@
 """Room on the disk: all but a reserve of bytes and of files (inodes) may be taken.
 
-Room is taken as data arrives, a step ahead of it, and never for a size that is merely announced. Whoever
-checks and takes holds the lock of that disk, so uploads that come at the same moment cannot take the same
-room. Other processes have no part in the lock: they see what is taken in the figures of the disk, because
-it is allocated at once, and the figures are looked at again afterwards.
+Room is taken as data arrives, a step ahead of it, and never for a size that is only announced. The check and
+the allocation hold the lock of that disk, so that uploads at the same moment cannot take the same room. Other
+processes do not share the lock. They see allocated room in the figures of the disk, because it is allocated
+at once, and the figures are checked again afterwards.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sockd_plugins.files.refused import Refused
 
 @dataclass(slots=True)
 class _Device:
-    """State of one disk that the services of this process share; `booked` bytes are on their way to it."""
+    """State of one disk that the services of this process share; `booked` bytes are being written to it."""
 
     lock: RLock = field(default_factory=RLock)
     booked: int = 0
@@ -30,12 +30,12 @@ _devices: dict[int, _Device] = {}  # by st_dev
 
 
 class Room:
-    """The room of one service on the disk of its folder.
+    """Room of one service on the disk of its folder.
 
     Args:
         folder: the folder's descriptor.
         reserve: bytes that must stay free.
-        reserve_files: how many more files other programs must be able to make.
+        reserve_files: files that other programs must still be able to make.
     """
 
     def __init__(self, folder: int, reserve: int, reserve_files: int) -> None:
@@ -43,11 +43,11 @@ class Room:
         self._reserve = reserve
         self._reserve_files = reserve_files
         self._device = _devices.setdefault(os.fstat(folder).st_dev, _Device())
-        self._allocates = True  # until the file system says that it cannot
+        self._allocates = True  # until the file system refuses to
         self.lock = self._device.lock
 
     def check(self, size: int, files: int = 0) -> None:
-        """Refuse what would leave less than the reserve.
+        """Refuse an upload that would leave less than the reserve.
 
         Args:
             size: bytes that are to be written.
@@ -98,7 +98,7 @@ class Room:
 
     @contextmanager
     def booked(self, size: int) -> Iterator[None]:
-        """Keep room for bytes that are being written without having been allocated.
+        """Reserve room for bytes that are being written without having been allocated.
 
         Raises:
             Refused: there is no room for them.

@@ -1,11 +1,11 @@
-"""A folder that receives files, and the folder `.sockd-part` in it where they grow.
+"""Folder that receives files, and the folder `.sockd-part` in it for unfinished ones.
 
-Both are on the same file system. A crash at any point leaves a part behind and nothing else; every living
-part is locked, so the next start sweeps the dead ones away, also while other processes receive into the
-same folder. A part gets its name by link(2), or, where a file system has no hard links, by renameat2(2)
-with RENAME_NOREPLACE: neither ever replaces or follows what is there.
+Both are on the same file system. A crash at any point leaves a part behind and nothing else. Every part in
+use is locked, so the next start removes the others, also while other processes receive into the same folder.
+A part gets its name by link(2), or, where a file system has no hard links, by renameat2(2) with
+RENAME_NOREPLACE: neither replaces or follows an existing file.
 
-Names are looked up in the descriptors of the two folders. One that was removed while the service runs is
+Names are looked up in the descriptors of the two folders. A folder that is removed while the service runs is
 made again for the next file.
 """
 
@@ -25,19 +25,19 @@ from sockd_plugins.files.names import MAX_COPIES, candidates
 from sockd_plugins.files.refused import Refused
 from sockd_plugins.files.room import Room
 
-PARTS = ".sockd-part"  # no file that is received can have this name: it begins with a dot
+PARTS = ".sockd-part"  # no received file can have this name, because it begins with a dot
 
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class Store:
-    """A folder that receives files; `open` makes one.
+    """Folder that receives files; `open` makes one.
 
     Attributes:
-        max_size: the largest file, in bytes.
+        max_size: bytes of a file at most.
         room: what may be taken of its disk.
-        left_alone: what is in the way among the parts, and was not made there by an upload.
+        left_alone: names among the parts that no upload has made.
     """
 
     def __init__(
@@ -81,12 +81,12 @@ class Store:
         return store
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Close both folders."""
         os.close(self._parts)
         os.close(self._folder)
 
     def create_part(self, size: int) -> tuple[str, int]:
-        """Begin a file.
+        """Create a part for a new file.
 
         Args:
             size: bytes that were announced; room for them must be there, but is not taken yet.
@@ -102,7 +102,7 @@ class Store:
             self.room.check(size, files=1)
             try:
                 return self._create_part()
-            except FileNotFoundError:  # somebody has removed one of the folders
+            except FileNotFoundError:  # one of the folders was removed
                 self._make_again()
                 return self._create_part()
 
@@ -141,13 +141,13 @@ class Store:
         return candidate
 
     def remove_part(self, part: str) -> None:
-        """Remove what is left of a part."""
-        with suppress(OSError):  # what cannot be removed now, the next start sweeps
+        """Remove a part, if it still exists."""
+        with suppress(OSError):  # the next start removes what is left
             os.unlink(part, dir_fd=self._parts)
 
     def _create_part(self) -> tuple[str, int]:
-        """A new empty file, locked for as long as its descriptor is open."""
-        # With a mode of its own a file is for nobody else until it is whole.
+        """Create an empty file, locked as long as its descriptor is open."""
+        # With a mode of its own a file is private until it is whole.
         mode = 0o666 if self._mode is None else 0o600
         while True:
             name = secrets.token_hex(8)
@@ -162,7 +162,7 @@ class Store:
                 if os.fstat(file).st_nlink:
                     return name, file
             except BlockingIOError:
-                pass  # a sweep by another process found it before it was locked, and removes it
+                pass  # another process found it before it was locked, and removes it
             except OSError:
                 os.unlink(name, dir_fd=self._parts)
                 os.close(file)
@@ -170,7 +170,7 @@ class Store:
             os.close(file)
 
     def _make_again(self) -> None:
-        """Put a folder that was removed in its place again, behind the same descriptor."""
+        """Make a removed folder again, behind the same descriptor."""
         if not os.fstat(self._folder).st_nlink:
             _replace(self._folder, _open_folder(self._path))
         try:
@@ -180,7 +180,7 @@ class Store:
             raise Refused("io", f"{PARTS} on the server cannot be used: {reason}") from error
 
     def _try(self) -> None:
-        """Find out whether files can be stored here at all. A disk that is full may become free again."""
+        """Check that files can be stored here. A full disk is no fault, because it may get free again."""
         try:
             part, file = self._create_part()
         except OSError as error:
@@ -204,7 +204,7 @@ class Store:
             raise PermissionError(errno.EPERM, why, str(self._path))
 
     def _keeps_mode(self, file: int) -> bool:
-        """Whether the file system keeps the permissions that files are to have; FAT does not."""
+        """Tell whether the file system keeps the permissions that files are to have; FAT does not."""
         if self._mode is None:
             return True
         with suppress(PermissionError):
@@ -224,7 +224,7 @@ class Store:
 
 
 def _open_folder(path: Path) -> int:
-    """Open a folder, made durable if it was missing, so that what it holds can be."""
+    """Open a folder; if it was missing, make it durably."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     for folder in missing:
@@ -237,14 +237,14 @@ def _open_folder(path: Path) -> int:
 
 
 def _open_parts(folder: int, path: Path) -> int:
-    """Open the folder of the parts, made if it is missing.
+    """Open the folder of the parts, and make it if it is missing.
 
     Args:
         folder: the descriptor of the folder that it is in.
-        path: where that is, for who has to mend something.
+        path: of that folder, for messages.
 
     Raises:
-        OSError: something else has its name, such as a symbolic link, or it is another user's.
+        OSError: another file has its name, such as a symbolic link, or it is another user's.
     """
     with suppress(FileExistsError):
         os.mkdir(PARTS, 0o700, dir_fd=folder)
@@ -260,14 +260,14 @@ def _open_parts(folder: int, path: Path) -> int:
         os.close(parts)
         raise PermissionError(errno.EPERM, f"it belongs to another user ({status.st_uid})", str(path / PARTS))
     if around.st_mode & stat.S_ISGID and status.st_gid != around.st_gid:
-        with suppress(PermissionError):  # files keep our own group then
+        with suppress(PermissionError):  # then files keep the process's group
             os.fchown(parts, -1, around.st_gid)
             os.fchmod(parts, 0o2700)
     return parts
 
 
 def _sweep(parts: int) -> list[str]:
-    """Remove the parts that no process holds; returns the names of what is no part or cannot be removed."""
+    """Remove the parts that no process holds; return the names that are no parts or cannot be removed."""
     left_alone = []
     for name in sorted(os.listdir(parts)):
         try:
@@ -280,7 +280,7 @@ def _sweep(parts: int) -> list[str]:
 
 
 def _sweep_part(parts: int, name: str) -> bool:
-    # Opening a device may do something, so the kind is looked at before; a link is not followed.
+    # Opening a device may have effects, so the kind is checked before; a link is not followed.
     if not stat.S_ISREG(os.lstat(name, dir_fd=parts).st_mode):
         return False
     file = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=parts)
@@ -293,7 +293,7 @@ def _sweep_part(parts: int, name: str) -> bool:
 
 
 def _give_name(source_folder: int, source: str, folder: int, name: str) -> None:
-    """Give a file a name in another folder; FileExistsError if something has it."""
+    """Give a file a name in another folder; raise FileExistsError if the name is taken."""
     try:
         os.link(source, name, src_dir_fd=source_folder, dst_dir_fd=folder, follow_symlinks=False)
     except OSError as error:
@@ -303,7 +303,7 @@ def _give_name(source_folder: int, source: str, folder: int, name: str) -> None:
 
 
 def _replace(descriptor: int, other: int) -> None:
-    """Let a descriptor stand for what another one is open on."""
+    """Let a descriptor refer to the file of another one, which is closed."""
     try:
         os.dup2(other, descriptor, inheritable=False)
     finally:

@@ -1,9 +1,9 @@
-"""A file on its way to the disk: it appears under its name whole and durable, or not at all.
+"""File being received: it appears under its name whole and durable, or not at all.
 
-What arrives goes into a part (see `store.py`), for which room is taken as the data comes. `commit` makes it
-durable, gives it its name without replacing anything, and makes that durable too.
+The data goes into a part (see `store.py`), for which room is taken as the data comes. `commit` makes it
+durable, gives it its name without replacing a file, and makes the name durable too.
 
-Everything here waits for the disk.
+Every call here waits for the disk.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from sockd_plugins.files.refused import Refused, disk_errors
 from sockd_plugins.files.store import Store
 
 _STEP = 8 << 20
-"""Bytes of room to take ahead of the data at most: some hundred calls for a gigabyte, and what an upload
-that stalls keeps from others is bounded. Before, as many as have come already."""
+"""Bytes of room to take ahead of the data at most: some hundred calls for a gigabyte, and a bound for what a
+stalled upload keeps from others. At the beginning as many as have come already."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What has become of a file that is on the disk; `name` may carry a number that it was not sent with."""
+    """File on the disk; `name` may have a number that the sender did not give."""
 
     name: str
     size: int
@@ -31,14 +31,14 @@ class Stored:
 
 
 class Upload:
-    """One file being received; `close` must follow in every case, after `commit` too.
+    """File being received; `close` must follow in every case, after `commit` too.
 
     Args:
-        name: what it is to be called, as `safe_name` returned it.
-        size: how many bytes will come; None if nobody knows yet.
+        name: of the file, as `safe_name` returned it.
+        size: bytes that will come; None if unknown.
 
     Raises:
-        Refused: it is larger than may be, or than there is room for.
+        Refused: the file is larger than allowed, or than the room that is left.
     """
 
     def __init__(self, store: Store, name: str, size: int | None = None) -> None:
@@ -54,7 +54,7 @@ class Upload:
             self._part, self._file = store.create_part(size or 0)
 
     def write(self, data: bytes | bytearray) -> None:
-        """Take the next bytes.
+        """Write the next bytes.
 
         Raises:
             Refused: there is no room for them, or the disk fails.
@@ -72,7 +72,7 @@ class Upload:
         self._size = end
 
     def _take_room(self, end: int) -> bool:
-        """Have room up to `end`, and for some of what follows; False if room cannot be had in advance."""
+        """Take room up to `end` and some more; return False if the file system cannot allocate."""
         ahead = end + min(_STEP, end)
         if self._expected is not None:
             ahead = max(end, min(ahead, self._expected))
@@ -85,7 +85,7 @@ class Upload:
             rest = rest[os.write(self._file, rest) :]
 
     def commit(self, sha256: str | None = None) -> Stored:
-        """Give the file its name; when this returns, no power cut can take it away.
+        """Give the file its name; when this returns, a power cut cannot remove it.
 
         Args:
             sha256: what the sender says the digest is.
@@ -105,7 +105,7 @@ class Upload:
         return Stored(name, self._size, digest)
 
     def close(self) -> None:
-        """Remove the part. A file that was committed has its name, and stays."""
+        """Remove the part. A committed file has its name, and stays."""
         self._store.remove_part(self._part)
-        with suppress(OSError):  # what matters was synchronized before
+        with suppress(OSError):  # the data that counts was synchronized before
             os.close(self._file)

@@ -1,4 +1,6 @@
-"""Gives `twistd` its `sockd` command and its `uv` reactor; imports nothing of sockd until one is chosen."""
+"""Plugins of twistd: the `sockd` command and the `uv` reactor. Nothing of sockd is imported until one is
+chosen.
+"""
 
 from typing import Any
 
@@ -7,11 +9,11 @@ from twisted.application.service import ServiceMaker
 
 
 class _Command(ServiceMaker):
-    """The command, which prepares the process as soon as it is chosen."""
+    """Command that prepares the process as soon as it is chosen."""
 
     @property
     def options(self) -> Any:
-        """The options of the command line."""
+        """Options of the command line."""
         from sockd.process import startup
 
         startup.prepare()

@@ -1,12 +1,18 @@
-"""How often something may happen."""
+"""Token bucket: a rate with bursts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 
-class Pace:
-    """Lets things happen `rate` times a second, and up to `burst` times at once after a quiet time."""
+class TokenBucket:
+    """Bucket that allows `rate` events a second, and up to `burst` at once after a quiet time.
+
+    Args:
+        rate: events a second.
+        burst: events at once.
+        seconds: a monotonic clock.
+    """
 
     __slots__ = ("_burst", "_counted_at", "_left", "_rate", "_seconds")
 
@@ -17,8 +23,8 @@ class Pace:
         self._left: float = burst
         self._counted_at = seconds()
 
-    def allows_one(self) -> bool:
-        """Whether it may happen now; if so, it is counted."""
+    def take(self) -> bool:
+        """Take one token; return False if none is left."""
         now = self._seconds()
         self._left = min(self._burst, self._left + (now - self._counted_at) * self._rate)
         self._counted_at = now
