@@ -7,7 +7,6 @@ import pwd
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,17 +14,10 @@ from pathlib import Path
 import pytest
 
 from crews import wait_until
-from running import BIN, PATIENCE
+from everybody import ENVIRONMENT, TWISTD, needs_interpreter, needs_root
+from running import PATIENCE
 
-PYTHON = Path(sys.executable).resolve()
-
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up being root"),
-    pytest.mark.skipif(
-        not all(folder.stat().st_mode & 0o001 for folder in PYTHON.parents),
-        reason="the interpreter is for this user alone",
-    ),
-]
+pytestmark = [needs_root, needs_interpreter]
 
 CONFIG = """
 [daemon]
@@ -58,8 +50,8 @@ def test_what_root_has_made_is_the_users_and_gone_at_the_end(folder: Path, worke
     (folder / "log").mkdir()
     os.chown(folder / "log", user.pw_uid, user.pw_gid)
     (folder / "sockd.toml").write_text(CONFIG.format(workers=workers))
-    command = (BIN / "twistd", "--uid=nobody", "--pidfile=it.pid", "sockd", "-c", "sockd.toml")
-    subprocess.run(command, cwd=folder, timeout=PATIENCE, check=True)
+    command = (*TWISTD, "--uid=nobody", "--pidfile=it.pid", "sockd", "-c", "sockd.toml")
+    subprocess.run(command, cwd=folder, env=os.environ | ENVIRONMENT, timeout=PATIENCE, check=True)
     pid = int((folder / "it.pid").read_text())
     try:
         names = "log/sockd.log control control/socket run run/echo.sock top.sock it.pid state"
@@ -81,9 +73,15 @@ def test_what_root_has_made_is_the_users_and_gone_at_the_end(folder: Path, worke
 @pytest.mark.parametrize("user", ["54321"])
 def test_a_user_that_nobody_knows_is_one_clear_line(folder: Path, user: str) -> None:
     (folder / "sockd.toml").write_text(CONFIG.format(workers=0))
-    command = (BIN / "twistd", f"--uid={user}", "sockd", "-c", "sockd.toml")
+    command = (*TWISTD, f"--uid={user}", "sockd", "-c", "sockd.toml")
     done = subprocess.run(
-        command, cwd=folder, timeout=PATIENCE, stderr=subprocess.PIPE, text=True, check=False
+        command,
+        cwd=folder,
+        env=os.environ | ENVIRONMENT,
+        timeout=PATIENCE,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
     )
     assert done.returncode == 1
     assert done.stderr == f"sockd: there is no user with the number {user} (--uid)\n"

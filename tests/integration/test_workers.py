@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -33,6 +32,7 @@ from crews import (
     wait_until,
     workers,
 )
+from everybody import ENVIRONMENT, PYTHON, TWISTD, needs_interpreter, needs_root
 from running import BIN, PATIENCE, Daemon, Start
 
 CONFIG = """
@@ -599,18 +599,6 @@ def test_what_an_operator_has_asked_for_holds_for_workers_that_begin_later(
 # Privileges.
 
 
-def interpreter_is_for_all() -> bool:
-    """Whether another user can start it; one in the folder of root cannot be reached."""
-    path = Path(sys.executable).resolve()
-    return all(folder.stat().st_mode & 0o001 for folder in path.parents)
-
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up being root")
-needs_interpreter = pytest.mark.skipif(
-    not interpreter_is_for_all(), reason="the interpreter is for this user alone"
-)
-
-
 PROCESSES = 60
 LIMITED = """
 import os, resource, sys
@@ -630,9 +618,9 @@ def as_nobody() -> Iterator[Daemon]:
         (folder / "run").mkdir()
         os.chown(folder / "run", user.pw_uid, user.pw_gid)
         (folder / "sockd.toml").write_text(config().replace("tells:Who", "echo").replace("tcp:0", "tcp:877"))
-        limit = (sys.executable, "-c", LIMITED, str(PROCESSES))
-        command = (*limit, BIN / "twistd", f"--uid={user.pw_uid}", f"--gid={user.pw_gid}", "-n", "sockd")
-        daemon = Daemon(*command, "-c", "sockd.toml", cwd=folder)
+        limit = (PYTHON, "-c", LIMITED, str(PROCESSES))
+        command = (*limit, *TWISTD, f"--uid={user.pw_uid}", f"--gid={user.pw_gid}", "-n", "sockd")
+        daemon = Daemon(*command, "-c", "sockd.toml", cwd=folder, env=ENVIRONMENT)
         try:
             yield daemon.ready()
         finally:
