@@ -9,7 +9,8 @@ import click
 
 from sockd.cli.daemon import PATIENT, SAYS_NO, Daemon, of_daemon
 from sockd.control.client import Unreachable
-from sockd.control.words import LEVELS, Refused
+from sockd.control.operator import LEVELS
+from sockd.control.words import Refused
 from sockd.text import printable
 
 _SERVICE = click.argument("service", required=False)

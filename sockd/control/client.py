@@ -37,7 +37,7 @@ def ask(path: Path, command: str, timeout: float, **arguments: Any) -> Any:
 
     Args:
         path: the control socket.
-        command: one of `words.COMMANDS`.
+        command: one of `operator.COMMANDS`.
         timeout: seconds until the whole answer must be there.
         arguments: the command's.
 

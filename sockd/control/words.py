@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-LEVELS = ("debug", "info", "warn", "error")
-"""How important an event may be."""
-
+from sockd.control.operator import COMMANDS, Argument
 
 UPGRADE_NEEDS_WORKERS = "an upgrade needs workers: set workers above 0 in [daemon], or restart the daemon"
 """A single process has nobody to hand its connections to."""
@@ -27,40 +24,6 @@ class Refused(Exception):
         super().__init__(reason)
         self.result = result
 
-
-@dataclass(frozen=True, slots=True)
-class Argument:
-    """One argument of a command.
-
-    Attributes:
-        kind: the type of its value.
-        required: whether it must be there; without it, it is None, or false for a switch.
-        choices: the words that it may be; any, if there are none.
-    """
-
-    kind: type = str
-    required: bool = True
-    choices: tuple[str, ...] = ()
-
-
-_SERVICE = Argument(required=False)
-"""Without it, every service is meant."""
-
-COMMANDS: Mapping[str, Mapping[str, Argument]] = {
-    "ping": {},
-    "status": {},
-    "ps": {},
-    "kick": {"id": Argument()},
-    "drain": {"service": _SERVICE},
-    "pause": {"service": _SERVICE},
-    "resume": {"service": _SERVICE},
-    "set": {"service": _SERVICE, "key": Argument(), "value": Argument()},
-    "log": {"level": Argument(choices=LEVELS)},
-    "reload": {"dry_run": Argument(bool, required=False)},
-    "upgrade": {},
-    "stop": {},
-}
-"""Each command with its arguments."""
 
 _KINDS = {str: "text", bool: "true or false"}
 

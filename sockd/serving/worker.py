@@ -22,7 +22,8 @@ from twisted.logger import LogEvent, globalLogBeginner
 from sockd import discovery
 from sockd.config import Config, SocketOptions, report
 from sockd.config.texts import Texts, load_texts
-from sockd.control.words import COMMANDS, Refused
+from sockd.control.operator import COMMANDS
+from sockd.control.words import Refused
 from sockd.endpoint import Endpoint
 from sockd.errors import ConfigError, PluginError, reasons
 from sockd.ipc.calls import Calls

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from sockd.control.dialog import answer
-from sockd.control.operator import Operator
-from sockd.control.words import COMMANDS, Refused, arguments, unknown
+from sockd.control.operator import COMMANDS, Operator
+from sockd.control.words import Refused, arguments, unknown
 from sockd.serving.operator import LocalOperator
 from sockd.text import printable
 from tests.control.serving import FakeOperator
