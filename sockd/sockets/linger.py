@@ -32,7 +32,7 @@ MOST = 1000
 
 PAUSE = 0.1
 """Seconds between two reads from a peer that sends without end. With reads of 256,000 bytes and `LONGEST`
-at most 75 MB are dropped, at a thousandth of what a core could read."""
+at most 77 MB are dropped, at a thousandth of what a core could read."""
 
 
 class Lingering:
