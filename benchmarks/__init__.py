@@ -1,1 +1,1 @@
-"""sockd against its peers: every server in turn, in one run, on one machine."""
+"""Benchmarks of sockd and comparable servers: every server in turn, in one run, on one machine."""

@@ -1,4 +1,4 @@
-"""The command: `python -m benchmarks`, from the root of the repository."""
+"""Command `python -m benchmarks`, run from the root of the repository."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ FULL = Effort(seconds=1.0, connects=10_000, bursts=10, held=8000)
 QUICK = Effort(seconds=0.2, connects=2000, bursts=3, held=1000)
 
 INTERRUPTED = 130
-"""What a shell expects of a program that Ctrl-C has ended."""
+"""Exit code that a shell expects of a program ended by Ctrl-C."""
 
 
 class Run:
-    """One run: what was measured so far, and why the rest was not."""
+    """Results of one run, and the reasons for what could not be measured."""
 
     def __init__(self, chosen: Sequence[Pair], console: Console) -> None:
         self.samples: dict[tuple[str, str], list[Sample]] = defaultdict(list)
@@ -40,14 +40,14 @@ class Run:
         self._console = console
 
     def measure(self, bench: Bench, effort: Effort, rounds: int, rows: report.Rows) -> None:
-        """Everything, round by round."""
+        """Measure everything, round by round."""
         self._prepare(bench)
         with self._console.status("") as status:
             for number in range(rounds):
                 self.rounds += 1
                 with Round(bench, effort) as servers:
                     for scenario, peer in turns(self._chosen, number):
-                        if (scenario, peer) not in self._chosen:  # any more
+                        if (scenario, peer) not in self._chosen:  # dropped in an earlier round
                             continue
                         status.update(f"round {number + 1} of {rounds}: {scenario.title}: {peer.title}")
                         if sample := self._sample(servers, scenario, peer):
@@ -55,7 +55,7 @@ class Run:
                             rows.add(scenario, peer, number, sample)
 
     def _prepare(self, bench: Bench) -> None:
-        """Leave out what is known beforehand not to work here."""
+        """Drop the servers that are known not to work on this machine."""
         if bench.no_tls:
             self._leave_out("TLS", bench.no_tls, [pair for pair in self._chosen if pair[0].protocol == "tls"])
         for peer, protocol in dict.fromkeys((peer, scenario.protocol) for scenario, peer in self._chosen):
@@ -66,7 +66,7 @@ class Run:
                 self._leave_out(peer.title, reason, [pair for pair in self._chosen if pair[1] is peer])
 
     def _sample(self, servers: Round, scenario: Scenario, peer: Peer) -> Sample | None:
-        """One measurement, or nothing and what is in its way."""
+        """Return one measurement; without one, note the reason."""
         try:
             return servers.measure(scenario, peer)
         except StartError as error:
@@ -84,7 +84,7 @@ class Run:
         self._chosen = [pair for pair in self._chosen if pair not in gone]
 
     def write(self, folder: Path, conditions: str, peers: Sequence[Peer]) -> None:
-        """The tables and the plots of what was measured."""
+        """Write the tables and the plots of the results."""
         found = {}
         for scenario in SCENARIOS:
             samples = {peer: taken for (key, peer), taken in self.samples.items() if key == scenario.key}
@@ -128,7 +128,7 @@ class Run:
 )
 @click.option("--quick", is_flag=True, help="One short round, to see that everything runs.")
 def main(rounds: int, seconds: float, only: tuple[str, ...], before: Path | None, quick: bool) -> None:
-    """Measure sockd and its peers in turn, and compare what they cost."""
+    """Measure sockd and comparable servers in turn, and compare their costs."""
     peers = PEERS if before is None else (*sockd_of(before), *PEERS)
     try:
         chosen = pairs(SCENARIOS, peers, only)
@@ -161,7 +161,7 @@ def main(rounds: int, seconds: float, only: tuple[str, ...], before: Path | None
 
 
 def _conditions(rounds: int, effort: Effort, others: machine.Others, *, apart: bool) -> str:
-    """What a reader must know to judge the figures."""
+    """Describe the conditions of the measurements."""
     where = "server and load on a core each" if apart else "server and load on the same, only core"
     return (
         f"Medians of {rounds} round{'s' * (rounds > 1)} of {effort.seconds:g} s, servers in turn, {where}; "
@@ -171,7 +171,7 @@ def _conditions(rounds: int, effort: Effort, others: machine.Others, *, apart: b
 
 
 def _leave(*_: object) -> NoReturn:
-    """Like Ctrl-C, so that no server outlives the run."""
+    """End as after Ctrl-C, so that no server outlives the run."""
     raise KeyboardInterrupt
 
 

@@ -1,4 +1,4 @@
-"""The certificate that every TLS server of a run has."""
+"""Certificate of every TLS server of a run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 CERTIFICATE, KEY = "certificate.pem", "key.pem"
 
 VALID = timedelta(days=30)
-"""Longer than any run; sockd warns of a certificate that ends within two weeks."""
+"""Validity, longer than any run; sockd warns of a certificate that ends within two weeks."""
 
 
 class Identity:
-    """A key on P-256, which most servers have today, and its own signature."""
+    """Key on P-256, as most servers have, and its self-signed certificate."""
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -32,7 +32,7 @@ class Identity:
         )
 
     def write(self, folder: Path, certificate: str = CERTIFICATE, key: str = KEY) -> None:
-        """Put both into files there; only their owner can read the key."""
+        """Write both as files into a folder; only the owner can read the key."""
         file = folder / key
         file.touch(mode=0o600)
         file.write_bytes(self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

@@ -1,4 +1,4 @@
-"""Which servers are measured in which scenarios, and in which order."""
+"""Choice of servers and scenarios, and their order."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Pair = tuple[Scenario, Peer]
 
 
 def pairs(scenarios: Sequence[Scenario], peers: Sequence[Peer], only: Sequence[str]) -> list[Pair]:
-    """Every server in every scenario that it can serve, as far as one of the patterns `only` allows it.
+    """Return every scenario with every server that can serve it and that a pattern of `only` allows.
 
     Args:
         scenarios: in the order of the result.
         peers: in the order of the first round.
-        only: `SCENARIO/SERVER` with the wildcards of a shell; without a part, any. None at all: everything.
+        only: `SCENARIO/SERVER` with the wildcards of a shell; a missing part means any. Empty: everything.
 
     Raises:
         ValueError: a pattern allows nothing.
@@ -34,7 +34,7 @@ def pairs(scenarios: Sequence[Scenario], peers: Sequence[Peer], only: Sequence[s
 
 
 def turns(chosen: Sequence[Pair], number: int) -> Iterator[Pair]:
-    """One round, scenario by scenario; in each round another server is the first."""
+    """Yield one round, scenario by scenario; each round begins with another server."""
     for _, group in groupby(chosen, key=lambda pair: pair[0].key):
         of_scenario = list(group)
         first = number % len(of_scenario)

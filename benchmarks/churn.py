@@ -1,4 +1,4 @@
-"""Whether anything of a connection stays behind: `python -m benchmarks.churn [CONNECTIONS]`.
+"""Test for leaks of connections: `python -m benchmarks.churn [CONNECTIONS]`.
 
 Opens and closes connections to sockd's echo on the fast reactor, one after another. Each is answered once
 and then ends in one of three ways: the client closes, ends its side first, or resets. The daemon's
@@ -25,33 +25,33 @@ from benchmarks.processes import HOST, MeasureError, Server, free_port, on_core,
 MANY = 100_000
 
 LOOKS = 20
-"""How often the daemon is looked at."""
+"""Number of times that the daemon's resources are read."""
 
 SETTLED = 5
-"""Looks before the memory counts: caches and the allocator's arenas fill first."""
+"""Samples before the memory counts: caches and the allocator's arenas fill first."""
 
 SLOPE = 16
-"""Bytes for each connection: as many as the smallest object of Python's that could be left behind."""
+"""Bytes for each connection: the size of the smallest Python object that could leak."""
 
 NOISE = 256 * 1024
-"""Bytes by which the memory of a process that does the same again and again may differ."""
+"""Bytes by which the memory of a process that repeats the same work may vary."""
 
 PATIENCE = 10
-"""Seconds for what takes milliseconds."""
+"""Seconds to wait for events that take milliseconds."""
 
 TURNS = 5
-"""Answers after which the daemon has surely noticed what came before the first, and closed it."""
+"""Answers after which the daemon has certainly noticed and closed the earlier connections."""
 
 SOURCES = 200
-"""Addresses that connections come from in turn: one has fewer ports than there are connections."""
+"""Source addresses, used in turn: one address has fewer ports than there are connections."""
 
 AT_ONCE = struct.pack("ii", 1, 0)
-"""For SO_LINGER: closing resets the connection."""
+"""Value of SO_LINGER with which closing resets the connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the daemon had after so many connections, when only the one that looked was open."""
+    """Resources of the daemon after a number of connections, while only the connection for status is open."""
 
     connections: int
     descriptors: int
@@ -59,7 +59,7 @@ class Look:
 
 
 def churn(connections: int) -> list[Look]:
-    """Make them all, and look at the daemon now and then.
+    """Make all connections, and read the daemon's resources in between.
 
     Raises:
         MeasureError: the daemon does not serve as it should.
@@ -80,13 +80,13 @@ def churn(connections: int) -> list[Look]:
 
 
 def slope(looks: Sequence[Look]) -> float:
-    """Bytes by which the memory grows with each connection."""
+    """Return the bytes by which the memory grows with each connection."""
     counted = looks[SETTLED:]
     return linear_regression([one.connections for one in counted], [one.resident for one in counted]).slope
 
 
 def leaked(looks: Sequence[Look]) -> str:
-    """What grows with the number of connections; empty if nothing does."""
+    """Describe what grows with the number of connections; empty if nothing does."""
     if len(found := {look.descriptors for look in looks}) > 1:
         return f"expected as many descriptors at every look, found {sorted(found)}"
     made = looks[-1].connections - looks[SETTLED].connections
@@ -96,7 +96,7 @@ def leaked(looks: Sequence[Look]) -> str:
 
 
 def _connect(server: Server, number: int) -> None:
-    """One connection, from the first byte to the end."""
+    """Make one connection, from the first byte to the end."""
     source = f"127.0.1.{1 + number % SOURCES}", 0
     with socket.create_connection((HOST, server.port), PATIENCE, source) as client:
         _ask(client)
@@ -108,7 +108,7 @@ def _connect(server: Server, number: int) -> None:
 
 
 def _look(server: Server, number: int) -> Look:
-    """The daemon once it is done with every connection before."""
+    """Read the daemon's resources once it has closed every earlier connection."""
     with socket.create_connection((HOST, server.port), PATIENCE) as client:
         for _ in range(TURNS):
             _ask(client)
@@ -126,7 +126,7 @@ def _ask(client: socket.socket) -> None:
 @click.command()
 @click.argument("connections", type=click.IntRange(min=10 * LOOKS), default=MANY)
 def main(connections: int) -> None:
-    """Open and close CONNECTIONS (100,000 by default), and see whether anything stays behind."""
+    """Open and close CONNECTIONS (100,000 by default), and check that nothing leaks."""
     try:
         looks = churn(connections)
     except (MeasureError, OSError) as error:

@@ -1,4 +1,4 @@
-"""What sockd is told: its echo service, plain or over TLS, as it comes or with every limit on."""
+"""Configurations of sockd: its echo service, plain or over TLS, with defaults or with every limit on."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ EVERY_LIMIT = {
     "lifetime": '"1h"',
     "max_unread_output": '"1MiB"',
 }
-"""Each limit that is looked at for a connection or a message, and that the load does not reach.
+"""Every limit that is checked for a connection or a message, at a value that the load does not reach.
 
-`bytes_per_second` is not among them: it would be the figure that is measured.
+`bytes_per_second` is not among them, because it would change the measured rate.
 """
 
 
 def listener(protocol: Protocol, port: int) -> str:
-    """One port, as it is written in `listen`."""
+    """Return one listener as `listen` has it."""
     kind = "udp" if protocol == "udp" else "tcp"
     endpoint = f'"{kind}:{port}:interface=127.0.0.1"'
     if protocol != "tls":
@@ -43,14 +43,14 @@ def listener(protocol: Protocol, port: int) -> str:
 
 
 def text(protocol: Protocol, port: int, limits: Mapping[str, str]) -> str:
-    """The whole file."""
+    """Return the text of the file."""
     lines = ["[service.echo]", 'plugin = "echo"', f"listen = [{listener(protocol, port)}]"]
     lines += ["[service.echo.limits]", *(f"{key} = {value}" for key, value in limits.items())]
     return "\n".join(lines) + "\n"
 
 
 def refusal(protocol: Protocol, limits: Mapping[str, str]) -> str:
-    """Why this version of sockd does not take such a configuration; empty if it does."""
+    """Say why this version of sockd refuses such a configuration; empty if it accepts it."""
     with TemporaryDirectory() as folder:
         file = Path(folder, "sockd.toml")
         file.write_text(text(protocol, 1, limits))

@@ -1,7 +1,6 @@
-"""One way to find lines in a stream, fed for a while.   lines.py FRAMER LENGTH SECONDS
+"""Measurement of one framer of lines: lines.py FRAMER LENGTH SECONDS
 
-The reads have 64 KiB, the lines end with CR LF, and nothing is done with them but to take them. The result
-is one line of JSON.
+Each read has 64 KiB, the lines end with CR LF, and are only counted. The result is one line of JSON.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from typing_extensions import override
 from sockd.framing import Lines
 
 READ = 65_536
-"""Bytes that a busy stream brings at once."""
+"""Bytes of one read of a busy stream."""
 
 READS_AT_ONCE = 20
-"""Between two looks at the clock."""
+"""Reads between two readings of the clock."""
 
 
 class _OnlyLines(LineOnlyReceiver):
@@ -37,7 +36,7 @@ class _LinesOrRaw(LineReceiver):
 
 
 def by_sockd() -> Callable[[bytes], None]:
-    """`sockd.framing`."""
+    """Feed `sockd.framing`."""
     lines = Lines()
 
     def feed(data: bytes) -> None:
@@ -48,7 +47,7 @@ def by_sockd() -> Callable[[bytes], None]:
 
 
 def by_twisted(receiver: type[LineOnlyReceiver | LineReceiver]) -> Callable[[bytes], None]:
-    """One of Twisted's receivers."""
+    """Feed one of Twisted's receivers."""
     protocol = receiver()
     protocol.makeConnection(StringTransport())  # type: ignore[no-untyped-call]
     return protocol.dataReceived
@@ -62,7 +61,7 @@ FRAMERS: dict[str, Callable[[], Callable[[bytes], None]]] = {
 
 
 def main(framer: str, length: int, seconds: float) -> None:
-    """Feed the framer for so many seconds of the processor."""
+    """Feed the framer for a number of seconds of processor time."""
     feed = FRAMERS[framer]()
     line = b"x" * (length - 2) + b"\r\n"
     data = line * (READ // length)

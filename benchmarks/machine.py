@@ -1,4 +1,4 @@
-"""What the measurements ran on, and how much of it others used meanwhile."""
+"""Facts about the machine of the measurements, and the load of other processes meanwhile."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 DESCRIPTORS = 9000
-"""For 8,000 connections in one process."""
+"""Descriptors for 8,000 connections in one process."""
 
 RESERVED = 100
 """Descriptors of a process that are not connections."""
@@ -21,13 +21,13 @@ MEASURED = (ROOT / "sockd", ROOT / "plugins", ROOT / "benchmarks")
 
 
 def cores() -> tuple[int, int]:
-    """One for the servers and one for the load; the same if there is only one."""
+    """Choose one core for the servers and one for the load; the same if there is only one."""
     allowed = sorted(os.sched_getaffinity(0))
     return allowed[0], allowed[-1]
 
 
 def descriptors() -> int:
-    """How many each child may have, once the limit is as high as is needed, or as it may be."""
+    """Raise the limit of descriptors as far as needed and allowed; return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -37,7 +37,7 @@ def descriptors() -> int:
 
 
 def description() -> str:
-    """Processor, kernel and versions, in one line."""
+    """Describe processor, kernel and versions, in one line."""
     text = Path("/proc/cpuinfo").read_text()
     models = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
     words = [models[0] if models else platform.machine(), f"Linux {platform.release()}"]
@@ -51,13 +51,13 @@ def description() -> str:
 
 
 def code() -> frozenset[tuple[Path, int]]:
-    """The files that are measured, and when each was written. Servers read them anew in every round."""
+    """Return the measured files with their times of change; servers read them again in every round."""
     files = (file for folder in MEASURED for file in folder.rglob("*.py"))
     return frozenset((file, file.stat().st_mtime_ns) for file in files)
 
 
 class Others:
-    """How much of some cores was used by others than this process and its children that have ended."""
+    """Share of some cores that was used by processes other than this one and its ended children."""
 
     def __init__(self, cores: set[int]) -> None:
         self._cores = cores
@@ -65,12 +65,12 @@ class Others:
         self._start: tuple[float, float, float] = self._read()
 
     def share(self) -> float:
-        """Since the beginning; 1 is all of the cores."""
+        """Return the share since the beginning; 1 is all of the cores."""
         busy, own, all_of_it = (now - then for now, then in zip(self._read(), self._start, strict=True))
         return max(0.0, (busy - own) / all_of_it) if all_of_it else 0.0
 
     def _read(self) -> tuple[float, float, float]:
-        """Seconds that the cores were busy, that were ours, and that there were."""
+        """Read the seconds in which the cores were busy, those of our own processes, and all."""
         busy = whole = 0
         for line in Path("/proc/stat").read_text().splitlines():
             name, *numbers = line.split()

@@ -1,4 +1,4 @@
-"""The measurements: every server in turn, in the same moments of one run."""
+"""Measurements: every server in turn, close in time."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ TLS_HEADER = "openssl/ssl.h"
 
 
 class Bench:
-    """Where it is done: a core for the servers, one for the load, and a folder for what is made meanwhile.
+    """Place of the measurements: a core for the servers, one for the load, and a folder for temporary files.
 
     Attributes:
-        no_tls: why nothing can be measured over TLS; empty if it can.
+        no_tls: reason why nothing can be measured over TLS; empty if it can.
 
     Raises:
         MeasureError: the load cannot be compiled.
@@ -40,7 +40,7 @@ class Bench:
         _output(["gcc", "-O2", "-o", self._load, f"{HERE}/load.c", *tls], load_core)
 
     def prepare(self, peer: Peer) -> str:
-        """Compile what the peer needs; returns why it cannot be measured, or nothing."""
+        """Compile what the server needs; return the reason why it cannot be measured, or nothing."""
         folder = self._own(peer)
         folder.mkdir()
         self._identity.write(folder)
@@ -53,19 +53,19 @@ class Bench:
         return reason
 
     def serve(self, peer: Peer, protocol: Protocol) -> AbstractContextManager[Server]:
-        """The peer as a running server."""
+        """Start a server, and end it afterwards."""
         port, folder = free_port(protocol), self._own(peer)
         command = peer.command(protocol, port, folder)
         return serving(command, protocol, port, self.server_core, folder / f"{protocol}.log")
 
     def load(self, server: Server, protocol: str, words: Sequence[object]) -> Sample:
-        """What the load program measures at a server."""
+        """Run the load program at a server; return its results."""
         kind, *numbers = words
         command = [self._load, kind, protocol, server.port, server.pid, *numbers]
         return _sample(command, self.load_core)
 
     def frame(self, peer: Peer, words: Sequence[object]) -> Sample:
-        """What a framer measures of itself."""
+        """Run a framer; return its results."""
         return _sample([*peer.command("lines", 0, self._own(peer)), *words], self.server_core)
 
     def _found(self, header: str) -> bool:
@@ -80,7 +80,7 @@ class Bench:
 
 
 class Round:
-    """The servers of one round: each is started when it is first needed and lives to the end of the round."""
+    """Servers of one round: each starts when it is first needed and lives to the end of the round."""
 
     def __init__(self, bench: Bench, effort: Effort) -> None:
         self._bench = bench
@@ -95,10 +95,10 @@ class Round:
         self._ends.close()
 
     def measure(self, scenario: Scenario, peer: Peer) -> Sample:
-        """One measurement.
+        """Measure one server in one scenario.
 
         Raises:
-            MeasureError: the server did not start, or did not do what an echo does.
+            MeasureError: the server did not start, or did not echo correctly.
         """
         bench, protocol, words = self._bench, scenario.protocol, scenario.load(self._effort)
         if protocol == "lines":

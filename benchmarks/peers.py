@@ -1,4 +1,4 @@
-"""Who is measured: sockd, and what else there is to serve the same."""
+"""Measured servers: sockd, and others that can serve the same."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ Command = Callable[[Protocol, int, Path], Words]
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One that can be measured.
+    """Server that can be measured.
 
     Args:
         key: its short name.
-        title: what a reader calls it.
+        title: its name in tables.
         command: starts it, given the protocol, the port at 127.0.0.1 and a folder of its own. It is started
             there, and finds the certificate there (`certificate`) if it speaks TLS.
-        absent: why it cannot be measured here; empty if it can.
-        build: compiles what `command` finds in the folder, once in a run.
+        absent: reason why it cannot be measured here; empty if it can.
+        build: compiles what `command` needs in the folder, once in a run.
         protocols: what it speaks.
-        refusal: why it does not speak one of them here after all.
+        refusal: reason why it does not speak one of them here; empty if it does.
     """
 
     key: str
@@ -152,7 +152,7 @@ PEERS = (
 
 
 def sockd_of(checkout: Path) -> tuple[Peer, ...]:
-    """The sockd of another checkout, which has its environment in .venv: what it cost before a change."""
+    """Return the sockd of another checkout, with its environment in .venv, to compare a change."""
     programs = checkout.absolute() / ".venv/bin"
     return (
         _sockd("before", "sockd before", programs=programs),

@@ -1,4 +1,4 @@
-"""One scenario as a drawing: a bar for each server, with the range over the rounds."""
+"""Plot of one scenario: a bar for each server, with the range over the rounds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from benchmarks.report import Result, cell
 from benchmarks.scenarios import Scenario
 
 WIDTH, NAMES, BARS, ROW, TOP = 760, 230, 360, 26, 54
-"""Pixels: of all, of the names, of the longest bar, of a row's height, of what is above the first row."""
+"""Pixels: the whole width, the names, the longest bar, the height of a row, the space above the first row."""
 
 OWN, OTHER, RANGE = "#4f94f7", "#b7bdc8", "#24292f"
 
@@ -17,7 +17,7 @@ STYLE = "text{font:13px system-ui,sans-serif;fill:#24292f}.title{font-weight:600
 
 
 def svg(scenario: Scenario, found: Sequence[Result]) -> str:
-    """The drawing."""
+    """Return the plot as SVG."""
     longest = max((result.highest for result in found), default=0) or 1
     scale = BARS / longest
     unit = f"{scenario.unit}, median and range, less is better"

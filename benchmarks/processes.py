@@ -15,13 +15,13 @@ from pathlib import Path
 HOST = "127.0.0.1"
 
 START_TIMEOUT = 20.0
-"""Seconds that a server may take until it echoes."""
+"""Seconds for a server to answer the first echo."""
 
 STOP_TIMEOUT = 5.0
-"""Seconds that a server has after SIGTERM."""
+"""Seconds for a server to end after SIGTERM."""
 
 PROBE_TIMEOUT = 0.2
-"""Seconds until a server that did not echo is asked again."""
+"""Seconds between two attempts to get the first echo."""
 
 
 _UNVERIFIED = ssl.create_default_context()
@@ -30,16 +30,16 @@ _UNVERIFIED.verify_mode = ssl.CERT_NONE
 
 
 class MeasureError(Exception):
-    """One measurement cannot be had; the others can."""
+    """Failure of one measurement; the others can still be made."""
 
 
 class StartError(MeasureError):
-    """A server does not come to serve, whatever it were asked then."""
+    """Failure of a server to start, whatever is measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One that echoes."""
+    """Running server that echoes."""
 
     pid: int
     port: int
@@ -47,7 +47,7 @@ class Server:
 
 @contextmanager
 def on_core(core: int) -> Iterator[None]:
-    """What is started meanwhile stays on `core`, with every thread that it will have."""
+    """Keep processes started meanwhile on `core`, with all their threads."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:
@@ -58,15 +58,15 @@ def on_core(core: int) -> Iterator[None]:
 
 @contextmanager
 def serving(words: list[str], protocol: str, port: int, core: int, log: Path) -> Iterator[Server]:
-    """The server that a command starts, from its first echo on; afterwards it has ended."""
+    """Start a server, yield it from its first echo on, and end it."""
     with log.open("w") as output, on_core(core):
-        process = subprocess.Popen(  # noqa: S603  # our own commands
+        process = subprocess.Popen(  # noqa: S603  # commands of this repository
             words,
             cwd=log.parent,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for the benchmark, which then ends them in order
+            start_new_session=True,  # Ctrl-C reaches the benchmark alone, which ends the servers in order
         )
     try:
         _wait_for_echo(process, protocol, port, log)
@@ -76,7 +76,7 @@ def serving(words: list[str], protocol: str, port: int, core: int, log: Path) ->
 
 
 def free_ports(*protocols: str) -> list[int]:
-    """A port for each that nobody has at the moment; all are held at once, so that none comes twice."""
+    """Return free ports; all are held at once, so that none is returned twice."""
     with ExitStack() as held:
         probes = [held.enter_context(socket.socket(type=_kind(protocol))) for protocol in protocols]
         for probe in probes:
@@ -85,7 +85,7 @@ def free_ports(*protocols: str) -> list[int]:
 
 
 def free_port(protocol: str) -> int:
-    """A port that nobody has at the moment."""
+    """Return a free port."""
     [port] = free_ports(protocol)
     return port
 

@@ -1,9 +1,9 @@
-"""Whether reloads and upgrades lose anything: `python -m benchmarks.reloads [COUNT]`.
+"""Test for losses by reloads and upgrades: `python -m benchmarks.reloads [COUNT]`.
 
-So many changes under load, one in eight of them an upgrade, every other one deliberately broken. Clients come
-with a connection for each request, and long connections count. All of it in a network namespace, where the
-kernel's counters are the witnesses. Fails if a request is not answered, a long connection is cut or has a
-gap, if a connection was reset or dropped, or if the supervisor keeps a descriptor.
+COUNT changes are made under load. One in eight is an upgrade, every other one is broken on purpose. Clients
+open a connection for each request, and long connections count. Everything runs in a network namespace, so
+that the kernel's counters count nothing else. The test fails if a request is not answered, a long connection
+is cut or has a gap, a connection was reset or dropped, or the supervisor keeps a descriptor.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ LONG = 100
 """Long connections."""
 
 UPGRADE_EVERY = 8
-"""One change in so many is an upgrade; the others are reloads."""
+"""Changes of which one is an upgrade; the others are reloads."""
 
 HANGS_EVERY = 200
-"""A plugin that hangs while it is loaded is noticed after ten seconds, so this is tried less often."""
+"""Changes of which one has a plugin that hangs while it is loaded: noticing it takes ten seconds."""
 
 WITNESSES = ("TcpOutRsts", "TcpEstabResets", "TcpExtListenDrops", "TcpExtListenOverflows")
 """Counters of the kernel, by nstat's names, that have to stay at 0."""
@@ -78,7 +78,7 @@ SERVICE = "[service.x]\nplugin = '{plugin}'\nlisten = ['unix:x.sock', {more}]\n{
 
 
 class Machine:
-    """Changes one daemon, and waits until each change is over."""
+    """Source of changes to one daemon; each call returns when the change is over."""
 
     def __init__(self, daemon: Crew, folder: Path, taken: int) -> None:
         self.done: Counter[str] = Counter()
@@ -90,19 +90,19 @@ class Machine:
         self._broken_upgrades = itertools.cycle(self._kinds_of_broken_upgrades().items())
 
     def reload(self) -> None:
-        """To something other than before."""
+        """Reload with a changed configuration."""
         self._text = text(next(self._numbers))
         self._daemon.file.write_text(self._text)
         self._signal(signal.SIGHUP, "reloaded")
         self.done["reload"] += 1
 
     def upgrade(self) -> None:
-        """To the same code, in new processes."""
+        """Upgrade to the same code, in new processes."""
         self._signal(signal.SIGUSR2, "upgraded")
         self.done["upgrade"] += 1
 
     def broken_reload(self) -> None:
-        """Nothing must change."""
+        """Reload a faulty configuration; nothing may change."""
         kind, more = next(self._broken_reloads)
         self._daemon.file.write_text(self._text + more)
         self._signal(signal.SIGHUP, "not reloaded")
@@ -110,14 +110,14 @@ class Machine:
         self.done[kind] += 1
 
     def hanging_reload(self) -> None:
-        """The same, with a plugin that does not come to an end."""
+        """Reload with a plugin that hangs; nothing may change."""
         self._daemon.file.write_text(self._text + SERVICE.format(plugin="hangs:Other", more="", options=""))
         self._signal(signal.SIGHUP, "not reloaded")
         self._daemon.file.write_text(self._text)
         self.done["reload: a plugin that hangs"] += 1
 
     def broken_upgrade(self) -> None:
-        """The workers that serve have to go on."""
+        """Upgrade to broken code; the present workers have to go on."""
         kind, act = next(self._broken_upgrades)
         with act():
             pass
@@ -186,14 +186,16 @@ class Machine:
 
 
 def text(number: int) -> str:
-    """A configuration that is other than that of the number before: in its limits, or in a service too."""
+    """Return a configuration that differs from the one of the number before: in its limits, or in a service
+    too.
+    """
     return CONFIG.format(most=5000 + number % 7, name=f"n{number // 2 % 2}")
 
 
 @click.command()
 @click.argument("count", type=int, default=1000)
 def main(count: int) -> None:
-    """Change so often."""
+    """Make COUNT changes."""
     if INSIDE not in os.environ:
         raise SystemExit(_in_a_namespace())
     click.echo(description())
@@ -216,7 +218,7 @@ def main(count: int) -> None:
 
 
 def run(daemon: Crew, machine: Machine, count: int) -> None:
-    """Change so often, and tell what became of those who were served meanwhile."""
+    """Make `count` changes, and report the results of the clients."""
     before = daemon.descriptors()
     streams, visitors = Streams(daemon.address, LONG), Visitors(daemon.address, 2)
     began = time.monotonic()
@@ -254,7 +256,7 @@ def run(daemon: Crew, machine: Machine, count: int) -> None:
 
 
 def _in_a_namespace() -> int:
-    """Do the same where nobody else's packets are counted; the exit code."""
+    """Run this command in a network namespace of its own; return its exit code."""
     inside = ["sh", "-c", 'ip link set lo up && exec "$@"', "sh", sys.executable, "-m", "benchmarks.reloads"]
     unshare = shutil.which("unshare")
     if unshare is None:
@@ -265,7 +267,7 @@ def _in_a_namespace() -> int:
 
 
 def _witnesses() -> dict[str, int]:
-    """What the kernel has counted in this namespace, as nstat reads it."""
+    """Read the kernel's counters of this namespace, as nstat does."""
     found: dict[str, int] = {}
     for file in ("/proc/net/snmp", "/proc/net/netstat"):
         lines = Path(file).read_text().splitlines()
@@ -278,8 +280,8 @@ def _witnesses() -> dict[str, int]:
 
 
 def _certificates(folder: Path) -> None:
-    """A certificate, its key, the key of another one, and a file that is none."""
-    for name in ("other.pem", KEY):  # the later one stays, with its certificate
+    """Write a certificate, its key, the key of another certificate, and a file that is none."""
+    for name in ("other.pem", KEY):  # the later key stays, and belongs to the certificate
         Identity().write(folder)
         if name != KEY:
             (folder / KEY).rename(folder / name)

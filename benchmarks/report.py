@@ -1,4 +1,4 @@
-"""What the samples say: medians and ratios, for a terminal, for Markdown and as raw rows."""
+"""Reports of the samples: medians and ratios, for a terminal, in Markdown and as raw rows."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ LEGEND = (
 )
 
 TABLES: tuple[tuple[Protocol, ...], ...] = (("tcp", "udp"), ("tls",), ("lines",))
-"""What stands side by side."""
+"""Protocols that share a table."""
 
 Samples = Mapping[str, Sequence[Sample]]
-"""Of one scenario, by the key of the peer."""
+"""Samples of one scenario, by the key of the server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One server in one scenario: medians over the rounds."""
+    """Result of one server in one scenario: medians over the rounds."""
 
     peer: Peer
     cost: float
@@ -41,11 +41,11 @@ class Result:
     p50: float
     p99: float
     busy: float
-    """Share of its core that the server used. Well below 1: the load, or somebody else, held it up."""
+    """Share of its core that the server used. Well below 1 the load, or another process, was the limit."""
 
 
 def results(scenario: Scenario, peers: Iterable[Peer], samples: Samples) -> list[Result]:
-    """The servers of one scenario, the best first."""
+    """Return the servers of one scenario, the best first."""
     costs = {key: [scenario.cost(sample) for sample in taken] for key, taken in samples.items() if taken}
     typical = {key: median(values) for key, values in costs.items()}
     found = [
@@ -69,24 +69,24 @@ def results(scenario: Scenario, peers: Iterable[Peer], samples: Samples) -> list
 
 
 def ratio(cost: float, reference: float | None) -> float | None:
-    """How many times the reference; None where there is none, or nothing to compare with."""
+    """Return the ratio to the reference; None without a reference or a value."""
     return cost / reference if reference and reference > 0 else None
 
 
 def figure(value: float) -> str:
-    """Three digits that mean something."""
+    """Format a figure with three significant digits."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def times(value: float | None) -> str:
-    """A ratio, as a reader takes it in."""
+    """Format a ratio."""
     return "-" if value is None else f"{figure(value)} x"
 
 
 def terminal(scenario: Scenario, found: Sequence[Result]) -> Table:
-    """One scenario for the terminal, 80 columns wide."""
+    """Format one scenario for a terminal of 80 columns."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("server")
     for heading in ("cost", "to C", "to Twisted", scenario.rate_unit, "p50 ms", "p99 ms", "busy"):
@@ -107,7 +107,7 @@ def terminal(scenario: Scenario, found: Sequence[Result]) -> Table:
 
 
 def markdown(all_results: Mapping[Scenario, Sequence[Result]], conditions: str) -> str:
-    """Every scenario in a table for plain servers, one for TLS and one for framers, and how to read them."""
+    """Format every scenario: tables for plain servers, for TLS and for framers, with explanations."""
     grids = (
         _grid([scenario for scenario in all_results if scenario.protocol in together], all_results)
         for together in TABLES
@@ -116,7 +116,7 @@ def markdown(all_results: Mapping[Scenario, Sequence[Result]], conditions: str) 
 
 
 def _grid(scenarios: Sequence[Scenario], all_results: Mapping[Scenario, Sequence[Result]]) -> str:
-    """A row for each server, in the order of the first scenario that it is in."""
+    """Return a row for each server, in the order of its first scenario."""
     rows: dict[str, list[str]] = {}
     for column, scenario in enumerate(scenarios):
         for result in all_results[scenario]:
@@ -133,12 +133,12 @@ def _grid(scenarios: Sequence[Scenario], all_results: Mapping[Scenario, Sequence
 
 
 def cell(result: Result) -> str:
-    """The cost, and how many times the reference it is."""
+    """Format the cost and its ratio to the reference."""
     return figure(result.cost) + (f" ({times(result.to_reference)})" if result.to_reference else "")
 
 
 class Rows:
-    """The raw measurements as CSV, written as they come."""
+    """Raw measurements as CSV, written as they come."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -146,7 +146,7 @@ class Rows:
         self._writer.writerow(["scenario", "server", "round", "cost", "unit", *Sample.__dataclass_fields__])
 
     def add(self, scenario: Scenario, peer: Peer, number: int, sample: Sample) -> None:
-        """One more."""
+        """Write one measurement."""
         head = [scenario.key, peer.key, number, f"{scenario.cost(sample):.6g}", scenario.unit]
         self._writer.writerow([*head, *asdict(sample).values()])
         self._file.flush()

@@ -1,7 +1,7 @@
-"""What more workers bring: `python -m benchmarks.scaling`. Echo with 0, 1 and 2 workers, in turns.
+"""Gain by more workers: `python -m benchmarks.scaling`. Echo with 0, 1 and 2 workers, in turn.
 
-The load shares the cores with the servers. Where it needs as much of them as they do, nothing that they do
-can double the whole; so the processor time of a message is told beside the messages of a second.
+The load shares the cores with the servers. If it needs as much of them as the servers, more workers cannot
+double the rate. So the processor time of a message is reported beside the messages per second.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ listen = ["tcp:0:interface={host}"]
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--seconds", default=4, show_default=True)
 def main(rounds: int, seconds: int) -> None:
-    """Measure."""
+    """Measure the rates, and print them."""
     click.echo(description())
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -61,7 +61,7 @@ def main(rounds: int, seconds: int) -> None:
 
 
 def _measured(load: Path, daemon: Crew, seconds: int) -> tuple[float, float, float]:
-    """Messages of a second, and the processor time for each, of the servers and of the load."""
+    """Return the messages per second, and the processor time for each, of the servers and of the load."""
     pids = [daemon.process.pid, *daemon.workers()]
     before = sum(map(_cpu, pids))
     words = ["echo", "tcp", daemon.address[1], daemon.process.pid, SIZE, CONNECTIONS, seconds]
@@ -69,17 +69,17 @@ def _measured(load: Path, daemon: Crew, seconds: int) -> tuple[float, float, flo
     servers = sum(map(_cpu, pids)) - before
     sample = json.loads(done.stdout)
     count = sample["count"]
-    # What is served while it warms up is not counted, but has cost the servers time.
+    # Messages of the warm-up are not counted, but have cost the servers time.
     share = sample["seconds"] / (sample["seconds"] + WARM_UP)
     return count / sample["seconds"], servers * share / count, sample["load_cpu"] / count
 
 
 WARM_UP = 0.2
-"""Seconds, as in `load.c`."""
+"""Seconds of the warm-up, as in `load.c`."""
 
 
 def _cpu(pid: int) -> float:
-    """Seconds that a process has used."""
+    """Return the seconds of processor time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

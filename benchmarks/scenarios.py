@@ -1,4 +1,4 @@
-"""What is measured."""
+"""Scenarios of the measurements."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 Protocol = Literal["tcp", "tls", "udp", "lines"]
-"""What a server is asked to speak; `lines` is no server but a framer in a process of its own."""
+"""Protocols of a server; `lines` is no server but a framer in a process of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is done in one measurement."""
+    """Size of one measurement."""
 
     seconds: float
     connects: int
@@ -22,7 +22,7 @@ class Effort:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One measurement of one server, in seconds and bytes."""
+    """Measurement of one server, in seconds and bytes."""
 
     count: int
     seconds: float
@@ -35,18 +35,18 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One question to every server that speaks `protocol`.
+    """Task for every server that speaks `protocol`.
 
     Args:
         key: its short name.
-        title: what it is.
-        short: the same as the heading of a column.
-        protocol: what the servers speak.
-        load: the words for the load program (`load.c`), without where the server is.
-        cost: what is compared, the less the better, in `unit`.
-        rate: what a user sees, in `rate_unit`.
-        floor: the key of the peer that nothing in user space can beat, if that means anything.
-        stock: the key of the peer that users of Twisted have today.
+        title: its description.
+        short: the heading of its column.
+        protocol: of the servers.
+        load: arguments of the load program (`load.c`), without the address of the server.
+        cost: the compared figure, in `unit`; less is better.
+        rate: the figure that a user sees, in `rate_unit`.
+        floor: the key of the server that nothing in user space can beat, if there is one.
+        stock: the key of the server that users of Twisted have today.
         fresh: whether each server must not have served anything before.
     """
 
@@ -65,7 +65,7 @@ class Scenario:
 
     @property
     def reference(self) -> str:
-        """The key of the peer that all others are compared with."""
+        """Key of the server that all others are compared with."""
         return self.floor or self.stock
 
 
@@ -84,7 +84,7 @@ def _gigabytes(sample: Sample) -> float:
 BULK = 65_536
 
 TLS_SHARE = 5
-"""A TLS connection takes about ten times as long as a plain one."""
+"""Factor by which fewer TLS connections are made: one takes about ten times as long as a plain one."""
 
 CPU_PER_MESSAGE = "µs CPU/message"
 

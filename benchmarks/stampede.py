@@ -1,7 +1,8 @@
-"""Whether workers may die at any time: `python -m benchmarks.stampede [SECONDS]`.
+"""Test that workers may die at any time: `python -m benchmarks.stampede [SECONDS]`.
 
-A worker chosen by chance is killed every 100 ms, while clients come with a connection for each request.
-Fails if a worker outlives the daemon, if the supervisor keeps descriptors, or if nobody is served soon after.
+A worker chosen by chance is killed every 100 ms, while clients open a connection for each request. The test
+fails if a worker outlives the daemon, if the supervisor keeps descriptors, or if no client is served soon
+after.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from benchmarks.workers import Visitors, crew
 
 WORKERS = 3
 BACK_WITHIN = 1.0
-"""Seconds until somebody is served."""
+"""Seconds until a client is served again."""
 
 CONFIG = f"""
 [daemon]
@@ -37,7 +38,7 @@ listen = ["tcp:0:interface=127.0.0.1"]
 @click.argument("seconds", type=float, default=60.0)
 @click.option("--every", type=float, default=0.1, help="Seconds between two kills.")
 def main(seconds: float, every: float) -> None:
-    """Kill workers for so long."""
+    """Kill workers for SECONDS."""
     click.echo(description())
     with tempfile.TemporaryDirectory() as folder, crew(Path(folder), CONFIG) as daemon:
         before, killed = daemon.descriptors(), set[int]()
@@ -45,7 +46,7 @@ def main(seconds: float, every: float) -> None:
         until, kills = time.monotonic() + seconds, 0
         while time.monotonic() < until:
             if alive := daemon.workers():
-                victim = random.choice(alive)  # noqa: S311  # not to keep a secret
+                victim = random.choice(alive)  # noqa: S311  # not for a secret
                 with suppress(ProcessLookupError):
                     os.kill(victim, signal.SIGKILL)
                     killed.add(victim)

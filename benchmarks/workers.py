@@ -1,4 +1,4 @@
-"""A daemon with workers, and clients that notice every fault, for `stampede` and `reloads`."""
+"""Daemon with workers, and clients that notice every fault, for `stampede` and `reloads`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 HOST = "127.0.0.1"
 PATIENCE = 60
-"""Seconds. Nothing takes this long unless it is broken."""
+"""Seconds to wait; enough for everything that works."""
 
 LINE = b"0123456789abcdef\n"
 
@@ -49,20 +49,20 @@ class Crew:
                 self._ready.set()
 
     def workers(self) -> list[int]:
-        """Every process that the supervisor has started: the workers, and the spare one."""
+        """Return the processes that the supervisor has started: the workers, and the spare one."""
         pid = self.process.pid
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def serving(self) -> list[int]:
-        """The processes of the workers, those too that finish."""
+        """Return the processes of the workers, including those that finish."""
         return [pid for pid in self.workers() if _name(pid).startswith("sockd worker")]
 
     def descriptors(self) -> int:
-        """How many the supervisor has."""
+        """Return the number of descriptors of the supervisor."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
     def settled(self, workers: int) -> None:
-        """Wait until only so many workers are there, all of them serving, and a spare one."""
+        """Wait until exactly the configured workers serve, and a spare one is ready."""
         deadline = time.monotonic() + PATIENCE
         while sorted(_name(pid)[:12] for pid in self.workers()) != [
             "sockd spare",
@@ -73,7 +73,7 @@ class Crew:
             time.sleep(0.05)
 
     def wait_for(self, event: str, count: int) -> None:
-        """Until so many events of a name have been told."""
+        """Wait until a number of events of a name were logged."""
         deadline = time.monotonic() + PATIENCE
         while self.events[event] < count:
             if time.monotonic() > deadline:
@@ -90,7 +90,7 @@ def _name(pid: int) -> str:
 
 @contextmanager
 def crew(folder: Path, text: str) -> Iterator[Crew]:
-    """Start one, and end it."""
+    """Start a daemon with workers, and end it."""
     started = Crew(folder, text)
     try:
         yield started
@@ -137,26 +137,26 @@ class Visitors:
                     self.served += 1
 
     def gap(self) -> float:
-        """The longest time in which nobody was served, in seconds."""
+        """Longest time in which no client was served, in seconds."""
         return max(self._gap, time.monotonic() - self._last)
 
     def end(self) -> None:
-        """Let them finish."""
+        """End all threads after their present requests."""
         self._ended.set()
         for thread in self._threads:
             thread.join()
 
 
 class Streams:
-    """Long connections. What each sends is numbered, and each byte that comes back is compared.
+    """Long connections. Each sends numbers, and each byte that comes back is compared.
 
     Args:
         address: of a service that echoes.
-        count: how many there are.
+        count: of connections.
     """
 
     def __init__(self, address: tuple[str, int], count: int) -> None:
-        self.bytes = 0  # that have come back, of all of them
+        self.bytes = 0  # that have come back, of all connections
         self.faults = 0
         self._open = [Stream(socket.create_connection(address, PATIENCE)) for _ in range(count)]
         self._all = list(self._open)
@@ -184,7 +184,7 @@ class Streams:
             self.bytes += stream.received - before
 
     def end(self) -> None:
-        """Let the rest come back, and close them."""
+        """Wait for the rest, and close the connections."""
         self._ended.set()
         self._thread.join()
         for stream in self._all:
@@ -192,11 +192,11 @@ class Streams:
 
 
 class Stream:
-    """One of them: the numbers from 0 on, without end."""
+    """Connection that sends the numbers from 0 on, without end."""
 
     PIECE = 250
     MOST = 16 * 1024
-    """Bytes of a turn, and bytes that may be on their way."""
+    """Bytes of a turn, and bytes that may be in flight."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
@@ -207,7 +207,7 @@ class Stream:
         """Send some more, and compare what has come back.
 
         Raises:
-            OSError: it has been cut.
+            OSError: the connection was cut.
             ValueError: something else has come, or the end.
         """
         with suppress(BlockingIOError):
@@ -221,7 +221,7 @@ class Stream:
 
 
 def _numbers(start: int, size: int) -> bytes:
-    """A piece of the endless text of all numbers, ten bytes each."""
+    """Return a piece of the endless text of all numbers, ten bytes each."""
     first = start // 10
     text = b"".join(b"%09d\n" % number for number in range(first, first + size // 10 + 2))
     return text[start % 10 : start % 10 + size]

@@ -1,4 +1,5 @@
-"""`asyncio.Protocol`, the fastest that asyncio has.   asyncio_protocol.py tcp|tls|udp PORT stdlib|uvloop
+"""Server on `asyncio.Protocol`, the fastest interface of asyncio: asyncio_protocol.py tcp|tls|udp PORT
+stdlib|uvloop
 
 For TLS it takes certificate.pem and key.pem of the folder that it is started in.
 """
@@ -14,7 +15,7 @@ from typing_extensions import override
 
 
 class Echo(asyncio.Protocol):
-    """Streams."""
+    """Echo of streams."""
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -26,7 +27,7 @@ class Echo(asyncio.Protocol):
 
 
 class EchoDatagrams(asyncio.DatagramProtocol):
-    """Datagrams."""
+    """Echo of datagrams."""
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -38,7 +39,7 @@ class EchoDatagrams(asyncio.DatagramProtocol):
 
 
 def encryption(protocol: str) -> ssl.SSLContext | None:
-    """As the documentation of the ssl module has it."""
+    """Return a TLS context as in the documentation of the ssl module."""
     if protocol != "tls":
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -47,7 +48,7 @@ def encryption(protocol: str) -> ssl.SSLContext | None:
 
 
 async def serve(protocol: str, port: int) -> None:
-    """Until a signal comes."""
+    """Serve until a signal comes."""
     loop = asyncio.get_running_loop()
     if protocol == "udp":
         await loop.create_datagram_endpoint(EchoDatagrams, ("127.0.0.1", port))
@@ -57,7 +58,7 @@ async def serve(protocol: str, port: int) -> None:
 
 
 def main(protocol: str, port: int, loop: str) -> None:
-    """On the loop that is named."""
+    """Serve on the loop that the arguments name."""
     if loop == "uvloop":
         import uvloop
 

@@ -1,4 +1,4 @@
-"""asyncio's streams, as most programs use them.   asyncio_streams.py tcp PORT stdlib|uvloop"""
+"""Server on asyncio's streams, as most programs use them: asyncio_streams.py tcp PORT stdlib|uvloop"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ CHUNK = 65_536
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """One connection."""
+    """Echo one connection."""
     while data := await reader.read(CHUNK):
         writer.write(data)
         await writer.drain()
@@ -17,13 +17,13 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def serve(port: int) -> None:
-    """Until a signal comes."""
+    """Serve until a signal comes."""
     server = await asyncio.start_server(echo, "127.0.0.1", port, backlog=1024)
     await server.serve_forever()
 
 
 def main(port: int, loop: str) -> None:
-    """On the loop that is named."""
+    """Serve on the loop that the arguments name."""
     if loop == "uvloop":
         import uvloop
 

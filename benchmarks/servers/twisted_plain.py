@@ -1,4 +1,4 @@
-"""A plain Twisted `Protocol`, with nothing around it.   twisted_plain.py tcp|tls|udp PORT REACTOR
+"""Server with a plain Twisted `Protocol`: twisted_plain.py tcp|tls|udp PORT REACTOR
 
 For TLS it takes certificate.pem and key.pem of the folder that it is started in.
 """
@@ -17,7 +17,7 @@ from typing_extensions import override
 
 
 class Echo(Protocol):
-    """Streams."""
+    """Echo of streams."""
 
     transport: ITCPTransport
 
@@ -31,7 +31,7 @@ class Echo(Protocol):
 
 
 class EchoDatagrams(DatagramProtocol):
-    """Datagrams."""
+    """Echo of datagrams."""
 
     transport: IUDPTransport
 

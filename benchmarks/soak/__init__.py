@@ -1,1 +1,1 @@
-"""Whether a daemon stays what it is: every built-in service, a mixed load, and a look every few seconds."""
+"""Soak test: every built-in service under a mixed load, with a sample of the daemon every few seconds."""

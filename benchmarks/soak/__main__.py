@@ -1,10 +1,10 @@
-"""One daemon under a mixed load for half an hour: `python -m benchmarks.soak [--minutes 30] [--workers 2]`.
+"""Daemon under a mixed load for half an hour: `python -m benchmarks.soak [--minutes 30] [--workers 2]`.
 
 A real daemon serves every built-in service over TCP, UDP, UNIX sockets, TLS and behind a proxy, with limits.
-Three processes of clients use it as it should be used and as it should not, at a moderate pace, and check
-every answer; meanwhile it is reloaded, gets new certificates and a new log, and new workers, if it has any.
-It is looked at every few seconds. Then the load ends, and everything must be as it was. The command fails
-if anything is not.
+Three processes of clients use it correctly and incorrectly, at a moderate pace, and check every answer.
+Meanwhile it is reloaded, and gets new certificates, a new log, and new workers, if it has any. Its resources
+are sampled every few seconds. Then the load ends, and everything must be as before. The command fails if
+anything is not.
 """
 
 from __future__ import annotations
@@ -33,21 +33,22 @@ KINDS = ("talking", "meeting", "harming")
 """Modules with clients; each is a process."""
 
 TICK = 0.25
-"""Seconds between two moments at which something may be due."""
+"""Seconds between two checks for due work."""
 
 CALM = 60.0
-"""Seconds until everybody is gone and no timer waits for them: `idle_timeout` twice, on a busy machine."""
+"""Seconds until all connections are closed and no timer waits for them: `idle_timeout` twice, on a busy
+machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Soak:
-    """What was seen.
+    """Results of a soak.
 
     Attributes:
-        looks: at the daemon.
-        end: how it ended.
-        done: how often each kind of visit and of disturbance was.
-        counts: what the daemon has counted: service, event, reason, number.
+        looks: samples of the daemon.
+        end: its resources and errors at the end.
+        done: how often each kind of visit and of disturbance happened.
+        counts: the daemon's own counters: service, event, reason, number.
     """
 
     looks: list[Look]
@@ -57,13 +58,13 @@ class Soak:
 
 
 def soak(seconds: float, between: float, show: Callable[[Look], None], workers: int = 0) -> Soak:
-    """One run.
+    """Run one soak.
 
     Args:
-        seconds: how long the load goes on.
-        workers: how many serve; 0: a single process does.
-        between: seconds between two looks.
-        show: is given each look.
+        seconds: duration of the load.
+        workers: processes that serve; 0 for a single process.
+        between: seconds between two samples.
+        show: called with each sample.
 
     Raises:
         MeasureError: the daemon does not start.
@@ -109,7 +110,7 @@ def _watch(
             due = passed + between
             daemon.log.read()
             load.listen()
-            disturbances.attempt(look)  # before the pages: whoever asks for the worst delay begins it anew
+            disturbances.attempt(look)  # before the pages, because reading the worst delay resets it
             disturbances.attempt(daemon.check_pages)
         time.sleep(TICK)
     return looks
@@ -138,7 +139,7 @@ def _look(daemon: Daemon, load: Load, disturbed: int, seconds: float) -> Look:
 
 
 def _calm(daemon: Daemon, before: Held) -> dict[str, Any]:
-    """Wait until everybody is gone, and what the daemon says then."""
+    """Wait until all connections are closed; return what the daemon holds then."""
     until = time.monotonic() + CALM
     while True:
         status = daemon.status()
@@ -187,7 +188,7 @@ def _line(look: Look) -> str:
 @click.option("--seconds-between-looks", type=click.FloatRange(min=0.5), default=5.0, show_default=True)
 @click.option("--results", type=click.Path(path_type=Path), default=ROOT / "benchmarks" / "results")
 def main(minutes: float, workers: int, seconds_between_looks: float, results: Path) -> None:
-    """See whether a daemon stays what it is under a mixed load."""
+    """Check that a daemon's resources and answers stay right under a mixed load."""
     others = Others(set(cores()))
     try:
         found = soak(minutes * 60, seconds_between_looks, lambda look: click.echo(_line(look)), workers)

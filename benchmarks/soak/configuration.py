@@ -1,4 +1,4 @@
-"""What the daemon of a soak serves, in two versions that a reload changes between, and a faulty one."""
+"""Configuration of the daemon of a soak: two versions that reloads alternate, and a faulty one."""
 
 from __future__ import annotations
 
@@ -19,46 +19,46 @@ PORTS = (
     *("echo", "tls", "proxied", "proxied-tls", "upper", "time", "banner", "big", "pressed", "discard"),
     *("desk", "chat", "upload", "raw", "few", "tarpit", "hurried", "extra", "metrics", "trusted"),
 )
-"""Names of TCP ports; those of services with datagrams have the same number for UDP, and over IPv6."""
+"""Names of TCP ports; services with datagrams have the same number for UDP, and over IPv6."""
 
 CLIENT, CLIENT_KEY = "client.pem", "client.key"
-"""What a client shows to `trusted`; it is its own authority."""
+"""Certificate and key of a client of `trusted`; the certificate is its own authority."""
 
 STRANGER, STRANGER_KEY = "stranger.pem", "stranger.key"
-"""What `trusted` does not know."""
+"""Certificate and key that `trusted` does not accept."""
 
 TEXTS = ("this is the first text", "this is the second text")
-"""Of the service `banner`, by version."""
+"""Texts of the service `banner`, by version."""
 
 BIG = bytes(range(256)) * 2048
-"""What the service `big` sends, 512 KiB: more than the kernel keeps for a peer that does not read."""
+"""Text of the service `big`, 512 KiB: more than the kernel keeps for a peer that does not read."""
 
 PER_SOURCE = 3
-"""Connections that `few` and `tarpit` give to one source."""
+"""Connections that `few` and `tarpit` allow to one source."""
 
 REFUSAL = "no more of you"
-"""What `few` tells those who are too many."""
+"""Line that `few` sends to a refused peer."""
 
 DENIED = "127.0.9.9"
-"""An address that nobody serves."""
+"""Address that is denied."""
 
 VERSIONS = 2
 
 DRAIN_TIMEOUT = 5.0
-"""Seconds that connections have when the daemon, or the worker that has them, ends."""
+"""Seconds that connections may go on when the daemon, or their worker, ends."""
 
 CANDIDATES = range(20_000, 32_000)
-"""Ports that the kernel gives to no client: one could have it when a reload wants to open it."""
+"""Ports that the kernel gives to no client, so that a reload can open them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where everything is.
+    """Addresses and files of a soak.
 
     Attributes:
         folder: of the configuration, the sockets and the log.
         ports: by name.
-        workers: how many serve; 0: a single process does.
+        workers: processes that serve; 0 for a single process.
     """
 
     folder: Path
@@ -67,7 +67,7 @@ class Places:
 
     @classmethod
     def prepare(cls, folder: Path, workers: int) -> Places:
-        """Choose ports, and write what the configuration refers to and its first version."""
+        """Choose ports, and write the files of the configuration and its first version."""
         free = (port for port in random.sample(CANDIDATES, len(CANDIDATES)) if _is_free(port))
         places = cls(folder, dict(zip(PORTS, free, strict=False)), workers)
         Identity().write(folder)
@@ -78,11 +78,11 @@ class Places:
         return places
 
     def write(self, version: int) -> None:
-        """Put a version into the file."""
+        """Write a version into the file."""
         (self.folder / FILE).write_text(_text(self.ports, self.workers, version))
 
     def write_faulty(self) -> None:
-        """Put a text into the file that cannot be served."""
+        """Write a text that cannot be served into the file."""
         faulty = _text(self.ports, self.workers, 0).replace('plugin = "upper"', 'plugin = "uper"')
         (self.folder / FILE).write_text(faulty)
 

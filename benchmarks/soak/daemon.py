@@ -1,4 +1,4 @@
-"""The daemon that is looked at, a process of its own: what it says, and what the kernel says of it."""
+"""Daemon of a soak in a process of its own, with its own reports and those of the kernel."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ from benchmarks.soak.configuration import CONTROL, FILE, LOG, Places
 from sockd.control.client import Unreachable, ask
 
 PATIENCE = 20.0
-"""Seconds for what the daemon is told to do; new certificates alone may take five."""
+"""Seconds for a command to the daemon; new certificates alone may take five."""
 
 STOP_TIMEOUT = 20.0
-"""Seconds after SIGTERM: its drain_timeout and what others use of the machine."""
+"""Seconds to end after SIGTERM: its drain_timeout and the load of other processes."""
 
 SETTLED = 0.5
-"""Seconds between two looks that are alike."""
+"""Seconds between two equal samples."""
 
 EXPECTED = {"not reloaded"}
-"""Events at the level of errors that belong to a soak."""
+"""Events at the level of errors that a soak causes on purpose."""
 
 _PAGES = {"metrics": b"sockd_ready 1", "status.json": b'"state":"ready"', "readyz": b"ready"}
-"""What each must hold."""
+"""Text that each page must hold."""
 
 _SOCKD = Path(sys.executable).with_name("sockd")
 
 
 class NotDone(Exception):
-    """The daemon does not do what it was told to."""
+    """Failure of the daemon to execute a command."""
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a daemon holds, all its processes together, as it says itself; all that it must give back.
+    """Resources that a daemon holds, in all its processes, and has to release.
 
     Attributes:
         descriptors: that are open.
-        timers: calls that wait for their time.
+        timers: delayed calls of the reactor.
     """
 
     descriptors: int
@@ -58,18 +58,18 @@ class Held:
 
     @classmethod
     def told(cls, status: Mapping[str, Any]) -> Held:
-        """What a status tells."""
+        """Read the resources from a status."""
         processes = [status, *status.get("workers", ())]
         descriptors = sum(each["descriptors"]["used"] for each in processes)
         return cls(descriptors, sum(each["timers"] for each in processes))
 
 
 class Log:
-    """What the daemon has written, over every change of the file.
+    """Log of the daemon, over every change of the file.
 
     Attributes:
         events: how often each was written.
-        faults: those that tell of an error, as written.
+        faults: lines that report an error.
     """
 
     def __init__(self, file: Path) -> None:
@@ -79,7 +79,7 @@ class Log:
         self._stream = file.open()
 
     def read(self) -> None:
-        """Take what is new."""
+        """Read the new lines."""
         for line in self._stream:
             record = json.loads(line)
             self.events[record["event"]] += 1
@@ -87,7 +87,7 @@ class Log:
                 self.faults.append(line.strip()[:2000])
 
     def change(self, told: Callable[[], None]) -> None:
-        """Move the file away and have the daemon open it anew."""
+        """Move the file away and let the daemon open it again."""
         moved = self._file.with_name(f"{self._file.name}.1")
         self._file.rename(moved)
         told()
@@ -97,24 +97,24 @@ class Log:
         self._stream = self._file.open()
 
     def close(self) -> None:
-        """Read no more."""
+        """Close the file."""
         self._stream.close()
 
 
 class Process:
-    """One process, as the kernel tells of it; of one that is gone meanwhile there is nothing to tell."""
+    """Process as the kernel describes it; a process that has ended has no values."""
 
     def __init__(self, pid: int) -> None:
         self._proc = Path(f"/proc/{pid}")
 
     def children(self) -> list[Process]:
-        """Those that it has started."""
+        """Return the child processes."""
         pid = self._proc.name
         words = (self._proc / "task" / pid / "children").read_text().split()
         return [Process(int(word)) for word in words]
 
     def memory(self) -> tuple[int, int]:
-        """Private and resident memory, in KB."""
+        """Return private and resident memory, in KB."""
         sizes = dict.fromkeys(("Private_Dirty:", "Rss:"), 0)
         with suppress(OSError):
             for line in (self._proc / "smaps_rollup").read_text().splitlines():
@@ -124,13 +124,13 @@ class Process:
         return sizes["Private_Dirty:"], sizes["Rss:"]
 
     def threads(self) -> int:
-        """How many it has."""
+        """Return the number of threads."""
         with suppress(OSError):
             return len(os.listdir(self._proc / "task"))
         return 0
 
     def cpu(self) -> float:
-        """Seconds of processor time that it has used, and its children that are gone."""
+        """Return the seconds of processor time of the process and of its ended children."""
         with suppress(OSError):
             fields = (self._proc / "stat").read_text().rpartition(")")[2].split()
             return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
@@ -138,11 +138,11 @@ class Process:
 
 
 class Daemon:
-    """One that serves.
+    """Running daemon.
 
     Attributes:
         log: what it writes.
-        places: where it serves.
+        places: its addresses and files.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], places: Places, log: Log) -> None:
@@ -152,12 +152,12 @@ class Daemon:
         self._control = places.folder / CONTROL
 
     def status(self) -> dict[str, Any]:
-        """What it says of itself over the control socket."""
+        """Ask for the status over the control socket."""
         found: dict[str, Any] = ask(self._control, "status", PATIENCE)
         return found
 
     def check_pages(self) -> None:
-        """Ask the port for metrics all that it can tell."""
+        """Read every page of the port for metrics, and check it."""
         base = f"http://{HOST}:{self.places.ports['metrics']}"
         for path, part in _PAGES.items():
             with urllib.request.urlopen(f"{base}/{path}", timeout=PATIENCE) as answer:  # noqa: S310  # our own
@@ -165,7 +165,7 @@ class Daemon:
                     raise NotDone(f"expected {part!r} in /{path}, found none")
 
     def answers(self) -> bool:
-        """Whether its own ports are open, which come last."""
+        """Tell whether the daemon's own ports are open, which are opened last."""
         try:
             self.status()
             self.check_pages()
@@ -174,8 +174,8 @@ class Daemon:
         return True
 
     def check_command(self) -> None:
-        """Let somebody type `sockd status`."""
-        done = subprocess.run(  # noqa: S603  # our own
+        """Run `sockd status`, and check it."""
+        done = subprocess.run(  # noqa: S603  # a command of this repository
             [_SOCKD, "status", "-c", FILE],
             cwd=self.places.folder,
             capture_output=True,
@@ -186,40 +186,40 @@ class Daemon:
             raise NotDone(f"sockd status ended with {done.returncode}: {done.stderr[-300:].decode()}")
 
     def reload(self, version: int) -> None:
-        """Go over to a version of the configuration."""
+        """Reload a version of the configuration."""
         self.places.write(version)
         self._signal_for("reloaded", signal.SIGHUP)
 
     def reload_faulty(self) -> None:
-        """Offer a configuration that cannot be served."""
+        """Reload a configuration that cannot be served."""
         self.places.write_faulty()
         self._signal_for("not reloaded", signal.SIGHUP)
 
     def reopen_log(self) -> None:
-        """Take its log away, as logrotate does."""
+        """Move the log away, as logrotate does."""
         self.log.change(lambda: self._process.send_signal(signal.SIGUSR1))
 
     def change_certificate(self) -> None:
-        """Give it another certificate, and wait until clients see it."""
+        """Replace the certificate, and wait until clients see the new one."""
         Identity().write(self.places.folder)
         expected = (self.places.folder / CERTIFICATE).read_text()
         address = HOST, self.places.ports["tls"]
         _wait_for("the new certificate", lambda: _same(expected, ssl.get_server_certificate(address)))
 
     def upgrade(self) -> None:
-        """Let other workers serve."""
+        """Replace the workers."""
         self._signal_for("upgraded", signal.SIGUSR2)
 
     def first(self) -> Process:
-        """The process that was started: it serves itself, or has workers."""
+        """Return the process that was started: it serves itself, or has workers."""
         return Process(self._process.pid)
 
     def processes(self) -> list[Process]:
-        """It and its workers."""
+        """Return the process that was started and its workers."""
         return [self.first(), *self.first().children()]
 
     def settled(self) -> Held:
-        """What it holds when nothing is on its way out any more."""
+        """Return the resources once nothing is being closed any more."""
         held = None
         while held != (now := Held.told(self.status())):
             held = now
@@ -227,7 +227,7 @@ class Daemon:
         return now
 
     def stop(self) -> int:
-        """End it in order, and its exit code."""
+        """Stop the daemon in order; return its exit code."""
         self._process.terminate()
         try:
             return self._process.wait(STOP_TIMEOUT)
@@ -260,16 +260,16 @@ def _wait_for(what: str, happened: Callable[[], bool]) -> None:
 
 @contextmanager
 def serving(places: Places) -> Iterator[Daemon]:
-    """A daemon from the moment that it is ready; afterwards it has ended in one way or another."""
+    """Start a daemon, yield it when it is ready, and end it."""
     output = places.folder / "output"
     with output.open("w") as stream:
-        process = subprocess.Popen(  # noqa: S603  # our own
+        process = subprocess.Popen(  # noqa: S603  # a command of this repository
             [_SOCKD, "run", "-c", FILE],
             cwd=places.folder,
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for the soak, which then ends it in order
+            start_new_session=True,  # Ctrl-C reaches the soak alone, which then ends the daemon in order
         )
     try:
         _wait_until_ready(process, places, output)

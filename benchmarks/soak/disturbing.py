@@ -1,4 +1,4 @@
-"""What is done to the daemon while it serves: reloads, other certificates, another log, questions."""
+"""Disturbances of the daemon while it serves: reloads, new certificates, a new log, commands."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from benchmarks.soak.daemon import Daemon
 from benchmarks.soak.load import Upgrade
 
 RELOAD, CERTIFICATE, COMMAND, LOG, UPGRADE = 30.0, 60.0, 60.0, 150.0, 240.0
-"""Seconds between two of each in a run that is long enough."""
+"""Seconds between two disturbances of a kind, in a run that is long enough."""
 
 SHORTEST = 5
-"""How often each happens at least, but for the log's two times, however short the run."""
+"""Times that each happens at least, however short the run is; the log is replaced at least twice."""
 
 FAULTY = 10
-"""One of so many reloads has a configuration that cannot be served; the fifth is the first."""
+"""Reloads of which one has a configuration that cannot be served; the fifth is the first."""
 
 
 class Disturbances:
-    """What has to happen to a daemon, and when.
+    """Schedule of the disturbances of a daemon.
 
     Args:
-        daemon: the one that has to bear it.
-        upgrade: has to be told of each.
-        seconds: how long it will.
+        daemon: to disturb.
+        upgrade: records the time of each upgrade.
+        seconds: duration of the run.
 
     Attributes:
         done: how often each has happened.
-        errors: what did not go as it should.
+        errors: what went wrong.
     """
 
     def __init__(self, daemon: Daemon, upgrade: Upgrade, seconds: float) -> None:
@@ -61,17 +61,17 @@ class Disturbances:
                 self._plan[what] = due + pause, pause
 
     def attempt(self, what: Callable[[], None]) -> None:
-        """Do one thing, whatever becomes of it."""
+        """Make one disturbance; record an error."""
         name = what.__name__.strip("_")
         try:
             what()
-        except Exception as error:  # whatever goes wrong is what is looked for
+        except Exception as error:  # every error is a result
             self.errors.append(f"{time.strftime('%H:%M:%S')} {name}: {type(error).__name__}: {error}")
         else:
             self.done[name] += 1
 
     def back_to_first_version(self) -> None:
-        """Let it serve what it served at the start."""
+        """Reload the first version of the configuration."""
         self._daemon.reload(0)
 
     def _upgrade(self) -> None:

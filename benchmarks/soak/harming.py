@@ -1,4 +1,4 @@
-"""Clients that do not behave: resets, half of a handshake, nothing read, too many of one source."""
+"""Clients that misbehave: resets, half of a handshake, nothing read, too many of one source."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from benchmarks.soak.load import Paces, Visit, World
 from benchmarks.soak.stream import PATIENCE, UNVERIFIED, Stream, Wrong, expect
 
 FLOOD = 512
-"""Pieces of 64 KiB that nobody reads the echo of: far more than all buffers between."""
+"""Pieces of 64 KiB whose echo is not read: far more than all buffers in between."""
 
 CROWD, TRAPPED = "127.0.3.1", "127.0.4.1"
-"""The addresses of those who are too many, again and again."""
+"""Addresses that open too many connections."""
 
 
 async def reset(world: World) -> None:
-    """Broken off while the echo is on its way."""
+    """Reset a connection while the echo is on its way."""
     stream = await Stream.open(world.either("echo"))
     await stream.send(world.data())
     await world.rest(world.random.choice((0, 0.01)))
@@ -27,46 +27,46 @@ async def reset(world: World) -> None:
 
 
 async def reset_tls(world: World) -> None:
-    """Broken off after a handshake."""
+    """Reset a connection after a handshake."""
     stream = await Stream.open(world.port("tls"), tls=UNVERIFIED)
     await stream.send(world.data(most=4096))
     stream.reset()
 
 
 async def half_a_handshake(world: World) -> None:
-    """The beginning of a ClientHello, and then nothing: cut by handshake_timeout."""
+    """Send the beginning of a ClientHello and then nothing: closed by handshake_timeout."""
     await _is_cut(await Stream.open(world.port("tls")), b"\x16\x03\x01\x02\x00\x01\x00")
 
 
 async def no_handshake(world: World) -> None:
-    """Text where a handshake should be."""
+    """Send text instead of a handshake."""
     await _is_cut(await Stream.open(world.port("tls")), b"GET / HTTP/1.0\r\n\r\n")
 
 
 async def half_a_header(world: World) -> None:
-    """The beginning of what a proxy says: cut by header_timeout."""
+    """Send the beginning of a PROXY header: closed by header_timeout."""
     await _is_cut(await Stream.open(world.port("proxied")), b"PROXY TCP4 10.1")
 
 
 async def no_header(world: World) -> None:
-    """Something else than what a proxy says."""
+    """Send no PROXY header where one is expected."""
     await _is_cut(await Stream.open(world.port("proxied")), b"hello\r\n\r\n")
 
 
 async def no_message(world: World) -> None:
-    """A peer that never says a word: ended by first_message_timeout."""
+    """Send nothing: closed by first_message_timeout."""
     await _is_cut(await Stream.open(world.port("hurried")), b"")
 
 
 async def silence(world: World) -> None:
-    """A peer that has said its word and falls silent: ended by idle_timeout."""
+    """Send one message and then nothing: closed by idle_timeout."""
     stream = await Stream.open(world.port("hurried"))
     await stream.echo(b"one word")
     await _is_cut(stream, b"")
 
 
 async def for_too_long(world: World) -> None:
-    """A peer that goes on and on: ended by lifetime, in order."""
+    """Send on and on: closed by lifetime, in order."""
     stream, began = await Stream.open(world.port("hurried")), time.monotonic()
     with suppress(EOFError, ConnectionError):
         while time.monotonic() - began < PATIENCE:
@@ -77,12 +77,12 @@ async def for_too_long(world: World) -> None:
 
 
 async def denied(world: World) -> None:
-    """An address that is not served."""
+    """Connect from an address that is denied."""
     await _is_cut(await Stream.open(world.port("echo"), source=DENIED), b"")
 
 
 async def _is_cut(stream: Stream, first: bytes) -> None:
-    """Say the first, and be closed without having been served."""
+    """Send the first bytes; expect a close without service."""
     if first:
         await stream.send(first)
     found = await stream.outcome()
@@ -92,7 +92,7 @@ async def _is_cut(stream: Stream, first: bytes) -> None:
 
 
 async def non_reader(world: World) -> None:
-    """Sends without end and reads nothing of the echo: ended by idle_timeout and close_timeout."""
+    """Send without end and read nothing of the echo: closed by idle_timeout and close_timeout."""
     stream = await Stream.open(world.port("pressed"))
     stream.stop_reading()
     try:
@@ -106,7 +106,7 @@ async def non_reader(world: World) -> None:
 
 
 async def slow_taker(world: World) -> None:
-    """Gets more than the buffers hold and takes none of it: cut by close_timeout."""
+    """Get more than the buffers hold and read nothing: closed by close_timeout."""
     stream = await Stream.open(world.port("big"))
     stream.stop_reading()
     await world.rest(8)
@@ -114,7 +114,7 @@ async def slow_taker(world: World) -> None:
 
 
 async def too_many(world: World) -> None:
-    """More connections of one source than it may have; the others are told a line, or refused for a while."""
+    """Open more connections than one source may have; the rest gets a line, or is refused for a while."""
     found = await _crowd(world, "few", CROWD)
     served = found.count(b"me")
     if served > PER_SOURCE:
@@ -123,13 +123,13 @@ async def too_many(world: World) -> None:
 
 
 async def tarpit(world: World) -> None:
-    """The same where the others are held without an answer."""
+    """Open more connections than one source may have; the rest is held without an answer."""
     found = await _crowd(world, "tarpit", TRAPPED)
     expect("answers", [b""] * PER_SOURCE + [b"me"] * PER_SOURCE, sorted(found))
 
 
 async def _crowd(world: World, service: str, source: str) -> list[bytes]:
-    """What each of twice as many got as may be there at once."""
+    """Open twice the allowed connections; return what each of them received."""
     streams = [await Stream.open(world.port(service), source=source) for _ in range(2 * PER_SOURCE)]
     await asyncio.sleep(0.2)
     found = await asyncio.gather(*(_said(stream) for stream in streams))
@@ -140,7 +140,7 @@ async def _crowd(world: World, service: str, source: str) -> list[bytes]:
 
 
 async def _said(stream: Stream) -> bytes:
-    """What comes back until there is an end or an echo."""
+    """Return what arrives until the end or an echo."""
     with suppress(ConnectionError):
         await stream.send(b"me")
         try:
@@ -169,4 +169,4 @@ PACES: Paces = [
 ]
 
 LASTING: Collection[Visit] = ()
-"""None: whatever ends these, they expect it."""
+"""Visits that an upgrade may end: none, because these expect any end."""

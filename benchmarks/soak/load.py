@@ -1,4 +1,4 @@
-"""Clients in a process of their own, each doing its visit again and again at its pace."""
+"""Clients in a process of their own; each kind repeats its visit at its pace."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from benchmarks.soak.configuration import DRAIN_TIMEOUT, HOST_6, Places
 from benchmarks.soak.stream import Place
 
 TELL_EVERY = 1.0
-"""Seconds."""
+"""Seconds between two reports of a process."""
 
 MOST_ERRORS = 20
-"""That one process tells in full: what goes wrong every time is clear by then."""
+"""Errors that one process reports in full; more of the same would add nothing."""
 
 END_TIMEOUT = 60.0
-"""Seconds for all clients to come to the end of what they are at."""
+"""Seconds for all clients to end their visits."""
 
 AFTER_UPGRADE = DRAIN_TIMEOUT + 5.0
-"""Seconds from an upgrade on in which the former workers end; others use the machine too."""
+"""Seconds after an upgrade in which the former workers end, on a busy machine."""
 
-_spawning = get_context("spawn")  # the load has nothing of the one that starts it
+_spawning = get_context("spawn")  # the load inherits nothing of the process that starts it
 
 
 @dataclass(slots=True)
 class World:
-    """What a visit needs.
+    """Environment of a visit.
 
     Attributes:
-        places: where the daemon is.
+        places: addresses and files of the daemon.
         random: for sizes and times.
-        over: set once the load is to end.
-        number: of visits that have begun, for names that nobody else has.
+        over: set when the load has to end.
+        number: of visits that have begun, for unique names.
     """
 
     places: Places
@@ -53,41 +53,41 @@ class World:
     number: int = 0
 
     def port(self, name: str) -> tuple[str, int]:
-        """A TCP or UDP port."""
+        """Return the address of a TCP or UDP port."""
         return HOST, self.places.ports[name]
 
     def port_6(self, name: str) -> tuple[str, int]:
-        """The same over IPv6."""
+        """Return the address of a port over IPv6."""
         return HOST_6, self.places.ports[name]
 
     def path(self, name: str) -> Path:
-        """A UNIX socket."""
+        """Return the path of a UNIX socket."""
         return self.places.folder / "run" / f"{name}.sock"
 
     def either(self, name: str) -> Place:
-        """A service over TCP or over its UNIX socket."""
+        """Return the address of a service over TCP or over its UNIX socket."""
         return self.random.choice((self.port(name), self.path(name)))
 
     def any(self, name: str) -> Place:
-        """A service over TCP on IPv4 or IPv6, or over its UNIX socket."""
+        """Return the address of a service over TCP on IPv4 or IPv6, or over its UNIX socket."""
         return self.random.choice((self.port(name), self.port_6(name), self.path(name)))
 
     def any_port(self, name: str) -> tuple[str, int]:
-        """A service over IPv4 or IPv6."""
+        """Return the address of a service over IPv4 or IPv6."""
         return self.random.choice((self.port(name), self.port_6(name)))
 
     def name(self) -> str:
-        """One that nobody else has."""
+        """Return a unique name."""
         self.number += 1
         return f"u{self.random.randrange(1_000_000):06}-{self.number}"
 
     def data(self, least: int = 64, most: int = 65_536) -> bytes:
-        """Some bytes; small ones are as frequent as large ones."""
+        """Return some bytes; small sizes are as frequent as large ones."""
         size = round(least * (most / least) ** self.random.random())
         return self.random.randbytes(size)
 
     async def rest(self, seconds: float) -> bool:
-        """Wait, at most until the load ends; whether it goes on."""
+        """Wait, at most until the load ends; return whether it goes on."""
         try:
             async with asyncio.timeout(seconds):
                 await self.over.wait()
@@ -99,12 +99,12 @@ class World:
 Visit = Callable[[World], Awaitable[None]]
 
 Paces = Sequence[tuple[Visit, float]]
-"""What is done, and the seconds between two, on average."""
+"""Visits, each with the average seconds between two."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What has happened in a process since its last one; the processor time is since its start."""
+    """Events in a process since its last report; the processor time is counted from its start."""
 
     process: str
     visits: Counter[str]
@@ -114,33 +114,33 @@ class Report:
 
 
 class Upgrade:
-    """When the latest one was, for all processes: it ends connections that outlast `drain_timeout`."""
+    """Time of the latest upgrade, for all processes: it ends connections that outlast `drain_timeout`."""
 
     def __init__(self) -> None:
         self._begun: Synchronized[float] = _spawning.Value("d", -math.inf)
         self._over: Synchronized[float] = _spawning.Value("d", -math.inf)
 
     def begin(self) -> None:
-        """From now on."""
+        """Note that an upgrade begins."""
         self._begun.value, self._over.value = time.monotonic(), math.inf
 
     def end(self) -> None:
-        """The new workers serve; the former ones have some seconds."""
+        """Note that the new workers serve; the former ones have some seconds left."""
         self._over.value = time.monotonic() + AFTER_UPGRADE
 
     def met_since(self, began: float) -> bool:
-        """Whether what began then may have lost a connection to it."""
+        """Tell whether a visit that began at a time may have lost a connection to the upgrade."""
         return self._begun.value <= time.monotonic() and began <= self._over.value
 
 
 class Load:
-    """The processes of clients.
+    """Processes of clients.
 
     Attributes:
-        visits: that have ended as they should, by kind.
-        errors: what went wrong, in words.
+        visits: that have ended correctly, by kind.
+        errors: descriptions of what went wrong.
         failed: how often something went wrong.
-        upgrade: has to be told of each.
+        upgrade: records the time of each upgrade.
     """
 
     def __init__(
@@ -161,11 +161,11 @@ class Load:
 
     @property
     def cpu(self) -> float:
-        """Seconds of processor time that all have used."""
+        """Seconds of processor time of all processes."""
         return sum(self._cpu.values())
 
     def listen(self) -> None:
-        """Take what the clients have told, and see whether all of them are there."""
+        """Take the reports of the clients, and check that all processes run."""
         while not self._reports.empty():
             report = self._reports.get()
             self.visits += report.visits
@@ -177,7 +177,7 @@ class Load:
                 self.errors.append(f"client process {process.name} ended with {process.exitcode}")
 
     def end(self) -> None:
-        """Let all visits come to their end."""
+        """Let all visits end."""
         self._over.set()
         until = time.monotonic() + END_TIMEOUT
         while any(process.is_alive() for process in self._processes) and time.monotonic() < until:
@@ -191,7 +191,7 @@ class Load:
 
 @contextmanager
 def loading(places: Places, kinds: Sequence[str]) -> Iterator[Load]:
-    """Clients of each kind, which are the names of modules of this package with `PACES` and `LASTING`."""
+    """Start clients of each kind, which are names of modules of this package with `PACES` and `LASTING`."""
     over, reports, upgrade = _spawning.Event(), _spawning.SimpleQueue(), Upgrade()
     processes = [
         _spawning.Process(target=_work, name=kind, args=(kind, places, over, reports, upgrade), daemon=True)
@@ -208,11 +208,11 @@ def loading(places: Places, kinds: Sequence[str]) -> Iterator[Load]:
 
 
 def _work(kind: str, places: Places, over: Event, reports: SimpleQueue[Report], upgrade: Upgrade) -> None:
-    """What a process of clients does."""
+    """Run the visits of one process of clients."""
     from importlib import import_module
 
     module = import_module(f"benchmarks.soak.{kind}")
-    world = World(places, random.Random(kind))  # noqa: S311  # no secret
+    world = World(places, random.Random(kind))  # noqa: S311  # not for a secret
     asyncio.run(_visit_all(kind, module.PACES, module.LASTING, world, over, reports, upgrade))
 
 
@@ -255,13 +255,13 @@ async def _repeat(
     errors: list[str],
     upgrade: Upgrade | None,
 ) -> None:
-    """One after another until the load ends; an upgrade may end those that are lasting."""
+    """Repeat a visit until the load ends; an upgrade may end a lasting one."""
     name = visit.__name__
     while await world.rest(world.random.expovariate(1 / seconds)):
         began = time.monotonic()
         try:
             await visit(world)
-        except Exception as error:  # whatever goes wrong is what is looked for
+        except Exception as error:  # every error is a result
             if upgrade is not None and upgrade.met_since(began):
                 visits[f"{name}, ended by an upgrade"] += 1
                 continue

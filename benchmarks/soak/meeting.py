@@ -1,4 +1,4 @@
-"""Clients that deal with each other or leave something behind: chat, desk and files."""
+"""Clients that meet others or store something: chat, desk and files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def _member(place: Place, name: str) -> AsyncIterator[Stream]:
 
 
 async def chat_party(world: World) -> None:
-    """Some people meet in a room of their own; each hears what every other says, in its order."""
+    """Let some members meet in a room of their own; each reads every other's messages in order."""
     room = world.name()
     names = [world.name() for _ in range(world.random.randint(2, 5))]
     async with AsyncExitStack() as leaving:
@@ -54,7 +54,7 @@ async def chat_party(world: World) -> None:
 
 
 async def chat_all_along(world: World) -> None:
-    """Somebody who stays in the first room for the whole run, reads everything and says little."""
+    """Stay in the first room for the whole run, read everything and write little."""
     async with _member(world.either("chat"), world.name()) as stream:
         while await world.rest(5):
             token = world.name()
@@ -63,7 +63,7 @@ async def chat_all_along(world: World) -> None:
 
 
 async def chat_by_datagram(world: World) -> None:
-    """Somebody over UDP and somebody over TCP; at times the former vanishes without a word."""
+    """Let a member over UDP and one over TCP talk; sometimes the former vanishes without leaving."""
     name, other, room = world.name(), world.name(), world.name()
     datagrams = Datagrams(world.port("chat"))
     try:
@@ -96,11 +96,11 @@ async def _datagram_like(datagrams: Datagrams, wanted: str) -> None:
 
 
 async def desk(world: World) -> None:
-    """A client writes, the person at the desk answers."""
+    """Let a client write and an operator answer."""
     operator = await Stream.open(world.path("operator"))
     client = await Stream.open(world.port("desk"))
     question, answer = world.name(), world.name()
-    await operator.send(b"/list\n")  # its answer shows that the operator is there
+    await operator.send(b"/list\n")  # the answer shows that the operator is connected
     await operator.line_like("* ")
     await client.send(f"{question}\n".encode())
     while (found := _CLIENT.fullmatch(await operator.line())) is None or found[2] != question:
@@ -117,7 +117,7 @@ async def desk(world: World) -> None:
 
 
 async def upload(world: World) -> None:
-    """Files on one connection, each looked at on the disk and removed."""
+    """Upload files on one connection; check and remove each on the disk."""
     stream = await Stream.open(world.port("upload"))
     for _ in range(world.random.randint(1, 2)):
         name, data = f"{world.name()}.bin", world.data(most=300_000)
@@ -130,7 +130,7 @@ async def upload(world: World) -> None:
 
 
 async def upload_raw(world: World) -> None:
-    """A connection that is a file."""
+    """Upload a file as a connection."""
     data = world.data(most=300_000)
     stream = await Stream.open(world.port("raw"))
     await stream.send(data)
@@ -149,7 +149,7 @@ def _take(world: World, name: str, data: bytes) -> None:
 
 
 async def upload_wrong(world: World) -> None:
-    """Data that is not what the digest says: the file is not there."""
+    """Send data that does not have the digest: the file must not exist."""
     name, data = f"{world.name()}.bin", world.data(most=20_000)
     stream = await Stream.open(world.port("upload"))
     await stream.send(f"put {len(data)} sha256={'0' * 64} {name}\n".encode() + data)
@@ -162,7 +162,7 @@ async def upload_wrong(world: World) -> None:
 
 
 async def upload_cut(world: World) -> None:
-    """Half of a file, then a reset; what is left in the folder is seen at the end of the run."""
+    """Send half of a file, then reset; the folder is checked at the end of the run."""
     stream = await Stream.open(world.port("upload"))
     await stream.send(f"put 100000 - {world.name()}\n".encode() + bytes(50_000))
     expect("go", "go", await stream.line())
@@ -185,4 +185,4 @@ PACES: Paces = [
 ]
 
 LASTING: Collection[Visit] = {chat_party, chat_all_along, chat_by_datagram, desk}
-"""Those that an upgrade may end: they meet others in the memory of one worker."""
+"""Visits that an upgrade may end: their members meet in the memory of one worker."""

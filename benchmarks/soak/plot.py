@@ -1,4 +1,4 @@
-"""A soak as a drawing: how memory, descriptors, connections and delay went on over the time."""
+"""Plot of a soak: memory, descriptors, connections and delay over the time."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from benchmarks.plots import OWN, STYLE
 from benchmarks.soak.verdict import WARMING, Look, at_one_age, slope
 
 WIDTH, LEFT, RIGHT, TOP = 760, 70, 20, 54
-"""Pixels: of all, beside the curves, and above them."""
+"""Pixels: the whole width, the space beside the curves, and above them."""
 
 HEIGHT, GAP = 90, 34
-"""Pixels: of a curve, and between two."""
+"""Pixels: the height of a curve, and the gap between two."""
 
 GRID = "#d0d7de"
 
 
 @dataclass(frozen=True, slots=True)
 class _Curve:
-    """One figure over the time, drawn from zero."""
+    """Curve of one figure over the time, drawn from zero."""
 
     title: str
     value: Callable[[Look], float]
@@ -40,7 +40,7 @@ _CURVES = (
 
 
 def svg(looks: Sequence[Look], title: str) -> str:
-    """The drawing."""
+    """Return the plot as SVG."""
     alone = all(look.first == look.private for look in looks)
     curves = [curve for curve in _CURVES if not (alone and curve is _FIRST)]
     height = TOP + len(curves) * (HEIGHT + GAP) + 10

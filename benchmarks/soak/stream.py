@@ -1,4 +1,4 @@
-"""The clients' ends of streams and datagrams: whatever takes too long is an error."""
+"""Clients' ends of streams and datagrams; a wait that takes too long is an error."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Self
 
 PATIENCE = 20.0
-"""Seconds for an answer; others use the machine too."""
+"""Seconds to wait for an answer, on a busy machine."""
 
 RETRIES = 3
-"""How often a datagram is sent until its answer is missing."""
+"""Times that a datagram is sent until its answer counts as missing."""
 
 Place = tuple[str, int] | Path
-"""An address of this machine with a port, or the path of a UNIX socket."""
+"""Address of this machine with a port, or the path of a UNIX socket."""
 
 
 def unverified() -> ssl.SSLContext:
-    """A client that takes any certificate: the daemon gets new ones all the time."""
+    """Return a client context that accepts any certificate, because the daemon's change all the time."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -32,11 +32,11 @@ UNVERIFIED = unverified()
 
 
 class Wrong(Exception):
-    """Something else came than what should."""
+    """Difference between what came and what was expected."""
 
 
 def expect(what: str, expected: object, found: object) -> None:
-    """Raise `Wrong` unless both are the same."""
+    """Raise `Wrong` unless both are equal."""
     if expected != found:
         raise Wrong(f"{what}: expected {_short(expected)}, found {_short(found)}")
 
@@ -51,7 +51,7 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 class Stream:
-    """One connection."""
+    """Client's end of one connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -64,8 +64,8 @@ class Stream:
         """Connect.
 
         Args:
-            place: where to.
-            source: the address that it comes from; without it, the one that it goes to.
+            place: the address or path to connect to.
+            source: the address to connect from; by default the one that is connected to.
             first: sent before all else, in the clear.
             tls: for a handshake, if one follows.
         """
@@ -81,13 +81,13 @@ class Stream:
             return cls(reader, writer)
 
     async def send(self, data: bytes) -> None:
-        """Send, as fast as the other side takes it."""
+        """Send data, as fast as the other side takes it."""
         self._writer.write(data)
         async with asyncio.timeout(PATIENCE):
             await self._writer.drain()
 
     async def echo(self, data: bytes) -> None:
-        """Send, and have it back."""
+        """Send data, and expect it back."""
         sending = asyncio.create_task(self.send(data))
         try:
             expect("echo", data, await self.read(len(data)))
@@ -95,28 +95,28 @@ class Stream:
             await sending
 
     async def read(self, size: int) -> bytes:
-        """Exactly so many bytes."""
+        """Read exactly `size` bytes."""
         async with asyncio.timeout(PATIENCE):
             return await self._reader.readexactly(size)
 
     async def line(self) -> str:
-        """The next line, without its end."""
+        """Read the next line, without its end."""
         async with asyncio.timeout(PATIENCE):
             return (await self._reader.readuntil(b"\n"))[:-1].decode()
 
     async def line_like(self, wanted: str) -> str:
-        """The next line that holds a text; what comes before is of no interest."""
+        """Read lines up to one that contains a text."""
         while wanted not in (line := await self.line()):
             pass
         return line
 
     async def rest(self) -> bytes:
-        """Everything to the end, which must be an orderly one."""
+        """Read everything to the end, which must be an orderly one."""
         async with asyncio.timeout(PATIENCE):
             return await self._reader.read()
 
     async def outcome(self) -> bytes:
-        """Everything to the end, whatever kind of end."""
+        """Read everything to the end, whatever kind of end."""
         with suppress(ConnectionError):
             return await self.rest()
         return b""
@@ -126,25 +126,25 @@ class Stream:
         self._writer.write_eof()
 
     def stop_reading(self) -> None:
-        """Take no byte any more."""
+        """Stop reading."""
         self._writer.transport.pause_reading()  # type: ignore[attr-defined]  # a transport that reads too
 
     def reset(self) -> None:
-        """Break it off."""
+        """Reset the connection."""
         handle = self._writer.get_extra_info("socket")
         handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
     async def close(self) -> None:
-        """Close it, and wait until that is done."""
+        """Close the connection, and wait until that is done."""
         self._writer.close()
-        with suppress(ConnectionError, ssl.SSLError):  # the other side was faster
+        with suppress(ConnectionError, ssl.SSLError):  # the other side closed first
             async with asyncio.timeout(PATIENCE):
                 await self._writer.wait_closed()
 
 
 class Datagrams:
-    """A socket of datagrams to one place."""
+    """Socket of datagrams to one address."""
 
     def __init__(self, place: Place, own: Path | None = None) -> None:
         family = socket.AF_UNIX if isinstance(place, Path) else _family(place[0])
@@ -156,7 +156,7 @@ class Datagrams:
         self.socket.connect(str(place) if isinstance(place, Path) else place)
 
     async def ask(self, data: bytes) -> bytes:
-        """Send one, and have the next that comes; again, if none does."""
+        """Send a datagram and return the next that comes; repeat if none does."""
         for _ in range(RETRIES):
             self.send(data)
             with suppress(TimeoutError):
@@ -164,16 +164,16 @@ class Datagrams:
         raise Wrong(f"expected an answer to {_short(data)}, found none")
 
     def send(self, data: bytes) -> None:
-        """Send one."""
+        """Send a datagram."""
         self.socket.send(data)
 
     async def next(self, patience: float = PATIENCE) -> bytes:
-        """The next that comes."""
+        """Return the next datagram."""
         async with asyncio.timeout(patience):
             return await asyncio.get_running_loop().sock_recv(self.socket, 65_536)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the socket."""
         self.socket.close()
         if self._own is not None:
             self._own.unlink()

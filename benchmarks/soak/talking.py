@@ -27,7 +27,7 @@ from benchmarks.soak.stream import UNVERIFIED, Datagrams, Place, Stream, Wrong, 
 TEXT = "straße, naïve, ὀδυσσεύς, 1234"
 
 CLOCK = 2.0
-"""Seconds that a time may be off: an answer takes some."""
+"""Seconds that a time may be off, because its answer takes some."""
 
 PROXIED = 250
 """Clients behind the proxy."""
@@ -36,7 +36,7 @@ _numbers = itertools.count()
 
 
 async def short_echo(world: World) -> None:
-    """Some messages, then either side ends first."""
+    """Exchange some messages, then end from either side."""
     stream = await Stream.open(world.any("echo"))
     for _ in range(world.random.randint(1, 3)):
         await stream.echo(world.data())
@@ -47,7 +47,7 @@ async def short_echo(world: World) -> None:
 
 
 async def long_echo(world: World) -> None:
-    """Some minutes of small messages, over reloads; the service does not change in any of them."""
+    """Exchange small messages for some minutes, over reloads that do not change the service."""
     stream = await Stream.open(world.any("echo"))
     for _ in range(world.random.randint(20, 120)):
         await stream.echo(world.data(most=4096))
@@ -57,7 +57,7 @@ async def long_echo(world: World) -> None:
 
 
 async def endless_echo(world: World) -> None:
-    """One connection for the whole run."""
+    """Use one connection for the whole run."""
     stream = await Stream.open(world.any_port("echo"))
     while await world.rest(1):
         await stream.echo(world.data(most=4096))
@@ -65,7 +65,7 @@ async def endless_echo(world: World) -> None:
 
 
 async def endless_tls(world: World) -> None:
-    """One encrypted connection for the whole run, over all changes of certificates."""
+    """Use one encrypted connection for the whole run, over all changes of certificates."""
     stream = await Stream.open(world.port("tls"), tls=UNVERIFIED)
     while await world.rest(2):
         await stream.echo(world.data(most=16_384))
@@ -73,7 +73,7 @@ async def endless_tls(world: World) -> None:
 
 
 async def endless_upper(world: World) -> None:
-    """One connection for the whole run, to a service whose limits change."""
+    """Use one connection for the whole run, to a service whose limits change."""
     stream = await Stream.open(world.any("upper"))
     while await world.rest(2):
         await _upper(stream)
@@ -81,7 +81,7 @@ async def endless_upper(world: World) -> None:
 
 
 async def upper(world: World) -> None:
-    """Text, and the end of our side."""
+    """Send text, and end our side."""
     stream = await Stream.open(world.any("upper"))
     await _upper(stream)
     stream.end()
@@ -96,7 +96,7 @@ async def _upper(stream: Stream) -> None:
 
 
 async def time_of_day(world: World) -> None:
-    """Two formats on one connection; the service's ports change, this one does not."""
+    """Ask for two formats on one connection; the service's ports change, this connection stays."""
     stream = await Stream.open(world.any_port("time"))
     await stream.send(b"%s\n%Q\n")
     _near(await stream.line())
@@ -110,7 +110,7 @@ def _near(seconds: str) -> None:
 
 
 async def banner(world: World) -> None:
-    """A text of one version or the other, whichever is served."""
+    """Expect the text of either version."""
     stream = await Stream.open(world.port("banner"))
     _one_of_texts(await stream.rest())
     await stream.close()
@@ -122,14 +122,14 @@ def _one_of_texts(found: bytes) -> None:
 
 
 async def big_banner(world: World) -> None:
-    """Half a megabyte."""
+    """Expect half a megabyte."""
     stream = await Stream.open(world.port("big"))
     expect("digest", hashlib.sha256(BIG).digest(), hashlib.sha256(await stream.rest()).digest())
     await stream.close()
 
 
 async def discard(world: World) -> None:
-    """Nothing comes back, and what was sent is taken."""
+    """Send data to a service that answers nothing."""
     stream = await Stream.open(world.port("discard"))
     await stream.send(world.data())
     stream.end()
@@ -138,13 +138,13 @@ async def discard(world: World) -> None:
 
 
 async def extra(world: World) -> None:
-    """A service that is only in one of the versions: once it has answered, it does so to the end."""
+    """Use a service that exists in one version only: once it has answered, it answers to the end."""
     with suppress(ConnectionError):
         stream = await Stream.open(world.port("extra"))
         try:
             await stream.echo(b"?")
         except (ConnectionError, EOFError):
-            return await stream.close()  # it was gone between the connection and its acceptance
+            return await stream.close()  # removed between the connection and its acceptance
         for _ in range(20):
             if not await world.rest(1):
                 break
@@ -154,7 +154,7 @@ async def extra(world: World) -> None:
 
 
 async def tls_echo(world: World) -> None:
-    """A handshake, some messages, close_notify."""
+    """Make a handshake, exchange some messages, and end with close_notify."""
     stream = await Stream.open(world.any_port("tls"), tls=UNVERIFIED)
     for _ in range(world.random.randint(1, 3)):
         await stream.echo(world.data())
@@ -162,7 +162,7 @@ async def tls_echo(world: World) -> None:
 
 
 async def trusted_echo(world: World) -> None:
-    """The same with a certificate of our own."""
+    """Exchange messages over TLS with a client certificate."""
     stream = await Stream.open(world.port("trusted"), tls=_showing(world, CLIENT, CLIENT_KEY))
     for _ in range(world.random.randint(1, 3)):
         await stream.echo(world.data())
@@ -170,7 +170,7 @@ async def trusted_echo(world: World) -> None:
 
 
 async def mistrusted(world: World) -> None:
-    """An unknown certificate, or none: not served, which a client of TLS 1.3 learns when it reads."""
+    """Show an unknown certificate, or none: refused, which a client of TLS 1.3 learns when it reads."""
     tls = world.random.choice((UNVERIFIED, _showing(world, STRANGER, STRANGER_KEY)))
     try:
         stream = await Stream.open(world.port("trusted"), tls=tls)
@@ -186,7 +186,7 @@ _contexts: dict[str, ssl.SSLContext] = {}
 
 
 def _showing(world: World, certificate: str, key: str) -> ssl.SSLContext:
-    """A client with a certificate."""
+    """Return a client context with a certificate."""
     if certificate not in _contexts:
         _contexts[certificate] = unverified()
         _contexts[certificate].load_cert_chain(world.places.folder / certificate, world.places.folder / key)
@@ -194,7 +194,7 @@ def _showing(world: World, certificate: str, key: str) -> ssl.SSLContext:
 
 
 async def proxied_echo(world: World) -> None:
-    """What a proxy relays, in either version of its header, and encrypted at times."""
+    """Send through a proxy, with either version of its header, sometimes encrypted."""
     tls = world.random.random() < 0.3
     client = f"{world.random.choice(('10.1.1.', '2001:db8::'))}{world.random.randrange(PROXIED)}"
     header = world.random.choice((_header_1, _header_2))(client)
@@ -220,7 +220,7 @@ def _header_2(client: str) -> bytes:
 
 
 async def udp(world: World) -> None:
-    """One datagram to each service that has them."""
+    """Send one datagram to each service that has them."""
     token = world.name().encode()
     expect("echo", token, await _asked(world.any_port("echo"), token))
     expect("upper case", TEXT.upper().encode(), await _asked(world.any_port("upper"), TEXT.encode()))
@@ -237,7 +237,7 @@ async def _asked(place: Place, question: bytes) -> bytes:
 
 
 async def unix_datagrams(world: World) -> None:
-    """Some on one bound socket."""
+    """Send some datagrams on one bound socket."""
     datagrams = Datagrams(
         world.path("echo-datagrams"), world.places.folder / "run" / f"client-{next(_numbers)}"
     )
@@ -270,4 +270,4 @@ PACES: Paces = [
 ]
 
 LASTING: Collection[Visit] = {long_echo, endless_echo, endless_tls, endless_upper, extra}
-"""Those that an upgrade may end, as they outlast `drain_timeout`."""
+"""Visits that an upgrade may end, because they outlast `drain_timeout`."""

@@ -1,4 +1,4 @@
-"""What the daemon was seen to have, look by look, and whether that is what it should have."""
+"""Samples of the daemon's resources, and the judgement of them."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ from statistics import linear_regression
 from benchmarks.soak.daemon import Held
 
 WARMING = 1 / 2
-"""Of the time, until the memory counts: caches, tables of sources and the allocator's arenas fill first."""
+"""Share of the time before the memory counts: caches, tables of sources and the allocator's arenas fill
+first."""
 
 SLOPE = 20.0
-"""KB of growth in a minute that would be a leak; it is 29 MB in a day."""
+"""KB of growth per minute that count as a leak: 29 MB in a day."""
 
 MINUTES = 10.0
-"""A run from which on the slope is judged: in a shorter one it is that of the caches."""
+"""Minutes of a run from which on the slope is judged; in a shorter one the caches dominate it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One look at the daemon.
+    """Sample of the daemon's resources.
 
     Attributes:
         seconds: since the load began.
-        generation: how often its workers were replaced by others.
-        private: KB of memory that its processes have written to and share with nobody.
-        first: KB of it of the first process alone, which has the workers if there are any.
+        generation: how often its workers were replaced.
+        private: KB of memory that its processes have written to and do not share.
+        first: KB of it of the first process alone, which is the parent of workers, if there are any.
         resident: KB of memory in all.
         descriptors: that are open.
-        timers: calls that wait for their time, as it says itself.
-        threads: that it has.
-        connections: that are open or on their way in, as it says itself.
-        delay: seconds that the reactor's timers are late, as it says itself.
-        daemon_cpu: seconds of processor time that it has used.
-        client_cpu: seconds of processor time that the load has used.
-        visits: that clients have ended as they should.
+        timers: delayed calls of the reactor, by its own report.
+        threads: of all processes.
+        connections: that are open or being accepted, by its own report.
+        delay: seconds that the reactor's timers are late, by its own report.
+        daemon_cpu: seconds of processor time of the daemon.
+        client_cpu: seconds of processor time of the load.
+        visits: that clients have ended correctly.
         errors: that clients have seen.
     """
 
@@ -58,14 +59,14 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How it ended.
+    """State of the daemon at the end.
 
     Attributes:
-        before: what the daemon held when it was ready and nobody had come.
-        after: when everybody was gone.
+        before: resources when it was ready, before the first client.
+        after: resources after the last client.
         open: connections then.
         exit_code: of the daemon.
-        errors: what clients and the disturbances have met that should not be, and what the log has of faults.
+        errors: of clients and disturbances, and faults in the log.
     """
 
     before: Held
@@ -76,7 +77,7 @@ class End:
 
 
 def slope(looks: Sequence[Look], memory: Callable[[Look], int] = lambda look: look.private) -> float:
-    """KB by which a memory grows in a minute, over the second half of the looks."""
+    """Return the KB by which a memory grows per minute, over the second half of the samples."""
     counted = [look for look in looks if look.seconds >= looks[-1].seconds * WARMING]
     if len(counted) < 2:
         return 0.0
@@ -85,14 +86,16 @@ def slope(looks: Sequence[Look], memory: Callable[[Look], int] = lambda look: lo
 
 
 def at_one_age(looks: Sequence[Look]) -> list[Look]:
-    """Of each generation that has ended the last look, as new workers begin with little; of one all looks."""
+    """Return the last sample of each ended generation, because new workers begin small; of one generation
+    all.
+    """
     if looks[-1].generation == looks[0].generation:
         return list(looks)
     return [look for look, later in pairwise(looks) if look.generation != later.generation]
 
 
 def faults(looks: Sequence[Look], end: End) -> list[str]:
-    """What is not as it should be, in one line each."""
+    """Describe each fault in one line."""
     found = list(end.errors)
     for what in ("descriptors", "timers"):
         before, after = getattr(end.before, what), getattr(end.after, what)

@@ -1,4 +1,4 @@
-"""The command: `python -m benchmarks.suites`, from the root of the repository."""
+"""Command `python -m benchmarks.suites`, run from the root of the repository."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ Outcomes = Mapping[str, str]
 
 
 class SuiteError(Exception):
-    """A suite cannot be run here."""
+    """Failure to run a suite on this machine."""
 
 
 def command(words: Sequence[str | Path], folder: Path, log: Path, environment: Mapping[str, str]) -> None:
-    """Run it, with what it says in a file.
+    """Run a command, with its output in a file.
 
     Raises:
         SuiteError: the program failed or took too long.
     """
     with log.open("a") as output:
         try:
-            done = subprocess.run(  # noqa: S603  # words of the table
+            done = subprocess.run(  # noqa: S603  # commands of the table
                 words, cwd=folder, env=environment, stdout=output, stderr=output, timeout=LONGEST, check=False
             )
         except subprocess.TimeoutExpired:
@@ -51,10 +51,10 @@ def command(words: Sequence[str | Path], folder: Path, log: Path, environment: M
 
 
 class Prepared:
-    """A suite in an environment of its own.
+    """Suite in an environment of its own.
 
     Args:
-        suite: whose project is installed there.
+        suite: of the project that is installed there.
         folder: for everything that it needs.
     """
 
@@ -78,7 +78,7 @@ class Prepared:
         command(pip, self._folder, self._log, os.environ)
 
     def _source(self) -> Path:
-        """The folder of the project's source distribution."""
+        """Return the folder of the project's source distribution."""
         project = self._suite.requires[0]
         self._pip("download", "--no-deps", "--no-binary", ":all:", "--dest", "source", project)
         archive = next((self._folder / "source").iterdir())
@@ -87,7 +87,7 @@ class Prepared:
         return next(path for path in (self._folder / "source").iterdir() if path.is_dir())
 
     def outcomes(self, reactor: str) -> Outcomes:
-        """How each test ends on a reactor."""
+        """Run the suite on a reactor; return the outcome of each test."""
         result = self._folder / f"{reactor}.json"
         result.unlink(missing_ok=True)
         environment = {**self._environment, "SUITE_REACTOR": reactor, "SUITE_OUTCOMES": str(result)}
@@ -100,23 +100,23 @@ class Prepared:
 
 
 def differences(one: Outcomes, other: Outcomes) -> dict[str, tuple[str, str]]:
-    """Tests that end otherwise, with both outcomes; one that is not there is `missing`."""
+    """Return the tests with different outcomes, with both; a test that did not run is `missing`."""
     ended = {test: (one.get(test, "missing"), other.get(test, "missing")) for test in {*one, *other}}
     return {test: pair for test, pair in sorted(ended.items()) if pair[0] != pair[1]}
 
 
 def compare(prepared: Prepared, other: str) -> tuple[Outcomes, dict[str, tuple[str, str]]]:
-    """The outcomes on sockd's reactor, and what differs from Twisted's each time that it is tried."""
+    """Return the outcomes on sockd's reactor, and those that differ from Twisted's in each attempt."""
     mine = prepared.outcomes("uv")
     differing = differences(prepared.outcomes(other), mine)
-    if differing:  # is it the reactor, or a test that ends now so and now so?
+    if differing:  # the difference is the reactor's only if it is the same in a second attempt
         again = differences(prepared.outcomes(other), prepared.outcomes("uv"))
         differing = {test: pair for test, pair in differing.items() if again.get(test) == pair}
     return mine, differing
 
 
 def row(cells: Sequence[object]) -> str:
-    """A line of the table, in Markdown."""
+    """Format a row of the table, in Markdown."""
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
@@ -126,8 +126,8 @@ def row(cells: Sequence[object]) -> str:
 def main(only: Sequence[str], listing: bool) -> None:
     """Run test suites of Twisted programs and libraries on sockd's reactor and on Twisted's, and compare.
 
-    Each is installed by pip into an environment of its own, in a temporary folder. Ends with 1 if a test
-    differs that is not known to, or a suite cannot be run.
+    Each is installed by pip into an environment of its own, in a temporary folder. Exits with 1 if a test
+    differs that is not known to differ, or if a suite cannot be run.
     """
     names = [suite.name for suite in SUITES]
     if listing:

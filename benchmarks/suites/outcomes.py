@@ -1,10 +1,10 @@
-"""Run a suite's tests on one reactor and write down how each of them ends.
+"""Runner of a suite's tests on one reactor, which writes down the outcome of each.
 
     python outcomes.py trial ARGUMENT …      in the environment of the suite
     python outcomes.py pytest ARGUMENT …
 
 The environment names the reactor in SUITE_REACTOR and the file of the outcomes in SUITE_OUTCOMES: a JSON
-object of outcomes by test. Nothing of sockd but its reactor is there.
+object of outcomes by test. Only the reactor of sockd is importable there.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def install() -> None:
 
 
 def stand_in_for_asyncio() -> None:
-    """Let programs that install Twisted's asyncio reactor by themselves have sockd's in its place."""
+    """Give programs that install Twisted's asyncio reactor by themselves sockd's instead."""
     import asyncio
 
     import uvloop

@@ -1,4 +1,4 @@
-"""The suites: a line for each, and the tests that are known to differ."""
+"""Table of the suites, with the tests that are known to differ."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Suite:
-    """The tests of one project.
+    """Tests of one project.
 
     Args:
-        name: what it is called in the table.
-        requires: the project with its version first, then what its tests need, as pip takes them.
+        name: of the suite in the table.
+        requires: the project with its version first, then the requirements of its tests, as pip takes them.
         runner: of the tests.
         tests: arguments for the runner.
-        source: the tests are in the source distribution only, and run in its folder.
-        other: Twisted's reactor that sockd's is compared with; programs of asyncio's take no other.
+        source: whether the tests are in the source distribution only, and run in its folder.
+        other: Twisted's reactor that sockd's is compared with; programs of asyncio accept no other.
         known: reasons why tests may differ, by patterns of their names.
     """
 
@@ -31,7 +31,7 @@ class Suite:
     known: Mapping[str, str] = field(default_factory=dict)
 
     def knows(self, test: str) -> bool:
-        """Whether this test may differ."""
+        """Tell whether this test may differ."""
         return any(fnmatchcase(test, pattern) for pattern in self.known)
 
 
@@ -73,7 +73,8 @@ LDAPTOR = tuple(
         *("pureldap", "schema", "server", "smbpassword", "svcbindproxy", "usage"),
     )
 )
-"""All but those of its configuration, whose clean-up asks for itself again and never ends on this Twisted."""
+"""Ldaptor's tests without those of its configuration, whose clean-up calls itself and never ends on this
+Twisted."""
 
 ENDED_EARLY = "kills the server at the first bytes of its answer; on uv they leave before the rest is written"
 

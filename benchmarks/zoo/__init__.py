@@ -1,1 +1,1 @@
-"""The hostile-peer zoo: every kind of bad peer that we know, and what a good one feels of each."""
+"""Zoo of hostile peers: every known kind of bad peer, and its effect on a good one."""

@@ -1,4 +1,4 @@
-"""The command: `python -m benchmarks.zoo`, from the root of the repository."""
+"""Command `python -m benchmarks.zoo`, run from the root of the repository."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Plan = tuple[str, Kind, Name]
 def plan(
     only: tuple[str, ...], on: tuple[Kind, ...], servers: tuple[Name, ...], *, quick: bool
 ) -> list[Plan]:
-    """Which bad peer is set on which service of which server."""
+    """Return the trials: which bad peer attacks which service of which server."""
     chosen: list[Plan] = []
     for name, beast in BEASTS.items():
         if only and not any(fnmatch(name, pattern) for pattern in only):
@@ -38,7 +38,7 @@ def plan(
             (name, kind, server)
             for kind in kinds
             for server in servers
-            if server == "sockd" or on or kind == kinds[0]  # one comparison tells enough
+            if server == "sockd" or on or kind == kinds[0]  # one comparison is enough
         ]
     return chosen
 
@@ -69,7 +69,7 @@ def _trials(chosen: list[Plan], seconds: float, console: Console, missing: list[
     help="Only this one; both unless it is quick.",
 )
 def main(quick: bool, only: tuple[str, ...], on: tuple[Kind, ...], servers: tuple[Name, ...]) -> None:
-    """Set each bad peer on sockd, and on plain Twisted; fails if sockd does not stand one of them."""
+    """Let each bad peer attack sockd, and plain Twisted; fails if sockd does not withstand one of them."""
     console = Console()
     chosen = plan(only, on, servers or (("sockd",) if quick else ("sockd", "twisted")), quick=quick)
     if not chosen:

@@ -1,4 +1,4 @@
-"""One bad peer in a process of its own: python -m benchmarks.zoo.attack NAME KIND PORT SECONDS."""
+"""Process of one bad peer: python -m benchmarks.zoo.attack NAME KIND PORT SECONDS."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from benchmarks.zoo.target import Kind, Target
 
 
 class Beast(Protocol):
-    """One kind of bad peer; its docstring says what it does."""
+    """Kind of bad peer; its docstring describes it."""
 
     kinds: Sequence[Kind]
-    """The services that it is set on unless somebody says otherwise."""
+    """Services that it attacks by default."""
 
     def attack(self, target: Target, seconds: float) -> None:
-        """Do it for so long; what is open at the end is closed by the end of the process."""
+        """Attack for `seconds`; connections that are open at the end are closed with the process."""
 
 
 BEASTS: Mapping[str, Beast] = MappingProxyType(
@@ -48,7 +48,7 @@ HARMLESS = "busy"
 
 
 def main(name: str, kind: str, port: int, seconds: float) -> None:
-    """Attack, whenever nobody else wants the core: the measuring client runs there too, and goes first."""
+    """Attack at a low priority: the measuring client runs on this core too, and goes first."""
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

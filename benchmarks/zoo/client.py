@@ -1,4 +1,4 @@
-"""The good peer, in a process of its own: python -m benchmarks.zoo.client KIND PORT SECONDS."""
+"""Process of the good peer: python -m benchmarks.zoo.client KIND PORT SECONDS."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ PAUSE = 0.002
 """Seconds between two requests."""
 
 NEWCOMER_EVERY = 50
-"""Requests after which a new connection is tried beside the one that lasts."""
+"""Requests after which a new connection is tried beside the lasting one."""
 
 HEAD_START = 0.3
-"""Seconds that a good peer is there before the bad one, which are not counted."""
+"""Seconds that the good peer runs before the bad one; they are not counted."""
 
 GIVEN_UP = 5.0
-"""Seconds without an answer, which then counts as none."""
+"""Seconds after which a missing answer counts as none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Felt:
-    """What a good peer has felt of a server, in seconds.
+    """Experience of a good peer with a server, in seconds.
 
     Attributes:
-        p50: of the requests on a connection that lasts.
-        p99: the same.
-        answers: how many there were.
+        p50: of the requests on a lasting connection.
+        p99: of the requests on a lasting connection.
+        answers: number of answers.
         lost: how often that connection was lost, or an answer did not come.
         newcomers: further connections that were tried for one request.
-        served: how many of these were answered.
+        served: newcomers that were answered.
     """
 
     p50: float
@@ -47,7 +47,7 @@ class Felt:
 
 
 def feel(target: Target, seconds: float) -> Felt:
-    """Ask for so long, after the head start."""
+    """Send requests for `seconds`, after the head start."""
     taken: list[float] = []
     lost = newcomers = served = 0
     start = time.monotonic() + HEAD_START

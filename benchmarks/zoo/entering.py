@@ -1,4 +1,4 @@
-"""Bad peers that make trouble on their way in: TLS, the PROXY header, places, descriptors."""
+"""Bad peers that attack the entry: TLS, the PROXY header, places, descriptors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import suppress
 from benchmarks.zoo.target import LINE, UNVERIFIED, Kind, Target, drain, entered, send
 
 HELLO_TAKEN = 100
-"""Bytes of a ClientHello, which has some 500."""
+"""Bytes of a ClientHello that are sent; a whole one has some 500."""
 
 BAD_HEADERS = (
     b"GET / HTTP/1.1\r\n\r\n",
@@ -26,7 +26,7 @@ BAD_HEADERS = (
     b"\r\n\r\n\0\r\nQUIT\n\x3f\xff\x00\x00",
     b"\0",
 )
-"""Not a header, a wrong one, one that does not end."""
+"""Texts that are no header, a wrong header, and a header without an end."""
 
 
 class HalfHandshake:
@@ -35,7 +35,7 @@ class HalfHandshake:
     kinds: Sequence[Kind] = ("tls",)
 
     def attack(self, target: Target, seconds: float) -> None:
-        """Begin, and stop."""
+        """Send the part, and stop."""
         end = time.monotonic() + seconds
         outgoing = ssl.MemoryBIO()
         with suppress(ssl.SSLWantReadError):
@@ -45,17 +45,17 @@ class HalfHandshake:
         for number in range(500):
             with suppress(OSError):
                 peers.append(peer := target.knock(number))
-                send(peer, hello[: HELLO_TAKEN * (number % 3)])  # nothing at all, too
+                send(peer, hello[: HELLO_TAKEN * (number % 3)])  # also nothing at all
         time.sleep(max(0.0, end - time.monotonic()))
 
 
 class NotifyIgnorer:
-    """A hundred TLS peers that ask once, fall silent, and do not answer the server's close_notify."""
+    """A hundred TLS peers that ask once, then send nothing, and do not answer the server's close_notify."""
 
     kinds: Sequence[Kind] = ("tls",)
 
     def attack(self, target: Target, seconds: float) -> None:
-        """Stay."""
+        """Ask, and stay."""
         end = time.monotonic() + seconds
         peers = list(entered(target, 100))
         for peer in peers:
@@ -64,12 +64,12 @@ class NotifyIgnorer:
 
 
 class BadHeaders:
-    """A trusted proxy that sends what is no PROXY header, or half of one, again and again."""
+    """A trusted proxy that sends a wrong PROXY header, or half of one, again and again."""
 
     kinds: Sequence[Kind] = ("proxy",)
 
     def attack(self, target: Target, seconds: float) -> None:
-        """Send each in turn; those without an end stay open."""
+        """Send each in turn; headers without an end stay open."""
         end, number, open_ones = time.monotonic() + seconds, 0, []
         while time.monotonic() < end:
             number += 1
@@ -82,14 +82,14 @@ class BadHeaders:
 
 
 class Swarm:
-    """Connections that want to stay, each from another address of one /64, as a trusted proxy tells."""
+    """Connections that stay, each from another address of one /64, as a trusted proxy says."""
 
     kinds: Sequence[Kind] = ("proxy",)
 
     def attack(self, target: Target, seconds: float) -> None:
-        """Take every place that can be had."""
+        """Take every place that is free."""
         end, peers = time.monotonic() + seconds, []
-        pick = random.Random(1)  # noqa: S311  # no secret
+        pick = random.Random(1)  # noqa: S311  # not for a secret
         while time.monotonic() < end:
             address = f"2001:db8::{pick.getrandbits(48):012x}"
             address = f"{address[:-8]}:{address[-8:-4]}:{address[-4:]}"
@@ -103,14 +103,14 @@ class Swarm:
 
 
 class Descriptors:
-    """Connections from everywhere until the server, which now may have only a few, is out of descriptors."""
+    """Connections from many addresses until the server, whose limit is lowered, is out of descriptors."""
 
     kinds: Sequence[Kind] = ("echo", "tls")
     few = 256
-    """Descriptors that the server may have meanwhile, fewer than it reckoned with at its start."""
+    """Descriptors that the server may have meanwhile, fewer than at its start."""
 
     def attack(self, target: Target, seconds: float) -> None:
-        """Take them, ask on each, and try again for those that were closed."""
+        """Take them, ask on each, and replace those that were closed."""
         end, number = time.monotonic() + seconds, 0
         peers: list[socket.socket] = []
         while time.monotonic() < end:

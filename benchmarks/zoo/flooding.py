@@ -1,4 +1,4 @@
-"""Bad peers that send, connect or break off as fast as they can."""
+"""Bad peers that send, connect or reset as fast as they can."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.processes import HOST
 from benchmarks.zoo.target import LINE, SOURCES, Kind, Target, drain, entered, send
 
 AT_ONCE = struct.pack("ii", 1, 0)
-"""For SO_LINGER: closing resets the connection."""
+"""Value of SO_LINGER with which closing resets the connection."""
 
 BLOCK = 64 * 1024
 
@@ -21,12 +21,12 @@ FLOODERS = 20
 
 
 class Reset:
-    """Connects, sends a quarter of a megabyte and resets, one connection after another."""
+    """A peer that sends a quarter of a megabyte and resets, one connection after another."""
 
     kinds: Sequence[Kind] = ("echo", "tls")
 
     def attack(self, target: Target, seconds: float) -> None:
-        """Break off."""
+        """Send and reset, again and again."""
         end, number = time.monotonic() + seconds, 0
         while time.monotonic() < end:
             number += 1
@@ -37,32 +37,32 @@ class Reset:
 
 
 class GiantLine:
-    """Twenty peers that send a line without an end, and come again when they are thrown out."""
+    """Twenty peers that send a line without an end, and come again when they are closed."""
 
     kinds: Sequence[Kind] = ("lines", "upper", "chat")
 
     def attack(self, target: Target, seconds: float) -> None:
-        """Go on and on."""
+        """Send without an end."""
         _flood(target, b"A" * BLOCK, seconds)
 
 
 class Pipeliner:
-    """Twenty peers that send empty lines back to back, 64 KiB of them at a time, and read what they get."""
+    """Twenty peers that send empty lines back to back, 64 KiB of them at a time, and read the answers."""
 
     kinds: Sequence[Kind] = ("lines", "upper", "chat")
 
     def attack(self, target: Target, seconds: float) -> None:
-        """Ask and ask and ask."""
+        """Send and read, again and again."""
         _flood(target, b"\n" * BLOCK, seconds)
 
 
 class Storm:
-    """Connects and closes as fast as it can, from two hundred addresses."""
+    """A peer that connects and closes as fast as it can, from two hundred addresses."""
 
     kinds: Sequence[Kind] = ("echo", "tls", "lines")
 
     def attack(self, target: Target, seconds: float) -> None:
-        """Connect, and be gone."""
+        """Connect and close, again and again."""
         end, number = time.monotonic() + seconds, 0
         while time.monotonic() < end:
             number += 1
@@ -71,12 +71,12 @@ class Storm:
 
 
 class SingleStorm:
-    """Connects and closes as fast as it can, from one address, which is soon over its rate."""
+    """A peer that connects and closes as fast as it can, from one address, which soon exceeds its rate."""
 
     kinds: Sequence[Kind] = ("echo",)
 
     def attack(self, target: Target, seconds: float) -> None:
-        """Connect, and be gone."""
+        """Connect and close, again and again."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             with suppress(OSError):
@@ -89,7 +89,7 @@ class EmptyDatagrams:
     kinds: Sequence[Kind] = ("udp",)
 
     def attack(self, target: Target, seconds: float) -> None:
-        """Send nothing, often."""
+        """Send empty datagrams."""
         end = time.monotonic() + seconds
         peers = [socket.socket(type=socket.SOCK_DGRAM) for _ in range(SOURCES)]
         for number, peer in enumerate(peers):
@@ -101,7 +101,7 @@ class EmptyDatagrams:
 
 
 def _flood(target: Target, block: bytes, seconds: float) -> None:
-    """Send the block over and over on each connection, and take a new one for each that is lost."""
+    """Send the block over and over on each connection, and replace each lost connection."""
     end = time.monotonic() + seconds
     peers: list[socket.socket] = []
     while time.monotonic() < end:

@@ -1,4 +1,4 @@
-"""Bad peers that take places and memory and do next to nothing with them."""
+"""Bad peers that hold places and memory and do next to nothing with them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from pathlib import Path
 from benchmarks.zoo.target import LINE, Kind, Target, drain, entered, send
 
 MANY = 1000
-"""Connections: what a single machine holds without an effort."""
+"""Connections: as many as a single machine holds easily."""
 
 TCP_REPAIR = 19
-"""linux/tcp.h; Python has no name for it. A socket closed under repair tells its peer nothing."""
+"""Option of linux/tcp.h; Python has no name for it. A socket closed under repair sends its peer nothing."""
 
 
 class Dribbler:
-    """A byte a second on each of a thousand connections, and never a whole line."""
+    """A thousand connections that send a byte a second, and never a whole line."""
 
     kinds: Sequence[Kind] = ("lines", "echo", "tls")
 
     def attack(self, target: Target, seconds: float) -> None:
-        """Trickle."""
+        """Send byte by byte."""
         end = time.monotonic() + seconds
         peers = _held(target, MANY, end)
         while time.monotonic() < end:
@@ -38,12 +38,12 @@ class Dribbler:
 
 
 class Silent:
-    """A thousand connections that never say a word."""
+    """A thousand connections that send nothing."""
 
     kinds: Sequence[Kind] = ("echo", "chat", "desk", "files")
 
     def attack(self, target: Target, seconds: float) -> None:
-        """Hold."""
+        """Hold the connections."""
         end = time.monotonic() + seconds
         peers = _held(target, MANY, end)
         time.sleep(max(0.0, end - time.monotonic()))
@@ -56,7 +56,7 @@ class NonReader:
     kinds: Sequence[Kind] = ("echo", "lines", "tls")
 
     def attack(self, target: Target, seconds: float) -> None:
-        """Ask."""
+        """Ask without reading."""
         end = time.monotonic() + seconds
         peers = _held(target, 100, end)
         much = LINE * 1024
@@ -71,7 +71,7 @@ class Stopped:
     kinds: Sequence[Kind] = ("echo", "tls")
 
     def attack(self, target: Target, seconds: float) -> None:
-        """Let another process ask, and stop it."""
+        """Start another process that asks, and stop it."""
         words = [
             sys.executable,
             "-m",
@@ -113,10 +113,10 @@ class HalfOpen:
     kinds: Sequence[Kind] = ("echo", "lines")
 
     def attack(self, target: Target, seconds: float) -> None:
-        """Vanish."""
+        """Ask, and close without a packet."""
         end = time.monotonic() + seconds
         for peer in _held(target, 200, end):
-            peer.settimeout(0.1)  # what is answered later would be answered with a reset
+            peer.settimeout(0.1)  # a later answer would be answered with a reset
             send(peer, LINE)
             drain(peer)
             with suppress(OSError):  # reset meanwhile
@@ -125,12 +125,12 @@ class HalfOpen:
         time.sleep(max(0.0, end - time.monotonic()))
 
     def absent(self) -> str:
-        """Why it cannot be tried here."""
+        """Say why the attack cannot be made on this machine."""
         return "" if os.geteuid() == 0 else "only root may close a connection without a packet"
 
 
 def _held(target: Target, most: int, end: float) -> list[socket.socket]:
-    """Connections that do not wait for anything, as many as can be had in half of the time."""
+    """Return connections that send nothing, as many as can be opened in half of the time."""
     peers = []
     half = time.monotonic() + (end - time.monotonic()) / 2
     for peer in entered(target, most):

@@ -1,4 +1,4 @@
-"""The line protocol that sockd and plain Twisted both serve: each line goes back as it came."""
+"""Protocol of lines that sockd and plain Twisted both serve: each line goes back as it came."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing_extensions import override
 
 
 class LineEcho(LineOnlyReceiver):
-    """Twisted's own framing, of 16,384 bytes a line at most."""
+    """Echo with Twisted's own framing, of 16,384 bytes a line at most."""
 
     delimiter = b"\n"
 

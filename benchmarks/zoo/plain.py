@@ -1,6 +1,6 @@
-"""The same protocols with nothing around them: python -m benchmarks.zoo.plain KIND=PORT…
+"""Plain Twisted server with the same protocols: python -m benchmarks.zoo.plain KIND=PORT…
 
-To be started in the folder of the certificate.
+Run it in the folder of the certificate.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmarks.servers.twisted_plain import Echo, EchoDatagrams
 from benchmarks.zoo.line_echo import LineEcho
 
 SERVED = ("echo", "lines", "tls", "udp")
-"""What there is in plain Twisted without more code."""
+"""Protocols that plain Twisted has without more code."""
 
 
 def main(*words: str) -> None:

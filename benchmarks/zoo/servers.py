@@ -1,4 +1,4 @@
-"""The servers of the zoo: sockd with the limits that an operator sets, and plain Twisted with none."""
+"""Servers of the zoo: sockd with the limits that an operator sets, and plain Twisted without limits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Name = Literal["sockd", "twisted"]
 BIN = Path(sys.executable).parent
 
 IDLE, CLOSE = 4.0, 1.0
-"""Seconds. Short, so that a trial of six sees what they do."""
+"""Seconds of the deadlines. Short, so that they pass within a trial of six seconds."""
 
 MOST, UNREAD = 1200, 32 * 2**20
 """Connections of a service, and bytes that all peers may leave unread."""
@@ -38,7 +38,7 @@ max_unread_output = "256KiB"
 """
 
 PLUGINS: Mapping[Kind, str] = {"tls": "echo", "proxy": "echo", "udp": "echo", "lines": "factory"}
-"""Of the services whose plugin has another name."""
+"""Plugins of the services that have another name."""
 
 OPTIONS: Mapping[Kind, str] = {
     "lines": 'options.factory = "benchmarks.zoo.line_echo:LineEcho"',
@@ -48,20 +48,20 @@ OPTIONS: Mapping[Kind, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Zoo:
-    """A server that runs, with all its ports."""
+    """Running server, with all its ports."""
 
     pid: int
     ports: Mapping[Kind, int]
     log: Path
 
     def target(self, kind: Kind) -> Target:
-        """The port of one service."""
+        """Return the port of one service."""
         return Target(kind, self.ports[kind])
 
 
 @contextmanager
 def running(name: Name, folder: Path, core: int) -> Iterator[Zoo]:
-    """The server on a core of its own."""
+    """Start the server on a core of its own, and end it."""
     Identity().write(folder)
     free = free_ports(*("udp" if kind == "udp" else "tcp" for kind in KINDS))
     ports = dict(zip(KINDS, free, strict=True))
@@ -72,14 +72,14 @@ def running(name: Name, folder: Path, core: int) -> Iterator[Zoo]:
 
 
 def left_open(log: Path) -> int | None:
-    """Connections that sockd counted when it was told to stop; None if it did not end in order."""
+    """Return the connections that sockd counted when it was stopped; None if it did not end in order."""
     events = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
     told = {event.get("event"): event for event in events}
     return int(told["stopping"]["connections"]) if "stopped" in told else None
 
 
 def text(ports: Mapping[Kind, int]) -> str:
-    """The whole file."""
+    """Return the text of the configuration."""
     lines = ["[daemon]", f'drain_timeout = "2s"\nmax_unread_output = {UNREAD}', "[limits]", LIMITS]
     for kind, port in ports.items():
         lines += [

@@ -1,4 +1,4 @@
-"""How large a process is: its memory and its descriptors, now and at worst."""
+"""Size of a process: its memory and its descriptors, now and at worst."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 LOOK_EVERY = 0.1
-"""Seconds."""
+"""Seconds between two samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +22,13 @@ class Size:
 
 
 def size(pid: int) -> Size:
-    """What it has now."""
+    """Return the present size of a process."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return Size(pages * os.sysconf("SC_PAGESIZE"), len(os.listdir(f"/proc/{pid}/fd")))
 
 
 class Worst:
-    """The largest that a process is between the beginning and the end of a block."""
+    """Largest size of a process between the beginning and the end of a block."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -48,7 +48,7 @@ class Worst:
 
     @property
     def most(self) -> Size:
-        """So far, each for itself."""
+        """Largest values so far, each by itself."""
         return self._most
 
     def _watch(self) -> None:

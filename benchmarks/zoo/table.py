@@ -1,4 +1,4 @@
-"""The results as one table."""
+"""Table of the results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEAD = (
 
 
 def markdown(trials: Iterable[Trial]) -> str:
-    """A row for each; times in milliseconds."""
+    """Format a row for each trial, in Markdown; times in milliseconds."""
     rows = [HEAD, ("---",) * 3 + ("---:",) * (len(HEAD) - 4) + ("---",), *map(_row, trials)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 

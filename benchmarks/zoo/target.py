@@ -1,4 +1,4 @@
-"""What is attacked: one port, and how a peer gets in there."""
+"""Target of an attack: one port, and the ways to connect to it."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from typing import Literal, get_args
 from benchmarks.processes import HOST
 
 Kind = Literal["echo", "upper", "lines", "tls", "proxy", "udp", "chat", "desk", "files"]
-"""A service of the zoo's configuration."""
+"""Services of the zoo's configuration."""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 ECHOING: tuple[Kind, ...] = ("echo", "upper", "lines", "tls", "proxy")
-"""Streams that give `LINE` back, so that how long that takes can be measured."""
+"""Streams that send `LINE` back, so that the time can be measured."""
 
 LINE = b"0123456789ABCDEF" * 3 + b"0123456789ABCDE\n"
-"""A small request, which each of these services returns as it came."""
+"""Small request, which each of these services returns as it came."""
 
 SOURCES = 200
-"""Addresses of the loopback network that bad peers come from; good ones come from `HOST`."""
+"""Addresses of the loopback network that bad peers use; good ones use `HOST`."""
 
 PATIENCE = 3.0
-"""Seconds for what a server under attack does for a bad peer, which may be never."""
+"""Seconds to wait for a server under attack to serve a bad peer, which it need not do."""
 
 UNVERIFIED = ssl.create_default_context()
 UNVERIFIED.check_hostname = False
@@ -36,20 +36,20 @@ UNVERIFIED.verify_mode = ssl.CERT_NONE
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One service's port."""
+    """Port of one service."""
 
     kind: Kind
     port: int
 
     def knock(self, number: int | None = None) -> socket.socket:
-        """A TCP connection and nothing more, from one of the bad addresses, or from the good one."""
+        """Open a TCP connection and send nothing, from one of the bad addresses, or from the good one."""
         source = (f"127.0.2.{1 + number % SOURCES}", 0) if number is not None else None
         made = socket.create_connection((HOST, self.port), PATIENCE, source)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return made
 
     def enter(self, number: int | None = None) -> socket.socket:
-        """A connection that can be talked on: with its TLS handshake or PROXY header, where there is one.
+        """Open a connection, with its TLS handshake or PROXY header, if the service has one.
 
         Raises:
             OSError: the server does not let it in.
@@ -62,7 +62,7 @@ class Target:
 
 
 def entered(target: Target, most: int) -> Iterator[socket.socket]:
-    """Up to so many connections from the bad addresses in turn, as far as the server lets them in."""
+    """Open up to `count` connections from the bad addresses in turn, as far as the server accepts them."""
     for number in range(most):
         try:
             yield target.enter(number)
@@ -72,7 +72,7 @@ def entered(target: Target, most: int) -> Iterator[socket.socket]:
 
 
 def send(peer: socket.socket, data: bytes) -> int:
-    """How much of it the kernel takes now; 0 if nothing, -1 if the connection is over."""
+    """Send data; return how much of it the kernel takes now; 0 if nothing, -1 if the connection is lost."""
     try:
         return peer.send(data)
     except (BlockingIOError, TimeoutError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -82,6 +82,6 @@ def send(peer: socket.socket, data: bytes) -> int:
 
 
 def drain(peer: socket.socket, size: int = 1 << 16) -> None:
-    """Read what is there."""
+    """Read and drop what has arrived."""
     with suppress(OSError):
         peer.recv(size)

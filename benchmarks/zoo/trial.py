@@ -1,4 +1,4 @@
-"""One bad peer set on one service: what a good one felt before and meanwhile, and what was left behind."""
+"""Trial of one bad peer at one service: its effect on a good peer, and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ from benchmarks.zoo.target import ECHOING, LINE, Kind, Target
 ROOT = Path(__file__).parents[2]
 
 SETTLE = IDLE + CLOSE + 3
-"""Seconds after the last packet of a bad peer in which every place has to be free again."""
+"""Seconds after the last packet of a bad peer until every place has to be free again."""
 
 REFILLED = 60
-"""Connections from one bad address that must be let in afterwards; `max_per_source` is a little more."""
+"""Connections from one bad address that must be accepted afterwards; `max_per_source` is a little more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What came of it.
+    """Result of a trial.
 
     Attributes:
         beast: the bad peer.
-        kind: the service that it was set on.
-        server: whose.
-        calm: what the good peer felt beside the same load of harmless peers.
-        attacked: what it felt meanwhile.
+        kind: the service that it attacked.
+        server: of that service.
+        calm: experience of the good peer beside an equal load of harmless peers.
+        attacked: its experience during the attack.
         before: the server's size before.
-        worst: at worst.
-        after: when everybody had gone.
-        refilled: connections from a bad address that were let in afterwards, all at once.
-        left_open: what the server itself counted at its end; None if it does not say.
+        worst: its largest size.
+        after: its size when all peers had gone.
+        refilled: connections from a bad address that were accepted afterwards, all at once.
+        left_open: connections that the server itself counted at its end; None if it does not report them.
     """
 
     beast: str
@@ -62,7 +62,7 @@ class Trial:
 
 
 def absent(beast: str, kind: Kind, server: Name) -> str:
-    """Why there is no such trial; empty if there is."""
+    """Say why there is no such trial; empty if there is one."""
     if server == "twisted" and kind not in plain.SERVED:
         return f"plain Twisted has no {kind}"
     reason: Callable[[], str] = getattr(BEASTS[beast], "absent", lambda: "")
@@ -70,7 +70,7 @@ def absent(beast: str, kind: Kind, server: Name) -> str:
 
 
 def attempt(beast: str, kind: Kind, server: Name, seconds: float, cores: tuple[int, int]) -> Trial:
-    """Do it, on a server of its own.
+    """Make the trial, on a server of its own.
 
     Raises:
         MeasureError: the server or the good peer did not start.
@@ -97,9 +97,9 @@ def attempt(beast: str, kind: Kind, server: Name, seconds: float, cores: tuple[i
 
 
 def _felt(good: Target, beast: str, target: Target, seconds: float) -> Felt:
-    """What the good peer feels while that one does what it does."""
+    """Measure the good peer during an attack."""
     client = _python("client", good.kind, good.port, seconds, stdout=subprocess.PIPE)
-    time.sleep(HEAD_START)  # less what the client takes to begin, in which the bad one begins too
+    time.sleep(HEAD_START)  # less than the client's start takes, so that the bad peer begins in time
     attack = _python("attack", beast, target.kind, target.port, seconds + HEAD_START)
     try:
         said, _ = client.communicate()
@@ -117,7 +117,7 @@ def _python(module: str, *words: object, stdout: int | None = None) -> subproces
 
 
 def _settled(pid: int, descriptors: int) -> Size:
-    """Its size once it has no more descriptors than that, or has had time enough."""
+    """Return the server's size once it has no more descriptors than before, or after a time."""
     end = time.monotonic() + SETTLE
     while (now := size(pid)).descriptors > descriptors and time.monotonic() < end:
         time.sleep(0.05)
@@ -125,8 +125,8 @@ def _settled(pid: int, descriptors: int) -> Size:
 
 
 def _refilled(target: Target) -> int:
-    """Connections from one bad address that are open and answered at once, now that all others are over."""
-    time.sleep(1)  # the rate of one source
+    """Return how many connections from one bad address are accepted and answered at once after the attack."""
+    time.sleep(1)  # the rate of one source has a second
     answered = 0
     with ExitStack() as peers:
         for _ in range(REFILLED):

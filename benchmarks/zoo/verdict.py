@@ -1,4 +1,4 @@
-"""Whether a server has stood a bad peer."""
+"""Judgement of a server under attack."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from benchmarks.zoo.servers import MOST, UNREAD
 from benchmarks.zoo.trial import REFILLED, Trial
 
 SLOWER = 2.0
-"""How many times its calm p99 a good peer may wait."""
+"""Factor by which the good peer's p99 may grow."""
 
 UNFELT = 0.025
-"""Seconds of p99 that are always fine: a reactor accepts a hundred connections in a turn, which takes it some
-ten milliseconds, and a request may have to wait for two."""
+"""Seconds of p99 that are always accepted: a reactor accepts a hundred connections in a turn, which takes
+some ten milliseconds, and a request may have to wait for two turns."""
 
 CROWD_UNFELT = 0.050
-"""The same where twenty peers use up their turns on purpose (fault 9)."""
+"""Seconds of p99 that are accepted where twenty peers use up their turns on purpose (fault 9)."""
 
 CROWDS = frozenset({"pipeliner", "giant-line", "non-reader", "stopped"})
 
@@ -27,7 +27,7 @@ MEMORY = UNREAD + MOST * EACH
 
 
 def faults(trial: Trial) -> Iterator[str]:
-    """What it has not stood."""
+    """Describe what the server did not withstand."""
     calm, felt = trial.calm, trial.attacked
     bound = max(SLOWER * calm.p99, CROWD_UNFELT if trial.beast in CROWDS else UNFELT)
     if felt.p99 > bound:
