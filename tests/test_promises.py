@@ -48,7 +48,6 @@ STILL_WITH_FILLERS: set[str] = {
     "sockd/control",
     "sockd/datagram",
     "sockd/ipc",
-    "sockd/limits",
     "sockd/process",
     "sockd/serving",
     "sockd/sockets",

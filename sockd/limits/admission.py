@@ -1,4 +1,4 @@
-"""Admission: the one question whether a peer may come in, and why not."""
+"""Admission of peers: the decision on each connection and datagram, and the reason of a refusal."""
 
 from __future__ import annotations
 
@@ -8,27 +8,30 @@ from functools import lru_cache, partial
 
 from sockd.limits.buckets import Bucket
 from sockd.limits.networks import REMEMBERED, AccessList
+from sockd.limits.shared_places import SharedPlaces
 from sockd.limits.sources import Sources
 from sockd.limits.terms import Rate, Terms
-from sockd.limits.together import Together
 
 LOOK_EVERY = 0.05
-"""Seconds between two looks whether another process has given a place back, of which it tells nobody."""
+"""Seconds between two looks at the places of other processes, which do not tell when they give one back."""
 
 
 class Admission:
-    """Who may come in now, over all listeners of a service.
+    """Admission of peers, over all listeners of a service.
 
-    The first of these that a peer fails is the reason for its refusal: the networks (`denied`), what its
-    source does (`penalty`, `max_per_source`, `connection_rate_per_source`), the totals (`max_connections`,
-    `connection_rate`). For datagrams: `denied`, `penalty`, `datagram_rate_per_source`, `datagram_rate`.
-    Only who comes in uses up anything: a refused peer takes nothing from the others, and one that finds the
-    totals full takes nothing from its own share. Totals being full is nobody's fault and brings no penalty.
+    A peer is refused with the first reason that applies: its network (`denied`), its source (`penalty`,
+    `max_per_source`, `connection_rate_per_source`), a total (`max_connections`, `connection_rate`). For
+    datagrams: `denied`, `penalty`, `datagram_rate_per_source`, `datagram_rate`.
 
-    UNIX peers have no address, and so no source; the totals alone count for them.
+    Only an admitted peer uses up places and rates. A refused one takes nothing from the others, and a peer
+    that finds the totals full takes nothing from its own share. A full total brings no penalty, as no source
+    is the cause of it.
+
+    UNIX peers have no address, and so no source; only the totals count for them.
 
     Attributes:
-        watched: whether datagrams are judged at all.
+        open: places that are taken.
+        watched: whether any limit applies to datagrams.
 
     Args:
         terms: the limits; a number alone is `max_connections`.
@@ -40,11 +43,11 @@ class Admission:
         "_datagrams",
         "_guarded",
         "_hosts",
-        "_let_in",
         "_most",
+        "_places",
         "_seconds",
+        "_source_by_network",
         "_sources",
-        "_together",
         "open",
         "terms",
         "watched",
@@ -53,25 +56,26 @@ class Admission:
     def __init__(self, terms: Terms | int, seconds: Callable[[], float] = time.monotonic) -> None:
         self.open = 0
         self._seconds = seconds
-        # By address, which no change of terms alters: what is given back is what was taken.
+        # By address, as no change of terms alters it: the same place is given back that was taken.
         self._hosts: dict[str, int] = {}
         self._sources: Sources | None = None
         self._connections: Bucket | None = None
         self._datagrams: Bucket | None = None
-        self._together: Together | None = None
+        self._places: SharedPlaces | None = None
         self.terms = Terms(0)
         self.change(Terms(terms) if isinstance(terms, int) else terms)
 
     @property
     def sources(self) -> int:
-        """How much is remembered of sources, in entries."""
+        """Number of entries that are kept about sources."""
         return 0 if self._sources is None else len(self._sources)
 
     def change(self, terms: Terms) -> None:
-        """Let other limits hold from now on. Connections that are open stay, and count under them at once.
+        """Change the limits. Open connections stay, and count under the new limits at once.
 
-        A rate that is another one begins with all its tokens. If anything about sources is other, what
-        they have used of their rates is forgotten, and so are penalties.
+        A rate that changes begins with all its tokens. If any limit on sources changes, what sources have
+        used
+        of their rates is forgotten, and so are penalties.
         """
         old, self.terms = self.terms, terms
         self._most = terms.max_connections
@@ -81,40 +85,42 @@ class Admission:
             self._datagrams = _bucket(terms.datagram_rate)
         if _about_sources(terms) != _about_sources(old):
             self._sources = Sources(terms, self._hosts) if any(_about_sources(terms)[:3]) else None
-            if self._together is not None:
-                self._together.recount({} if self._sources is None else self._sources.share(self._together))
+            if self._places is not None:
+                self._places.recount({} if self._sources is None else self._sources.share(self._places))
         self._guarded = terms.access is not None or self._sources is not None
-        self._let_in = lru_cache(REMEMBERED)(partial(_let_in, terms.access, self._sources))
+        self._source_by_network = lru_cache(REMEMBERED)(
+            partial(_source_by_network, terms.access, self._sources)
+        )
         self.watched = self._guarded or self._datagrams is not None
 
     @property
     def shared(self) -> bool:
-        """Whether it counts together with other processes."""
-        return self._together is not None
+        """Tell whether places are counted together with other processes."""
+        return self._places is not None
 
-    def share(self, together: Together) -> None:
-        """Count together with other processes: the totals are theirs too. Nothing is open yet."""
-        self._together = together
+    def share(self, places: SharedPlaces) -> None:
+        """Count places together with other processes from now on. No connection may be open yet."""
+        self._places = places
         if self._sources is not None:
-            self._sources.share(together)
+            self._sources.share(places)
 
     def leave(self) -> None:
-        """Count with nobody else any more. Nothing is open any more."""
-        self._together = None
+        """Count places in this process alone from now on. No connection may be open any more."""
+        self._places = None
         if self._sources is not None:
             self._sources.leave()
 
     def admit(self, host: str | None = None) -> str | None:
-        """Take a place for a connection: None, or why there is none. `release` gives it back."""
+        """Take a place for a connection; return None, or why it is refused. `release` gives it back."""
         if self._guarded and host is not None and (reason := self._refuse(host)):
             return reason
         if self.open >= self._most:
             return "max_connections"
-        if self._together is not None and (reason := self._take_together(self._together, host)):
+        if self._places is not None and (reason := self._take_shared(self._places, host)):
             return reason
         if self._connections is not None and not self._connections.take(self._seconds()):
-            if self._together is not None:
-                self._together.give(self._source(host))
+            if self._places is not None:
+                self._places.give(self._source(host))
             return "connection_rate"
         self.open += 1
         if host is not None:
@@ -122,15 +128,17 @@ class Admission:
         return None
 
     def identify(self, host: str) -> str | None:
-        """Judge the peer of a place that was taken without an address, as behind a proxy: None, or why not.
+        """Set the address of a place that was taken without one, as behind a proxy; return None, or the
+        reason.
 
-        After None the place counts for `host` and is given back by it; after a refusal, still without.
+        After None the place counts for `host` and is released with it. After a refusal it still has no
+        address.
         """
         if self._guarded and (reason := self._refuse(host)):
             return reason
-        if (together := self._together) is not None and (source := self._source(host)) is not None:
+        if (places := self._places) is not None and (source := self._source(host)) is not None:
             most = self.terms.max_per_source
-            if most is not None and not together.identify(source, most):
+            if most is not None and not places.identify(source, most):
                 return "max_per_source"
         self._count(host)
         return None
@@ -139,7 +147,7 @@ class Admission:
         """Give back a place that was taken for this address.
 
         Raises:
-            KeyError: none was.
+            KeyError: no place was taken for it.
         """
         if host is not None:
             left = self._hosts[host] - 1
@@ -150,13 +158,13 @@ class Admission:
             if self._sources is not None:
                 self._sources.disconnect(self._sources.key(host))
         self.open -= 1
-        if self._together is not None:
-            self._together.give(self._source(host))
+        if self._places is not None:
+            self._places.give(self._source(host))
 
     def admit_datagram(self, host: str | None, now: float) -> str | None:
-        """Whether a datagram that came at `now` may be delivered: None, or why not."""
+        """Return None if a datagram that came at `now` may be delivered, or else why not."""
         if self._guarded and host is not None:
-            source = self._let_in(host)
+            source = self._source_by_network(host)
             if source is None:
                 return "denied"
             if self._sources is not None:
@@ -165,29 +173,30 @@ class Admission:
             return "datagram_rate"
         return None
 
-    def room(self) -> bool:
-        """Whether the totals would let a connection in now."""
-        return self.open < self._most and not self.wait()
+    def has_room(self) -> bool:
+        """Return whether the totals admit a connection now."""
+        return self.open < self._most and not self.seconds_until_room()
 
-    def wait(self) -> float:
-        """Seconds until the rate of all connections has room; for a place, only a release can tell.
+    def seconds_until_room(self) -> float:
+        """Return the seconds until the rate of all connections has room; 0 where only a release can make
+        room.
 
-        For one that another process may give back, until it is time to look.
+        Where another process may release a place, these are the seconds until the next look.
         """
         wait = 0.0 if self._connections is None else self._connections.until(self._seconds())
-        if self._together is not None and self._together.total >= self._most:
+        if self._places is not None and self._places.total >= self._most:
             return max(wait, LOOK_EVERY)
         return wait
 
-    def _take_together(self, together: Together, host: str | None) -> str | None:
-        return together.take(self._most, self._source(host), self.terms.max_per_source)
+    def _take_shared(self, places: SharedPlaces, host: str | None) -> str | None:
+        return places.take(self._most, self._source(host), self.terms.max_per_source)
 
     def _source(self, host: str | None) -> bytes | None:
-        """What is counted for a host over all processes."""
+        """Return the source that a host counts under in all processes."""
         return None if host is None or self._sources is None else self._sources.key(host)
 
     def _refuse(self, host: str) -> str | None:
-        source = self._let_in(host)
+        source = self._source_by_network(host)
         if source is None:
             return "denied"
         return None if self._sources is None else self._sources.refuse_connection(source, self._seconds())
@@ -198,8 +207,10 @@ class Admission:
             self._sources.connect(self._sources.key(host), self._seconds())
 
 
-def _let_in(access: AccessList | None, sources: Sources | None, host: str) -> bytes | None:
-    """The source that a host counts under, as far as sources count; None if the networks keep it out."""
+def _source_by_network(access: AccessList | None, sources: Sources | None, host: str) -> bytes | None:
+    """Return the source that a host counts under, empty if no limit is on sources; None if its network is
+    denied.
+    """
     if access is not None and not access.permits(host):
         return None
     return b"" if sources is None else sources.key(host)
@@ -210,7 +221,7 @@ def _bucket(rate: Rate | None) -> Bucket | None:
 
 
 def _about_sources(terms: Terms) -> tuple[object, ...]:
-    """What `Sources` goes by; it has something to do if one of the first three is given."""
+    """Return the terms that `Sources` applies. Without any of the first three it has nothing to do."""
     return (
         terms.max_per_source,
         terms.connection_rate_per_source,

@@ -1,4 +1,4 @@
-"""Networks that may come in and networks that may not."""
+"""Networks that are admitted, and networks that are not."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from functools import lru_cache
 from sockd.config.network_sets import NONE, Networks, packed
 
 REMEMBERED = 1024
-"""Peers for which an answer is kept: most come again soon, and to work it out takes ten times as long."""
+"""Peers whose answer is cached: most come again soon, and a look-up takes ten times as long."""
 
 
 class AccessList:
-    """Who may come in at all.
+    """Access list of networks.
 
-    The smallest network that a peer is in decides; one that is both allowed and denied is denied. A peer
-    that is in none may come in if no network is allowed by name.
+    The smallest network that holds a peer decides; one that is both allowed and denied is denied. A peer in
+    none of them is permitted if no network is allowed by name.
     """
 
     __slots__ = ("_allow", "_deny", "_otherwise", "permits")
 
     permits: Callable[[str], bool]
-    """Whether a peer at this address may come in. Raises OSError for what is no address."""
+    """Return whether a peer at this address is permitted. Raises OSError for text that is no address."""
 
     def __init__(self, allow: Networks = NONE, deny: Networks = NONE) -> None:
         self._allow = allow

@@ -1,4 +1,4 @@
-"""The terms of admission, as values."""
+"""Terms of admission, as values."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from sockd.limits.networks import AccessList
 
 
 class Rate(Protocol):
-    """`count` in `seconds`; as many may come at once."""
+    """Rate of `count` in `seconds`; as many may come at once."""
 
     @property
     def count(self) -> int:
-        """How many, at least 1."""
+        """Number of events, at least 1."""
 
     @property
     def seconds(self) -> float:
-        """In which time, more than 0."""
+        """Time for these events in seconds, more than 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Who may come in, how many and how fast; what is None is not limited.
+    """Terms of admission; None is no limit.
 
     A source is a peer's network of the given prefix length; UNIX peers have none.
 
     Attributes:
-        max_connections: open at once.
-        access: networks that are let in or kept out.
+        max_connections: connections that are open at once.
+        access: networks that are permitted or denied.
         max_per_source: connections of one source that are open at once.
         connection_rate: new connections of all peers.
         connection_rate_per_source: new connections of one source.
         datagram_rate: datagrams of all peers.
         datagram_rate_per_source: datagrams of one source.
         source_prefix_ipv4: bits of an IPv4 address that name its source.
-        source_prefix_ipv6: bits of an IPv6 address that do; one customer usually has a /64 or more.
+        source_prefix_ipv6: bits of an IPv6 address that name its source; a customer has a /64 or more.
         penalty: seconds for which a source that keeps trying is refused.
         penalty_after: refusals of a source's connections, within ten seconds, that are forgiven; at least 1.
     """
@@ -55,7 +55,7 @@ class Terms:
 
     @classmethod
     def of(cls, limits: Limits) -> Terms:
-        """Return the terms in the limits of a service: each by the name of its key."""
+        """Return the terms in the limits of a service, each by the name of its key."""
         named = {key: getattr(limits, key) for key in _NAMED}
         access = AccessList(limits.allow, limits.deny) if limits.allow or limits.deny else None
         return cls(access=access, **named)

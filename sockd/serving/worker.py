@@ -28,7 +28,7 @@ from sockd.endpoint import Endpoint
 from sockd.errors import ConfigError, PluginError, reasons
 from sockd.ipc.calls import Calls
 from sockd.ipc.child import die_with_parent, name_process
-from sockd.limits import Together
+from sockd.limits import SharedPlaces
 from sockd.process import startup
 from sockd.process.life import HURRY, PLUGIN_STOP_TIMEOUT
 from sockd.process.life import end_within as end_within
@@ -76,7 +76,7 @@ class Worker:
         self._reactor = reactor
         self._fallback = fallback
         self._inheritance = Inheritance((), ())
-        self._places: dict[str, Together] = {}
+        self._places: dict[str, SharedPlaces] = {}
         self._operator = LocalOperator(cast("Daemon", self))
         self._events = DaemonEvents()
         self._watchdog: Watchdog | None = None
@@ -283,7 +283,7 @@ class Worker:
         if known is not None and os.path.samestat(os.fstat(known.descriptor), os.fstat(descriptor)):
             os.close(descriptor)
         else:
-            self._places[name] = Together(descriptor, self._seat)
+            self._places[name] = SharedPlaces(descriptor, self._seat)
 
     def _share_places(self) -> None:
         """Count together with the other workers; nobody has been accepted yet where that is new.

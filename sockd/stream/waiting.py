@@ -61,11 +61,12 @@ class WaitingRoom:
         self._looking = True  # who enters takes a place, and that is not for the next one to enter first
         try:
             # Asked once: a moment later the rate may have room, and then nothing would end the pause.
-            while not (wait := self._admission.wait()) and self._waiting and self._admission.room():
+            admission = self._admission
+            while not (wait := admission.seconds_until_room()) and self._waiting and admission.has_room():
                 self._waiting.popleft().enter()
         finally:
             self._looking = False
-        full = bool(wait or self._waiting) or not self._admission.room()
+        full = bool(wait or self._waiting) or not self._admission.has_room()
         if wait and self._timer is None:
             self._timer = self._clock.callLater(wait, self._look_again)
         if full != self._holding:

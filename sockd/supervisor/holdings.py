@@ -9,7 +9,7 @@ from typing import Any
 from sockd.config import Config, SocketOptions
 from sockd.endpoint import Endpoint, InetEndpoint
 from sockd.errors import BindError
-from sockd.limits.together import Together
+from sockd.limits.shared_places import SharedPlaces
 from sockd.sockets.open import BoundSocket, OpenSocket
 from sockd.supervisor.handover import retold, told
 
@@ -42,7 +42,7 @@ class Holdings:
     """
 
     sockets: dict[Key, Held] = field(default_factory=dict)
-    places: dict[str, Together] = field(default_factory=dict)
+    places: dict[str, SharedPlaces] = field(default_factory=dict)
 
     def message(self) -> dict[str, Any]:
         """What names the descriptors, in their order."""
@@ -81,7 +81,7 @@ class Holdings:
             raise ExceptionGroup("the configuration cannot be served", errors)
         new.sockets = {key: new.sockets[key] for key, _ in _wanted(config)}
         for name in config.services:
-            new.places[name] = self.places.get(name) or Together(Together.create(seats), NOBODY)
+            new.places[name] = self.places.get(name) or SharedPlaces(SharedPlaces.create(seats), NOBODY)
         # A service that is gone may come again while connections of it are still open.
         new.places |= {
             name: each for name, each in self.places.items() if name not in new.places and each.total
@@ -132,7 +132,7 @@ class Holdings:
         for name, index, bound in handed["sockets"]:
             endpoint, options = wanted[name, index]
             sockets[name, index] = Held(resume(retold(*bound), options), endpoint, options)
-        places = {name: Together(descriptor, NOBODY) for name, descriptor in handed["places"]}
+        places = {name: SharedPlaces(descriptor, NOBODY) for name, descriptor in handed["places"]}
         return cls(sockets, places)
 
     def forget(self, seat: int) -> None:

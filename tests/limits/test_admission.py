@@ -166,15 +166,15 @@ def test_a_client_behind_a_proxy_counts_once_it_is_known() -> None:
 def test_room_is_where_anybody_could_come_in_now() -> None:
     clock = Clock()
     places = Admission(Terms(max_connections=2, connection_rate=Rate(2, 10.0)), clock.seconds)
-    assert places.room()
+    assert places.has_room()
     places.admit()
     places.admit()
-    assert not places.room()
+    assert not places.has_room()
     places.release()
-    assert not places.room()
-    clock.advance(places.wait())
-    assert places.wait() == 0
-    assert places.room()
+    assert not places.has_room()
+    clock.advance(places.seconds_until_room())
+    assert places.seconds_until_room() == 0
+    assert places.has_room()
     assert places.admit() is None
     assert clock.seconds() == pytest.approx(5)
 
@@ -182,7 +182,7 @@ def test_room_is_where_anybody_could_come_in_now() -> None:
 def test_without_a_rate_there_is_nothing_to_wait_for_but_a_place() -> None:
     places = Admission(1)
     places.admit()
-    assert (places.room(), places.wait()) == (False, 0)
+    assert (places.has_room(), places.seconds_until_room()) == (False, 0)
 
 
 def test_fewer_places_than_are_taken_let_nobody_in_until_enough_are_given_back() -> None:

@@ -153,7 +153,7 @@ class Admitting(RuleBasedStateMachine):
         for host in self.open:
             self.admission.release(host)
         self.clock.advance(LONGEST)
-        assert self.admission.room()
+        assert self.admission.has_room()
         for host in HOSTS:
             self.admission.change(replace(self.terms, access=None))
             assert self.admission.admit_datagram(host, self.clock.seconds()) is None

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sockd.config.written import Rate
-from sockd.limits.shared import SHARED
+from sockd.limits.source_buckets import SHARED
 from sockd.limits.sources import Sources, source_key
 from sockd.limits.terms import Terms
 

@@ -264,7 +264,7 @@ class Model(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_while_there_is_room(self) -> None:
-        if self.service.connections.admission.room():
+        if self.service.connections.admission.has_room():
             assert not self.waiting()
             assert not self.held
 

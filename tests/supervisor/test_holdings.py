@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sockd.config import Config, load
-from sockd.limits import Together
+from sockd.limits import SharedPlaces
 from sockd.sockets.open import open_socket
 from sockd.supervisor.holdings import Holdings
 
@@ -48,7 +48,7 @@ def test_what_is_needed_again_is_kept_and_the_rest_is_closed(tmp_path: Path) -> 
 
 def test_places_of_a_service_that_is_gone_are_kept_as_long_as_connections_hold_some(tmp_path: Path) -> None:
     first = held(config(tmp_path, a='"unix:a.sock"', b='"unix:b.sock"'))
-    worker = Together(os.dup(first.places["b"].descriptor), 1)
+    worker = SharedPlaces(os.dup(first.places["b"].descriptor), 1)
     assert worker.take(10) is None
     second = held(config(tmp_path, a='"unix:a.sock"'), first)
     first.close_beside(second)

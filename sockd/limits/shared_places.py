@@ -1,16 +1,16 @@
-"""Places of one service that are counted over several processes, in memory that they share.
+"""Places of one service that several processes count together, in shared memory.
 
-Each process has a seat, and writes only what it holds itself. So what a dead one held is known to the last
-place, whatever it was doing when it was killed, and whoever survives it sets that to zero (`forget`).
+Each process has a seat, and writes only what it holds itself. So the places of a dead process are known
+exactly, even if it was killed in the middle of a change, and a surviving process clears them (`forget`).
 
 A place near the limit is taken under a record lock (fcntl(2)), which the kernel releases when its holder
-dies. Further away there is no lock: who first notes his place and then counts cannot be missed by those who
-come after, so that one place for each seat is margin enough.
+dies. Further away no lock is needed: a process first notes its place and then counts, so that later ones
+see it, and one place for each seat is margin enough.
 
-Sources have room for 65,536 entries in windows of 16. Where a window is full of other sources, one that wants
-to come in is refused; that begins with tens of thousands of sources connected at once.
+Sources have 65,536 entries, in windows of 16. A source whose window is full of others is refused; that
+begins with tens of thousands of sources connected at once.
 
-A seat's holder that is stopped within the lock keeps the others out; they refuse, and do not wait for it.
+A process that is stopped while it holds the lock keeps the others out; they refuse, and do not wait.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ SOURCES = 65536
 """Entries for sources."""
 
 WINDOW = 16
-"""Entries among which one source is looked for."""
+"""Entries that may hold one source."""
 
 PATIENCE = 0.02
-"""Seconds that a lock is waited for: its holder is done in microseconds, unless another has its core."""
+"""Seconds to wait for the lock: its holder needs microseconds, unless another process has its core."""
 
 _KEY = 16
 _HEAD = struct.Struct("=II8x16s")  # seats, whether sources are counted, secret of the hash
 _FLAG = slice(4, 8)
 _MAPPED = bytes(10) + b"\xff\xff"
-"""In front of an IPv4 source, which is then as long as one of IPv6 (RFC 4291, 2.5.5.2)."""
+"""Prefix of an IPv4 source, which makes it as long as one of IPv6 (RFC 4291, 2.5.5.2)."""
 
 
-class Together:
-    """The places of one service, seen from one seat, as long as somebody counts in them.
+class SharedPlaces:
+    """Places of one service, as one seat sees them.
 
     Args:
         descriptor: of memory that `create` has made.
-        seat: whose places are noted; nobody else may have it.
+        seat: the seat whose places this process counts; no other process may have it.
     """
 
     __slots__ = (
@@ -80,7 +80,7 @@ class Together:
 
     @staticmethod
     def create(seats: int) -> int:
-        """The descriptor of new memory for so many seats; what is never used of it takes no room."""
+        """Return the descriptor of new memory for a number of seats. Unused parts of it take no room."""
         descriptor = os.memfd_create("sockd places")
         os.ftruncate(descriptor, _HEAD.size + 4 * seats + SOURCES * (_KEY + 2 * seats))
         os.pwrite(descriptor, _HEAD.pack(seats, 0, os.urandom(16)), 0)
@@ -88,11 +88,13 @@ class Together:
 
     @property
     def total(self) -> int:
-        """How many places all seats hold."""
+        """Number of places that all seats hold."""
         return sum(self._counts)
 
     def take(self, most: int, source: bytes | None = None, per_source: int | None = None) -> str | None:
-        """Take one of `most` places, of which one source has so many: None, or the limit that is reached."""
+        """Take one of `most` places, of which a source may have `per_source`; return None, or the limit that
+        is reached.
+        """
         counts, seat = self._counts, self._seat
         if source is None or per_source is None:
             if sum(counts) < most - 2 * self._seats:
@@ -114,7 +116,7 @@ class Together:
             self._unlock()
 
     def identify(self, source: bytes, per_source: int) -> bool:
-        """Count a place that is held already for a source; False if it has as many as it may have."""
+        """Count a place that is held already for a source; return False if the source may have no more."""
         if not self._lock():
             return False
         try:
@@ -132,8 +134,8 @@ class Together:
             if not self._held[mine]:
                 del self._entries[source]
 
-    def held(self, source: bytes) -> int:
-        """How many places a source has."""
+    def count(self, source: bytes) -> int:
+        """Return the number of places of a source."""
         entry = self._entries.get(source)
         if entry is None:
             entry, found = self._find(source)
@@ -142,7 +144,7 @@ class Together:
         return self._held_at(entry)
 
     def recount(self, sources: Mapping[bytes, int]) -> None:
-        """Count these for the sources of this seat, in the place of what was counted."""
+        """Replace the counts of this seat for sources by these."""
         for entry in self._entries.values():
             self._held[entry * self._seats + self._seat] = 0
         self._entries.clear()
@@ -155,7 +157,7 @@ class Together:
                 self._unlock()
 
     def forget(self, seat: int) -> None:
-        """Take back everything that a seat holds, whose process is gone."""
+        """Clear the places of a seat whose process is gone."""
         self._counts[seat] = 0
         if any(self._memory[_FLAG]):
             for first, end in self._used(seat):
@@ -163,7 +165,9 @@ class Together:
                 self._held[first * self._seats + seat : end * self._seats : self._seats] = zeros
 
     def _used(self, seat: int) -> Iterator[tuple[int, int]]:
-        """Ranges of entries in which a seat may hold something; to write elsewhere would only take room."""
+        """Yield the ranges of entries in which a seat may hold a place; writes to other ranges would only
+        take memory.
+        """
         start = len(self._memory) - 2 * len(self._held)
         hole = start
         with suppress(OSError):  # no more data
@@ -175,15 +179,15 @@ class Together:
                     yield first, end
 
     def close(self) -> None:
-        """Let go of the memory."""
+        """Release the memory."""
         for view in (self._counts, self._keys, self._held):
             view.release()
-        with suppress(BufferError):  # somebody counts still
+        with suppress(BufferError):  # a view is still in use
             self._memory.close()
         self._close()
 
     def _count_source(self, source: bytes, most: int) -> bool:
-        """Note one more place of a source; only under the lock."""
+        """Count one more place of a source; to be called under the lock."""
         entry = self._entries.get(source)
         if entry is None:
             entry, found = self._find(source)
@@ -199,7 +203,7 @@ class Together:
         return True
 
     def _find(self, source: bytes) -> tuple[int, bool]:
-        """The entry of a source, or a free one for it, or -1; and whether it is there."""
+        """Return the entry of a source, or a free one, or -1; and whether the source has it already."""
         key = _whole(source)
         digest = blake2b(key, digest_size=4, key=self._secret).digest()
         first = int.from_bytes(digest) % (SOURCES // WINDOW) * WINDOW

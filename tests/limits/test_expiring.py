@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from sockd.limits.fading import Fading
+from sockd.limits.expiring import Expiring
 
 
 def test_what_still_counts_is_kept_however_many_are_added() -> None:
-    table = Fading(100)
+    table = Expiring(100)
     for number in range(50):
         assert table.set(b"held %d" % number, 100.0, 0.0)
     for number in range(100_000):
@@ -14,7 +14,7 @@ def test_what_still_counts_is_kept_however_many_are_added() -> None:
 
 
 def test_there_is_no_room_while_all_of_it_counts_and_some_afterwards() -> None:
-    table = Fading(10)
+    table = Expiring(10)
     assert all(table.set(bytes([number]), 5.0, 0.0) for number in range(10))
     assert not table.set(b"another", 9.0, 4.9)
     assert table.moments.get(b"another") is None
@@ -24,7 +24,7 @@ def test_there_is_no_room_while_all_of_it_counts_and_some_afterwards() -> None:
 
 
 def test_what_has_passed_is_forgotten_as_others_are_added() -> None:
-    table = Fading(10_000)
+    table = Expiring(10_000)
     for number in range(5_000):
         table.set(b"%d" % number, 1.0, 0.0)
     for number in range(2_500):

@@ -14,23 +14,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sockd.config.written import Rate
-from sockd.limits import Admission, Terms, Together
+from sockd.limits import Admission, SharedPlaces, Terms
 
 SEATS = 4
 HOME = b"\x7f\0\0\1"
 
 
 @pytest.fixture
-def seats() -> Iterator[list[Together]]:
-    memory = Together.create(SEATS)
-    taken = [Together(os.dup(memory), seat) for seat in range(SEATS)]
+def seats() -> Iterator[list[SharedPlaces]]:
+    memory = SharedPlaces.create(SEATS)
+    taken = [SharedPlaces(os.dup(memory), seat) for seat in range(SEATS)]
     yield taken
     for each in taken:
         each.close()
     os.close(memory)
 
 
-def test_the_total_is_that_of_all_seats(seats: list[Together]) -> None:
+def test_the_total_is_that_of_all_seats(seats: list[SharedPlaces]) -> None:
     assert [seats[number % SEATS].take(6) for number in range(7)] == [None] * 6 + ["max_connections"]
     seats[1].give()
     assert seats[3].take(6) is None
@@ -39,39 +39,39 @@ def test_the_total_is_that_of_all_seats(seats: list[Together]) -> None:
 
 @pytest.mark.parametrize("most", [1, 7, 8, 9, 12, 13, 100, 1000])
 def test_exactly_as_many_come_in_as_may_near_the_limit_and_far_from_it(
-    seats: list[Together], most: int
+    seats: list[SharedPlaces], most: int
 ) -> None:
     admitted = sum(seats[number % SEATS].take(most) is None for number in range(most + 50))
     assert admitted == seats[0].total == most
 
 
-def test_a_source_is_counted_over_all_seats(seats: list[Together]) -> None:
+def test_a_source_is_counted_over_all_seats(seats: list[SharedPlaces]) -> None:
     taken = [seats[number % SEATS].take(100, HOME, 3) for number in range(4)]
     assert taken == [None, None, None, "max_per_source"]
-    assert (seats[0].held(HOME), seats[0].total) == (3, 3)
+    assert (seats[0].count(HOME), seats[0].total) == (3, 3)
     assert seats[0].take(100, HOME[:3] + b"\2", 3) is None
     seats[2].give(HOME)
     assert seats[0].take(100, HOME, 3) is None
 
 
-def test_what_a_dead_one_held_is_given_back(seats: list[Together]) -> None:
+def test_what_a_dead_one_held_is_given_back(seats: list[SharedPlaces]) -> None:
     for seat in (1, 1, 2):
         seats[seat].take(100, HOME, 9)
     seats[0].forget(1)
-    assert (seats[0].total, seats[0].held(HOME)) == (1, 1)
+    assert (seats[0].total, seats[0].count(HOME)) == (1, 1)
 
 
-def test_what_many_dead_ones_held_is_given_back_wherever_it_is(seats: list[Together]) -> None:
+def test_what_many_dead_ones_held_is_given_back_wherever_it_is(seats: list[SharedPlaces]) -> None:
     sources = [bytes((10, 0, *divmod(number, 256))) for number in range(5000)]
     for number, source in enumerate(sources):
         assert seats[1 + number % 2].take(10_000, source, 9) is None
     seats[0].forget(1)
-    assert [seats[3].held(source) for source in sources] == [number % 2 for number in range(5000)]
+    assert [seats[3].count(source) for source in sources] == [number % 2 for number in range(5000)]
     seats[0].forget(2)
-    assert not any(seats[3].held(source) for source in sources)
+    assert not any(seats[3].count(source) for source in sources)
 
 
-def test_to_give_back_what_a_dead_one_held_takes_no_room(seats: list[Together]) -> None:
+def test_to_give_back_what_a_dead_one_held_takes_no_room(seats: list[SharedPlaces]) -> None:
     seats[1].take(100, HOME, 9)
     before = os.fstat(seats[0].descriptor).st_blocks
     seats[0].forget(1)
@@ -79,8 +79,8 @@ def test_to_give_back_what_a_dead_one_held_takes_no_room(seats: list[Together]) 
 
 
 def test_memory_that_nobody_counts_in_any_more_is_let_go() -> None:
-    descriptor = Together.create(SEATS)
-    places = Together(descriptor, 1)
+    descriptor = SharedPlaces.create(SEATS)
+    places = SharedPlaces(descriptor, 1)
     admission = Admission(Terms(max_connections=1, max_per_source=1))
     admission.share(places)
     del places
@@ -91,11 +91,11 @@ def test_memory_that_nobody_counts_in_any_more_is_let_go() -> None:
 
 
 def test_a_seat_that_is_stopped_within_the_lock_makes_the_others_refuse_and_not_wait(
-    seats: list[Together],
+    seats: list[SharedPlaces],
 ) -> None:
     code = (
-        "import os, sys\nfrom sockd.limits import Together\n"
-        "places = Together(int(sys.argv[1]), 3)\nplaces._lock()\nprint(flush=True)\nsys.stdin.read()\n"
+        "import os, sys\nfrom sockd.limits import SharedPlaces\n"
+        "places = SharedPlaces(int(sys.argv[1]), 3)\nplaces._lock()\nprint(flush=True)\nsys.stdin.read()\n"
     )
     descriptor = seats[3].descriptor
     with subprocess.Popen(
@@ -112,10 +112,10 @@ def test_a_seat_that_is_stopped_within_the_lock_makes_the_others_refuse_and_not_
         assert seats[1].take(3) is None
 
 
-def test_processes_that_are_killed_at_any_moment_leave_no_place_taken(seats: list[Together]) -> None:
+def test_processes_that_are_killed_at_any_moment_leave_no_place_taken(seats: list[SharedPlaces]) -> None:
     code = (
-        "import sys\nfrom sockd.limits import Together\n"
-        "places = Together(int(sys.argv[1]), int(sys.argv[2]))\nprint(flush=True)\n"
+        "import sys\nfrom sockd.limits import SharedPlaces\n"
+        "places = SharedPlaces(int(sys.argv[1]), int(sys.argv[2]))\nprint(flush=True)\n"
         "source = bytes([127, 0, 0, 1])\n"
         "while True:\n    if places.take(5, source, 4) is None:\n        places.give(source)\n"
     )
@@ -139,7 +139,7 @@ def test_processes_that_are_killed_at_any_moment_leave_no_place_taken(seats: lis
             other.kill()
             other.wait()
             seats[0].forget(seat)
-    assert (seats[0].total, seats[0].held(HOME)) == (0, 0)
+    assert (seats[0].total, seats[0].count(HOME)) == (0, 0)
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.sampled_from([None, *"abc"]))))
@@ -147,9 +147,9 @@ def test_processes_that_are_killed_at_any_moment_leave_no_place_taken(seats: lis
 def test_admission_of_several_processes_is_that_of_one(steps: list[tuple[int, bool, str | None]]) -> None:
     hosts = {"a": "192.0.2.1", "b": "192.0.2.2", "c": "2001:db8::1", None: None}
     terms = Terms(max_connections=6, max_per_source=3)
-    memory = Together.create(SEATS)
+    memory = SharedPlaces.create(SEATS)
     several = [Admission(terms) for _ in range(3)]
-    tables = [Together(os.dup(memory), seat) for seat in (1, 2, 3)]
+    tables = [SharedPlaces(os.dup(memory), seat) for seat in (1, 2, 3)]
     for admission, table in zip(several, tables, strict=True):
         admission.share(table)
     one = Admission(terms)
@@ -170,7 +170,7 @@ def test_admission_of_several_processes_is_that_of_one(steps: list[tuple[int, bo
     os.close(memory)
 
 
-def test_a_rate_that_is_used_up_gives_the_place_back(seats: list[Together]) -> None:
+def test_a_rate_that_is_used_up_gives_the_place_back(seats: list[SharedPlaces]) -> None:
     places = Admission(Terms(max_connections=5, connection_rate=Rate(1, 60.0)), lambda: 0.0)
     places.share(seats[1])
     assert [places.admit(None), places.admit(None)] == [None, "connection_rate"]
@@ -178,11 +178,11 @@ def test_a_rate_that_is_used_up_gives_the_place_back(seats: list[Together]) -> N
 
 
 def test_who_waits_for_a_place_looks_again_as_another_process_may_give_one_back(
-    seats: list[Together],
+    seats: list[SharedPlaces],
 ) -> None:
     places = Admission(Terms(max_connections=1))
     places.share(seats[1])
-    assert places.room()
+    assert places.has_room()
     seats[2].take(1)
-    assert not places.room()
-    assert 0 < places.wait() < 1
+    assert not places.has_room()
+    assert 0 < places.seconds_until_room() < 1

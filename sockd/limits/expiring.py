@@ -1,4 +1,4 @@
-"""A bounded table of what fades with time."""
+"""Bounded tables whose entries expire."""
 
 from __future__ import annotations
 
@@ -8,31 +8,32 @@ CAPACITY = 65_536
 """Keys of one table: more than honest peers need at once; 8 MB of memory when forged ones fill it."""
 
 SWEPT = 2
-"""Keys looked at for each that is added: more than one, so that the table empties faster than it fills."""
+"""Keys that are checked for each one that is added: more than one, so that a table empties faster than it
+fills."""
 
 
-class Fading:
-    """A moment for each of many keys, which says nothing any more once it has passed.
+class Expiring:
+    """Table of a moment for each key. An entry has no meaning after its moment.
 
-    A key is forgotten only after its moment: nobody can push out what still counts by adding keys. Before
-    one is added, the two that were looked at longest ago are looked at; while there is no room, none is.
+    A key is removed only after its moment, so nobody can displace an entry by adding keys. Before a key is
+    added, the two that were checked longest ago are checked. A full table takes no new key.
     """
 
     __slots__ = ("_capacity", "_round", "moments")
 
     moments: dict[bytes, float]
-    """By key. To change the moment of a key that is there needs no `set`."""
+    """Moments by key. To change the moment of a known key needs no `set`."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
         self.moments = {}
-        self._round: deque[bytes] = deque()  # the keys, in the order in which they are looked at
+        self._round: deque[bytes] = deque()  # keys, in the order of their checks
 
     def __len__(self) -> int:
         return len(self.moments)
 
     def set(self, key: bytes, moment: float, now: float) -> bool:
-        """Keep `moment` for `key`; False if there was no room."""
+        """Set the moment of a key; return False if there was no room for it."""
         if key not in self.moments:
             for _ in range(min(SWEPT, len(self._round))):
                 oldest = self._round.popleft()
