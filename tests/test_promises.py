@@ -33,15 +33,7 @@ FILLERS = (
 """No docstring begins so: the first word is a verb or a noun of the field."""
 
 STILL_WITH_FILLERS: set[str] = {
-    "benchmarks",
-    "benchmarks/servers",
-    "benchmarks/soak",
-    "benchmarks/suites",
-    "benchmarks/zoo",
-    "plugins/sockd_plugins",
     "plugins/sockd_plugins/chat",
-    "plugins/sockd_plugins/desk",
-    "plugins/sockd_plugins/files",
     "sockd",
     "sockd/cli",
     "sockd/config",
@@ -53,7 +45,6 @@ STILL_WITH_FILLERS: set[str] = {
     "sockd/sockets",
     "sockd/stream",
     "sockd/supervisor",
-    "sockd/tls",
     "sockd/uvreactor",
 }
 """Folders whose docstrings are not rewritten yet. It only ever gets shorter."""
