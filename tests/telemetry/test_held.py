@@ -1,4 +1,4 @@
-"""What a plugin writes about its peers, within bounds."""
+"""Bounds on the events that a plugin writes about its peers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sockd.telemetry.held import (
 
 
 class Written:
-    """A logger, its clock, and what became of its events."""
+    """Logger with its clock, its written and its held events."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -32,7 +32,7 @@ class Written:
         self.logger = HeldLogger("sockd.test", self.clock.seconds, lambda name: self.held.update([name]))
 
     def tell(self, times: int, name: str = "file refused", **fields: Any) -> list[dict[str, Any]]:
-        """Tell it so often; returns what was written."""
+        """Log the event so often; return the written events."""
         with capturedLogs() as events:
             for _ in range(times):
                 self.logger.info(name, **fields)
@@ -44,14 +44,14 @@ def written() -> Written:
     return Written()
 
 
-def test_a_few_events_are_all_written(written: Written) -> None:
+def test_few_events_are_all_written(written: Written) -> None:
     events = written.tell(AT_ONCE, peer="192.0.2.7")
     assert len(events) == AT_ONCE
     assert not any("alike" in event for event in events)
     assert events[0]["log_namespace"] == "sockd.test"
 
 
-def test_one_address_is_written_of_once_a_minute(written: Written) -> None:
+def test_events_about_one_address_are_written_once_a_minute(written: Written) -> None:
     written.tell(AT_ONCE, peer="192.0.2.7")
     for _ in range(10):
         assert not written.tell(1000, peer="192.0.2.7")
@@ -61,13 +61,13 @@ def test_one_address_is_written_of_once_a_minute(written: Written) -> None:
     assert written.held == {"file refused": 10_000}
 
 
-def test_other_kinds_and_other_sources_are_written_meanwhile(written: Written) -> None:
+def test_other_kinds_and_other_sources_have_bounds_of_their_own(written: Written) -> None:
     written.tell(1000, peer="192.0.2.7")
     assert written.tell(1, peer="192.0.2.8")
     assert written.tell(1, "file received", peer="192.0.2.7")
 
 
-def test_many_addresses_at_once_are_bounded_too(written: Written) -> None:
+def test_events_about_many_addresses_are_bounded_together(written: Written) -> None:
     count = sum(len(written.tell(1, peer=f"192.0.{n // 250}.{n % 250}")) for n in range(10 * ALL_AT_ONCE))
     assert count == ALL_AT_ONCE
     written.clock.advance(10 * ALL_EVERY)
@@ -75,14 +75,14 @@ def test_many_addresses_at_once_are_bounded_too(written: Written) -> None:
     assert count == 10
 
 
-def test_events_without_a_peer_are_bounded_as_those_of_all(written: Written) -> None:
+def test_events_without_a_peer_have_the_bound_over_all_sources(written: Written) -> None:
     assert len(written.tell(1000)) == ALL_AT_ONCE
     written.clock.advance(ALL_EVERY)
     [event] = written.tell(2)
     assert event["alike"] == 1000 - ALL_AT_ONCE
 
 
-def test_what_is_for_whoever_traces_is_written_always(written: Written) -> None:
+def test_debug_events_are_always_written(written: Written) -> None:
     with capturedLogs() as events:
         for _ in range(1000):
             written.logger.debug("line", peer="192.0.2.7")
@@ -100,7 +100,7 @@ def test_failures_are_bounded_too(written: Written) -> None:
     assert events[0]["log_level"] is LogLevel.critical
 
 
-def test_nothing_that_peers_choose_takes_memory_without_end(written: Written) -> None:
+def test_kinds_and_sources_that_peers_choose_take_bounded_memory(written: Written) -> None:
     for number in range(2 * MOST_SOURCES):
         written.tell(1, f"named {number}", peer=f"10.{number // 65536}.{number // 256 % 256}.{number % 256}")
     assert len(written.logger._sources) <= MOST_SOURCES
@@ -130,14 +130,14 @@ def test_a_source_is_an_address_without_its_port(peer: object, source: str) -> N
     assert source_of(peer) == source
 
 
-def test_what_a_plugin_held_back_is_counted_by_its_service() -> None:
+def test_held_events_of_a_plugin_are_counted_by_its_service() -> None:
     events = ServiceEvents("test", Clock().seconds)
     for _ in range(AT_ONCE + 5):
         events.log.info("file refused", peer="192.0.2.7")
     assert events.counts["log event held", "file refused"] == 5
 
 
-def test_short_descriptors_are_told_once_a_minute() -> None:
+def test_short_descriptors_are_reported_once_a_minute() -> None:
     clock = Clock()
     server = ServerEvents(clock.seconds)
     with capturedLogs() as events:

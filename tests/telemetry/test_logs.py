@@ -34,7 +34,7 @@ def test_an_event_is_one_json_line_with_its_fields() -> None:
     assert record == {"level": "info", "service": "echo", "event": "listening", "address": "tcp:[::1]:7"}
 
 
-def test_an_event_on_a_terminal_is_for_people() -> None:
+def test_an_event_on_a_terminal_is_one_readable_line() -> None:
     stream = Terminal()
     Logger(namespace="sockd.echo", observer=written(stream)).info("listening", address="tcp:7", why="a b")
     assert "listening" in stream.getvalue()
@@ -54,7 +54,7 @@ def test_only_events_of_the_level_and_above_are_written(level: str, seen: int) -
     assert stream.getvalue().count("\n") == seen
 
 
-def test_twisteds_own_chatter_is_not_info() -> None:
+def test_informal_messages_of_twisted_count_as_debug() -> None:
     stream = io.StringIO()
     publisher = written(stream)
     Logger(namespace="twisted.internet.tcp", observer=publisher).info("Factory starting on 7007")
@@ -89,7 +89,7 @@ def test_a_failure_on_a_terminal_is_followed_by_its_traceback() -> None:
 
 
 @given(log_format=st.sampled_from(["console", "json"]), text=st.text())
-def test_whatever_a_peer_sends_an_event_is_one_line_without_control_characters(
+def test_an_event_with_text_of_a_peer_is_one_line_without_control_characters(
     log_format: str, text: str
 ) -> None:
     stream = io.StringIO()
@@ -125,7 +125,7 @@ def test_the_level_can_be_changed_while_it_runs() -> None:
     assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["b"]
 
 
-def test_a_log_file_is_not_for_everybody_whatever_the_umask(tmp_path: Path) -> None:
+def test_a_log_file_has_its_mode_under_any_umask(tmp_path: Path) -> None:
     open_file(tmp_path / "log").close()
     assert stat.S_IMODE((tmp_path / "log").stat().st_mode) == 0o640
 
@@ -137,7 +137,7 @@ def test_events_are_in_the_file_when_the_log_is_closed(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "log").read_text())["services"] == 3
 
 
-def test_what_the_daemon_says_of_itself_is_out_before_it_goes_on(tmp_path: Path) -> None:
+def test_events_of_the_daemon_itself_are_written_before_it_goes_on(tmp_path: Path) -> None:
     chosen = observer(open_file(tmp_path / "log"), "json", "info")
     log = Logger(namespace="sockd", observer=LogPublisher(chosen))
     for count in range(1, 10):
@@ -146,7 +146,7 @@ def test_what_the_daemon_says_of_itself_is_out_before_it_goes_on(tmp_path: Path)
     chosen.close()
 
 
-def test_a_renamed_file_is_opened_anew(tmp_path: Path) -> None:
+def test_a_renamed_log_file_is_opened_again(tmp_path: Path) -> None:
     chosen = observer(open_file(tmp_path / "log"), "json", "info")
     (tmp_path / "log").rename(tmp_path / "old")
     chosen.reopen()
@@ -155,7 +155,7 @@ def test_a_renamed_file_is_opened_anew(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "log").read_text())["event"] == "ready"
 
 
-def test_a_full_disk_does_not_stop_the_service_and_the_loss_is_an_event_of_its_own(tmp_path: Path) -> None:
+def test_a_full_disk_stops_no_service_and_the_loss_is_an_event(tmp_path: Path) -> None:
     paths = [Path("/dev/full"), tmp_path / "log"]
     sink = Sink(lambda: os.open(paths.pop(0), os.O_WRONLY | os.O_CREAT), max_lines=10)
     chosen = observer(sink, "json", "info")
@@ -172,8 +172,8 @@ def test_a_full_disk_does_not_stop_the_service_and_the_loss_is_an_event_of_its_o
     assert len(lines) - len(lost) == 10_000 - chosen.dropped
 
 
-def test_a_stream_with_a_descriptor_is_written_without_waiting_for_it() -> None:
-    """Standard output, that is."""
+def test_a_stream_with_a_descriptor_is_written_without_a_wait() -> None:
+    """Standard output is such a stream."""
     reader, writer = os.pipe()
     with open(writer, "w") as stream, open(reader) as read:
         chosen = observer(stream, "json", "info")

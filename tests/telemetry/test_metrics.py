@@ -1,4 +1,4 @@
-"""The snapshot as Prometheus reads it, and what is written about it."""
+"""Metrics of a snapshot, and the pages and the dashboard that name them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def parsed(snapshot: dict[str, Any]) -> dict[str, Metric]:
 
 
 def values(snapshot: dict[str, Any], name: str, **labels: str) -> list[float]:
-    """The values of the samples of this name that have these labels."""
+    """Return the values of the samples with this name and these labels."""
     return [
         sample.value
         for metric in parsed(snapshot).values()
@@ -37,7 +37,7 @@ def values(snapshot: dict[str, Any], name: str, **labels: str) -> list[float]:
 
 
 def with_service(**changed: Any) -> dict[str, Any]:
-    """The snapshot of a server with one service."""
+    """Return the snapshot of a server with one service."""
     return SNAPSHOT | {"services": [SNAPSHOT["services"][0] | changed]}
 
 
@@ -47,7 +47,7 @@ def with_workers() -> dict[str, Any]:
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 @pytest.mark.parametrize("snapshot", [SNAPSHOT, with_workers()])
-def test_promtool_finds_nothing_to_say(snapshot: dict[str, Any]) -> None:
+def test_promtool_finds_no_fault(snapshot: dict[str, Any]) -> None:
     told = subprocess.run(
         ["promtool", "check", "metrics"], input=exposition(snapshot), capture_output=True, check=False
     )
@@ -70,14 +70,14 @@ def test_every_family_has_its_type_and_its_help() -> None:
 
 
 def with_certificate_faults() -> dict[str, Any]:
-    """A snapshot in which everything has occurred."""
+    """Return a snapshot in which every counter has a sample."""
     counts = [["certificates faulty", "tcp:0.0.0.0:6697", 1], ["log event held", "file refused", 9]]
     return SNAPSHOT | {
         "services": [*SNAPSHOT["services"], with_service(name="x", counts=counts)["services"][0]]
     }
 
 
-def test_every_name_is_one_that_is_told_of() -> None:
+def test_every_sample_has_a_declared_name() -> None:
     found = {
         sample.name for metric in parsed(with_certificate_faults()).values() for sample in metric.samples
     }
@@ -114,17 +114,17 @@ def test_every_name_is_one_that_is_told_of() -> None:
         ("sockd_service_open", {"service": "files"}, 0),
     ],
 )
-def test_each_number_of_the_snapshot_is_told(name: str, labels: dict[str, str], value: float) -> None:
+def test_each_number_of_the_snapshot_is_a_sample(name: str, labels: dict[str, str], value: float) -> None:
     assert values(SNAPSHOT, name, **labels) == [value]
 
 
-def test_what_a_snapshot_does_not_know_is_left_out() -> None:
+def test_unknown_numbers_of_a_snapshot_are_left_out() -> None:
     assert values(SNAPSHOT, "sockd_listener_queue", listener="unix:/run/sockd/echo.sock") == []
     assert values({"state": "starting"}, "sockd_ready") == [0]
     assert values({"state": "starting"}, "sockd_config_ok") == []
 
 
-def test_a_plugins_faults_are_told_apart_by_callback_alone() -> None:
+def test_faults_of_a_plugin_are_labelled_by_callback_only() -> None:
     faults = [["plugin fault", f"dataReceived Error{number} /x.py:{number}", 2] for number in range(100)]
     told = parsed(with_service(counts=faults))["sockd_plugin_faults"].samples
     assert [(sample.labels, sample.value) for sample in told] == [
@@ -132,7 +132,7 @@ def test_a_plugins_faults_are_told_apart_by_callback_alone() -> None:
     ]
 
 
-def test_each_bucket_of_a_histogram_holds_those_before_it() -> None:
+def test_each_bucket_of_a_histogram_includes_the_buckets_before_it() -> None:
     durations = {"bounds": [0.5, 10.0], "counts": [3, 2, 1], "sum": 99.5}
     snapshot, name = with_service(durations=durations), "sockd_connection_duration_seconds"
     assert [values(snapshot, f"{name}_bucket", le=bound) for bound in ("0.5", "10.0", "+Inf")] == [
@@ -144,7 +144,7 @@ def test_each_bucket_of_a_histogram_holds_those_before_it() -> None:
     assert values(snapshot, f"{name}_sum") == [99.5]
 
 
-def test_a_service_and_the_one_that_drains_for_it_are_one() -> None:
+def test_a_service_and_its_draining_instance_are_merged() -> None:
     old, new = with_service(state="draining"), with_service(connections=8)
     both = SNAPSHOT | {"services": [*old["services"], *new["services"]]}
     assert values(both, "sockd_connections") == [820]
@@ -153,7 +153,7 @@ def test_a_service_and_the_one_that_drains_for_it_are_one() -> None:
     assert values(both, "sockd_certificate_expires_timestamp_seconds") == [1798012984]
 
 
-def test_a_worker_has_names_of_its_own_so_that_no_sum_counts_it_twice() -> None:
+def test_metrics_of_a_worker_have_names_of_their_own() -> None:
     snapshot = with_workers()
     assert values(snapshot, "sockd_connections", service="chat") == [812]
     assert values(snapshot, "sockd_worker_connections", service="chat") == [812, 812]
@@ -163,13 +163,13 @@ def test_a_worker_has_names_of_its_own_so_that_no_sum_counts_it_twice() -> None:
 
 
 @given(st.text())
-def test_any_text_is_one_label(text: str) -> None:
+def test_any_text_is_one_label_value(text: str) -> None:
     text = text.replace("\r", "")  # the parser, not the format, takes it for the end of a line
     assert values(with_service(name=text), "sockd_connections", service=text) == [812]
 
 
 def named_in(text: str) -> Iterator[str]:
-    """The metrics that a text names, workers' as those of all."""
+    """Yield the metrics that a text names, without the prefix of workers."""
     for name in re.findall(r"\bsockd_[a-z_]+[a-z]\b", text):
         yield name.replace("sockd_worker_", "sockd_")
 

@@ -27,7 +27,7 @@ Make = Callable[..., Sink]
 
 @pytest.fixture
 def make() -> Iterator[Make]:
-    """Make sinks, which are closed after the test."""
+    """Create sinks, which are closed after the test."""
     sinks: list[Sink] = []
 
     def make_one(opener: Callable[[], int], **bounds: int) -> Sink:
@@ -41,7 +41,7 @@ def make() -> Iterator[Make]:
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
-    """The smallest pipe there is, which is full with one page."""
+    """Create the smallest pipe, which one page fills."""
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, select.PIPE_BUF)
     yield reader, writer
@@ -50,7 +50,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 def read_until(descriptor: int, end: bytes) -> bytes:
-    """What comes until these bytes have come."""
+    """Return the bytes read up to these."""
     data = b""
     while not data.endswith(end):
         ready, _, _ = select.select([descriptor], [], [], PATIENCE)
@@ -62,7 +62,7 @@ def read_until(descriptor: int, end: bytes) -> bytes:
 
 
 def run(script: str, *args: str | Path) -> subprocess.CompletedProcess[str]:
-    """A process of its own, which ends by itself."""
+    """Run the script in a process, which ends by itself."""
     command = [sys.executable, "-c", script, *(os.fspath(arg) for arg in args)]
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
@@ -98,7 +98,7 @@ def test_lines_of_many_threads_stay_whole(make: Make, tmp_path: Path) -> None:
     assert len(lines) == 4000
 
 
-def test_a_stopped_reader_keeps_nobody_waiting(make: Make, tmp_path: Path) -> None:
+def test_a_stopped_reader_delays_no_writer(make: Make, tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     with open(tmp_path / "read", "wb") as read, subprocess.Popen(["cat", fifo], stdout=read) as cat:
@@ -134,7 +134,7 @@ def test_the_announcement_stands_where_the_lines_are_missing(make: Make, pipe: t
     assert read_until(reader, b"later\n") == b"later\n"
 
 
-def test_the_bytes_that_wait_are_bounded_too(make: Make, pipe: tuple[int, int]) -> None:
+def test_waiting_bytes_are_bounded_too(make: Make, pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     sink = make(partial(os.dup, writer), max_bytes=1000)
     sink.write("x" * 1000 + "\n")
@@ -142,7 +142,7 @@ def test_the_bytes_that_wait_are_bounded_too(make: Make, pipe: tuple[int, int]) 
     assert read_until(reader, b"\n") == b"log lines dropped count=1\n"
 
 
-def test_what_found_a_full_disk_is_written_once_there_is_room(make: Make, tmp_path: Path) -> None:
+def test_lines_that_found_a_full_disk_are_written_when_there_is_room(make: Make, tmp_path: Path) -> None:
     paths = [Path("/dev/full"), tmp_path / "log"]
     sink = make(lambda: os.open(paths.pop(0), os.O_WRONLY | os.O_CREAT))
     for number in range(100):
@@ -153,7 +153,7 @@ def test_what_found_a_full_disk_is_written_once_there_is_room(make: Make, tmp_pa
     assert sink.dropped == 0
 
 
-def test_standard_error_tells_once_that_the_log_cannot_be_written() -> None:
+def test_standard_error_reports_once_that_the_log_cannot_be_written() -> None:
     script = """if True:
         import os, sys
         from sockd.telemetry.sink import Sink
@@ -169,7 +169,7 @@ def test_standard_error_tells_once_that_the_log_cannot_be_written() -> None:
 
 
 def test_no_line_is_torn_by_a_limit_that_is_lifted(tmp_path: Path) -> None:
-    """EFBIG stands for all that comes in the midst of a line."""
+    """EFBIG stands for every error in the middle of a line."""
     script = """if True:
         import resource, sys
         from functools import partial
@@ -224,7 +224,7 @@ def test_a_closed_terminal_does_no_harm(make: Make) -> None:
     assert 0 < sink.dropped <= 20_000
 
 
-def test_a_descriptor_that_somebody_made_nonblocking_is_written_all_the_same(
+def test_a_descriptor_that_was_made_nonblocking_is_written_too(
     make: Make, pipe: tuple[int, int]
 ) -> None:
     reader, writer = pipe
@@ -237,7 +237,7 @@ def test_a_descriptor_that_somebody_made_nonblocking_is_written_all_the_same(
     assert time.monotonic() - begun < PATIENCE / 2
 
 
-def test_processes_that_share_a_pipe_do_not_write_into_each_others_lines() -> None:
+def test_processes_that_share_a_pipe_write_whole_lines() -> None:
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, select.PIPE_BUF)  # always full, so that writers take turns
     script = """if True:
@@ -264,7 +264,7 @@ def test_processes_that_share_a_pipe_do_not_write_into_each_others_lines() -> No
     assert sorted(lines) == [b"a" * 99] * 2000 + [b"b" * 99] * 2000
 
 
-def test_what_is_written_before_and_after_a_fork_arrives_once(tmp_path: Path) -> None:
+def test_lines_before_and_after_a_fork_are_written_once(tmp_path: Path) -> None:
     """twistd forks twice after the log has been opened."""
     script = """if True:
         import os, sys
@@ -300,7 +300,7 @@ def test_the_last_lines_of_a_process_are_not_lost(end: str) -> None:
     assert run(script).stdout == "starting\ncannot listen\n"
 
 
-def test_the_end_waits_no_longer_than_it_may(make: Make, pipe: tuple[int, int]) -> None:
+def test_close_waits_no_longer_than_its_timeout(make: Make, pipe: tuple[int, int]) -> None:
     _, writer = pipe
     sink = make(partial(os.dup, writer))
     sink.write("x" * 100_000)
@@ -311,7 +311,7 @@ def test_the_end_waits_no_longer_than_it_may(make: Make, pipe: tuple[int, int]) 
     assert sink.dropped == 1
 
 
-def test_what_has_been_flushed_is_out(make: Make, pipe: tuple[int, int]) -> None:
+def test_flushed_lines_are_written(make: Make, pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     sink = make(partial(os.dup, writer))
     begun = time.monotonic()
@@ -321,7 +321,7 @@ def test_what_has_been_flushed_is_out(make: Make, pipe: tuple[int, int]) -> None
     assert time.monotonic() - begun < PATIENCE / 2
 
 
-def test_what_is_stuck_is_waited_for_but_once(make: Make, pipe: tuple[int, int]) -> None:
+def test_flush_waits_for_a_stuck_sink_only_once(make: Make, pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     sink = make(partial(os.dup, writer))
     sink.write("x" * 100_000 + "\n")
@@ -336,7 +336,7 @@ def test_what_is_stuck_is_waited_for_but_once(make: Make, pipe: tuple[int, int])
     assert select.select([reader], [], [], PATIENCE)[0]
 
 
-def test_a_renamed_file_gets_nothing_more_and_the_new_one_the_right_mode(make: Make, tmp_path: Path) -> None:
+def test_a_renamed_file_gets_no_more_lines_and_the_new_file_has_its_mode(make: Make, tmp_path: Path) -> None:
     path = tmp_path / "log"
     umask = os.umask(0o077)
     try:
@@ -368,7 +368,7 @@ def test_an_existing_file_keeps_its_mode_and_what_is_in_it(make: Make, tmp_path:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_file_that_cannot_be_opened_anew_is_written_on(make: Make, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_opened_again_is_written_on(make: Make, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     sink = make(partial(open_path, folder / "log"))
@@ -381,20 +381,20 @@ def test_a_file_that_cannot_be_opened_anew_is_written_on(make: Make, tmp_path: P
     assert "two\n" in text
 
 
-def test_a_symbolic_link_is_no_log_file(tmp_path: Path) -> None:
+def test_a_symbolic_link_is_refused_as_a_log_file(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="is a symbolic link"):
         open_path(tmp_path / "link")
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_fifo_that_nobody_reads_does_not_stop_the_start(tmp_path: Path) -> None:
+def test_a_fifo_without_a_reader_is_an_error_and_no_wait(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(OSError, match="No such device"):
         open_path(tmp_path / "fifo")
 
 
-def test_a_line_may_be_written_in_the_midst_of_another(make: Make, tmp_path: Path) -> None:
+def test_a_line_may_be_written_while_another_is_written(make: Make, tmp_path: Path) -> None:
     """As it happens when garbage collection finds a failed Deferred."""
     sink = make(partial(open_path, tmp_path / "log"))
 
@@ -413,7 +413,7 @@ def test_a_line_may_be_written_in_the_midst_of_another(make: Make, tmp_path: Pat
     assert set((tmp_path / "log").read_text().split()) == {"inner", "outer"}
 
 
-def test_what_utf8_cannot_say_is_written_out(make: Make, tmp_path: Path) -> None:
+def test_characters_without_utf8_are_escaped(make: Make, tmp_path: Path) -> None:
     sink = make(partial(open_path, tmp_path / "log"))
     sink.write(json.dumps("\udc80", ensure_ascii=False) + "\n")
     sink.close(PATIENCE)

@@ -134,7 +134,7 @@ def line_of(function: str) -> str:
     return f"plugin.py:{number} in {function}"
 
 
-def test_a_sleeping_plugin_is_told_while_it_sleeps_and_once_more_afterwards(start: Start) -> None:
+def test_a_sleeping_plugin_is_reported_while_it_sleeps_and_afterwards(start: Start) -> None:
     records = told(
         start("reactor.callLater(0.5, sleep, 1.5); reactor.callLater(0.6, finish_when, lambda: over)")
     )
@@ -151,7 +151,7 @@ def test_a_sleeping_plugin_is_told_while_it_sleeps_and_once_more_afterwards(star
     assert end["again"][1] == 0
 
 
-def test_what_holds_the_interpreter_is_told_with_its_place_once_that_is_possible(start: Start) -> None:
+def test_a_call_that_holds_the_interpreter_is_reported_with_its_place_afterwards(start: Start) -> None:
     """A catastrophic regular expression."""
     records = told(
         start("reactor.callLater(0.5, backtrack, 22); reactor.callLater(0.6, finish_when, lambda: over)")
@@ -161,7 +161,7 @@ def test_what_holds_the_interpreter_is_told_with_its_place_once_that_is_possible
     assert "re/__init__.py" in block["stack"]
 
 
-def test_a_busy_loop_is_told_like_a_sleep(start: Start) -> None:
+def test_a_busy_loop_is_reported_like_a_sleep(start: Start) -> None:
     records = told(
         start("reactor.callLater(0.2, work, 0.8); reactor.callLater(0.3, finish_when, lambda: over)")
     )
@@ -171,13 +171,13 @@ def test_a_busy_loop_is_told_like_a_sleep(start: Start) -> None:
     assert len(of_kind(records, "over")) == 1
 
 
-def test_a_reactor_that_works_hard_but_goes_round_is_left_alone(start: Start) -> None:
+def test_a_busy_reactor_that_makes_turns_is_not_reported(start: Start) -> None:
     records = told(start("reactor.callLater(0, turns, 240, 0.005); reactor.callLater(1.5, finish)"))
     assert [record["kind"] for record in records] == ["ready", "end"]
     assert records[-1]["delay"][1] > 0
 
 
-def test_an_idle_reactor_is_left_alone_and_hardly_ever_woken(start: Start) -> None:
+def test_an_idle_reactor_is_not_reported_and_seldom_woken(start: Start) -> None:
     records = told(
         start(
             "reactor.callLater(0.5, lambda: tell(kind='idle', wakes=wakes()))\nreactor.callLater(2.5, finish)"
@@ -187,7 +187,7 @@ def test_an_idle_reactor_is_left_alone_and_hardly_ever_woken(start: Start) -> No
     assert records[-1]["wakes"] - records[1]["wakes"] < 10  # in 2 s
 
 
-def test_many_blocks_make_one_stack_a_second(start: Start) -> None:
+def test_many_blocks_write_one_stack_a_second(start: Start) -> None:
     records = told(
         start(
             "for n in range(4): reactor.callLater(0.1 + n * 0.7, sleep, 0.6)\n"
@@ -215,7 +215,7 @@ def test_a_stopped_process_is_no_block(start: Start) -> None:
     assert [record["kind"] for record in records] == ["end"]
 
 
-def test_a_report_that_fails_does_not_end_the_watch(start: Start) -> None:
+def test_a_failed_report_does_not_end_the_watchdog(start: Start) -> None:
     script = (
         "sys.argv.append('report'); reactor.callLater(0.1, sleep, 0.5)\nreactor.callLater(1, sleep, 0.5)\n"
     )
