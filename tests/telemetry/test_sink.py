@@ -224,9 +224,7 @@ def test_a_closed_terminal_does_no_harm(make: Make) -> None:
     assert 0 < sink.dropped <= 20_000
 
 
-def test_a_descriptor_that_was_made_nonblocking_is_written_too(
-    make: Make, pipe: tuple[int, int]
-) -> None:
+def test_a_descriptor_that_was_made_nonblocking_is_written_too(make: Make, pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     os.set_blocking(writer, False)
     sink = make(partial(os.dup, writer))
