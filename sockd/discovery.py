@@ -1,4 +1,4 @@
-"""Finds the class behind a plugin's name, and checks that it keeps the contract."""
+"""Discovery of plugins: the class behind a name, and whether it keeps the contract."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ GROUP = "sockd.plugins"
 """Group of the entry points that name plugins."""
 
 _TRANSPORTS: Mapping[object, Transport] = {IStreamPlugin: "stream", IDatagramPlugin: "datagram"}
-"""What each interface of the contract serves."""
+"""Transport that each interface of the contract serves."""
 
 
 def find(name: str) -> type[Plugin]:
-    """The plugin called `name`: an entry point of the group `sockd.plugins`, or `module:Class`.
+    """Return the plugin called `name`: an entry point of the group `sockd.plugins`, or `module:Class`.
 
     Raises:
         PluginError: there is none, it cannot be imported, or it breaks the contract.
@@ -46,7 +46,7 @@ def find(name: str) -> type[Plugin]:
 
 @cache
 def installed() -> Sequence[EntryPoint]:
-    """Every entry point of the group, sorted by name; nothing is imported."""
+    """Return every entry point of the group, sorted by name; nothing is imported."""
     return sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
 
 

@@ -29,7 +29,7 @@ Transport = Literal["stream", "datagram"]
 """Connections (TCP, TLS, UNIX stream sockets), or datagrams (UDP, UNIX datagram sockets)."""
 
 DEFAULT_UNIX_MODE = 0o600
-"""Only the daemon's own user, until the endpoint says otherwise."""
+"""Permissions of a socket for the daemon's own user alone."""
 
 MAX_UNIX_PATH = 107
 """Bytes that fit into `sun_path` beside its terminating NUL (Linux, unix(7))."""
@@ -40,12 +40,12 @@ MAX_SOCKET_NAME = 255
 """Characters of FileDescriptorName= (systemd.socket(5)); it is ASCII without colons."""
 
 MAX_INHERITED = 65535
-"""More sockets than systemd can give one name."""
+"""Sockets of one name: more than systemd can pass."""
 
 
 @dataclass(frozen=True, slots=True)
 class InetEndpoint:
-    """A TCP or UDP port. `interface` is an address, never a name; an empty one means every address."""
+    """TCP or UDP port. `interface` is an address, never a name; an empty one means every address."""
 
     scheme: Literal["tcp", "tcp6", "udp", "udp6"]
     port: int
@@ -54,7 +54,7 @@ class InetEndpoint:
 
     @property
     def stream(self) -> bool:
-        """Whether the endpoint takes connections rather than datagrams."""
+        """Tell whether the endpoint takes connections rather than datagrams."""
         return self.scheme.startswith("tcp")
 
     @property
@@ -64,7 +64,7 @@ class InetEndpoint:
 
     @property
     def ipv6(self) -> bool:
-        """Whether the port is one of IPv6."""
+        """Tell whether the port is one of IPv6."""
         return self.scheme.endswith("6") or ":" in self.interface
 
     def __str__(self) -> str:
@@ -74,7 +74,7 @@ class InetEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class UnixEndpoint:
-    """A UNIX socket in the file system, of the given permissions."""
+    """UNIX socket in the file system, of the given permissions."""
 
     scheme: Literal["unix", "unixgram"]
     path: Path
@@ -83,7 +83,7 @@ class UnixEndpoint:
 
     @property
     def stream(self) -> bool:
-        """Whether the endpoint takes connections rather than datagrams."""
+        """Tell whether the endpoint takes connections rather than datagrams."""
         return self.scheme == "unix"
 
     @property
@@ -98,7 +98,7 @@ class UnixEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class SystemdEndpoint:
-    """A socket that systemd has opened, by the FileDescriptorName= of its socket unit.
+    """Socket that systemd has opened, by the FileDescriptorName= of its socket unit.
 
     Attributes:
         name: the socket's.
@@ -112,7 +112,7 @@ class SystemdEndpoint:
 
     @property
     def stream(self) -> bool:
-        """Whether the endpoint takes connections rather than datagrams."""
+        """Tell whether the endpoint takes connections rather than datagrams."""
         return self.kind == "stream"
 
     @property
@@ -122,7 +122,7 @@ class SystemdEndpoint:
 
     @property
     def backlog(self) -> None:
-        """Said by the socket unit (Backlog=)."""
+        """None, as the socket unit sets the backlog (Backlog=)."""
 
     def __str__(self) -> str:
         name = _ESCAPED.sub(r"\\\g<0>", self.name)
@@ -133,12 +133,12 @@ class SystemdEndpoint:
 Endpoint = InetEndpoint | UnixEndpoint | SystemdEndpoint
 
 _ESCAPED = re.compile(r"[\\:=\[]")
-"""What would mean something else in a path or a name."""
+"""Characters with another meaning in a path or a name."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One field between colons: its text without escapes, and where its value begins in the string."""
+    """Field between colons: its text without escapes, and where its value begins in the string."""
 
     key: str
     value: str
@@ -167,7 +167,7 @@ def parse(text: str) -> Endpoint:
 
 
 def resolve(endpoint: Endpoint, folder: Path) -> Endpoint:
-    """The same endpoint with a relative path counted from `folder`.
+    """Return the endpoint with a relative path counted from `folder`.
 
     Raises:
         ValueFault: the whole path is too long for a socket.
@@ -249,7 +249,7 @@ _ELSEWHERE = re.compile(
 
 
 def _as_elsewhere(text: str) -> str | None:
-    """An endpoint that is written as other programs have it: `127.0.0.1:7007`, `tcp://[::1]:7007`, `7007`."""
+    """Return the endpoint for other programs' forms: `127.0.0.1:7007`, `tcp://[::1]:7007`, `7007`."""
     if text.isascii() and text.isdigit():
         return f"tcp:{text}"
     found = _ELSEWHERE.fullmatch(text)

@@ -1,4 +1,4 @@
-"""The errors of sockd, named by who has to act on them."""
+"""Errors of sockd, named by who has to act on them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OWN_FOLDER = str(Path(__file__).parent)
 
 
 class ValueFault(ValueError):
-    """A value is not what its key takes. Whoever knows the file turns it into a located `Fault`.
+    """Fault of a value that its key does not take. The reader of the file turns it into a located `Fault`.
 
     Args:
         expected: what the value should have been, as a phrase: `a port from 0 to 65535`.
@@ -36,7 +36,7 @@ class ValueFault(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing wrong in a configuration, at its place.
+    """Fault of a configuration, at its place.
 
     Lines and columns count from 1; `length` is the number of characters the caret line covers. `source` is
     the line, or of a long one the part that begins at `source_column`.
@@ -55,11 +55,11 @@ class Fault:
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used. The operator acts: `faults` has what was found.
+    """Error of a configuration that cannot be used. The operator acts: `faults` has all that was found.
 
     Args:
-        faults: to be told.
-        count: how many there are, if that is more.
+        faults: the faults to show.
+        count: their number, if there are more than are shown.
     """
 
     def __init__(self, faults: Sequence[Fault], count: int = 0) -> None:
@@ -69,16 +69,16 @@ class ConfigError(Exception):
 
 
 class PluginError(Exception):
-    """A plugin cannot be imported, breaks its contract or fails. Its author acts."""
+    """Error of a plugin that cannot be imported, breaks its contract or fails. Its author acts."""
 
 
 class BindError(Exception):
-    """An endpoint cannot be opened: the machine says no.
+    """Error of an endpoint that the machine does not let open.
 
     Args:
         endpoint: the endpoint as it was written.
         reason: why, in words.
-        service: the service that asked for it, where it is known.
+        service: the service that asked for it, if it is known.
     """
 
     def __init__(self, endpoint: str, reason: str, service: str = "") -> None:
@@ -90,7 +90,7 @@ class BindError(Exception):
 
 
 def reasons(error: Exception) -> str:
-    """The text of an error; of a group, one line for each error in it."""
+    """Return the text of an error; of a group, one line for each error in it."""
     errors = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
     return "\n".join(str(each) for each in errors)
 
@@ -105,7 +105,7 @@ def in_words(error: BaseException) -> str:
 
 
 def raised_at(error: BaseException) -> str:
-    """Where a plugin's exception was raised, as ` (FILE, line N)`; empty if that was not in a plugin."""
+    """Return where a plugin has raised, as ` (FILE, line N)`; empty if it was not in a plugin."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         own = frame.filename.startswith(_OWN_FOLDER)
         if not own and "importlib" not in frame.filename and not frame.filename.endswith("pkgutil.py"):

@@ -28,15 +28,15 @@ from struct import Struct
 from typing import Literal
 
 MAX_LENGTH = 16_384
-"""Bytes of a message where nothing else is said; Twisted's line receivers have the same."""
+"""Bytes of a message by default, as in Twisted's line receivers."""
 
 
 _FEW = 32
-"""Places to look at before it is as cheap to look at every message; 64 KiB have 8 at the usual limit."""
+"""Probes beyond which a look at every message is as cheap; 64 KiB have 8 at the default limit."""
 
 
 class FrameTooLong(ValueError):
-    """A message has more than `limit` bytes."""
+    """Error of a message that has more than `limit` bytes."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"expected a message of at most {limit} bytes, found a longer one")
@@ -55,15 +55,19 @@ class Lines:
         self._inbox = _Inbox(self._cut, max_length)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The lines that are complete with `data`."""
+        """Return the lines that are complete with `data`."""
         return self._inbox.feed(data)
 
     def rest(self) -> bytes:
-        """The line without an end."""
+        """Return the line without an end."""
         return bytes(self._inbox.tail)
 
     def encode(self, message: bytes) -> bytes:
-        """The line `message`; a `ValueError` if it would arrive as anything else."""
+        """Return the bytes of the line `message`.
+
+        Raises:
+            ValueError: it would arrive as anything else.
+        """
         if b"\n" in message or message.endswith(b"\r"):
             raise ValueError(f"expected a line without its end, found {message[-80:]!r}")
         return _fitting(message, self._max_length) + b"\n"
@@ -92,15 +96,19 @@ class Delimited:
         self._inbox = _Inbox(self._cut, max_length)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The messages that are complete with `data`."""
+        """Return the messages that are complete with `data`."""
         return self._inbox.feed(data)
 
     def rest(self) -> bytes:
-        """The message without a delimiter, perhaps with the beginning of one."""
+        """Return the message without a delimiter, perhaps with the beginning of one."""
         return bytes(self._inbox.tail)
 
     def encode(self, message: bytes) -> bytes:
-        """`message` and the delimiter; a `ValueError` if it would arrive as anything else."""
+        """Return `message` and the delimiter.
+
+        Raises:
+            ValueError: it would arrive as anything else.
+        """
         whole = _fitting(message, self._max_length) + self._delimiter
         if whole.find(self._delimiter) < len(message):
             raise ValueError(f"expected a message without {self._delimiter!r}, found {message[:80]!r}")
@@ -126,15 +134,15 @@ class LengthPrefixed:
         self._needed: int = prefix  # bytes from the start of the tail before there is anything to do
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The messages that are complete with `data`."""
+        """Return the messages that are complete with `data`."""
         return self._inbox.feed(data)
 
     def rest(self) -> bytes:
-        """The unfinished message, from the first byte of its length."""
+        """Return the unfinished message, from the first byte of its length."""
         return bytes(self._inbox.tail)
 
     def encode(self, message: bytes) -> bytes:
-        """The length of `message`, and `message`."""
+        """Return the length of `message`, and `message`."""
         return self._prefix.pack(len(_fitting(message, self._max_length))) + message
 
     def _cut(self, tail: bytearray, _known: int) -> tuple[list[bytes], bool]:
@@ -166,11 +174,11 @@ class FixedSize:
         self._inbox = _Inbox(self._cut, size)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The messages that are complete with `data`."""
+        """Return the messages that are complete with `data`."""
         return self._inbox.feed(data)
 
     def rest(self) -> bytes:
-        """The message that is still shorter than it will be."""
+        """Return the unfinished message."""
         return bytes(self._inbox.tail)
 
     def _cut(self, tail: bytearray, _known: int) -> tuple[list[bytes], bool]:
@@ -181,7 +189,7 @@ class FixedSize:
 
 
 class _Inbox:
-    """What arrived and was not taken: complete messages, then the tail or the end of all sense."""
+    """Complete messages that were not taken yet, then the unfinished tail or the error."""
 
     def __init__(self, cut: Callable[[bytearray, int], tuple[list[bytes], bool]], limit: int) -> None:
         self._cut = cut  # moves messages out of the tail, of which it saw the first bytes before
@@ -210,7 +218,7 @@ class _Inbox:
             self._messages += messages
 
     def _end(self) -> bytes:
-        """What comes when all is taken: the error, if there is one, and else nothing."""
+        """Raise the error that follows the messages, if there is one."""
         if not length_hint(self._untaken):
             self._messages = []
             if self._failed:
@@ -219,7 +227,7 @@ class _Inbox:
 
 
 def _split(tail: bytearray, known: int, delimiter: bytes, limit: int) -> tuple[list[bytes], bool]:
-    """The messages that end in the tail, and whether none of them can be longer than `limit`."""
+    """Return the messages that end in the tail, and whether all of them are surely shorter than `limit`."""
     # A delimiter that was cut begins in what is known; searching all of it again would cost squares.
     if tail.find(delimiter, max(0, known - len(delimiter) + 1)) < 0:
         return [], True
@@ -230,7 +238,9 @@ def _split(tail: bytearray, known: int, delimiter: bytes, limit: int) -> tuple[l
 
 
 def _surely_short(block: bytes, delimiter: bytes, limit: int) -> bool:
-    """A look at few places instead of every message: one over `limit` fills a stretch without delimiter."""
+    """Tell by a few probes whether no message exceeds `limit`: a longer one fills a stretch without
+    delimiter.
+    """
     stretch = limit // 2 + 1
     starts = range(0, len(block) - stretch, stretch)
     return len(starts) <= _FEW and all(block.find(delimiter, at, at + stretch) >= 0 for at in starts)
@@ -239,7 +249,7 @@ def _surely_short(block: bytes, delimiter: bytes, limit: int) -> bool:
 def _limited(
     messages: list[bytes], short: bool, tail: bytearray, terminator: bytes, limit: int
 ) -> tuple[list[bytes], bool]:
-    """The messages before the first that is too long, and whether there is one."""
+    """Return the messages before the first that is too long, and whether there is one."""
     if not short and max(map(len, messages)) > limit:
         return list(takewhile(lambda message: len(message) <= limit, messages)), True
     # The last bytes of the tail may be the beginning of a terminator, and then are none of the message.

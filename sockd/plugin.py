@@ -1,4 +1,4 @@
-"""The plugin contract: what a plugin gives to sockd, and what it gets."""
+"""Plugin contract: what a plugin gives to sockd, and what it gets."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a plugin may use of the daemon, and nothing else.
+    """Parts of the daemon that a plugin may use.
 
     Attributes:
         service: the service's name, as in `[service.NAME]`.
-        clock: the reactor's clock, for `callLater` and `seconds`; it never goes back, and so is no date.
+        clock: the reactor's clock, for `callLater` and `seconds`; it never goes back, and is no date.
         logger: writes events under the service's name.
         state_dir: a folder of the service's own, which exists only once the plugin makes it.
     """
@@ -60,18 +60,18 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Replies:
-    """How much a datagram service may send to an address, measured against what came from there.
+    """Bound on the bytes that a datagram service sends to an address, by the bytes that came from there.
 
-    A sender's address is easily forged, so a service that answers with more than it was sent helps to
-    flood others. The guard lets `max(floor, factor * size of the datagram)` bytes go back for each
-    datagram; what is larger is dropped and counted.
+    A sender's address is easily forged, so a service whose answers are larger than the questions helps to
+    flood others. The guard lets `max(floor, factor * size of the datagram)` bytes go back for each datagram.
+    Larger replies are dropped and counted.
 
     Attributes:
         factor: bytes of reply for each byte received.
-        floor: bytes of reply that are always fine, in bytes.
-        unasked: whether the service also writes to a peer while it serves another one, as a chat does.
-            What a peer has not used of its allowance then adds up.
-        kept_for: for how long at least an unused allowance is kept for a later reply, in seconds.
+        floor: bytes of reply that are always permitted.
+        unasked: whether the service also writes to a peer while it serves another one, as a chat does. The
+            unused part of each peer's allowance then adds up.
+        kept_for: time for which at least an unused allowance is kept for a later reply, in seconds.
     """
 
     factor: float = 1.0
@@ -81,10 +81,11 @@ class Replies:
 
 
 class Plugin(BaseModel):
-    """What a plugin derives from: its fields are the service's options, its docstring is their help.
+    """Base class of plugins. Its fields are the service's options, its docstring is their help.
 
-    There is one instance for each configured service, shared by its listeners. It is frozen; what it
-    keeps while it runs belongs into private attributes (`pydantic.PrivateAttr`). It also provides
+    There is one instance for each configured service, shared by its listeners. It is frozen; state that
+    changes
+    at run time belongs into private attributes (`pydantic.PrivateAttr`). A plugin also provides
     `IStreamPlugin`, `IDatagramPlugin` or both.
     """
 
@@ -98,7 +99,8 @@ class Plugin(BaseModel):
     """
 
     shared_state: ClassVar[bool] = False
-    """Whether it keeps in memory what its peers share, as a chat does; one worker then serves all of them."""
+    """Whether the plugin keeps state in memory that its peers share, as a chat does; one worker then serves
+    them all."""
 
     def refuses(self, protocol: str, *, stream: bool) -> str | None:  # noqa: ARG002  # for those who do
         """Return why the options rule out a protocol over a transport; None if they do not.
@@ -115,25 +117,25 @@ class Plugin(BaseModel):
     def problems(self) -> Iterable[tuple[str, str]]:
         """List what on this machine prevents the options: the name of an option, and the reason.
 
-        `sockd check` asks, so that it is known before the start; nothing may be changed or made for it.
+        `sockd check` calls this before a start. It must not change or make anything.
         """
         return ()
 
     def start(self, context: Context) -> Awaitable[None] | None:
-        """Called before the first listener opens to peers; a failure stops the start."""
+        """Prepare, before the first listener opens to peers. A failure stops the start of the daemon."""
 
     def drain(self) -> None:
-        """The end is near: accepting has stopped, what is open should come to its end."""
+        """Bring open connections to their end: accepting has stopped, and the end is near."""
 
     def stop(self) -> Awaitable[None] | None:
-        """Called when the last connection is gone or the deadline has passed."""
+        """Release everything. Called when the last connection is gone or the deadline has passed."""
 
 
 class IStreamPlugin(Interface):
-    """Serves connections: TCP, UNIX stream sockets, and TLS over either."""
+    """Service of connections: TCP, UNIX stream sockets, and TLS over either."""
 
     def stream_factory(protocol: str, context: Context) -> IProtocolFactory:  # noqa: N805
-        """The factory that builds the Twisted protocol for each connection of one listener.
+        """Return the factory that builds the Twisted protocol for each connection of one listener.
 
         Args:
             protocol: one of the plugin's `protocols`.
@@ -142,12 +144,12 @@ class IStreamPlugin(Interface):
 
 
 class IDatagramPlugin(Interface):
-    """Serves datagrams: UDP and UNIX datagram sockets."""
+    """Service of datagrams: UDP and UNIX datagram sockets."""
 
     replies: Replies = Attribute("What may be sent back; without it, `Replies()`: no more than was sent.")
 
     def datagram_protocol(protocol: str, context: Context) -> DatagramProtocol:  # noqa: N805
-        """The Twisted datagram protocol of one listener.
+        """Return the Twisted datagram protocol of one listener.
 
         Args:
             protocol: one of the plugin's `protocols`.
@@ -156,9 +158,10 @@ class IDatagramPlugin(Interface):
 
 
 def first_message_received(transport: object) -> None:
-    """For a protocol that reads on for long before it answers: its peer has made itself understood.
+    """Declare that a peer's first message has arrived, for a protocol that reads on for long before it
+    answers.
 
-    It ends the wait of `first_message_timeout`; where nobody says so, the first answer does.
+    This ends the wait of `first_message_timeout`. Without it, the first answer does.
 
     Args:
         transport: the protocol's; on one that is not sockd's this does nothing.
@@ -187,16 +190,15 @@ def _from_config_folder(path: Path, info: ValidationInfo) -> Path:
 
 
 ConfigPath = Annotated[Path, AfterValidator(_from_config_folder)]
-"""A path among a plugin's options: a relative one counts from the folder of the file it is written in."""
+"""Path among a plugin's options: a relative one counts from the folder of the file that it is written in."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileContent:
-    """The content of a file among a plugin's options: `Annotated[bytes, FileContent(65536)]`.
+    """Content of a file among a plugin's options: `Annotated[bytes, FileContent(65536)]`.
 
-    The option is written as a path, and the file is read when the configuration is: what is wrong with it is
-    told at its place, and a reload starts the service anew where the content has changed. Only regular files
-    are read.
+    The option is written as a path, and the file is read with the configuration. Its faults are told at its
+    place, and a reload starts the service anew if the content has changed. Only regular files are read.
 
     Args:
         most: bytes that the file may have.

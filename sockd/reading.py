@@ -13,7 +13,7 @@ MAX_FILE = 8 * 2**20
 """Bytes of a file that has no tighter bound: half a million networks, and an end to `/dev/zero`."""
 
 UTF_16 = "UTF-16"
-"""Found where a file begins with its byte order mark, as some editors save it."""
+"""Name of the encoding whose byte order mark begins a file, as some editors save it."""
 
 _PIECE = 256 * 1024
 
@@ -27,11 +27,13 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
 
 
 class Unreadable(Exception):
-    """A file that cannot be read or has not the right form. The text is the reason, without the path."""
+    """Error of a file that cannot be read or has not the right form. The text is the reason, without the
+    path.
+    """
 
 
 class Unencoded(Unreadable):
-    """A file that is not UTF-8.
+    """Error of a file that is not UTF-8.
 
     Args:
         content: its bytes.
@@ -48,7 +50,7 @@ class Unencoded(Unreadable):
 
 
 def read_bytes(path: Path, most: int = MAX_FILE, *, pipes: bool = False) -> bytes:
-    """The content of a regular file.
+    """Return the content of a regular file.
 
     A FIFO, device or socket is refused at once: it may have no writer, or no end.
 
@@ -84,7 +86,7 @@ def read_bytes(path: Path, most: int = MAX_FILE, *, pipes: bool = False) -> byte
 
 
 def read_text(path: Path, most: int = MAX_FILE, *, pipes: bool = False) -> str:
-    """The text of a regular file, without a byte order mark. Arguments and errors as of `read_bytes`.
+    """Return the text of a regular file, without a byte order mark. Arguments and errors as of `read_bytes`.
 
     Raises:
         Unencoded: it is not UTF-8.
@@ -100,7 +102,7 @@ def read_text(path: Path, most: int = MAX_FILE, *, pipes: bool = False) -> str:
 
 
 def obstacle_to_folder(path: Path) -> str | None:
-    """Why there can be no folder at a path that this process can write to; None if there can."""
+    """Return why there can be no folder at a path that this process can write to; None if there can."""
     try:
         there = next(each for each in (path, *path.parents) if os.path.lexists(each))
         if not there.is_dir():
@@ -111,9 +113,9 @@ def obstacle_to_folder(path: Path) -> str | None:
 
 
 def absolute(path: Path) -> Path:
-    """The path as it is reached from everywhere, also once the current folder was removed.
+    """Return a path that stays valid when the current folder is removed.
 
-    Of `..` only the leading ones are resolved: where a link leads may change.
+    Only leading `..` are resolved: the target of a link may change.
     """
     folder = Path() if path.is_absolute() else Path.cwd()
     while path.parts[:1] == ("..",):

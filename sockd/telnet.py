@@ -24,22 +24,23 @@ _IAC, _SE, _AYT, _SB = b"\xff", 0xF0, 0xF6, 0xFA
 _WILL, _WONT, _DO, _DONT = 0xFB, 0xFC, 0xFD, 0xFE
 
 _REFUSALS = {_WILL: _DONT, _DO: _WONT}
-"""The answers that refuse an offer, and a request. WONT and DONT ask for nothing and are not answered: two
-ends never refuse each other for ever (RFC 1143, 7)."""
+"""Answers that refuse an offer, and a request. WONT and DONT ask for nothing and get no answer, so two ends
+never refuse each other without end (RFC 1143, 7)."""
 
 _TIMING_MARK = 6
-"""The option that is asked for to get an answer, each time anew (RFC 860): until it comes, a client that was
-interrupted throws away what it reads."""
+"""Option that a client requests to get an answer, each time anew (RFC 860). Until the answer comes, a client
+that was interrupted drops what it reads."""
 
 _PRESENT = b"[yes]\r\n"
-"""The visible sign that answers AYT, are you there."""
+"""Visible answer to AYT, are you there."""
 
 _IN_OPTION = re.compile(rb"\xff(.)", re.DOTALL)
-"""A byte 0xFF among the details of an option, written twice, or their end."""
+"""Byte 0xFF among the details of an option, written twice, or their end."""
 
 
 class Telnet:
-    """Takes the telnet protocol out of one peer's stream. Holds three bytes at most between two pieces.
+    """Filter that takes the telnet protocol out of one peer's stream. Keeps three bytes at most between two
+    pieces.
 
     Args:
         write: sends bytes to the peer.
@@ -55,11 +56,11 @@ class Telnet:
 
     @property
     def line_end(self) -> bytes:
-        """The line end for this peer: CR LF once it has spoken telnet, else LF."""
+        """Line end for this peer: CR LF once it has spoken telnet, else LF."""
         return b"\r\n" if self._spoken else b"\n"
 
     def feed(self, data: bytes) -> bytes:
-        """The text in the next piece of the stream; what its commands ask for is answered.
+        """Return the text in the next piece of the stream, and answer its commands.
 
         The end of line CR NUL of a telnet peer becomes CR LF. A byte 0xFF that begins no command is text.
         """
@@ -86,7 +87,7 @@ class Telnet:
         return b"".join(parts)
 
     def _after_command(self, data: bytes, at: int, parts: list[bytes], answers: bytearray) -> int:
-        """Obey the command at `at`; returns where what follows begins."""
+        """Obey the command at `at`; return where the following bytes begin."""
         code = data[at + 1] if at + 1 < len(data) else None
         if code is None or (code >= _WILL and code != 0xFF and at + 2 == len(data)):
             self._held = data[at:]
@@ -115,7 +116,7 @@ class Telnet:
             answers += bytes((0xFF, _REFUSALS[verb], option))
 
     def _after_option(self, data: bytes, at: int) -> int:
-        """Skip the details of an option; returns where what follows them begins."""
+        """Skip the details of an option; return where the following bytes begin."""
         for found in _IN_OPTION.finditer(data, at):
             at = found.end()
             if found[1][0] == _SE:
@@ -126,7 +127,7 @@ class Telnet:
         return len(data)
 
     def _lines(self, text: bytes) -> bytes:
-        """The next part of the text; for a telnet peer with the line ends of other programs."""
+        """Return the next part of the text; for a telnet peer with the line ends of other programs."""
         if not self._spoken:
             return text
         text, self._return = self._return + text, b""

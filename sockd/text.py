@@ -15,25 +15,25 @@ _JOINERS = "\u200c\u200d"
 """ZWNJ and ZWJ: invisible, but many scripts and emoji cannot be written without them."""
 
 _PRESENTATION = "\ufe0e\ufe0f"
-"""Choose between the text and the emoji form of the symbol before them."""
+"""Selectors of the text and the emoji form of the symbol before them."""
 
 _KEYCAP = "\u20e3"
 
 _VIRAMA = 9
-"""The combining class of the sign beside which a joiner shapes a letter (RFC 5892, A.1 and A.2)."""
+"""Combining class of the sign beside which a joiner shapes a letter (RFC 5892, A.1 and A.2)."""
 
 _PICTURES = ("So", "Sk", "Sm")
 """Categories of emoji: pictures, skin tones, and arrows."""
 
 _MORE_PICTURES = "\u203c\u2049\u2139\u3030"
-"""Emoji of other categories."""
+"""Emoji of further categories."""
 
 
 def printable(text: str) -> str:
-    r"""Text in one line, with what moves a cursor, reorders words or is not seen written out: `\x1b`.
+    r"""Return text in one line, with what moves a cursor, reorders words or is invisible written out: `\x1b`.
 
     Kept are the letters, marks, digits, punctuation and symbols of every script, joiners where they shape
-    what is beside them, and the presentation of emoji. Every kind of space becomes a plain one. For reading
+    their neighbours, and the presentation of emoji. Every kind of space becomes a plain one. For reading
     only: the result cannot be turned back, as a backslash stays as it is.
     """
     if text.isprintable() and (text.isascii() or not _UNSEEN.search(text)):
@@ -42,12 +42,12 @@ def printable(text: str) -> str:
 
 
 def decoded(data: bytes) -> str:
-    r"""Bytes as printable text: UTF-8, and each byte that is none written out: `\xff`."""
+    r"""Return bytes as printable text: UTF-8, and each byte that is none written out: `\xff`."""
     return printable(data.decode("utf-8", "backslashreplace"))
 
 
 def is_seen(character: str) -> bool:
-    """Whether a character shows something, or is the plain space, and moves nothing else."""
+    """Tell whether a character shows something, or is the plain space, and moves nothing else."""
     return character.isprintable() and not _UNSEEN.match(character)
 
 
@@ -64,7 +64,7 @@ def _shown(text: str, at: int) -> str:
 
 
 def _joins(text: str, at: int, before: str, after: str) -> bool:
-    """Whether the joiner at `at` has an effect that is seen."""
+    """Tell whether the joiner at `at` has a visible effect."""
     if _VIRAMA in map(unicodedata.combining, before + after):
         return True
     if _is_picture(after):
@@ -76,7 +76,7 @@ def _joins(text: str, at: int, before: str, after: str) -> bool:
 
 
 def _is_joining_letter(character: str) -> bool:
-    """Whether a joiner can shape it, as it can Arabic ones."""
+    """Tell whether a joiner can shape a character, as it can Arabic ones."""
     return character.isalpha() and unicodedata.bidirectional(character) == "AL"
 
 

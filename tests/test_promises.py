@@ -36,7 +36,6 @@ STILL_WITH_FILLERS: set[str] = {
     "plugins/sockd_plugins/chat",
     "sockd",
     "sockd/cli",
-    "sockd/config",
     "sockd/control",
     "sockd/datagram",
     "sockd/ipc",

@@ -1,4 +1,4 @@
-"""`sockd check`: what is wrong with a configuration, before it does harm."""
+"""`sockd check`: the faults of a configuration, before it is served."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def check(path: Path, bind: bool, as_json: bool) -> None:
 
 
 def _examine(listener: Listener, why_not: Callable[[Listener], str | None]) -> Iterator[tuple[KeyPath, str]]:
-    """What is wrong with a listener that only the machine knows of."""
+    """Yield the faults of a listener that only the machine knows."""
     if reason := why_not(listener):
         yield (), f"cannot listen on {listener.endpoint}: {reason}"
     for problem, key in _tls_problems(listener):
@@ -66,7 +66,7 @@ def _examine(listener: Listener, why_not: Callable[[Listener], str | None]) -> I
 
 
 def _tls_problems(listener: Listener) -> Iterator[tuple[Problem, KeyPath]]:
-    """What is wrong with certificates and keys, each with the key that names the file."""
+    """Yield the problems of certificates and keys, each with the key that names the file."""
     if listener.tls is None:
         return
     from sockd.tls.check import problems
@@ -78,7 +78,7 @@ def _tls_problems(listener: Listener) -> Iterator[tuple[Problem, KeyPath]]:
 
 
 def _warn(config: Config, folder: Path) -> None:
-    """Say what will be wrong soon, or is unwise."""
+    """Print what is unwise, or will be a fault soon."""
     said = {
         str(problem)
         for service in config.services.values()
@@ -102,7 +102,7 @@ def _warn(config: Config, folder: Path) -> None:
 
 
 def _may_open(listener: Listener) -> str | None:
-    """Why a UNIX socket cannot be made, as far as can be seen without making it."""
+    """Return why a UNIX socket cannot be made, as far as that can be told without making it."""
     from sockd.endpoint import UnixEndpoint
     from sockd.sockets.open import obstacle
 
@@ -110,12 +110,12 @@ def _may_open(listener: Listener) -> str | None:
 
 
 def _opens(listener: Listener) -> str | None:
-    """Why the endpoint cannot be opened, found by opening it."""
+    """Return why the endpoint cannot be opened, found by opening it."""
     from sockd.endpoint import SystemdEndpoint
     from sockd.errors import BindError
     from sockd.sockets.open import open_socket
 
-    if isinstance(listener.endpoint, SystemdEndpoint):  # it is not ours to open
+    if isinstance(listener.endpoint, SystemdEndpoint):  # systemd opens it
         return None
     try:
         open_socket(listener.endpoint, listener.socket).close()

@@ -1,4 +1,4 @@
-"""`sockd plugins`: what can be named in `plugin = "…"`, and what it takes."""
+"""`sockd plugins`: the installed plugins, and the options of each."""
 
 from __future__ import annotations
 

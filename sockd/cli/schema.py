@@ -1,4 +1,4 @@
-"""`sockd schema`: what an editor needs to know of the configuration."""
+"""`sockd schema`: the JSON Schema of the configuration, for editors."""
 
 from __future__ import annotations
 

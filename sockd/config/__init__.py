@@ -1,7 +1,7 @@
-"""TOML text -> validated values -> located faults. Knows nothing of Twisted.
+"""Configuration: TOML text -> validated values -> located faults. Imports nothing of Twisted.
 
-`load` reads a file and what it includes into a `Config`; whatever is wrong comes as one `ConfigError`
-with every fault at its line and column, and `render` shows a fault as a person reads it.
+`load` reads a file and its includes into a `Config`. All faults come as one `ConfigError`, each with line
+and column; `render` shows a fault to a person.
 """
 
 from sockd.config.budget import descriptors_available, descriptors_needed

@@ -1,4 +1,4 @@
-"""The file descriptors that a configuration may come to need."""
+"""File descriptors that a configuration may come to need."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _KEY = "max_connections"
 
 
 def kept(available: int) -> int:
-    """How many of so many descriptors no connection takes."""
+    """Return the number of descriptors, of so many, that no connection takes."""
     return min(KEPT, available // 4)
 
 
 def descriptors_needed(config: Config) -> int:
-    """How many descriptors serve the connections that the configuration promises.
+    """Return the number of descriptors for the connections that the configuration promises.
 
-    A service's own number is a promise. One for all services only says how large each may grow, and so
-    counts once; a default that nobody wrote promises nothing, so that any machine runs with it.
+    A service's own number is a promise. One for all services only bounds each of them, and so counts once. A
+    default promises nothing, so that any machine can run with it.
     """
     promised = sum(service.limits.max_connections for service in _promising(config))
     listeners = sum(len(service.listen) for service in config.services.values())
@@ -36,18 +36,18 @@ def descriptors_needed(config: Config) -> int:
 
 
 def descriptors_available() -> int | None:
-    """How many descriptors the process may come to have, its hard limit; None if there is none."""
+    """Return the number of descriptors that the process may have, its hard limit; None if there is none."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return None if hard == resource.RLIM_INFINITY else hard
 
 
 def tell_excess(config: Config, sources: Sequence[Document], available: int, faults: Faults) -> None:
-    """Tell the largest number of connections that was written, if all together are too many.
+    """Add a fault for the largest number of connections, if all together are too many.
 
     Args:
-        config: what was read from `sources`.
-        sources: the main file, and what it includes.
-        available: how many descriptors there are.
+        config: the result of reading `sources`.
+        sources: the main file, and its includes.
+        available: number of descriptors.
         faults: takes the fault.
     """
     needed = descriptors_needed(config)
@@ -66,19 +66,19 @@ def tell_excess(config: Config, sources: Sequence[Document], available: int, fau
 
 
 def _promising(config: Config) -> list[ServiceConfig]:
-    """The services whose connections were numbered for themselves."""
+    """Return the services with a number of connections of their own."""
     return [service for service in _connected(config) if _KEY in service.limits.model_fields_set]
 
 
 def _common(config: Config) -> int:
-    """The number that was written for all services, 0 if it was not or all have their own."""
+    """Return the number that was written for all services, 0 if it was not or all have their own."""
     written = _KEY in config.limits.model_fields_set
     needed = written and len(_promising(config)) < len(_connected(config))
     return config.limits.max_connections if needed else 0
 
 
 def _connected(config: Config) -> list[ServiceConfig]:
-    """The services that have connections at all."""
+    """Return the services that have connections at all."""
     return [
         service
         for service in config.services.values()

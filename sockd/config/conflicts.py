@@ -1,4 +1,4 @@
-"""Listeners that cannot be opened as they are, found before anything is opened."""
+"""Listeners that exclude each other, found before anything is opened."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from sockd.config.positions import KeyPath
 from sockd.endpoint import InetEndpoint, SystemdEndpoint
 
 Examine = Callable[[Listener], Iterable[tuple[KeyPath, str]]]
-"""Looks at the machine and says what is wrong with a listener: each by its key below the listener's table."""
+"""Looks at the machine and yields the faults of a listener, each by its key below the listener's table."""
 
 
 _Claim = Hashable
-"""A part of a port, or a path, that only one listener can have."""
+"""Part of a port, or a path, that only one listener can have."""
 
 _SOME, _EVERY, _BOTH = "any address", "every address", "every address of IPv6 and of IPv4"
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A listener and where it is written."""
+    """Listener and the place where it is written."""
 
     listener: Listener
     document: Document
@@ -30,7 +30,7 @@ class Placed:
 
 
 def tell_conflicts(listeners: Iterable[Placed], faults: Faults) -> None:
-    """Tell each listener whose port or path an earlier one has."""
+    """Add a fault for each listener whose port or path an earlier one has."""
     first: dict[_Claim, tuple[int, Placed]] = {}
     for number, placed in enumerate(listeners):
         claims, opposed = _claims(placed.listener)
@@ -42,7 +42,7 @@ def tell_conflicts(listeners: Iterable[Placed], faults: Faults) -> None:
 
 
 def tell_examined(listeners: Iterable[Placed], examine: Examine, faults: Faults) -> None:
-    """Tell what somebody who may look at the machine says about each listener."""
+    """Add the faults that an examination of the machine finds in each listener."""
     for placed in listeners:
         said: dict[KeyPath, list[str]] = {}
         for key, what in examine(placed.listener):
@@ -61,7 +61,7 @@ def _tell(placed: Placed, other: Placed, faults: Faults) -> None:
 
 
 def _claims(listener: Listener) -> tuple[Sequence[_Claim], Sequence[_Claim]]:
-    """The claims of a listener, and the claims of others that it conflicts with."""
+    """Return the claims of a listener, and the claims of others that it conflicts with."""
     endpoint = listener.endpoint
     if isinstance(endpoint, SystemdEndpoint):
         return ((endpoint,),) * 2

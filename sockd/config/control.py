@@ -1,4 +1,4 @@
-"""The `[control]` table: where the daemon takes orders."""
+"""`[control]`: the socket for orders to the daemon."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ControlEndpoint = Annotated[
 
 
 class Control(BaseModel):
-    """The socket over which `sockd status` and the like speak with the daemon."""
+    """Socket over which `sockd status` and the like speak with the daemon."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

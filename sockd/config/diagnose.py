@@ -1,4 +1,4 @@
-"""What pydantic says about a table, as faults at their places and in an operator's words."""
+"""Errors of pydantic, as faults at their places and in an operator's words."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _EXPECTED = {
     "literal_error": "{expected}",
     "enum": "{expected}",
 }
-"""By pydantic's name for what is wrong; what is not here is said in pydantic's own words."""
+"""Expected value by pydantic's name of the error; for all others its own message is shown."""
 
 _SHOULD_BE = re.compile("Input (should be|is not) ")
 
@@ -58,11 +58,11 @@ _MAX_SHOWN = 40
 def diagnose(
     errors: Sequence[ErrorDetails], model: type[BaseModel], document: Document, table: KeyPath, faults: Faults
 ) -> None:
-    """Tell the faults that `model` found in `table`."""
+    """Add the faults that `model` found in `table`."""
     by_path: dict[KeyPath, list[ErrorDetails]] = {}
     for error in errors:
         path = (*table, *steps_in(document.get(table), error["loc"]))
-        # A key that is not there has no place; that of its table is found for it.
+        # A missing key has no place of its own, and takes that of its table.
         path = (*path, error["loc"][-1]) if error["type"] == "missing" else path
         by_path.setdefault(path, []).append(error)
     around = {path[:length] for path in by_path for length in range(len(path))}
@@ -73,13 +73,13 @@ def diagnose(
                 unknown_key(document, path, known_keys(model, tuple(loc[:-1])), faults)
             case "missing":
                 faults.add(document, path, _about_key("missing", path), expected=str(loc[-1]))
-            # What has faults inside of it is of the right kind, at least for one member of a union.
+            # A value with faults inside is of the right kind, at least for one member of a union.
             case _ if path not in around:
                 _wrong_value(document, path, several, faults)
 
 
 def steps_in(value: Any, loc: Iterable[str | int]) -> KeyPath:
-    """The steps of pydantic's location that exist in the value; others name members of a union."""
+    """Return the steps of pydantic's location that exist in the value; others name members of a union."""
     path: KeyPath = ()
     for step in loc:
         known = isinstance(value, dict) and step in value
@@ -91,7 +91,7 @@ def steps_in(value: Any, loc: Iterable[str | int]) -> KeyPath:
 
 @lru_cache(maxsize=64)  # a plugin's models are few, and the unknown keys of one table may be many
 def known_keys(model: type[BaseModel], loc: KeyPath) -> list[str]:
-    """The keys that the table at a location takes, in the order in which they are declared."""
+    """Return the keys that the table at a location takes, in the order in which they are declared."""
     models = [model]
     for step in loc:
         fields = [field for each in models for key, field in _fields(each) if key == step]
@@ -107,14 +107,14 @@ def _fields(model: type[BaseModel]) -> Iterable[tuple[str, Any]]:
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    """The models that a type is made of: that of `tuple[Listener, ...]` is Listener."""
+    """Return the models that a type is made of: of `tuple[Listener, ...]`, Listener."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
 def unknown_key(document: Document, path: KeyPath, known: Sequence[str], faults: Faults) -> None:
-    """Tell that a table has no key like that at the end of `path`, and which it has."""
+    """Add a fault for the key at the end of `path`, which its table does not have, with those that it has."""
     key = str(path[-1])
     faults.add_key(
         document,
@@ -133,12 +133,12 @@ def _about_key(fault: str, path: KeyPath) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that was probably meant."""
+    """Return the known word that was probably meant."""
     return next(iter(get_close_matches(word.lower(), list(known), n=1)), None)
 
 
 def _wrong_value(document: Document, path: KeyPath, errors: Sequence[ErrorDetails], faults: Faults) -> None:
-    """Tell one fault about a value, whatever number of alternatives it does not fit."""
+    """Add one fault about a value, even if it fits none of several alternatives."""
     value = document.get(path)
     hidden = isinstance(value, Secret)
     cause = errors[0].get("ctx", {}).get("error")
@@ -160,7 +160,7 @@ def _wrong_value(document: Document, path: KeyPath, errors: Sequence[ErrorDetail
 
 
 def _value_fault(document: Document, path: KeyPath, errors: Sequence[ErrorDetails]) -> ValueFault:
-    """What pydantic's errors about one value say together."""
+    """Return the common meaning of pydantic's errors about one value."""
     kind, context = errors[0]["type"], errors[0].get("ctx", {})
     value = document.get(path)
     if "actual_length" in context:
@@ -175,7 +175,7 @@ def _value_fault(document: Document, path: KeyPath, errors: Sequence[ErrorDetail
 
 
 def _phrase(error: ErrorDetails) -> str:
-    """What pydantic expected, as it continues `expected …`."""
+    """Return what pydantic expected, as a phrase after `expected`."""
     template = _EXPECTED.get(error["type"])
     if template is not None:
         return template.format(**error.get("ctx", {}))
@@ -183,7 +183,7 @@ def _phrase(error: ErrorDetails) -> str:
 
 
 def _own_words(error: ErrorDetails) -> str | None:
-    """The message of a validator that does not say what was expected, on one line."""
+    """Return the message of a validator that does not say what was expected, on one line."""
     cause = error.get("ctx", {}).get("error")
     if isinstance(cause, ValueFault):
         return None
@@ -194,7 +194,7 @@ def _own_words(error: ErrorDetails) -> str | None:
 
 
 def _shown(document: Document, path: KeyPath, *, with_type: bool = False, offset: int = 0) -> str:
-    """A value as a message shows it; one from outside the text by its place only."""
+    """Return a value as a message shows it; of one from outside the text only its place."""
     match document.get(path):
         case bool() as value:
             return str(value).lower()

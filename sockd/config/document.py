@@ -1,4 +1,4 @@
-"""A configuration text with its values and their places, and the faults found in it."""
+"""Configuration text with its values and their places, and the faults found in it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from sockd.errors import ConfigError, Fault, ValueFault
 from sockd.reading import UTF_16, Unencoded, Unreadable, absolute, read_text
 
 MAX_FAULTS = 100
-"""Faults that are told one by one; nobody reads more before he corrects some."""
+"""Faults that are shown one by one; a reader corrects some before he reads more."""
 
 LONGEST_SOURCE = 1000
-"""Characters of a line that a fault has with it, and of what it says."""
+"""Characters of a fault's line, and of its message."""
 
 _NEWLINE = re.compile("\n")
 
@@ -30,27 +30,27 @@ _ONCE = "expected a file, which a reload can read again; only `sockd check` read
 
 
 class Text(str):
-    """A value that had no type where it was written, as on a command line: `5` also does as a number."""
+    """Value that had no type where it was written, as on a command line: `5` also does as a number."""
 
     __slots__ = ()
 
 
 class Secret(str):
-    """A value from the environment or a file: without a type, and no message about it shows it."""
+    """Value from the environment or a file: without a type, and shown in no message."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One text to be read as configuration.
+    """Text of a configuration.
 
     Attributes:
-        name: what faults call it: the file's path, or `command line`.
+        name: its name in faults: the file's path, or `command line`.
         text: the whole text that the spans point into, its lines ending in a bare newline.
         data: its values, as tomli gives them.
-        spans: the place of each value; for a path that is missing its parent's place does.
-        folder: what relative paths in it count from.
+        spans: the place of each value; a path that is missing has the place of its parent.
+        folder: the folder from which relative paths in it count.
     """
 
     name: str
@@ -59,10 +59,10 @@ class Document:
     spans: Mapping[KeyPath, Span]
     folder: Path
     _line_ends: list[int] = field(default_factory=list, repr=False, compare=False)
-    """Offsets, looked up once for all faults and shared with copies."""
+    """Offsets of line ends, found once for all faults and shared with copies."""
 
     def get(self, path: KeyPath) -> Any:
-        """The value at `path`, None where there is none."""
+        """Return the value at `path`, None where there is none."""
         value: Any = self.data
         for step in path:
             try:
@@ -72,11 +72,11 @@ class Document:
         return value
 
     def with_values(self, values: Mapping[KeyPath, Any]) -> Document:
-        """The same document with other values at some paths."""
+        """Return the document with other values at some paths."""
         copies: dict[KeyPath, Any] = {(): self.data.copy()}
 
         def copied(path: KeyPath) -> Any:
-            """The table or array at a path, which is a copy and belongs to copies."""
+            """Return the table or array at a path, which is a copy and belongs to copies."""
             if path not in copies:
                 around = copied(path[:-1])
                 copies[path] = around[path[-1]] = around[path[-1]].copy()
@@ -89,23 +89,23 @@ class Document:
         return replace(self, data=copies[()])
 
     def span(self, path: KeyPath) -> Span:
-        """Where `path` stands, or else the nearest table around it."""
+        """Return the place of `path`, or else of the nearest table around it."""
         while path and path not in self.spans:
             path = path[:-1]
         return self.spans.get(path, Span(0, 0, 0, 0))
 
     def place(self, path: KeyPath) -> str:
-        """`file:line` of a key, for a fault elsewhere that refers to it."""
+        """Return `file:line` of a key, for a fault elsewhere that refers to it."""
         return f"{self.name}:{self.line_of(self.span(path).key_start)}"
 
     def line_of(self, offset: int) -> int:
-        """The number of the line, from 1, that has the character at an offset."""
+        """Return the number of the line, from 1, that has the character at an offset."""
         if not self._line_ends:
             self._line_ends.extend(found.start() for found in _NEWLINE.finditer(self.text))
         return bisect_left(self._line_ends, offset) + 1
 
     def part(self, path: KeyPath, offset: int, length: int) -> tuple[int, int]:
-        """Where `length` characters of the string at `path` stand in the text; 0 means up to its end.
+        """Return the place in the text of `length` characters of the string at `path`; 0 means up to its end.
 
         A value whose characters are not those of the text is only found as a whole.
         """
@@ -123,11 +123,11 @@ class Document:
 
 
 def read(path: Path, name: str = "", *, pipes: bool = False) -> Document:
-    """Read a TOML file, which faults call `name`, or by its path.
+    """Read a TOML file.
 
     Args:
         path: of the file.
-        name: what faults call it.
+        name: its name in faults; its path if left out.
         pipes: whether it may be a pipe or a descriptor such as /dev/stdin, which can be read only once.
 
     Raises:
@@ -143,13 +143,13 @@ def read(path: Path, name: str = "", *, pipes: bool = False) -> Document:
         raise ConfigError([_unencoded(name, error)]) from error
     except Unreadable as error:
         raise ConfigError([Fault(f"cannot read the file: {error}", name)]) from error
-    # Paths in what comes through a pipe count from where the command was given.
+    # Relative paths in a text from a pipe count from the current folder.
     folder = absolute(path).parent if path.is_file() and not descriptor else Path.cwd()
     return parsed(name, text.replace("\r\n", "\n"), folder)
 
 
 def parsed(name: str, text: str, folder: Path) -> Document:
-    """A text as a document; arguments as its attributes.
+    """Return a text as a document; arguments as its attributes.
 
     Raises:
         ConfigError: it is not TOML.
@@ -177,14 +177,14 @@ def _unencoded(name: str, error: Unencoded) -> Fault:
 def locate(
     name: str, text: str, start: int, end: int, message: str, line: int | None = None, **words: Any
 ) -> Fault:
-    """A fault about `text[start:end]`. A part that runs over several lines is marked on its first.
+    """Return a fault about `text[start:end]`. A part that runs over several lines is marked on its first.
 
     Args:
         name: of the text.
         text: the whole text.
         start: offset of the first character.
         end: offset behind the last one.
-        message: what is wrong.
+        message: the message.
         line: number of the line that has the first character, if it is known.
         words: further attributes of the fault.
     """
@@ -214,7 +214,7 @@ SHORTEST_SECRET = 4
 
 
 class Faults:
-    """Collects the faults of one run. Of several about the same value only the first is kept."""
+    """Collector of the faults of one run. Of several about the same value only the first is kept."""
 
     def __init__(self) -> None:
         self._unplaced: list[Fault] = []
@@ -224,7 +224,7 @@ class Faults:
     def hide(self, value: str, name: str) -> None:
         """Show `name` in the place of a value from outside the text, in every fault.
 
-        One shorter than `SHORTEST_SECRET` stands in too many words by chance.
+        A value shorter than `SHORTEST_SECRET` is shown, as it occurs in too many words by chance.
         """
         if len(value) >= SHORTEST_SECRET:
             self._hidden[value] = name
@@ -254,7 +254,7 @@ class Faults:
         self._unplaced.extend(faults)
 
     def error(self) -> ConfigError:
-        """All of them, by file and line: the first hundred, and how many more there are."""
+        """Return all faults, by file and line: the first hundred, and the number of the others."""
         marked = sorted(self._at.values(), key=lambda each: (each.document.name, each.part[0]))
         hidden = sorted(self._hidden.items(), key=lambda item: len(item[0]), reverse=True)
         found = [each.located(hidden) for each in marked[:MAX_FAULTS]]
@@ -268,7 +268,7 @@ class Faults:
 
 @dataclass(frozen=True, slots=True)
 class _Marked:
-    """A fault whose line is looked up only if it is told."""
+    """Fault whose line is looked up only if it is shown."""
 
     document: Document
     part: tuple[int, int]
@@ -276,7 +276,7 @@ class _Marked:
     words: dict[str, Any]
 
     def located(self, hidden: Sequence[tuple[str, str]]) -> Fault:
-        """The fault with its line; what is hidden is replaced, the longest first."""
+        """Return the fault with its line. Secrets are replaced, the longest first."""
 
         def told(text: Any) -> Any:
             for value, name in hidden if isinstance(text, str) else ():
@@ -289,7 +289,7 @@ class _Marked:
 
 
 def where(path: KeyPath) -> tuple[str, str]:
-    """A path in words, in two parts that may be empty: `service 'echo'` and `listen[1].endpoint`."""
+    """Return a path in words, in two parts that may be empty: `service 'echo'` and `listen[1].endpoint`."""
     owner = ""
     if len(path) > 1 and path[0] == "service":
         owner, path = f"service '{path[1]}'", path[2:]
@@ -298,5 +298,5 @@ def where(path: KeyPath) -> tuple[str, str]:
 
 
 def sentence(path: KeyPath, what: str) -> str:
-    """A message that begins with the place: `service 'echo': listen[1]: no such thing`."""
+    """Return a message that begins with the place: `service 'echo': listen[1]: no such thing`."""
     return ": ".join(part for part in (*where(path), what) if part)

@@ -1,4 +1,4 @@
-"""How a fault is shown: to people with the line and a caret below it, to machines as a plain dict."""
+"""Display of faults: for people with the line and a caret below it, for machines as a plain dict."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from sockd.errors import Fault
 from sockd.text import is_seen
 
 _WIDTH = 100
-"""Columns of a shown line; a terminal with the line number before it has them or wraps."""
+"""Columns of a shown line; with the line number before it, it fits into a terminal or wraps."""
 
 _LEAD = 60
-"""Columns before the caret that are shown of a line that is too long."""
+"""Columns shown before the caret of a line that is too long."""
 
 
 def report(faults: Iterable[Fault]) -> str:
-    """All faults, with a blank line between them."""
+    """Return all faults, with a blank line between them."""
     return "\n\n".join(render(fault) for fault in faults)
 
 
 def render(fault: Fault) -> str:
-    """One fault as a person reads it: place and message, the line, a caret, what is known there."""
+    """Return one fault for a person: place and message, the line, a caret, the valid words."""
     place = visible(fault.file) + (f":{fault.line}:{fault.column}" if fault.line else "")
     lines = [": ".join(part for part in (place, visible(fault.message)) if part)]
     hint = f"did you mean '{visible(fault.nearest)}'?" if fault.nearest else ""
@@ -42,19 +42,19 @@ def render(fault: Fault) -> str:
 
 
 def as_dict(fault: Fault) -> dict[str, Any]:
-    """The fault for JSON."""
+    """Return the fault for JSON."""
     return dataclasses.asdict(fault)
 
 
 def visible(text: str) -> str:
-    """The text with what a terminal would obey, or nobody would see, written as an escape."""
+    """Return the text with control characters and invisible ones written as escapes."""
     return "".join(
         character if is_seen(character) else character.encode("unicode_escape").decode() for character in text
     )
 
 
 def _excerpt(fault: Fault) -> tuple[str, int, int]:
-    """The line as it is shown, and how many columns stand before the caret and under it."""
+    """Return the shown line, and the columns before the caret and under it."""
     cells = ["    " if character == "\t" else visible(character) for character in fault.source]
     start = fault.column - fault.source_column
     end = start + fault.length
@@ -71,7 +71,7 @@ def _excerpt(fault: Fault) -> tuple[str, int, int]:
 
 
 def _fitting(cells: list[str], columns: int) -> list[str]:
-    """As many cells as fit."""
+    """Return as many cells as fit."""
     used = 0
     for count, cell in enumerate(cells):
         used += _columns([cell])
@@ -81,11 +81,11 @@ def _fitting(cells: list[str], columns: int) -> list[str]:
 
 
 def _columns(cells: Iterable[str]) -> int:
-    """How many columns of a terminal a text takes."""
+    """Return the number of columns of a text in a terminal."""
     return sum(_character_columns(character) for cell in cells for character in cell)
 
 
 def _character_columns(character: str) -> int:
     if unicodedata.category(character) in ("Mn", "Me"):
-        return 0  # it is put onto the character before it
+        return 0  # a combining mark
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1

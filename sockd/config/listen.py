@@ -1,4 +1,4 @@
-"""A listener's table: its endpoint, and what stands between that and the plugin."""
+"""Table of a listener: its endpoint, and the layers between that and the plugin."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from sockd.endpoint import MAX_BACKLOG, Endpoint, InetEndpoint, SystemdEndpoint,
 from sockd.errors import ValueFault
 
 MAX_SOCKET_BUFFER = 2**30 - 1
-"""Bytes. The kernel doubles the value and keeps it in an int (socket(7))."""
+"""Bytes of a socket's buffer: the kernel doubles the value and keeps it in an int (socket(7))."""
 
 MAX_ALPN = 255
-"""Bytes. The length of a name is sent as one byte (RFC 7301, 3.1)."""
+"""Bytes of a protocol's name: its length is sent as one byte (RFC 7301, 3.1)."""
 
 _TABLE = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,7 +65,7 @@ ClientCertificate = Literal["required", "optional"]
 
 
 def _for_client_ca(asked: ClientCertificate | None, info: ValidationInfo) -> ClientCertificate | None:
-    """Whether clients must have a certificate is a question only where there is somebody to trust."""
+    """Return whether a client must have a certificate, which needs an authority to trust."""
     if "client_ca" not in info.data:
         return asked
     if info.data["client_ca"] is not None:
@@ -76,7 +76,7 @@ def _for_client_ca(asked: ClientCertificate | None, info: ValidationInfo) -> Cli
 
 
 class CertificateFiles(BaseModel):
-    """A further certificate, for the names that it has."""
+    """Further certificate, for the names that it has."""
 
     model_config = _TABLE
 
@@ -124,7 +124,7 @@ class Tls(BaseModel):
     )
 
     def files(self) -> Iterator[tuple[KeyPath, Path]]:
-        """Every file that is named, by its key."""
+        """Return every file that is named, by its key."""
         named: dict[KeyPath, Path | None] = {
             ("certificate",): self.certificate,
             ("key",): self.key,
@@ -137,7 +137,7 @@ class Tls(BaseModel):
 
 
 class ProxyProtocol(BaseModel):
-    """The header with which a proxy tells whose connection it relays."""
+    """Header with which a proxy tells whose connection it relays."""
 
     model_config = _TABLE
 
@@ -154,7 +154,7 @@ class ProxyProtocol(BaseModel):
 
 
 class SocketOptions(BaseModel):
-    """What is asked of the kernel for one listener; an option that its kind does not have is a fault."""
+    """Options of the kernel for one listener; an option that its kind does not have is a fault."""
 
     model_config = _TABLE
 
@@ -197,7 +197,7 @@ class SocketOptions(BaseModel):
     )
 
     def misfits(self, endpoint: Endpoint) -> Iterator[tuple[str, str]]:
-        """The options given that `endpoint` does not have, each with what has them."""
+        """Yield the given options that `endpoint` does not have, each with the kind that has it."""
         if isinstance(endpoint, SystemdEndpoint):
             own = "an endpoint that sockd opens itself"  # the others are those of the socket unit
             yield from ((option, own) for option in sorted(self.model_fields_set - {"stock"}))
@@ -227,7 +227,7 @@ _NEEDS = {
 
 
 class Listener(BaseModel):
-    """One port of a service; just its endpoint as a string says the same with all else left out."""
+    """Listener of a service. Its endpoint alone, as a string, is a listener with all defaults."""
 
     model_config = _TABLE
 
@@ -254,11 +254,11 @@ class Listener(BaseModel):
 
     @property
     def backlog(self) -> int | None:
-        """Connections that may wait to be accepted, wherever that was written."""
+        """Number of connections that may wait to be accepted, from either of its two places."""
         return self.socket.backlog or self.endpoint.backlog if self.endpoint.stream else None
 
     def misfits(self) -> Iterator[tuple[KeyPath, str]]:
-        """What is asked for that the endpoint does not have, each by its key and with the reason."""
+        """Yield what is given although the endpoint does not have it, each by its key and with the reason."""
         endpoint = self.endpoint
         for option, kind in self.socket.misfits(endpoint):
             yield ("socket", option), f"only {kind} has this option, found {endpoint}"

@@ -1,4 +1,4 @@
-"""From the text of a configuration to its values: read, include, validate, assemble."""
+"""Loading of a configuration, from its text to its values: read, include, validate, assemble."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from sockd.config.validate import validate
 from sockd.errors import ConfigError, Fault, PluginError
 
 FindPlugin = Callable[[str], type[BaseModel]]
-"""Gives the class of the plugin that a name stands for, or raises PluginError."""
+"""Returns the class of the plugin of a name, or raises PluginError."""
 
 TABLES: Mapping[str, type[BaseModel]] = {
     "daemon": Daemon,
@@ -36,7 +36,7 @@ TABLES: Mapping[str, type[BaseModel]] = {
     "metrics": Metrics,
     "limits": Limits,
 }
-"""What a file may hold beside services."""
+"""Tables of a file beside its services."""
 
 _NO_SERVICE = (
     "expected a service, found none, neither here nor in what is included: add a table such as"
@@ -57,14 +57,14 @@ def load(
     examine: Examine | None = None,
     descriptors: int | None = None,
 ) -> Config:
-    """Read and check a configuration file with all that it includes.
+    """Read and check a configuration file with its includes.
 
     Args:
         path: the file.
-        find_plugin: gives a plugin's class; without it the options of plugins are not checked.
-        environ: what `${NAME}` is taken from.
-        examine: asked about each listener, for faults that only the machine knows of.
-        descriptors: how many the process may have; without it, they are not counted.
+        find_plugin: returns a plugin's class; without it the options of plugins are not checked.
+        environ: source of `${NAME}`.
+        examine: called for each listener, for faults that only the machine knows.
+        descriptors: number that the process may have; without it, they are not counted.
 
     Raises:
         ConfigError: with every fault of every file.
@@ -80,7 +80,7 @@ def load_document(
     descriptors: int | None = None,
     included: Iterable[Document] | None = None,
 ) -> Config:
-    """Check a configuration that was read already; otherwise the same as `load`.
+    """Check a configuration that was read already; otherwise like `load`.
 
     Args:
         document: the main file.
@@ -88,7 +88,7 @@ def load_document(
         environ: as of `load`.
         examine: as of `load`.
         descriptors: as of `load`.
-        included: what it includes; without it, that is read.
+        included: its includes; without them, they are read.
     """
     faults = Faults()
     main = expand(document, environ, faults)
@@ -121,7 +121,7 @@ def load_document(
 
 
 def _included(main: Document, daemon: Daemon | None, faults: Faults) -> Iterator[Document]:
-    """Read what `include` names; what of it can be read even if other keys of [daemon] are faulty."""
+    """Read the includes; those that can be read even if other keys of [daemon] are faulty."""
     own = os.path.realpath(main.name)
     seen = {own}
     patterns = daemon.include if daemon else main.get(("daemon", "include"))
@@ -151,7 +151,7 @@ def _included(main: Document, daemon: Daemon | None, faults: Faults) -> Iterator
 
 
 def _own_listeners(main: Document, metrics: Metrics | None) -> Iterator[Placed]:
-    """The listeners of the daemon itself, which no service may have too."""
+    """Yield the listeners of the daemon itself, which no service may have too."""
     if metrics is not None and metrics.listen is not None:
         yield Placed(Listener(endpoint=metrics.listen), main, ("metrics", "listen"))
 
@@ -164,7 +164,7 @@ def _services(
     examine: Examine | None,
     faults: Faults,
 ) -> dict[str, ServiceConfig]:
-    """Every service that is without fault, and the faults of the others and between them."""
+    """Return every service without faults; add the faults of the others and between them."""
     services: dict[str, ServiceConfig] = {}
     listeners = list(own_listeners)
     defined: dict[str, Document] = {}
@@ -184,7 +184,7 @@ def _services(
             listeners += placed if table is None or table.enabled else ()
             plugin = table.plugin if table else source.get((*path, "plugin"))
             model = _model(source, path, plugin, find_plugin, faults)
-            # Options that stand elsewhere are not missing.
+            # Misplaced options are not missing.
             options = validate(model, source, (*path, "options"), faults) if model and not misplaced else None
             tell_misfits(placed, model, options, faults)
             if examine is not None and options is not None:
@@ -199,7 +199,7 @@ def _services(
 
 
 def _names(source: Document, faults: Faults) -> Iterator[str]:
-    """The names of the services that a document defines."""
+    """Yield the names of the services that a document defines."""
     table = source.data.get("service", {})
     if not isinstance(table, dict):
         faults.add_key(source, ("service",), "service: expected tables such as [service.echo]")
@@ -222,7 +222,7 @@ def _listed(source: Document, path: KeyPath) -> Document:
 
 
 def _find(plugin: object, find_plugin: FindPlugin | None) -> type[BaseModel] | None:
-    """The class of a plugin, if there is one; why there is none is told elsewhere."""
+    """Return the class of a plugin, if there is one; the reason why there is none is told elsewhere."""
     try:
         return find_plugin(plugin) if find_plugin is not None and isinstance(plugin, str) else None
     except PluginError:
@@ -230,7 +230,7 @@ def _find(plugin: object, find_plugin: FindPlugin | None) -> type[BaseModel] | N
 
 
 def _listeners(source: Document, path: KeyPath, table: ServiceTable | None) -> Iterator[Placed]:
-    """The listeners of a service; those that are in order even if others are not."""
+    """Yield the listeners of a service that are in order, even if others are not."""
     written = table.listen if table else source.get((*path, "listen"))
     for index, item in enumerate(written if isinstance(written, (list, tuple)) else ()):
         try:
@@ -243,7 +243,7 @@ def _listeners(source: Document, path: KeyPath, table: ServiceTable | None) -> I
 def _model(
     source: Document, path: KeyPath, plugin: object, find_plugin: FindPlugin | None, faults: Faults
 ) -> type[BaseModel] | None:
-    """The class that the options of a service are for."""
+    """Return the class of a service's options."""
     if find_plugin is None:
         return Options
     if isinstance(plugin, str):
@@ -252,17 +252,17 @@ def _model(
         except PluginError as error:
             at = (*path, "plugin")
             what = " ".join(str(error).split())
-            if isinstance(plugin, Secret):  # parts of it, and what it resembles, are in the error
+            if isinstance(plugin, Secret):  # the error shows parts of it, and similar words
                 what = "expected the name of an installed plugin or module:Class, found neither"
             faults.add(source, at, sentence(path, what), found="" if isinstance(plugin, Secret) else plugin)
     return None
 
 
 def with_services(config: Config, name: str) -> Config:
-    """A configuration to be served, which needs a service at least.
+    """Return a configuration to be served, which needs a service at least.
 
     Raises:
-        ConfigError: it has none, as an empty file or one that is not meant, or none that is enabled.
+        ConfigError: it has none, as an empty file or a wrong one, or none that is enabled.
     """
     if not config.services:
         raise ConfigError([Fault(_NONE_ENABLED if config.disabled else _NO_SERVICE, name)])

@@ -1,4 +1,4 @@
-"""The `[metrics]` table: where the daemon shows its numbers."""
+"""`[metrics]`: the port on which the daemon shows its numbers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MetricsEndpoint = Annotated[
 
 
 class Metrics(BaseModel):
-    """The HTTP port with the metrics for Prometheus, the answers for probes and the status page."""
+    """HTTP port with the metrics for Prometheus, the answers for probes and the status page."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -70,7 +70,7 @@ def tell_problems(options: object, document: Document, table: KeyPath, faults: F
     """
     try:
         problems = list(getattr(options, "problems", tuple)())
-    except Exception as error:  # the author's code raises anything
+    except Exception as error:  # a plugin may raise anything
         problems = [("", f"the plugin cannot look at the machine: {type(error).__name__}: {error}")]
     for key, what in problems:
         path = (*table, key) if key else table
@@ -120,7 +120,7 @@ def _refused_by_itself(options: Any, protocol: str, listener: Listener) -> str |
         return None
     try:
         reason: str | None = refuses(protocol, stream=listener.endpoint.stream)
-    except Exception as error:  # a plugin may raise anything; its author has to see what
+    except Exception as error:  # a plugin may raise anything; its author needs the reason
         return f"the plugin failed in refuses: {type(error).__name__}: {error}"
     return f"{reason}, found {listener.endpoint}" if reason else None
 

@@ -24,7 +24,7 @@ _KINDS: Mapping[KeyPath, str] = {
 def tell_misplaced(
     document: Document, service: KeyPath, plugin: type[BaseModel] | None, faults: Faults
 ) -> bool:
-    """Tell keys of a service that belong into another of its tables.
+    """Add faults for keys of a service that belong into another of its tables.
 
     Args:
         document: the file.
@@ -33,7 +33,7 @@ def tell_misplaced(
         faults: takes the faults.
 
     Returns:
-        Whether options of the plugin are among them.
+        True if options of the plugin are among them.
     """
     homes = {
         (): set(known_keys(ServiceTable, ())),
@@ -62,7 +62,7 @@ def tell_misplaced(
 
 
 def tell_stray(document: Document, key: str, faults: Faults) -> None:
-    """Tell a key outside of all tables that some table has, and a service that is not called one."""
+    """Add a fault for a table's key outside of all tables, or for a service without `service.`."""
     tables: Mapping[str, type[BaseModel]] = {"daemon": Daemon, "log": Log, "limits": Limits}
     home = next((name for name, model in tables.items() if key in model.model_fields), None)
     value = document.get((key,))

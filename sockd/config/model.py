@@ -1,4 +1,4 @@
-"""The tables of the configuration file and their keys; each description is the key's documentation."""
+"""Tables of the configuration file and their keys; each description is the key's documentation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TABLE = ConfigDict(frozen=True, extra="forbid")
 
 
 MAX_WORKERS = 64
-"""More than the cores of the machines that such a daemon runs on."""
+"""Workers: more than the cores of the machines that such a daemon runs on."""
 
 
 class Daemon(BaseModel):
@@ -66,7 +66,7 @@ class Daemon(BaseModel):
 
 
 class Log(BaseModel):
-    """What is written of what happens."""
+    """The log of events."""
 
     model_config = _TABLE
 
@@ -82,7 +82,7 @@ class Log(BaseModel):
 
 
 class ServiceTable(BaseModel):
-    """A service as it is written: a plugin, its ports, its limits and its options."""
+    """Service as it is written: a plugin, its ports, its limits and its options."""
 
     model_config = _TABLE
 
@@ -96,14 +96,14 @@ class ServiceTable(BaseModel):
 
 
 class Options(BaseModel):
-    """The options of a plugin that nobody has asked about what they mean."""
+    """Options of a plugin whose class was not asked for."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceConfig:
-    """A service ready to be built: its limits are complete, its options are the plugin's instance."""
+    """Service ready to be built: its limits are complete, its options are the plugin's instance."""
 
     name: str
     plugin: str
@@ -115,7 +115,7 @@ class ServiceConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The whole configuration, valid, with every path absolute and the services in the order of the files.
+    """Configuration as a whole, valid, with every path absolute and the services in the order of the files.
 
     Attributes:
         services: those that are served.

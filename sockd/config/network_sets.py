@@ -1,4 +1,4 @@
-"""Sets of IP networks: made of their texts, and asked by address.
+"""Sets of IP networks: made of their texts, and looked up by address.
 
 An IPv4 address written as IPv6 (`::ffff:192.0.2.1`, as a socket that takes both has it) is the IPv4
 address, in peers and in networks. A zone (`%eth0`) names the machine's own interface and is left out.
@@ -19,11 +19,11 @@ _MAPPED_BITS = 8 * len(_MAPPED)
 _V4, _V6 = 32, 128
 
 Prefixes = dict[int, set[int]]
-"""The bits of prefixes as numbers, by the length of the prefix."""
+"""Bits of prefixes as numbers, by the length of the prefix."""
 
 
 def packed(host: str) -> bytes:
-    """A peer's address in 4 or 16 bytes.
+    """Return a peer's address in 4 or 16 bytes.
 
     Raises:
         OSError: the host is no address.
@@ -35,7 +35,7 @@ def packed(host: str) -> bytes:
 
 
 class Networks:
-    """A set of networks, which does not change. A look-up takes one step for each length of prefix in it.
+    """Set of networks, which does not change. A look-up takes one step for each length of prefix in it.
 
     Numbers in sets rather than objects: half a million networks take 50 MB and half a second.
 
@@ -71,7 +71,7 @@ class Networks:
         return sum(len(prefixes) for _, prefixes in (*self._v4, *self._v6))
 
     def __iter__(self) -> Iterator[IPNetwork]:
-        """Each network, IPv4 first, by address."""
+        """Yield each network, IPv4 first, by address."""
         for number, length in _sorted(self._v4, _V4):
             yield IPv4Network((number, length))
         for number, length in _sorted(self._v6, _V6):
@@ -92,7 +92,7 @@ class Networks:
         return f"<{len(self)} networks>"
 
     def longest(self, address: bytes) -> int:
-        """The prefix length of the smallest network that a packed address is in; -1 if it is in none."""
+        """Return the prefix length of the smallest network that holds a packed address; -1 if none does."""
         bits = 8 * len(address)
         number = int.from_bytes(address)
         for length, prefixes in self._v4 if bits == _V4 else self._v6:

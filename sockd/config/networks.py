@@ -1,4 +1,4 @@
-"""Networks as they are written: one after another, in the file itself or in one of their own."""
+"""Reading of networks: one after another, in the configuration itself or in a file of their own."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ _NETWORKS = "networks such as 10.0.0.0/8, or an array of them"
 
 _COMMENT = re.compile("#[^\n]*")
 _WORD = re.compile(r"#[^\n]*|(?P<network>[^\s,#]+)")
-# The mask of a network would be taken too, and that of its hosts, which is easily mistaken for it.
+# ipaddress also takes a mask, of the network or of its hosts, and the two are easily confused.
 _FORM = re.compile(r"[0-9A-Fa-f:.]+(?:/[0-9]{1,3})?")
 
 _PIECE = 64 * 1024
-"""Characters that are read in a few calls, which no other thread can interrupt: a millisecond."""
+"""Characters read in a few calls, which no other thread can interrupt: a millisecond."""
 
 _KEPT = 2
-"""Large lists that are remembered."""
+"""Large lists that are cached."""
 
 _SHOWN = 100
-"""Networks that are shown one by one; of more only their number is."""
+"""Networks that are shown one by one; of more only the number is shown."""
 
 
 @dataclass(slots=True)
 class _Recent:
-    """The large lists that were read last, by their digests.
+    """Cache of the large lists that were read last, by their digests.
 
-    A reload reads a list twice, aside and then while everybody waits, and most have not changed since before.
+    A reload reads a list twice, aside and then while all peers wait, and most have not changed since before.
     """
 
     lists: dict[bytes, Networks] = field(default_factory=dict)
@@ -57,12 +57,12 @@ class _Recent:
 
 
 def read_networks(text: str) -> Networks:
-    """Networks with blanks, commas or line ends between them; `#` begins a comment.
+    """Return the networks in a text, with blanks, commas or line ends between them; `#` begins a comment.
 
-    A single address is the network of itself alone. One of IPv4 that is written in IPv6 is one of IPv4.
+    A single address is the network of itself alone. An IPv4 network that is written in IPv6 is one of IPv4.
 
     Raises:
-        ValueFault: one is no network; says where in the text.
+        ValueFault: a word is no network; says where in the text.
     """
     return _recent.find(text) if len(text) > _PIECE else _read(text)
 
@@ -89,9 +89,9 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _read_piece(text: str, found: tuple[Prefixes, Prefixes]) -> None:
-    """Add the networks of a part of the text. Raises OSError or ValueError for what is none."""
+    """Add the networks of a part of the text. Raises OSError or ValueError for a word that is none."""
     words = _COMMENT.sub("", text).replace(",", " ").split()
-    # Most lists are of addresses, and for these a call for all is three times as fast as one for each.
+    # Most lists are of addresses. One call for all of them is three times as fast as one for each.
     plain = [word for word in words if "/" not in word and ":" not in word]
     if plain:
         numbers = struct.unpack(f"!{len(plain)}I", b"".join(map(inet_pton, repeat(AF_INET), plain)))
@@ -112,7 +112,7 @@ def _read_network(word: str, found: tuple[Prefixes, Prefixes]) -> None:
 
 
 def _fault(text: str) -> ValueFault:
-    """The first word of a text that is no network."""
+    """Return the fault of the first word of a text that is no network."""
     for word in _WORD.finditer(text):
         if word["network"]:
             try:
@@ -130,7 +130,7 @@ def _fault(text: str) -> ValueFault:
 
 
 def _network_around(text: str) -> str | None:
-    """The network that an address with a prefix is in."""
+    """Return the network that holds an address with a prefix."""
     try:
         return (
             str((IPv6Network if ":" in text else IPv4Network)(text, strict=False))
@@ -142,7 +142,9 @@ def _network_around(text: str) -> str | None:
 
 
 def _read_some(text: str) -> Networks:
-    """The same where a text without any, as that of an empty file, would mean that all are fine."""
+    """Return the networks in a text that must have some: without any, as in an empty file, all peers would be
+    allowed.
+    """
     networks = read_networks(text)
     if not networks:
         raise ValueError("there is no network in it, which would let everybody in")
@@ -150,7 +152,7 @@ def _read_some(text: str) -> Networks:
 
 
 def _listed(value: object) -> Iterable[object]:
-    """One text of networks is the same as an array of that text."""
+    """Return an array of the text for one text of networks."""
     if isinstance(value, (str, Networks)):
         return (value,)
     if isinstance(value, (list, tuple)):
@@ -159,7 +161,7 @@ def _listed(value: object) -> Iterable[object]:
 
 
 def _together(parts: Iterable[Networks | IPNetwork]) -> Networks:
-    """The networks of every text; code gives networks themselves."""
+    """Return the union of the networks of every text; code gives networks themselves."""
     return Networks.union(part if isinstance(part, Networks) else Networks.of([part]) for part in parts)
 
 
@@ -181,7 +183,7 @@ _AS_JSON = WithJsonSchema(
 _SHOW = PlainSerializer(_for_json, when_used="json")
 
 AnyNetworks = Annotated[Networks, _read_by(read_networks), _AS_JSON, _SHOW]
-"""An array of networks, or a text of them, as that of a file is."""
+"""Array of networks, or a text of them, as the content of a file is."""
 
 SomeNetworks = Annotated[Networks, _read_by(_read_some), _AS_JSON, _SHOW]
-"""The same, where a text that has none is a fault and only an empty array means none."""
+"""Array of networks as `AnyNetworks`, but a text without any is a fault; only an empty array means none."""

@@ -1,7 +1,7 @@
-"""Values that stand outside the text: `${NAME}` from the environment, `{ file = "…" }` from a file.
+"""Values from outside the text: `${NAME}` from the environment, `{ file = "…" }` from a file.
 
 `${NAME}` is replaced anywhere in any string value; `$${` stands for a plain `${`. A table with the one
-key `file` stands for the text of that file wherever the key does not take a table; who validates the
+key `file` stands for the text of that file wherever the key does not take a table. The validation of the
 key knows that, so files are read there. One newline at the end of the file is not part of its text.
 """
 
@@ -26,7 +26,7 @@ _NO_TEXT = re.compile("[\ud800-\udfff]")  # how Python shows bytes that are not 
 
 
 def expand(document: Document, environ: Mapping[str, str], faults: Faults) -> Document:
-    """The same document with the environment's values in the place of `${NAME}`."""
+    """Return the document with the environment's values in the place of `${NAME}`."""
 
     def expanded(value: Any, path: KeyPath) -> Any:
         match value:
@@ -45,7 +45,7 @@ def expand(document: Document, environ: Mapping[str, str], faults: Faults) -> Do
 
 
 def _filled(document: Document, path: KeyPath, value: str, environ: Mapping[str, str], faults: Faults) -> str:
-    """One string with its variables replaced; where one cannot be, the fault is told and it stays."""
+    """Return a string with its variables replaced; one that cannot be replaced stays, and is a fault."""
     pieces: list[str] = []
     wrong: list[tuple[re.Match[str], str]] = []
     at, outside = 0, False
@@ -75,12 +75,12 @@ def _filled(document: Document, path: KeyPath, value: str, environ: Mapping[str,
 
 
 def is_secret_file(value: Any) -> bool:
-    """Whether a value has the form `{ file = "…" }`."""
+    """Tell whether a value has the form `{ file = "…" }`."""
     return isinstance(value, dict) and value.keys() == {"file"} and isinstance(value["file"], str)
 
 
 def read_secret(path: Path, most: int = MAX_SECRET) -> Secret:
-    """The text of a file that stands for a value, of `most` bytes.
+    """Return the text of a file that stands for a value, of `most` bytes.
 
     Raises:
         ValueError: it cannot be read, or it is no text; says so with the path.

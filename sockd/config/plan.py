@@ -1,4 +1,4 @@
-"""The plan of a reload: what another configuration changes, service by service."""
+"""Plan of a reload: the changes between two configurations, service by service."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ AT_ONCE: Mapping[str, set[str]] = {
     "control": set(),
     "metrics": set(),
 }
-"""Of the tables beside the services, the keys that hold at once; the others are read at the start alone."""
+"""Keys that take effect at a reload, by table; all others outside of services are read at the start alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The names of services, by what becomes of them.
+    """Names of services, by their change.
 
     Attributes:
-        keep: nothing about them is other.
-        limits: other limits hold, for open connections too.
+        keep: no change.
+        limits: other limits take effect, for open connections too.
         listeners: some ports open or close, or UNIX sockets have lost their paths and are bound again; the
             others, and all connections, stay.
         restart: a new instance of the plugin serves new connections, the old one finishes its own.
-        add: they are new.
-        remove: they are gone; their connections finish.
+        add: new services.
+        remove: services that are gone; their connections finish.
         later: tables of the file that have changed and are read at the start of the daemon alone.
     """
 
@@ -40,16 +40,16 @@ class Plan:
     later: tuple[str, ...]
 
     def as_dict(self) -> dict[str, list[str]]:
-        """For JSON."""
+        """Return the plan for JSON."""
         return {key: list(names) for key, names in asdict(self).items()}
 
 
 def plan(old: Config, new: Config, lost: Collection[str] = ()) -> Plan:
-    """How to get from one configuration to the other.
+    """Return the plan from one configuration to the other.
 
     Args:
-        old: what is served.
-        new: what is to be served.
+        old: the configuration in force.
+        new: the next one.
         lost: services of which UNIX sockets have lost their paths.
     """
     both = [name for name in new.services if name in old.services]
@@ -70,7 +70,7 @@ def plan(old: Config, new: Config, lost: Collection[str] = ()) -> Plan:
 
 
 def _kind(old: ServiceConfig, new: ServiceConfig, lost: bool) -> str:
-    # Two instances of a plugin differ in what they hold while they run, so their options are compared.
+    # Instances of a plugin also differ in their run-time state, so only their options are compared.
     if old.plugin != new.plugin or old.options.model_dump() != new.options.model_dump():
         return "restart"
     if old.listen != new.listen or lost:

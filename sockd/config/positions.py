@@ -1,4 +1,4 @@
-"""Where the keys and values of a TOML text stand. tomli knows the values but forgets the places.
+"""Places of the keys and values of a TOML text. tomli gives the values without their places.
 
 The text must be one that tomli has accepted: nothing is checked a second time here.
 """
@@ -13,10 +13,10 @@ import tomli
 from sockd.errors import ValueFault
 
 KeyPath = tuple[str | int, ...]
-"""The way to a value: keys of tables and indices of arrays."""
+"""Path to a value: keys of tables and indices of arrays."""
 
 MAX_DEPTH = 32
-"""Levels of tables and arrays; a configuration needs six, and what walks its values may recurse."""
+"""Levels of tables and arrays: a configuration needs six, and code that walks its values may recurse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ _CHARACTER = re.compile(r"\\x..|\\u.{4}|\\U.{8}|\\.|.", re.DOTALL)
 
 
 def find_spans(text: str) -> dict[KeyPath, Span]:
-    """The place of every table, array and value.
+    """Return the place of every table, array and value.
 
     Raises:
         ValueFault: the tables are nested too deeply; its offset is one of `text`.
@@ -52,7 +52,7 @@ def find_spans(text: str) -> dict[KeyPath, Span]:
 
 
 def find_repeated(text: str, at: int) -> tuple[KeyPath, Span, Span] | None:
-    """The key that a statement gives again: its path, its place there, and where it was before.
+    """Return the key that a statement gives again: its path, its place there, and its place before.
 
     Args:
         text: one that tomli has accepted up to `at`.
@@ -87,7 +87,7 @@ def find_repeated(text: str, at: int) -> tuple[KeyPath, Span, Span] | None:
 
 
 def offset_in_string(literal: str, index: int) -> int:
-    """Where the character `index` of a string's value begins in the literal it is written as."""
+    """Return the offset of the character `index` of a string's value in the literal that it is written as."""
     if not literal.startswith(('"', "'")):
         return index  # a bare word of a command line
     at = 3 if literal.startswith(('"""', "'''")) else 1
@@ -114,14 +114,14 @@ class _Key:
 
 
 class _Scan:
-    """One pass over the text; `at` is the offset reached."""
+    """Single pass over the text; `at` is the offset reached."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
         self.spans: dict[KeyPath, Span] = {(): Span(0, 0, 0, 0)}
         self.lengths: dict[KeyPath, int] = {}  # of the arrays of tables so far
-        self.twice: tuple[KeyPath, Span, Span] | None = None  # as `find_repeated` tells it
+        self.twice: tuple[KeyPath, Span, Span] | None = None  # as `find_repeated` returns it
 
     def document(self) -> None:
         table: KeyPath = ()
@@ -191,7 +191,7 @@ class _Scan:
                 self.items(path, "}")
             case _:
                 self.skip(_SCALAR)
-        if self.at == start:  # or whoever reads an array would come here for ever
+        if self.at == start:  # or the reader of an array would loop without end
             raise ValueFault("a value", "none", offset=start)
         key_start, key_end = (key.start, key.end) if key else (start, self.at)
         span = Span(key_start, key_end, start, self.at)
@@ -200,7 +200,7 @@ class _Scan:
         self.spans[path] = span
 
     def items(self, path: KeyPath, close: str) -> None:
-        """Read what stands between the brackets of an array or the braces of an inline table."""
+        """Read the content between the brackets of an array or the braces of an inline table."""
         self.at += 1
         self.skip(_BLANK)
         index = 0

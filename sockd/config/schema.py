@@ -1,4 +1,4 @@
-"""The JSON Schema of the configuration file, from which editors complete, explain and check."""
+"""JSON Schema of the configuration file, from which editors complete, explain and check."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _VALUES = ("default", "examples", "const", "enum")
 
 
 def schema(plugins: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a file that may use these plugins, and others unchecked."""
+    """Return the JSON Schema (draft 2020-12) of a file that may use these plugins, and others unchecked."""
     models: list[type[BaseModel]] = [*TABLES.values(), ServiceTable, Listener, *plugins.values()]
     refs, generated = models_json_schema(
         [(model, "validation") for model in models], schema_generator=_Generator
@@ -79,7 +79,9 @@ def schema(plugins: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
 
 
 class _Generator(GenerateJsonSchema):
-    """Lets anything stand for what has no JSON Schema, as a plugin may have options of any type."""
+    """Generator that permits anything for a type without JSON Schema, as a plugin may have options of any
+    type.
+    """
 
     @override
     def handle_invalid_for_json_schema(
@@ -89,7 +91,7 @@ class _Generator(GenerateJsonSchema):
 
 
 def _for_toml(node: Any, *, names: bool = False) -> Any:
-    """The schema as TOML needs it: there is no null, and a scalar may come from elsewhere.
+    """Return the schema for TOML: it has no null, and a scalar may come from outside the text.
 
     Args:
         node: a schema, or a mapping or list of schemas.

@@ -1,4 +1,4 @@
-"""The scope of a limit: what its type does not tell, in the place where the limit is declared.
+"""Scope of a limit: the facts that its type does not tell, in the place where the limit is declared.
 
 Worker shares, metrics and the table of docs/limits.md follow from it.
 """
@@ -14,8 +14,8 @@ from pydantic import BaseModel
 from sockd.endpoint import Transport
 
 Workers = Literal["shared", "divided", "own"]
-"""The way in which several workers keep a limit: counted together in one memory, each with its part of it, or
-each by its own count."""
+"""Way in which several workers keep a limit: counted together in shared memory, divided into parts, or each
+worker by its own count."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The files that a configuration is read from: read anew, and looked at for changes."""
+"""Files of a configuration: read again, and checked for changes."""
 
 from __future__ import annotations
 
@@ -13,23 +13,27 @@ from sockd.config.model import Config
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A configuration file with what it includes.
+    """Configuration file with its includes.
 
     Attributes:
-        path: absolute, for a daemon leaves the folder that it was started in, and that may be removed.
-        find_plugin: gives a plugin's class; None leaves the options of plugins unchecked.
+        path: absolute, as a daemon leaves the folder that it was started in, and that may be removed.
+        find_plugin: returns a plugin's class; None leaves the options of plugins unchecked.
     """
 
     path: Path
     find_plugin: FindPlugin | None
 
     def load(self) -> Config:
-        """Read and check it as it is now. Raises as `load` does, and where there is no service to serve."""
+        """Read and check the files as they are now.
+
+        Raises:
+            ConfigError: they have faults, or no service to serve.
+        """
         config = load(self.path, self.find_plugin, descriptors=descriptors_available())
         return with_services(config, str(self.path))
 
     def stamp(self, config: Config) -> object:
-        """Other than before if a file of this configuration has been written, has come or has gone."""
+        """Return a value that changes if a file of this configuration is written, comes or goes."""
         folder = self.path.parent
         included = (name for pattern in config.daemon.include for name in glob.glob(pattern, root_dir=folder))
         return [_stamp(path) for path in (self.path, *(folder / name for name in sorted(included)))]

@@ -1,4 +1,4 @@
-"""Errors of TOML syntax in words: what is wrong, and what to write instead."""
+"""Errors of TOML syntax in words: the mistake, and its correction."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _NOTHING = ("null", "none", "nil")
 
 @dataclass(frozen=True, slots=True)
 class Slip:
-    """A mistake of syntax.
+    """Mistake of syntax.
 
     Attributes:
         start: offset of its first character.
         end: offset behind its last one.
         message: what was expected, what was found and what to do.
-        nearest: what was probably meant; empty if that is not known.
+        nearest: the text that was probably meant; empty if that is not known.
     """
 
     start: int
@@ -126,7 +126,7 @@ def _unclosed(text: str, opened: int) -> Slip:
 
 
 def _open_array(text: str, at: int) -> int | None:
-    """Where the array begins that is open at an offset, if the last assignment before it is one."""
+    """Return where the array begins that is open at an offset, if the last assignment before it is one."""
     for line_start in _line_starts_before(text, at):
         assigned = _ASSIGNMENT.match(text, line_start)
         if assigned is not None and assigned.end() <= at:
@@ -158,7 +158,7 @@ def _string(text: str, at: int) -> Slip | None:
 
 
 def _open_quote(text: str, begin: int, end: int) -> int | None:
-    """Where the string begins that is open at the end of a line."""
+    """Return where the string begins that is open at the end of a line."""
     quote, opened, place = "", begin, begin
     while place < end:
         character = text[place]
@@ -240,7 +240,9 @@ def _character(text: str, at: int) -> str:
 
 
 def _word_end(text: str, at: int, *, in_array: bool | None = None) -> int:
-    """Where a word without quotes ends: with the line, a comment, or in an array a comma or bracket."""
+    """Return where a word without quotes ends: at the line's end, a comment, or in an array a comma or
+    bracket.
+    """
     stops = "\n#,]}" if in_array or (in_array is None and _open_array(text, at) is not None) else "\n#"
     end = at
     while end < len(text) and text[end] not in stops:
@@ -275,4 +277,4 @@ _EXPLAINED: dict[str, Callable[[str, int], Slip | None]] = {
     "Cannot": _repeated,
     "Duplicate": _repeated,
 }
-"""By the beginning of the parser's own words."""
+"""Explanations by the beginning of the parser's own message."""

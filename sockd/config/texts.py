@@ -1,4 +1,4 @@
-"""The configuration as text: read once, and then the same for every worker, whatever becomes of the files."""
+"""Configuration as text: read once, and the same for every worker, even if the files change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Texts = Sequence[tuple[str, str, str]]
 
 
 def read_texts(path: Path, include: Iterable[str]) -> Texts:
-    """The text of a file, and of those that it includes.
+    """Return the texts of a file and of its includes.
 
     Raises:
         ConfigError: one cannot be read or is not TOML.
@@ -32,7 +32,7 @@ def read_texts(path: Path, include: Iterable[str]) -> Texts:
 
 
 def load_texts(texts: Texts, find_plugin: FindPlugin | None) -> Config:
-    """What `config.load` made of the files, with the options of plugins checked.
+    """Return the configuration of texts as `config.load` does, with the options of plugins checked.
 
     Raises:
         ConfigError: with the faults of all files.

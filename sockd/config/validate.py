@@ -1,4 +1,4 @@
-"""A table of a document against its model: types as strict as TOML's, every fault in one run."""
+"""Validation of a document's table by its model: types as strict as TOML's, every fault in one run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SCALAR_TYPES = {"bool_type", "int_type", "float_type", "string_type"}
 
 
 def validate(model: type[M], document: Document, table: KeyPath, faults: Faults) -> M | None:
-    """The table as an instance of its model, a missing one as an empty one; None if there are faults."""
+    """Return the table as an instance of its model, empty if it is missing; None if it has faults."""
     context = {"folder": document.folder, "kept": {}}
     try:
         value, errors = _attempt(model, document, table, context)
@@ -41,7 +41,7 @@ def validate(model: type[M], document: Document, table: KeyPath, faults: Faults)
 def _attempt(
     model: type[M], document: Document, table: KeyPath, context: Mapping[str, Any]
 ) -> tuple[M | None, list[ErrorDetails]]:
-    """Validate as pydantic likes it best, where arrays do for tuples and strings for paths."""
+    """Validate in pydantic's lax mode, where arrays do for tuples and strings for paths."""
     try:
         return model.model_validate(_data(document, table), context=context), []
     except ValidationError as error:
@@ -51,9 +51,10 @@ def _attempt(
 def _loose_types(
     model: type[BaseModel], document: Document, table: KeyPath, context: Mapping[str, Any]
 ) -> list[ErrorDetails]:
-    """The values that were only accepted because pydantic takes "yes" for true and "5" for 5.
+    """Return errors for the values that pydantic's lax mode accepts as another type: "yes" for true, "5" for
+    5.
 
-    Its strict mode tells; by way of JSON, as there an array is a tuple. Text without a type is let through.
+    Its strict mode finds them; by way of JSON, as there an array is a tuple. Text without a type is accepted.
     """
     data = _data(document, table)
     errors: list[ErrorDetails] = []
@@ -62,7 +63,7 @@ def _loose_types(
         model.model_validate_json(text, strict=True, context=context)
     except ValidationError as error:
         errors = error.errors(include_url=False)
-    except Exception:  # a plugin's validator that was told of a date as text: the values themselves were fine
+    except Exception:  # a plugin's validator that got a date as text; the values themselves are valid
         return []
     return [
         error
@@ -81,7 +82,7 @@ def _data(document: Document, table: KeyPath) -> object:
 def _secret_files(
     document: Document, table: KeyPath, errors: Iterable[ErrorDetails]
 ) -> Iterator[tuple[KeyPath, int]]:
-    """Where `{ file = "…" }` stands for a value that is not a table, and how many bytes it may have."""
+    """Yield where `{ file = "…" }` stands for a value that is not a table, and how many bytes it may have."""
     for error in errors:
         path = (*table, *steps_in(_data(document, table), error["loc"]))
         not_taken = error["type"].endswith(("_type", "literal_error", "enum"))

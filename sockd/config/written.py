@@ -1,4 +1,4 @@
-"""How single values are written in the file: durations, sizes, rates, paths. From text to value."""
+"""Reading of single values: durations, sizes, rates, paths. From text to value."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pydantic_core import PydanticCustomError, core_schema
 from sockd.errors import ValueFault
 
 MAX_DURATION = 366 * 86400.0
-"""Seconds: 366d. A longer one is a slip of the unit, and timers need an end."""
+"""Seconds: 366d. A longer duration is a mistake of the unit, and timers need an end."""
 
 MAX_SIZE = 2**40
 """Bytes: 1024GiB. More than any buffer has."""
 
 MAX_COUNT = 10**9
-"""More of anything than one process sees in any of the units of time."""
+"""Number above any that one process sees in any of the units of time."""
 
 _NUMBERS = ("int", "float", "nullable")
 """Types of pydantic's core schemas that a field can bound."""
@@ -28,14 +28,14 @@ _NUMBERS = ("int", "float", "nullable")
 
 @dataclass(frozen=True, slots=True, eq=False)  # hashed by identity, as `Annotated` needs it
 class Written:
-    """Tells pydantic how a value is read from what stands in the file.
+    """Reader of a value from its text in the file, for pydantic.
 
     Args:
-        expected: what should stand there, as a phrase.
-        read: makes the value; raises ValueFault.
-        schema: the JSON Schema of what may stand there.
-        number: whether a whole number is fine too.
-        max_file: bytes that a file may have that stands for the value; without it, as for any other.
+        expected: the expected value, as a phrase.
+        read: returns the value; raises ValueFault.
+        schema: the JSON Schema of the text.
+        number: whether a whole number is valid too.
+        max_file: bytes of a file that stands for the value; without it, the default.
     """
 
     expected: str
@@ -80,7 +80,7 @@ _PART = re.compile(r"(?P<number>[0-9]{1,15}(?:\.[0-9]{1,15})?)(?P<unit>[^0-9.]*)
 
 
 def read_duration(text: str) -> float:
-    """Seconds from `250ms`, `30s` or `1m30s`."""
+    """Return the seconds of `250ms`, `30s` or `1m30s`."""
     seconds, at, units = 0.0, 0, list(_SECONDS)
     while at < len(text) or not text:
         part = _PART.match(text, at)
@@ -104,7 +104,7 @@ def read_duration(text: str) -> float:
 
 
 def _or_off(what: str, read: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Reads what `read` does but nothing, for which `off` is the word."""
+    """Return a reader of the same values except 0, and of `off`, which is None."""
 
     def read_or_off(value: str | int) -> Any:
         if value == "off":
@@ -123,7 +123,7 @@ _A_SIZE = 'a size such as "64KiB", or a number of bytes'
 
 
 def read_size(value: str | int) -> int:
-    """Bytes from `64KiB`, `10MB` or a bare number."""
+    """Return the bytes of `64KiB`, `10MB` or a bare number."""
     size = value
     if isinstance(size, str):
         found = _SIZE.fullmatch(size)
@@ -141,7 +141,7 @@ def read_size(value: str | int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How often something may happen: `count` times in as many seconds."""
+    """Rate of events: `count` in `seconds`."""
 
     count: int
     seconds: float
@@ -153,7 +153,7 @@ _RATE = re.compile(r"(?P<count>[0-9]{1,15})(?:/(?P<unit>.*))?", re.DOTALL)
 
 
 def read_rate(text: str) -> Rate:
-    """A rate from `100/s`, `60/m` or `5000/h`."""
+    """Return the rate of `100/s`, `60/m` or `5000/h`."""
     found = _RATE.fullmatch(text)
     if found is None:
         raise ValueFault(_A_RATE, repr(text))
@@ -177,7 +177,7 @@ _DIGITS = re.compile(r"[0-9]{1,15}")
 
 
 def _read_count(value: str | int) -> int:
-    # A plain string has the type that it was written with; text from elsewhere has none.
+    # A plain string has the type that it was written with; text from outside has none.
     if isinstance(value, str) and (type(value) is str or not _DIGITS.fullmatch(value)):
         raise ValueFault(_A_COUNT_OR_OFF, f'a string "{value}"')
     if not 0 <= int(value) <= MAX_COUNT:
@@ -186,7 +186,7 @@ def _read_count(value: str | int) -> int:
 
 
 def _meant(number: str, unit: str, units: Collection[str]) -> str | None:
-    """What was probably meant by a number with a unit that is none: `30s` by `30 sec`."""
+    """Return what was probably meant by a number with an unknown unit: `30s` for `30 sec`."""
     word = unit.strip().lower()
     fitting = [known for known in units if known.lower().startswith(word) or word.startswith(known.lower())]
     return f"{number}{max(fitting, key=len)}" if word.isalpha() and fitting else None
@@ -199,7 +199,7 @@ def _read_path(text: str) -> Path:
 
 
 def folder_of(info: ValidationInfo) -> Path:
-    """The folder of the file that a value is written in."""
+    """Return the folder of the file that a value is written in."""
     context: Mapping[str, Path] = info.context or {}
     return context.get("folder", Path())
 
@@ -219,7 +219,7 @@ Duration = Annotated[
 """Seconds, written `250ms`, `30s`, `10m`, `2h`, `1d` or together: `1m30s`."""
 
 SomeTime = Annotated[Duration, Field(gt=0)]
-"""A duration above 0."""
+"""Duration above 0."""
 
 DurationOrOff = Annotated[
     float | None,
@@ -229,7 +229,7 @@ DurationOrOff = Annotated[
         schema={"type": "string", "pattern": f"^(off|{_DURATION_PATTERN})$"},
     ),
 ]
-"""A duration above 0, or None, written `off`: never."""
+"""Duration above 0, or None, written `off`: never."""
 
 Size = Annotated[
     int,
@@ -251,7 +251,7 @@ SizeOrOff = Annotated[
         number=True,
     ),
 ]
-"""A size above 0, or None, written `off`: any."""
+"""Size above 0, or None, written `off`: any."""
 
 RateOrOff = Annotated[
     Rate | None,
@@ -261,7 +261,7 @@ RateOrOff = Annotated[
         schema={"type": "string", "pattern": f"^(off|[0-9]+/({'|'.join(_PER)}))$"},
     ),
 ]
-"""A rate, or None, written `off`: any."""
+"""Rate, or None, written `off`: any."""
 
 CountOrOff = Annotated[
     int | None,
@@ -272,11 +272,11 @@ CountOrOff = Annotated[
         number=True,
     ),
 ]
-"""A number above 0, or None, written `off`: any."""
+"""Number above 0, or None, written `off`: any."""
 
 FilePath = Annotated[
     Path,
     Written("a path", _read_path, {"type": "string", "minLength": 1}),
     AfterValidator(lambda path, info: Path(folder_of(info), path)),
 ]
-"""A path; a relative one counts from the folder of the file it is written in."""
+"""Path; a relative one counts from the folder of the file it is written in."""
