@@ -27,7 +27,7 @@ EVERY_LIMIT = {
     "lifetime": '"1h"',
     "max_unread_output": '"1MiB"',
 }
-"""Every limit that is checked for a connection or a message, at a value that the load does not reach.
+"""Limits that are checked for a connection or a message, each at a value that the load does not reach.
 
 `bytes_per_second` is not among them, because it would change the measured rate.
 """

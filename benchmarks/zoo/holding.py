@@ -108,7 +108,7 @@ class Busy:
 
 
 class HalfOpen:
-    """Two hundred peers that ask once and then vanish without a packet, as in a power cut."""
+    """Peers, two hundred of them, that ask once and then vanish without a packet, as in a power cut."""
 
     kinds: Sequence[Kind] = ("echo", "lines")
 

@@ -46,7 +46,7 @@ class Address:
 
     @property
     def stream(self) -> bool:
-        """Whether the service takes connections rather than datagrams."""
+        """True if the service takes connections rather than datagrams."""
         return self.kind in ("tcp", "unix")
 
     def __str__(self) -> str:

@@ -46,7 +46,7 @@ class Peer:
 
     @property
     def unsent(self) -> bool:
-        """Whether something is still to be sent, so that `flush` has to be called."""
+        """True while something is still to be sent, so that `flush` has to be called."""
         return bool(self._unsent) or (self.finishing and not self._shut)
 
     def read(self) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""One open datagram port, as the reactor, the plugin and the service see it."""
+"""Open datagram port, as the reactor, the plugin and the service see it."""
 
 from __future__ import annotations
 

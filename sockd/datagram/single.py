@@ -22,7 +22,7 @@ class SingleWire:
     __slots__ = ("_events", "_inet6", "_receive", "_send", "arrived")
 
     routed: ClassVar[bool] = False
-    """Whether a destination includes the local address that was asked."""
+    """True if a destination includes the local address that was asked."""
 
     def __init__(self, sock: socket.socket, events: ServiceEvents) -> None:
         self.arrived = 0

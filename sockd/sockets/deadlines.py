@@ -26,7 +26,7 @@ class Timed(Protocol):
 
 
 class Deadlines:
-    """One deadline for each of many objects, without a timer for each.
+    """Deadlines of many objects, without a timer for each.
 
     Setting, moving and clearing a deadline cost a set operation. A cleared object is released at once.
 

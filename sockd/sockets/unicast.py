@@ -36,7 +36,7 @@ PASS, DROP = 0xFFFFFFFF, 0
 """Bytes of a datagram that the program lets through."""
 
 Check = tuple[int, int, int, int, int]
-"""One comparison: instruction that loads a value, its offset in the network header, mask of its bits,
+"""Comparison: instruction that loads a value, its offset in the network header, mask of its bits,
 instruction that compares it, and operand. A datagram for which the comparison holds is dropped."""
 
 

@@ -78,7 +78,7 @@ class Settings:
 
     @property
     def pairs(self) -> tuple[tuple[Path, Path | None], ...]:
-        """All certificates with their keys, the default first."""
+        """Certificates with their keys, the default first."""
         return ((self.certificate, self.key), *self.more)
 
 

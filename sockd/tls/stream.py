@@ -90,7 +90,7 @@ class TLSStream:
     """Protocol above; None until the handshake is complete."""
 
     disconnecting: bool
-    """Whether the close has begun; what the peer sends is dropped from then on."""
+    """True once the close has begun; what the peer sends is dropped from then on."""
 
     def __init__(
         self,

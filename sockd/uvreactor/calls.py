@@ -55,7 +55,7 @@ class Calls(AsyncioSelectorReactor):
 
     @property
     def has_calls(self) -> bool:
-        """Whether there are calls of the next turn."""
+        """True if there are calls of the next turn."""
         return bool(self._soon or self.threadCallQueue)
 
     def _run_soon(self) -> None:

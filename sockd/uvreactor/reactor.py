@@ -58,7 +58,7 @@ class UVReactor(Calls):
     _doReadOrWrite = _PollLikeMixin._doReadOrWrite
 
     leaves_adopted_paths = True
-    """Whether `adoptStreamPort` leaves the file system unchanged."""
+    """True: `adoptStreamPort` leaves the file system unchanged."""
 
     def __init__(self, eventloop: AbstractEventLoop | None = None) -> None:
         self.loop = _current_loop() if eventloop is None else eventloop

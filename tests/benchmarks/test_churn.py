@@ -5,11 +5,11 @@ import pytest
 from benchmarks.churn import LOOKS, NOISE, SLOPE, Look, churn, leaked
 
 FEW = 20_000
-"""Connections: enough to see a leak, few enough to wait for. The command makes 100,000."""
+"""Connections: enough to see a leak, few enough for a test. The command makes 100,000."""
 
 
 def looks(*, descriptors: int = 0, resident: int = 0, step: int = 5000) -> list[Look]:
-    """Looks at a daemon that keeps so much of each connection."""
+    """Return samples of a daemon that leaks so many bytes for each connection."""
     counts = range(step, step * (LOOKS + 1), step)
     return [Look(n, 21 + n * descriptors, 60_000_000 + n * resident) for n in counts]
 
@@ -19,7 +19,7 @@ def test_thousands_of_connections_leave_neither_descriptors_nor_memory_behind() 
     assert leaked(churn(FEW)) == ""
 
 
-def test_what_stays_the_same_is_no_leak() -> None:
+def test_constant_memory_is_no_leak() -> None:
     assert leaked(looks()) == ""
 
 

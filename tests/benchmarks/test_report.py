@@ -15,7 +15,7 @@ ECHO = BY_KEY["tcp-1k"]
 
 
 def sample(micros: float) -> Sample:
-    """A thousand messages, each of which cost the server so much."""
+    """Return a sample of a thousand messages at a certain cost."""
     cpu = micros * 1000 / 1e6
     return Sample(1000, seconds=0.1, server_cpu=cpu, load_cpu=0.1, p50=0.001, p99=0.004, grown=0)
 

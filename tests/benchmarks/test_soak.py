@@ -11,7 +11,7 @@ from benchmarks.soak.plot import svg
 from benchmarks.soak.verdict import MINUTES, SLOPE, End, Look, faults, slope
 
 SHORT = 15.0
-"""Seconds of load: enough for every kind of visit and for a reload there and back."""
+"""Seconds of load: enough for every kind of visit and for two reloads."""
 
 HELD = Held(descriptors=90, timers=3)
 
@@ -19,7 +19,7 @@ FINE = End(before=HELD, after=HELD, open=0, exit_code=0, errors=())
 
 
 def looks(*, growth: float = 0.0, minutes: float = 3 * MINUTES, warmed: int = 0) -> list[Look]:
-    """A run with a look each half minute, whose memory grows by so many KB a minute, after a beginning."""
+    """Return samples of each half minute, whose memory grows by so many KB a minute after a beginning."""
     first = Look(0, 1, 40_000 - warmed, 40_000, 60_000, 90, 3, 5, 12, 0.001, 0.0, 0.0, 0, 0)
     seconds = [30.0 * number for number in range(1, round(minutes * 2) + 1)]
     return [first, *(replace(first, seconds=at, private=40_000 + round(growth * at / 60)) for at in seconds)]
@@ -50,12 +50,13 @@ def test_memory_that_grows_all_the_time_is_a_leak() -> None:
     assert "KB a minute" in faults(looks(growth=SLOPE + 1), FINE)[0]
 
 
-def test_what_memory_does_in_the_beginning_does_not_count() -> None:
+def test_memory_at_the_beginning_does_not_count() -> None:
     assert slope(looks(warmed=20_000)) == 0
 
 
 def workers_that_grow(*, each: int, first: int = 0) -> list[Look]:
-    """A run with an upgrade every 4 minutes; workers grow while they live, each crew by `each` KB more."""
+    """Return samples with an upgrade every 4 minutes; workers grow, those of each generation by `each` KB
+    more."""
     return [
         replace(
             look,

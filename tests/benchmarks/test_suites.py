@@ -39,7 +39,7 @@ def test_a_test_that_ends_otherwise_or_is_missing_differs() -> None:
 
 
 class Prepared:
-    """A suite that ends as it is told, time after time."""
+    """Suite with prepared outcomes, run by run."""
 
     def __init__(self, **outcomes: list[dict[str, str]]) -> None:
         self._outcomes = outcomes
@@ -48,7 +48,7 @@ class Prepared:
         return self._outcomes[reactor].pop(0)
 
 
-def test_only_what_differs_each_time_is_the_reactor_s() -> None:
+def test_a_difference_is_the_reactor_s_if_it_repeats() -> None:
     moody = Prepared(
         epoll=[{"fault": "passed", "moody": "passed"}, {"fault": "passed", "moody": "failed"}],
         uv=[{"fault": "failed", "moody": "failed"}, {"fault": "failed", "moody": "failed"}],

@@ -22,12 +22,12 @@ SMALL = Size(resident=50_000_000, descriptors=20)
 STOOD = Trial("dribbler", "echo", "sockd", WELL, WELL, SMALL, SMALL, SMALL, REFILLED, 0)
 
 SHORT = 0.5
-"""Seconds of an attack: enough for its beginning, and so for what stays behind of it."""
+"""Seconds of an attack: enough for its beginning, and for leaks."""
 
 
 @pytest.mark.parametrize("beast", ["dribbler", "non-reader", "half-open", "reset", "storm", "bad-headers"])
 def test_a_bad_peer_leaves_nothing_behind_and_costs_nobody_else_the_connection(beast: str) -> None:
-    """Without the times, which a busy machine decides."""
+    """Times are not checked, because they depend on the machine."""
     kind = BEASTS[beast].kinds[-1]
     if reason := absent(beast, kind, "sockd"):
         pytest.skip(reason)
@@ -59,13 +59,13 @@ def test_each_bound_that_is_broken_is_told(trial: Trial, fault: str) -> None:
     assert table.markdown([trial]).splitlines()[-1].endswith("| no |")
 
 
-def test_what_was_slow_before_may_be_twice_as_slow() -> None:
+def test_a_slow_server_may_become_twice_as_slow() -> None:
     slow = replace(WELL, p99=1.0)
     assert list(faults(replace(STOOD, calm=slow, attacked=replace(slow, p99=1.9)))) == []
     assert len(list(faults(replace(STOOD, calm=slow, attacked=replace(slow, p99=2.1))))) == 1
 
 
-def test_what_was_left_open_is_read_from_the_log(tmp_path: Path) -> None:
+def test_connections_left_open_are_read_from_the_log(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text(json.dumps({"event": "stopping", "connections": 2}) + "\n")
     assert left_open(log) is None

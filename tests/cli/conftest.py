@@ -1,4 +1,4 @@
-"""A daemon to give orders to: a control socket in a process of its own, with nothing behind it."""
+"""Control socket in a process of its own, without a daemon behind it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Run]:
-    """Runs a command of `sockd` with a configuration whose control socket is served."""
+    """Run a command of `sockd` with a configuration whose control socket is served."""
     path = tmp_path / "run" / "control.sock"
     (tmp_path / "sockd.toml").write_text('[control]\nlisten = "unix:run/control.sock"\n[faulty]\n')
     process = subprocess.Popen(

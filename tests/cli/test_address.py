@@ -36,7 +36,7 @@ def test_an_address_is_what_a_person_would_type_or_paste_from_the_configuration(
 @pytest.mark.parametrize(
     "text", ["", "7007", "example.org", "tcp:", "tcp:example.org:99999", "http://a:1/", "a b:1"]
 )
-def test_what_is_no_address_is_refused_with_an_example(text: str) -> None:
+def test_an_invalid_address_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueFault, match="an address such as tcp:7007"):
         parse(text)
 

@@ -1,4 +1,4 @@
-"""What `sockd check` finds by looking at the machine."""
+"""Faults that `sockd check` finds on the machine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ endpoint = "tcp:0"
 
 
 def write_certificate(folder: Path, days: int) -> None:
-    """A certificate for this machine in `c.pem`, its key in `k.pem`."""
+    """Write a certificate for this machine to `c.pem`, its key to `k.pem`."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""The commands that change a daemon, against a control socket that notes what it was told."""
+"""Commands that change a daemon, against a control socket that records them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_set_takes_the_last_word_as_the_key_and_the_rest_as_the_service(
         (["upgrade"], "an upgrade needs workers"),
     ],
 )
-def test_what_the_daemon_refuses_is_one_line_and_exit_code_1(run: Run, words: list[str], reason: str) -> None:
+def test_a_refusal_of_the_daemon_is_one_line_and_exit_code_1(run: Run, words: list[str], reason: str) -> None:
     result = run(*words)
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"sockd: {reason}\n")
     result = run(*words, "--json")

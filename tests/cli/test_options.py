@@ -1,4 +1,4 @@
-"""Where a command finds the configuration that nobody has named."""
+"""Search of a command for the configuration that no option names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GOOD = '[service.e]\nplugin = "echo"\nlisten = ["tcp:0"]\n'
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The present folder, on a machine without any configuration."""
+    """Return the present folder, on a machine without any configuration."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SOCKD_CONFIG", raising=False)
     monkeypatch.setattr(places, "PLACES", ("sockd.toml", "config/sockd.toml", f"{tmp_path}/etc/sockd.toml"))

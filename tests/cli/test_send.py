@@ -33,7 +33,7 @@ Serve = Callable[[Talk], str]
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Starts servers that talk to one connection after another; returns their addresses."""
+    """Start servers that talk to one connection after another; return their addresses."""
     listeners: list[socket.socket] = []
     threads: list[threading.Thread] = []
 
@@ -60,7 +60,7 @@ def serve() -> Iterator[Serve]:
 
 
 class SocketTransport(StringTransport):
-    """Writes to a socket."""
+    """Transport that writes to a socket."""
 
     def __init__(self, connection: socket.socket) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -101,7 +101,7 @@ def service(serve: Serve, folder: Path, protocol: str, hurry: float = 0.0) -> It
 
 @pytest.fixture
 def files(serve: Serve, folder: Path) -> Iterator[str]:
-    """The address of the real service."""
+    """Return the address of the real service."""
     yield from service(serve, folder, "upload")
 
 
@@ -181,7 +181,7 @@ def test_a_pipe_is_sent_although_it_has_no_size(files: str, folder: Path, tmp_pa
     assert received(folder) == {"fifo": b"x" * 200_000}
 
 
-def test_what_fails_gets_one_line_and_the_rest_is_sent(
+def test_a_failed_file_gets_one_line_and_the_rest_is_sent(
     files: str, folder: Path, report: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "...").write_bytes(b"")
@@ -209,7 +209,7 @@ def test_a_service_that_is_not_there_is_one_line_for_each_file(report: Path) -> 
 
 
 def silent(_: socket.socket) -> None:
-    """Accepts, and closes."""
+    """Accept, and close."""
 
 
 def no_data(connection: socket.socket) -> None:
@@ -265,7 +265,7 @@ def test_a_server_that_does_not_answer_is_told_with_a_hint_and_reset(
 
 @pytest.fixture
 def raw(serve: Serve, folder: Path) -> Iterator[str]:
-    """The address of the real service that speaks `raw`, where two seconds are none."""
+    """Return the address of the real service that speaks `raw`, with a wait of 0 instead of 2 seconds."""
     yield from service(serve, folder, "raw", hurry=2.0)
 
 
@@ -298,7 +298,7 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
 def exchange(
     answers: bytes, data: bytes = b"hello", name: str = "a", size: int | None = None
 ) -> tuple[str, bytes]:
-    """What came of sending to a server that answers at once, and what that server got."""
+    """Send to a server that answers at once; return the result, and what that server received."""
     size = len(data) if size is None else size
     ours, theirs = socket.socketpair()
     with theirs:
@@ -308,7 +308,7 @@ def exchange(
                 outcome = put(ours, name, BytesIO(data), size, lambda _: None).name
             except NotSentError as error:
                 outcome = f"not sent: {error}"
-        with suppress(ConnectionResetError):  # answers that nobody has read
+        with suppress(ConnectionResetError):  # unread answers
             return outcome, b"".join(iter(lambda: theirs.recv(65536), b""))
         return outcome, b""
 

@@ -25,7 +25,7 @@ Run = Callable[..., Result]
 
 
 def row(text: str, first: str) -> list[str]:
-    """The words of the line that begins with this one."""
+    """Return the words of the line that begins with this one."""
     [line] = [words for words in map(str.split, text.splitlines()) if words[:1] == [first]]
     return line
 
@@ -196,7 +196,7 @@ def test_top_on_a_terminal_shows_what_happens_until_a_key_ends_it(
     try:
         while data := os.read(ours, 1000):
             shown += data
-    except OSError:  # the terminal is gone, as Linux tells it
+    except OSError:  # Linux reports a terminal that is gone so
         pass
     os.close(ours)
     assert top.wait() == 0

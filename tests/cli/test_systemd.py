@@ -91,7 +91,7 @@ def test_folders_where_systemd_makes_them_are_its_own_and_others_are_told(unit: 
     assert '#   install -d -o sockd -g sockd "/srv/a b"' in made
 
 
-def test_what_a_plugin_writes_to_is_writable_and_what_it_reads_is_not(tmp_path: Path) -> None:
+def test_paths_that_a_plugin_writes_are_writable_and_those_it_reads_are_not(tmp_path: Path) -> None:
     (tmp_path / "text").touch()
     result = run(
         tmp_path,
@@ -228,7 +228,7 @@ def test_the_samples_are_what_the_command_makes() -> None:
 def test_systemd_finds_the_units_valid_and_well_confined(
     all_units: Callable[..., dict[str, str]], tmp_path: Path, listen: str
 ) -> None:
-    command = Path("/bin/true")  # verify wants the program to be there
+    command = Path("/bin/true")  # verify needs the program to exist
     for activation in (False, True):
         made = all_units(f"{ECHO}{listen}", socket_activation=activation, command=command)
         files = [tmp_path / name for name in made]

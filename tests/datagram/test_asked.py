@@ -1,4 +1,5 @@
-"""A port of all addresses answers from the one that was asked; a connected client takes no other answer."""
+"""Answers of a port of all addresses leave from the address that was asked; a connected client takes no
+other."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ WAYS = {
 
 
 class Echo(DatagramProtocol):
-    """Answers at once, or keeps the question."""
+    """Protocol that answers at once, or keeps the question."""
 
     def __init__(self) -> None:
         self.later = False
@@ -44,7 +45,7 @@ class Echo(DatagramProtocol):
             self.transport.write(datagram, tuple(addr))
 
     def answer_all(self) -> None:
-        """Answer what was kept."""
+        """Answer the kept questions."""
         assert self.transport is not None
         while self.kept:
             self.transport.write(*self.kept.pop(0))
@@ -117,7 +118,7 @@ def test_a_port_of_one_address_does_not_ask() -> None:
 
 
 def test_datagrams_that_waited_before_anybody_asked_are_answered_from_there_too() -> None:
-    """The socket may have been opened by somebody else, long ago."""
+    """The socket may have been opened by another process, long ago."""
     with ExitStack() as stack:
         bound = open_socket(parse("udp:0"), SocketOptions())
         stack.callback(bound.close)

@@ -17,7 +17,7 @@ LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 
 
 class Ends:
-    """A wire, and as many peers as are asked for."""
+    """Wire, and as many peers as are needed."""
 
     def __init__(self, family: socket.AddressFamily) -> None:
         self._stack = ExitStack()

@@ -1,4 +1,4 @@
-"""UNIX datagrams: who has sent one is answered, and nobody else, whatever its path leads to by then."""
+"""UNIX datagrams: the sender is answered, and no other socket, wherever its path leads by then."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOBODY = 65_534
 
 
 class Ends:
-    """A service's wire, and sockets of peers."""
+    """Wire of a service, and sockets of peers."""
 
     def __init__(self, stack: ExitStack, folder: Path) -> None:
         self.folder = folder
@@ -38,7 +38,7 @@ class Ends:
         return opened
 
     def ask(self, peer: socket.socket, user: int | None = None) -> None:
-        """Send, as another user if one is given, which only root may."""
+        """Send, as another user if one is given, which only root may do."""
         control = []
         if user is not None:
             credentials = struct.pack("iII", os.getpid(), user, user)
@@ -72,8 +72,8 @@ def heard(peer: socket.socket) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["peer", b"\0sockd-test-peer", b""])
-def test_who_has_sent_a_datagram_is_answered(ends: Ends, name: str | bytes) -> None:
-    """Also by an abstract name, which is no file, and one that the kernel has chosen (unix(7))."""
+def test_the_sender_of_a_datagram_is_answered(ends: Ends, name: str | bytes) -> None:
+    """Senders with an abstract name, or one that the kernel has chosen (unix(7)), are answered too."""
     peer = ends.peer(name)
     ends.ask(peer)
     ends.answer()
@@ -169,7 +169,7 @@ def test_descriptors_that_a_peer_sends_do_not_stay_open(ends: Ends) -> None:
 def test_a_datagram_from_before_anybody_asked_for_its_sender_is_delivered_and_not_answered(
     tmp_path: Path,
 ) -> None:
-    """The socket may have been opened by somebody else, without SO_PASSCRED."""
+    """The socket may have been opened by another process, without SO_PASSCRED."""
     with ExitStack() as stack:
         ends = Ends(stack, tmp_path)
         ends.bound.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)

@@ -54,7 +54,7 @@ def clock_of(clock: Clock) -> Service:
 def in_a_loop(
     loops: Loops, clock: Clock, ours: Service, theirs: Service, seeds: list[bytes], turnaround: float = 1e-4
 ) -> int:
-    """How many answers go to a service, until its loop with ours has died."""
+    """Return how many answers go to a service, until its loop with ours has ended."""
     first = clock.seconds()
     spread = turnaround / len(seeds)
     flying = deque((first + number * spread, seed) for number, seed in enumerate(seeds))
@@ -107,7 +107,7 @@ def test_a_loop_of_more_datagrams_than_can_be_taken_for_one_dies_in_the_next_tri
 
 
 def answered(loops: Loops, clock: Clock, peer: tuple[str, int], contents: Iterator[bytes], times: int) -> int:
-    """How many of so many questions are answered to a peer that waits for each answer."""
+    """Return how many of so many questions are answered to a peer that waits for each answer."""
     kept = 0
     for _ in range(times):
         clock.advance(1e-4)
@@ -160,7 +160,7 @@ def test_a_client_that_asks_the_same_now_and_then_is_always_answered() -> None:
 
 
 def test_a_peer_that_hears_much_and_says_little_is_no_service() -> None:
-    """A member of a chat, who says every now and then that he is still there."""
+    """A member of a chat that sends a datagram now and then to stay, for example."""
     clock = Clock()
     loops = Loops(clock.seconds)
     for _ in range(100 * int(FIRST_BUDGET)):
@@ -205,7 +205,7 @@ def test_ports_are_told_by_who_can_have_them() -> None:
 
 
 @pytest.mark.parametrize("peer", [CLIENT, "/run/peer.sock", b"\0peer"])
-def test_who_sends_the_same_for_ever_is_watched_after_a_million_datagrams(
+def test_a_peer_that_repeats_itself_is_watched_after_a_million_datagrams(
     peer: tuple[str, int] | str | bytes,
 ) -> None:
     assert MOST_REPEATS * LOOK_EVERY > 1_000_000
@@ -217,7 +217,7 @@ def test_who_sends_the_same_for_ever_is_watched_after_a_million_datagrams(
     assert loops.watches(peer)
 
 
-def test_who_sends_something_else_or_seldom_is_never_watched() -> None:
+def test_a_peer_that_sends_new_content_or_seldom_is_never_watched() -> None:
     clock = Clock()
     loops = Loops(clock.seconds)
     for number in range(2 * MOST_REPEATS):

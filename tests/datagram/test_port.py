@@ -23,7 +23,7 @@ from sockd.telemetry.events import ServiceEvents
 
 
 class Reactor(Clock):
-    """A clock that remembers what would be watched; the tests call `doRead` themselves."""
+    """Clock that records what would be watched; the tests call `doRead` themselves."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Reactor(Clock):
 
 
 class Recorder(DatagramProtocol):
-    """Answers each datagram with what `answer` makes of it."""
+    """Protocol that answers each datagram with what `answer` makes of it."""
 
     def __init__(self, *answers: bytes) -> None:
         self.received: list[tuple[bytes, Any]] = []
@@ -50,7 +50,7 @@ class Recorder(DatagramProtocol):
 
 
 class Bench:
-    """A real port on loopback with a client of its own."""
+    """Real port on loopback with a client of its own."""
 
     def __init__(self, bound: BoundSocket, kind: type[DatagramPort] = DatagramPort) -> None:
         self.bound = bound
@@ -93,7 +93,7 @@ class Bench:
 
 
 class BusyPort(DatagramPort):
-    """In each turn it takes a batch, as if many datagrams had come in the one before."""
+    """Port that reads a batch in each turn, as if many datagrams had come in the one before."""
 
     def doRead(self) -> None:
         self._arrived = BUSY
@@ -161,7 +161,7 @@ def test_a_unix_datagram_longer_than_any_buffer_is_dropped_whole(
 
 
 def test_a_flood_of_empty_datagrams_takes_one_batch_a_turn(bench: Bench) -> None:
-    """Counted by datagrams, not by bytes."""
+    """The bound counts datagrams, not bytes."""
     protocol = Recorder()
     port = bench.serve(protocol)
     for _ in range(BATCH + 10):
@@ -205,7 +205,7 @@ def test_a_source_port_below_1024_is_neither_delivered_nor_answered(bench: Bench
 
 
 def test_our_own_ports_are_never_answered_so_two_services_cannot_loop(bench: Bench) -> None:
-    """An echo that a forged source points at another echo."""
+    """A forged source may point at another echo."""
     protocol = Recorder(b"answer")
     port = bench.serve(protocol)
     bench.loops.know_own([bench.client.getsockname()[1]])
@@ -325,7 +325,7 @@ def test_replies_in_pieces_go_as_one_and_broadcasts_can_be_allowed(bench: Bench)
 
 
 def test_an_error_that_the_kernel_reports_while_reading_is_counted_and_the_port_lives(bench: Bench) -> None:
-    """What was sent before came back as undeliverable: IP_RECVERR makes the kernel say so (ip(7))."""
+    """The kernel reports an earlier answer as undeliverable; IP_RECVERR enables that (ip(7))."""
     protocol = Recorder()
     port = bench.serve(protocol)
     bench.bound.socket.setsockopt(socket.IPPROTO_IP, 11, 1)  # IP_RECVERR
@@ -335,13 +335,13 @@ def test_an_error_that_the_kernel_reports_while_reading_is_counted_and_the_port_
     bench.bound.socket.sendto(b"x", nobody)
     bench.client.send(b"alive")
     port.doRead()
-    port.doRead()  # of a batch the error is all that is read
+    port.doRead()  # the error is all that is read of a batch
     assert bench.dropped("ECONNREFUSED") == 1
     assert [datagram for datagram, _ in protocol.received] == [b"alive"]
 
 
 def test_a_loop_with_a_service_is_broken(bench: Bench) -> None:
-    """Whoever sends back each answer from such a port may be another service."""
+    """A peer that sends back each answer from such a port may be another service."""
     bench.loops.kinds[bench.client.getsockname()[1]] = WATCHED
 
     class Echo(Recorder):

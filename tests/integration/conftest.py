@@ -103,12 +103,12 @@ from twisted.web.server import Site
 def site():
     return Site(Test())
 """
-"""Twisted code as it exists, which knows nothing of sockd."""
+"""Existing Twisted code, independent of sockd."""
 
 
 @pytest.fixture(scope="module", params=["uv", "epoll"])
 def daemon(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """One daemon that serves everything, for the tests of a module that only talk to it; on each reactor."""
+    """Start one daemon that serves everything, for a module's tests that only talk to it; on each reactor."""
     folder = tmp_path_factory.mktemp("daemon")
     (folder / "sockd.toml").write_text(EVERYTHING)
     (folder / "website.py").write_text(WEBSITE)

@@ -1,4 +1,4 @@
-"""Workers of a daemon, as tests see them, and plugins that tell which of them serves."""
+"""Workers of a daemon for tests, and plugins that tell which worker serves."""
 
 from __future__ import annotations
 
@@ -55,23 +55,23 @@ class Worse(Who):
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """For a daemon that finds these plugins as `tells:Who` and so on."""
+    """Return an environment in which a daemon finds these plugins as `tells:Who` and so on."""
     (folder / "tells.py").write_text(PLUGINS)
     return {"PYTHONPATH": str(folder)}
 
 
 def workers(daemon: Daemon) -> list[int]:
-    """The processes of the workers, those too that finish; not the spare one."""
+    """Return the processes of the workers, including those that finish; not the spare one."""
     return [pid for pid in children(daemon) if name_of(pid).startswith("sockd worker")]
 
 
 def spare(daemon: Daemon) -> int | None:
-    """The process of the worker that has no place yet, once it is ready."""
+    """Return the process of the spare worker, once it is ready."""
     return next((pid for pid in children(daemon) if name_of(pid) == "sockd spare"), None)
 
 
 def children(daemon: Daemon) -> list[int]:
-    """Every process that the supervisor has started."""
+    """Return the processes that the supervisor has started."""
     pid = daemon.process.pid
     try:
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
@@ -80,7 +80,7 @@ def children(daemon: Daemon) -> list[int]:
 
 
 def name_of(pid: int) -> str:
-    """As `ps` shows it."""
+    """Return a process's name as `ps` shows it."""
     try:
         return Path(f"/proc/{pid}/comm").read_text().rstrip("\n")
     except OSError:
@@ -88,7 +88,7 @@ def name_of(pid: int) -> str:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that only waits to be asked for its end does not."""
+    """Tell whether a process runs; an ended one that waits to be reaped does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
@@ -96,12 +96,12 @@ def alive(pid: int) -> bool:
 
 
 def descriptors(daemon: Daemon) -> int:
-    """How many the supervisor has."""
+    """Return the number of descriptors of the supervisor."""
     return len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
 
 
 def wait_until(true: Callable[[], object], seconds: float = PATIENCE) -> float:
-    """Wait for something that cannot be waited for otherwise; returns how long that took."""
+    """Wait for a condition that reports no event; return how long that took."""
     began = time.monotonic()
     while not true():
         assert time.monotonic() - began < seconds, f"not so within {seconds} seconds"
@@ -110,19 +110,19 @@ def wait_until(true: Callable[[], object], seconds: float = PATIENCE) -> float:
 
 
 def asked(address: tuple[str, int]) -> int:
-    """Which process serves a new connection."""
+    """Return the process that serves a new connection."""
     with socket.create_connection(address, PATIENCE) as client:
         return ask(client)
 
 
 def ask(client: socket.socket) -> int:
-    """Which process serves this connection."""
+    """Return the process that serves this connection."""
     client.sendall(b"who\n")
     return served_by(client)
 
 
 def served_by(client: socket.socket) -> int:
-    """Which process answers that it serves this connection."""
+    """Return the process that answers that it serves this connection."""
     answer = b""
     while not answer.endswith(b"\n"):
         part = client.recv(100)
@@ -132,7 +132,7 @@ def served_by(client: socket.socket) -> int:
 
 
 def connected_to_each(address: tuple[str, int], pids: list[int]) -> dict[int, socket.socket]:
-    """A connection to each of the workers."""
+    """Open a connection to each of the workers."""
     found: dict[int, socket.socket] = {}
     deadline = time.monotonic() + PATIENCE
     while set(found) != set(pids):

@@ -1,4 +1,4 @@
-"""An interpreter that every user of the machine can start, for daemons that root starts for another user."""
+"""Interpreter that every user of the machine can start, for daemons that root starts for another user."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import pytest
 
 
 def _is_for_all(path: str) -> bool:
-    """Tell whether another user reaches a file or folder; nobody enters the folder of root."""
+    """Tell whether another user reaches a file or folder; only root enters its home folder."""
     whole = Path(path).resolve()
     return whole.exists() and all(folder.stat().st_mode & 0o001 for folder in whole.parents)
 
 
 _PACKAGES = [path for path in sys.path if path and not path.startswith(sys.base_prefix)]
-"""What this environment has beside the standard library."""
+"""Folders of this environment besides the standard library."""
 
 _CANDIDATES = (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}")
-"""This one, and that of the system, which can use the same packages."""
+"""Present interpreter, and that of the system, which can use the same packages."""
 
 PYTHON = next((path for path in _CANDIDATES if _is_for_all(path)), "")
 
 TWISTD = (PYTHON, "-P", "-c", "from twisted.scripts.twistd import run; run()")
-"""The command `twistd` of that interpreter."""
+"""Command `twistd` of that interpreter."""
 
 ENVIRONMENT = {"PYTHONPATH": os.pathsep.join(_PACKAGES)}
 

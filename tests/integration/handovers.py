@@ -1,8 +1,8 @@
-"""Ways of handing a port over with a full queue: how many of those that wait are answered.
+"""Ways of handing a port over with a full queue: how many of the waiting clients are answered.
 
     python handovers.py shared|rebind|reuseport|listen_tcp
 
-Only the first is what sockd does. The others lose connections, and so show that the test can see a loss.
+sockd does the first. The others lose connections, and so show that the test can see a loss.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def opened(address: tuple[str, int] = ("127.0.0.1", 0), *options: int) -> socket
 
 
 def clients_of(address: tuple[str, int]) -> list[socket.socket]:
-    """Clients in the queue, each with a question sent."""
+    """Return clients in the queue, each with a question sent."""
     clients = []
     for _ in range(WAITING):
         client = socket.create_connection(address, 10)
@@ -38,7 +38,7 @@ def clients_of(address: tuple[str, int]) -> list[socket.socket]:
 
 
 def answered(clients: list[socket.socket]) -> int:
-    """How many of them get an answer."""
+    """Return how many of the clients get an answer."""
     count = 0
     for client in clients:
         client.settimeout(10)
@@ -49,7 +49,7 @@ def answered(clients: list[socket.socket]) -> int:
 
 @contextmanager
 def answering(sock: socket.socket) -> Iterator[None]:
-    """The new generation."""
+    """Start the new generation."""
 
     def serve() -> None:
         with suppress(OSError):
@@ -69,7 +69,7 @@ def answering(sock: socket.socket) -> Iterator[None]:
 
 
 def shared() -> int:
-    """Both generations have the same socket; the old one closes its copy."""
+    """Share one socket between both generations; the old one closes its copy."""
     old = opened()
     clients = clients_of(old.getsockname())
     new = old.dup()
@@ -79,7 +79,7 @@ def shared() -> int:
 
 
 def rebind() -> int:
-    """The old one closes, the new one opens."""
+    """Close the socket of the old generation, then open one for the new."""
     old = opened()
     address = old.getsockname()
     clients = clients_of(address)
@@ -89,7 +89,7 @@ def rebind() -> int:
 
 
 def reuseport() -> int:
-    """Both have a socket on the port; the old one closes its own."""
+    """Open a socket on the port for each generation; the old one closes its own."""
     old = opened(("127.0.0.1", 0), socket.SO_REUSEPORT)
     new = opened(old.getsockname(), socket.SO_REUSEPORT)
     clients = clients_of(old.getsockname())
@@ -99,7 +99,7 @@ def reuseport() -> int:
 
 
 def listen_tcp() -> int:
-    """The old one is a port of Twisted's own, whose socket is shared; it stops listening."""
+    """Share the socket of Twisted's own port, which then stops listening."""
     from twisted.internet import reactor as installed
     from twisted.internet.protocol import Factory, Protocol
 

@@ -1,4 +1,4 @@
-"""A daemon in a process of its own, as tests see it."""
+"""Daemon in a process of its own, for tests."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import Any
 
 BIN = Path(sys.executable).parent
 PATIENCE = 90.0
-"""Seconds until a test gives up. Nothing waits this long unless something is broken."""
+"""Seconds until a test fails. Nothing waits this long unless something is broken."""
 
 
 class Daemon:
-    """A `sockd` in a process of its own, and what it says."""
+    """Process of a `sockd`, and its log."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Daemon:
             self._changed.notify_all()
 
     def wait_for(self, event: str, **fields: Any) -> dict[str, Any]:
-        """The first event of this name and these fields, which may still be to come."""
+        """Return the first event of this name and these fields; wait for it if necessary."""
 
         with self._changed:
             self._changed.wait_for(lambda: self.has_told(event, **fields) or self._ended == 2, PATIENCE)
@@ -76,14 +76,14 @@ class Daemon:
         return record
 
     def has_told(self, event: str, **fields: Any) -> dict[str, Any] | None:
-        """The first event of this name and these fields, if there was one."""
+        """Return the first event of this name and these fields; None if there was none."""
         for record in self.events:
             if record.get("event") == event and fields.items() <= record.items():
                 return record
         return None
 
     def wait_for_times(self, event: str, times: int) -> None:
-        """Until there were so many events of this name."""
+        """Wait until there were `times` events of this name."""
 
         def found() -> int:
             return sum(record.get("event") == event for record in self.events)
@@ -98,7 +98,7 @@ class Daemon:
         return self
 
     def addresses(self, service: str, kind: str) -> list[str]:
-        """Where the service listens with sockets of this kind (`tcp`, `udp`, `unix`, `unixgram`)."""
+        """Return the addresses of the service's sockets of a kind (`tcp`, `udp`, `unix`, `unixgram`)."""
         return [
             event["address"]
             for event in self.events
@@ -108,27 +108,27 @@ class Daemon:
         ]
 
     def port(self, service: str, kind: str = "tcp", which: int = 0) -> tuple[str, int]:
-        """Host and port of a listener."""
+        """Return host and port of a listener."""
         host, _, port = self.addresses(service, kind)[which].removeprefix(f"{kind}:").rpartition(":")
         return host.strip("[]"), int(port)
 
     def path(self, service: str, kind: str = "unix", which: int = 0) -> str:
-        """Path of a UNIX listener."""
+        """Return the path of a UNIX listener."""
         return self.addresses(service, kind)[which].removeprefix(f"{kind}:")
 
     def signal(self, number: int = signal.SIGTERM) -> None:
-        """Send it a signal."""
+        """Send a signal to the process."""
         self.process.send_signal(number)
 
     def wait(self) -> int:
-        """Its exit code."""
+        """Wait for the end of the process; return its exit code."""
         code = self.process.wait(PATIENCE)
         for reader in self._readers:
             reader.join(PATIENCE)
         return code
 
     def stop(self) -> int:
-        """End it, in order if that works."""
+        """Stop the daemon, in order if that works."""
         if self.process.poll() is None:
             self.signal()
             try:
@@ -143,4 +143,4 @@ class Daemon:
 
 
 Start = Callable[..., Daemon]
-"""What the fixture `start` gives: starts a daemon from a configuration text."""
+"""Type of the fixture `start`, which starts a daemon from a configuration text."""

@@ -1,4 +1,4 @@
-"""A daemon for the tests of one module, on a reactor of their choice."""
+"""Daemon for the tests of one module, on a reactor of their choice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes, as the log, the status and the metrics tell them."""
+"""Numbers of bytes in the log, the status and the metrics."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def daemon(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def echoed(client: socket.socket, size: int, *, ends_first: bool) -> None:
-    """Send so many bytes and read all of them back."""
+    """Send bytes and read all of them back."""
 
     def send() -> None:
         client.sendall(b"x" * size)
@@ -86,7 +86,7 @@ def test_an_echo_has_sent_what_it_has_received(daemon: Daemon, kind: str) -> Non
             [service] = json.load(answer)["services"]
         return [*map(float, lines), service["received"], service["sent"]]
 
-    # A worker that has no time to answer is missing in what is told.
+    # A worker that has no time to answer is missing in the report.
     wait_until(lambda: told() == [every] * 4)
 
 

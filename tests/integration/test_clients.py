@@ -1,4 +1,4 @@
-"""The clients of the `sockd` command: under TLS, on a terminal, and what their exit codes say."""
+"""Clients of the `sockd` command: under TLS, on a terminal, and their exit codes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ PLAIN, TLS, EXPIRED, ASKING = 0, 1, 2, 3
 
 
 class Served:
-    """A daemon, and commands in its folder."""
+    """Daemon, and commands in its folder."""
 
     def __init__(self, folder: Path, daemon: Daemon) -> None:
         self.folder = folder
@@ -116,7 +116,7 @@ def test_large_input_goes_through_tls_unchanged_and_its_end_is_told(served: Serv
     assert served.sockd("connect", f"tcp:{port}", "--tls", "-k", text=data).stdout == data
 
 
-def test_what_a_server_says_first_is_shown_without_a_word_from_us(served: Served) -> None:
+def test_a_servers_first_data_is_shown_before_any_input(served: Served) -> None:
     done = served.sockd("connect", f"tls:{served.port('banner')}", "-k")
     assert (done.stdout, done.returncode) == (b"This is socket!", 0)
 
@@ -169,7 +169,7 @@ def test_time_chat_and_send_speak_tls(served: Served) -> None:
 @pytest.mark.parametrize(
     ("command", "service", "which"), [("connect", "echo", TLS), ("time", "time", 0), ("chat", "chat", 1)]
 )
-def test_who_speaks_plainly_to_a_tls_port_is_told_so(
+def test_a_plain_client_of_a_tls_port_is_told_so(
     served: Served, command: str, service: str, which: int
 ) -> None:
     done = served.sockd(command, f"tcp:{served.port(service, which)}", text=b"hi\n")
@@ -187,7 +187,7 @@ def test_options_that_make_no_sense_are_a_wrong_command_line(served: Served, wor
 
 @contextmanager
 def peer(answer: Callable[[socket.socket], None]) -> Iterator[int]:
-    """A server of one connection."""
+    """Serve one connection."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve() -> None:
@@ -250,7 +250,7 @@ def test_datagrams_without_an_answer_are_a_failure_and_none_at_all_are_not(serve
         assert served.sockd("connect", address, "--wait", "0.1").returncode == 0
         assert served.sockd("time", address, "--timeout", "0.1").returncode == 1
     for command in ("connect", "time", "chat"):
-        done = served.sockd(command, address, text=b"x\n")  # nobody is there any more
+        done = served.sockd(command, address, text=b"x\n")  # the server has gone
         assert done.returncode == 1
         assert b"connection refused" in done.stderr
 
@@ -269,7 +269,7 @@ def test_a_chat_name_that_cannot_be_had_is_a_failure_in_a_pipe(served: Served, k
 def test_quit_and_the_end_of_the_input_leave_a_chat_over_datagrams(served: Served) -> None:
     address = f"udp:{served.port('chat', kind='udp')}"
     for text in (b"/quit\nnot said\n", b"", b"/QUIT now\n"):
-        done = served.sockd("chat", address, "-n", "vic", text=text)  # each time the name is free
+        done = served.sockd("chat", address, "-n", "vic", text=text)  # the name is free each time
         assert (done.stderr, done.returncode) == (b"", 0)
         assert done.stdout.startswith(b"* you are vic in lobby")
 
@@ -316,7 +316,7 @@ def test_a_name_or_format_that_is_no_text_is_refused_in_one_line(served: Served)
 
 
 class Terminal:
-    """A command on a terminal of its own, and what is on it."""
+    """Command on a terminal of its own, and the text on it."""
 
     def __init__(self, *words: str, cwd: Path) -> None:
         self.fd, inside = pty.openpty()
@@ -331,14 +331,14 @@ class Terminal:
         os.write(self.fd, text.encode())
 
     def until(self, wanted: str) -> None:
-        """Wait until something is shown after what was waited for before."""
+        """Wait for a text after the one that was waited for before."""
         deadline = time.monotonic() + PATIENCE
         while wanted not in self.shown:
             ready, _, _ = select.select([self.fd], [], [], max(0, deadline - time.monotonic()))
             assert ready, self.shown
             try:
                 data = os.read(self.fd, 4096)
-            except OSError:  # all that had it open have closed it
+            except OSError:  # all processes that had it open have closed it
                 data = b""
             assert data, self.shown
             self.shown += re.sub(r"\x1b\[[?\d;]*[a-zA-Z]", "", data.decode())
@@ -366,7 +366,9 @@ def terminal(served: Served) -> Iterator[Callable[..., Terminal]]:
         each.close()
 
 
-def test_what_is_being_typed_survives_what_arrives(served: Served, terminal: Callable[..., Terminal]) -> None:
+def test_arriving_text_does_not_disturb_the_typed_line(
+    served: Served, terminal: Callable[..., Terminal]
+) -> None:
     ann = terminal("chat", f"tls:{served.port('chat', TLS)}", "-k", "--name", "ann")
     ann.until("you are ann in lobby")
     ann.until(">")
@@ -438,7 +440,7 @@ def test_a_terminal_without_a_cursor_is_read_line_by_line(served: Served) -> Non
     os.close(inside)
     os.write(outside, b"hello\n\x04")
     shown = b""
-    while shown.count(b"hello") < 2:  # what the terminal echoes, and the service
+    while shown.count(b"hello") < 2:  # once from the terminal's echo, once from the service
         assert select.select([outside], [], [], PATIENCE)[0]
         shown += os.read(outside, 4096)
     assert process.wait(PATIENCE) == 0

@@ -1,4 +1,4 @@
-"""The wall clock is set while the daemon serves, as by NTP or when a virtual machine goes on."""
+"""Steps of the wall clock while the daemon serves, as by NTP or when a virtual machine resumes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def stepped(real=time.time, path=__file__ + ".step"):
 
 time.time = stepped
 """
-"""What the interpreter imports first of all; the daemon's wall clock is then set by a file."""
+"""Module that the interpreter imports first; it sets the daemon's wall clock from a file."""
 
 CONFIG = """
 [daemon]
@@ -50,7 +50,7 @@ limits.bytes_per_second = "10KiB"
 
 
 class Stepped:
-    """A daemon whose wall clock is another one."""
+    """Daemon with a wall clock of its own."""
 
     def __init__(self, daemon: Daemon, clock: Path) -> None:
         self.daemon = daemon
@@ -110,7 +110,7 @@ def test_the_daemon_still_drains_in_its_time(stepped: Stepped, step: int) -> Non
 
 
 def test_the_clock_of_these_tests_can_be_set(stepped: Stepped) -> None:
-    """Else they would prove nothing: the time of an event is the wall clock's."""
+    """Check the tests themselves: the time of an event is the wall clock's."""
     stepped.step(-DAY)
     stepped.daemon.signal()
     assert stepped.daemon.wait() == 0

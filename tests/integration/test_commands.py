@@ -1,4 +1,4 @@
-"""The `sockd` command, as it is typed."""
+"""Commands of `sockd`, as a user types them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_connect_passes_large_input_through_unchanged(daemon: Daemon) -> None:
 
 
 def test_connect_goes_on_reading_while_the_service_answers_with_more_than_it_is_sent(daemon: Daemon) -> None:
-    """U+0390 becomes three times as long: whoever only sent would wait for the service, and it for us."""
+    """Answers three times as long, by U+0390: a client that only sent would wait for the service for ever."""
     text = "\u0390" * 3_000_000
     done = sockd("connect", daemon.addresses("upper", "tcp")[0], text=text.encode())
     assert done.stdout.decode() == text.upper()
@@ -204,7 +204,7 @@ def test_check_with_bind_tries_the_ports_and_leaves_nothing_behind(tmp_path: Pat
 
 
 def test_help_is_there_without_twisted_and_pydantic() -> None:
-    """What makes it fast, without a clock."""
+    """Imports are checked instead of the time that they take."""
     code = (
         "import sys; from click.testing import CliRunner; from sockd.cli import main\n"
         "assert CliRunner().invoke(main, ['--help']).exit_code == 0\n"

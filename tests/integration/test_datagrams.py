@@ -1,4 +1,4 @@
-"""Datagram ports of a real daemon, asked by real clients."""
+"""Datagram ports of a real daemon with real clients."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_no_port_of_the_daemon_answers_another_one_whichever_process_serves_it(
                 impostors[-1].sendto(b"loop", service)
         client = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         client.settimeout(PATIENCE)
-        for service in services:  # what came before has been dealt with when this is answered
+        for service in services:  # earlier datagrams are handled when this is answered
             client.sendto(b"hello", service)
             assert client.recvfrom(10) == (b"hello", service)
         for impostor in impostors:

@@ -1,4 +1,4 @@
-"""File descriptors run out, as clients and the operator meet it."""
+"""Lack of file descriptors, as clients and the operator see it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def status(folder: Path) -> dict[str, Any]:
 
 
 def test_at_the_edge_accepting_pauses_and_all_else_goes_on(daemon: Daemon, tmp_path: Path) -> None:
-    """Nobody is closed, the operator is answered, the log is not filled, and it passes by itself."""
+    """Open connections stay, the operator is answered, the log stays small, and the state ends by itself."""
     with ExitStack() as stack:
         clients = [
             stack.enter_context(socket.create_connection(daemon.port("echo", which=number % 2), PATIENCE))
@@ -72,7 +72,7 @@ def test_at_the_edge_accepting_pauses_and_all_else_goes_on(daemon: Daemon, tmp_p
         assert status(tmp_path)["state"] == "ready"
         while len(clients) > 20:
             clients.pop(0).close()
-        # The others come in as those leave; what they have asked is answered then.
+        # The others are accepted as those leave; then they are answered.
         assert {asked(client, PATIENCE) for client in clients} == {b"?"}
     told = [event["time"] for event in daemon.events if event.get("event") == "file descriptors short"]
     moments = [datetime.fromisoformat(time).timestamp() for time in told]
@@ -80,13 +80,13 @@ def test_at_the_edge_accepting_pauses_and_all_else_goes_on(daemon: Daemon, tmp_p
     assert not any("EMFILE" in str(event) for event in daemon.events)
 
 
-def test_those_that_have_been_idle_for_longest_make_room(daemon: Daemon, tmp_path: Path) -> None:
-    """Who only holds a descriptor does not keep others out for ever."""
+def test_the_longest_idle_connections_make_room(daemon: Daemon, tmp_path: Path) -> None:
+    """Idle connections are closed, so that they cannot keep others out for ever."""
     with ExitStack() as stack:
         for _ in range(CLIENTS):
             stack.enter_context(socket.create_connection(daemon.port("echo"), PATIENCE))
         daemon.wait_for("file descriptors short")
-        # Those who came late wait in the kernel, behind them the next; all come in as the idle leave.
+        # Late clients wait in the kernel, behind them the next; all are accepted as idle ones are closed.
         with socket.create_connection(daemon.port("echo"), PATIENCE) as newcomer:
             assert asked(newcomer, PATIENCE) == b"?"
     [service] = status(tmp_path)["services"]

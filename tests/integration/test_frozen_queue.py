@@ -1,6 +1,6 @@
-"""Connections that wait in the queue while one generation of workers gives way to the next: none is lost.
+"""Connections in the queue while new workers replace the old: none is lost.
 
-No luck is involved: the workers are stopped, so that whatever comes stays in the queue, questions and all.
+The result does not depend on timing: the workers are stopped, so that all clients stay in the queue.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def stopped(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("when", ["after the upgrade", "during it"])
-def test_all_who_wait_are_answered_when_workers_are_upgraded(start: Start, tmp_path: Path, when: str) -> None:
+def test_waiting_clients_are_answered_when_workers_are_upgraded(
+    start: Start, tmp_path: Path, when: str
+) -> None:
     daemon = start(CONFIG, env=environment(tmp_path)).ready()
     old = workers(daemon)
     for pid in old:
@@ -49,7 +51,7 @@ def test_all_who_wait_are_answered_when_workers_are_upgraded(start: Start, tmp_p
     assert daemon.stop() == 0
 
 
-def test_all_who_wait_are_answered_when_every_worker_is_killed(start: Start, tmp_path: Path) -> None:
+def test_waiting_clients_are_answered_when_every_worker_is_killed(start: Start, tmp_path: Path) -> None:
     daemon = start(CONFIG, env=environment(tmp_path)).ready()
     old = workers(daemon)
     for pid in old:
@@ -63,7 +65,7 @@ def test_all_who_wait_are_answered_when_every_worker_is_killed(start: Start, tmp
 
 @pytest.mark.parametrize("way", ["rebind", "reuseport", "listen_tcp"])
 def test_other_ways_to_hand_a_port_over_lose_some_of_them(way: str) -> None:
-    """What would make the tests above fail, if it were done."""
+    """Control: these ways lose connections, so the tests above can fail."""
     assert answered_by(way) < WAITING
 
 

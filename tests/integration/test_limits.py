@@ -93,7 +93,7 @@ CONNECT = {"tcp": connect, "unix": connect_unix}
 
 
 def asked(client: socket.socket, text: bytes = b"hello") -> bytes:
-    """What the service answers."""
+    """Return the service's answer."""
     client.sendall(text)
     return client.recv(100)
 
@@ -105,7 +105,7 @@ def hold_the_place(daemon: Daemon, service: str, stack: ExitStack, kind: str = "
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
 def test_twenty_clients_on_two_places_are_all_served_in_the_end(daemon: Daemon, kind: str) -> None:
-    """Those who find it full wait here or in the kernel."""
+    """Clients over the limit wait in the daemon or in the kernel."""
 
     def visit(number: int) -> bytes:
         with CONNECT[kind](daemon, "queue") as client:
@@ -116,7 +116,7 @@ def test_twenty_clients_on_two_places_are_all_served_in_the_end(daemon: Daemon, 
     assert answers == [b"%d" % number for number in range(100)]
 
 
-def test_who_waits_is_served_in_order_as_places_become_free_and_keeps_what_it_sent(daemon: Daemon) -> None:
+def test_waiting_clients_are_served_in_order_and_keep_their_data(daemon: Daemon) -> None:
     with ExitStack() as stack:
         clients = [stack.enter_context(connect(daemon, "queue")) for _ in range(6)]
         for client in clients:
@@ -196,11 +196,11 @@ def test_a_rate_of_bytes_holds_and_nothing_is_lost(daemon: Daemon) -> None:
         while data := client.recv(65536):
             received += data
     assert received == text
-    assert time.monotonic() - began > 0.9  # 300 KiB both ways, and a second's worth may be ahead
+    assert time.monotonic() - began > 0.9  # 300 KiB both ways, of which one second's worth may be ahead
 
 
 SIOCSIFADDR, SIOCDIFADDR = 0x8916, 0x8936
-"""linux/sockios.h."""
+"""Numbers of linux/sockios.h."""
 
 
 def change_loopback(request: int, address: str) -> None:
@@ -212,7 +212,7 @@ def change_loopback(request: int, address: str) -> None:
 
 
 def wait_until_usable(address: str) -> None:
-    """The kernel lets an address be used a moment after it was added."""
+    """Wait until the kernel lets an address be used, a moment after it was added."""
     with socket.socket(socket.AF_INET6) as any_socket:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
@@ -224,7 +224,7 @@ def wait_until_usable(address: str) -> None:
 
 @pytest.fixture
 def addresses() -> Iterator[list[str]]:
-    """Two of one /64 and one of another, on loopback."""
+    """Addresses: two of one /64 and one of another, on loopback."""
     wanted = ["2001:db8:0:1::1", "2001:db8:0:1:ffff::2", "2001:db8:0:2::1"]
     added: list[str] = []
     try:
@@ -253,8 +253,8 @@ def test_a_whole_64_of_ipv6_is_one_source(daemon: Daemon, addresses: list[str]) 
         assert asked(other) == b"hello"
 
 
-def test_who_waits_does_not_hold_up_the_end(tmp_path: Path) -> None:
-    """The place that becomes free last is for nobody any more."""
+def test_waiting_clients_do_not_delay_the_end(tmp_path: Path) -> None:
+    """A place that becomes free last is given to no client."""
     for reactor in ("uv", "epoll"):
         folder = tmp_path / reactor
         folder.mkdir()
@@ -293,7 +293,7 @@ def at_a_port_of_services() -> socket.socket:
 
 @pytest.mark.parametrize("reactor", ["uv", "epoll"])
 def test_two_echoes_that_are_set_on_each_other_fall_silent(tmp_path: Path, reactor: str) -> None:
-    """One datagram in the name of the other begins it (CVE-2024-2169). The test is the network."""
+    """A single forged datagram starts the loop (CVE-2024-2169). The test plays the network."""
     with ExitStack() as stack:
         daemons: list[Daemon] = []
         ends: list[socket.socket] = []
@@ -338,4 +338,4 @@ def test_a_rate_that_a_reload_changes_holds_for_a_connection_that_is_open(
             received = 0
             while received < 4096:
                 received += len(client.recv(4096))
-        assert time.monotonic() - began > 2.9  # 320 KiB both ways, and two seconds' worth may be ahead
+        assert time.monotonic() - began > 2.9  # 320 KiB both ways, of which two seconds' worth may be ahead

@@ -1,4 +1,4 @@
-"""A daemon whose log cannot be written serves on, and tells what was lost."""
+"""Daemon whose log cannot be written: it serves on, and reports the lost lines."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ listen = ["unix:noisy.sock"]
 
 
 class Noise:
-    """A daemon that has much to say, in a log that does not take it."""
+    """Daemon that writes many lines to a log that does not take them."""
 
     def __init__(self, folder: Path, log: Path, workers: int) -> None:
         self.folder, self.log = folder, log
@@ -74,7 +74,7 @@ class Noise:
             return False
 
     def make(self, lines: int) -> None:
-        """So many lines; comes back when the plugin has written them and its peer is answered."""
+        """Write many lines; return when the plugin has written them and its peer is answered."""
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(PATIENCE)
             client.connect(str(self.folder / "noisy.sock"))
@@ -82,7 +82,7 @@ class Noise:
             assert client.recv(10) == b"done"
 
     def dropped(self) -> int:
-        """How many lines it says to have lost."""
+        """Return how many lines the daemon reports as lost."""
         status = self.status()
         return sum(each["log_dropped"] for each in (status, *status.get("workers", ())))
 
@@ -100,7 +100,7 @@ def noise(tmp_path: Path) -> Iterator[Any]:
 
 
 def told_lost(text: str) -> int:
-    """How many lines a log tells to have been dropped."""
+    """Return how many lines a log reports as lost."""
     return sum(json.loads(line)["count"] for line in text.splitlines() if "log lines dropped" in line)
 
 
@@ -116,7 +116,7 @@ def test_a_disk_that_is_full_for_good_stops_nobody(noise: Any, workers: int) -> 
 def test_a_reader_that_has_stopped_stops_nobody_and_finds_what_was_lost(noise: Any, tmp_path: Path) -> None:
     path = tmp_path / "fifo"
     os.mkfifo(path)
-    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # who does not read
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # reads nothing
     try:
         noisy = noise(path)
         noisy.make(3 * MAX_LINES)
@@ -135,7 +135,7 @@ def test_a_reader_that_has_stopped_stops_nobody_and_finds_what_was_lost(noise: A
             return text.endswith(b"\n") and told_lost(text.decode()) == noisy.dropped()
 
         wait_until(read)
-        assert told_lost(text.decode()) >= lost  # the watchdog may have had something to say since
+        assert told_lost(text.decode()) >= lost  # the watchdog may have written more since
     finally:
         os.close(reader)
 
@@ -158,7 +158,7 @@ def test_a_disk_that_has_room_again_is_told_what_was_lost(noise: Any, tmp_path: 
         text = ""
 
         def relieved() -> bool:
-            """Take a log away, which is smaller than what waits for it, and ask for the next."""
+            """Replace a log that is smaller than the waiting lines."""
             nonlocal text
             log, moved = disk / "log", disk / "log.1"
             if log.exists():
@@ -170,7 +170,7 @@ def test_a_disk_that_has_room_again_is_told_what_was_lost(noise: Any, tmp_path: 
             return "log lines dropped" in text
 
         wait_until(lambda: relieved() and told_lost(text) == noisy.dropped())
-        assert told_lost(text) >= lost  # as above
+        assert told_lost(text) >= lost  # the watchdog may have written more since
         assert noisy.daemon.stop() == 0
     finally:
         subprocess.run(["umount", "-l", disk], check=True)

@@ -1,4 +1,4 @@
-"""Socket programs as tutorials have them, with Python's `socket` alone, and the clients that people have."""
+"""Socket programs of tutorials, with Python's `socket` alone, and the usual clients."""
 
 from __future__ import annotations
 

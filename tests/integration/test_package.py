@@ -1,4 +1,4 @@
-"""The wheel, built and installed where nothing else is, as a user installs it."""
+"""Wheel, built and installed into an empty environment, as a user installs it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from the tree without isolation: the build's own requirements are in the test environment."""
+    """Build the wheel without isolation: the build's requirements are in the test environment."""
     folder = tmp_path_factory.mktemp("wheel")
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT],
@@ -30,7 +30,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the programs of an environment that has the wheel and what it requires, and no more."""
+    """Return the folder of programs of an environment that has the wheel and its requirements only."""
     environment = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", environment], check=True, timeout=120)
     pip: list[str | Path] = [environment / "bin/pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -53,7 +53,7 @@ def test_twistd_has_the_command_and_sockd_its_version(installed: Path) -> None:
     assert version.stdout.startswith("sockd ")
 
 
-def test_it_serves_from_the_installed_wheel(installed: Path, tmp_path: Path) -> None:
+def test_an_installed_wheel_serves(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "sockd.toml").write_text(
         '[service.echo]\nplugin = "echo"\nlisten = ["tcp:0:interface=127.0.0.1"]\n'
     )

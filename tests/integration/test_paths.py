@@ -1,4 +1,4 @@
-"""Paths of UNIX sockets that somebody removes or replaces, and a start folder that is gone."""
+"""Paths of UNIX sockets that are removed or replaced, and a start folder that is gone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def daemon(request: pytest.FixtureRequest, start: Start) -> Daemon:
 
 
 def echoed(path: Path) -> bytes:
-    """What a stream's client gets for a word."""
+    """Return the answer to a stream's client."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(PATIENCE)
         client.connect(str(path))
@@ -43,7 +43,7 @@ def echoed(path: Path) -> bytes:
 
 
 def echoed_datagram(path: Path, own: Path) -> bytes:
-    """What is answered to a datagram."""
+    """Return the answer to a datagram."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
         client.settimeout(PATIENCE)
         client.bind(str(own))
@@ -57,7 +57,7 @@ def status(folder: Path) -> str:
 
 
 def complaint(folder: Path) -> str:
-    """What `sockd status` says that reaches nobody."""
+    """Return the line of `sockd status` about an unreachable socket."""
     command: list[str | Path] = [BIN / "sockd", "status", "-c", folder / "sockd.toml"]
     told = subprocess.run(command, capture_output=True, text=True, check=False)
     assert told.returncode == 3
@@ -66,7 +66,7 @@ def complaint(folder: Path) -> str:
 
 
 def healthy(path: Path) -> bytes:
-    """The first line that a metrics socket answers."""
+    """Return the first line of a metrics socket's answer."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(PATIENCE)
         client.connect(str(path))

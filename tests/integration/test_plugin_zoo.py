@@ -1,4 +1,4 @@
-"""Whatever one plugin does, its neighbours in the same daemon serve on, and the daemon ends in order."""
+"""Plugins that misbehave: their neighbours in the daemon serve on, and the daemon ends in order."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ listen = ["tcp:0:interface=127.0.0.1", "unix:run/neighbour.sock"]
 DATAGRAMS = dict.fromkeys(["Raising", "Storming"], ', "udp:0:interface=127.0.0.1"')
 
 FAULTS = 500
-"""Of each kind."""
+"""Faults of each kind."""
 
 Zoo = Callable[..., Daemon]
 
@@ -64,10 +64,10 @@ def answers(peer: socket.socket) -> bool:
 
 
 def visit(daemon: Daemon, name: str, first: str = "") -> None:
-    """A whole conversation, which sees every callback; whatever comes back.
+    """Have a whole conversation, which causes every callback; ignore the answers.
 
     Args:
-        first: an event that is waited for before anything is read.
+        first: an event to wait for before anything is read.
     """
     with suppress(OSError), connected(daemon, name) as peer:
         peer.sendall(b"?")
@@ -83,7 +83,7 @@ def visit(daemon: Daemon, name: str, first: str = "") -> None:
 
 
 def ended(daemon: Daemon) -> tuple[int, float]:
-    """Its exit code after SIGTERM, and the seconds that it took."""
+    """Return the exit code after SIGTERM, and the seconds until the end."""
     begun = time.monotonic()
     daemon.signal()
     return daemon.wait(), time.monotonic() - begun
@@ -101,12 +101,12 @@ WHERE = [
 
 
 @pytest.mark.parametrize("where", WHERE)
-def test_whatever_a_callback_raises_is_counted_and_the_neighbours_serve_on(zoo: Zoo, where: str) -> None:
+def test_an_exception_in_any_callback_is_counted_and_the_neighbours_serve_on(zoo: Zoo, where: str) -> None:
     daemon = zoo(*(service(what.lower(), "Raising", where=where, what=what) for what in RAISED))
     with connected(daemon, "neighbour") as neighbour:
         assert answers(neighbour)
         for what in RAISED:
-            # Only who was paused is resumed, and a peer that reads as fast as it is sent to pauses nobody.
+            # Only a paused producer is resumed, and a peer that reads fast enough pauses none.
             visit(daemon, what.lower(), first="paused" if where == "resumeProducing" else "")
             fault = daemon.wait_for("plugin fault", service=what.lower(), callback=where)
             assert fault["error"].startswith(f"{what}:")
@@ -118,7 +118,7 @@ def test_whatever_a_callback_raises_is_counted_and_the_neighbours_serve_on(zoo: 
 
 
 def test_thousands_of_faults_leave_no_descriptor_open_and_no_place_taken(zoo: Zoo) -> None:
-    """The limit of each service is as many as come at once."""
+    """The limit of each service is the number of connections at once."""
     where = ["buildProtocol", "connectionMade", "dataReceived", "connectionLost"]
     services = [service(name.lower(), "Raising", where=name, what="ValueError") for name in where]
     daemon = zoo(*(text.replace("options", "limits.max_connections = 10\noptions", 1) for text in services))
@@ -140,7 +140,7 @@ def test_thousands_of_faults_leave_no_descriptor_open_and_no_place_taken(zoo: Zo
     assert ended(daemon)[0] == 0
 
 
-def test_whatever_a_timer_raises_ends_neither_the_daemon_nor_the_connection(zoo: Zoo) -> None:
+def test_an_exception_in_a_timer_ends_neither_the_daemon_nor_the_connection(zoo: Zoo) -> None:
     daemon = zoo(*(service(what.lower(), "Raising", where="timer", what=what) for what in RAISED))
     with connected(daemon, "neighbour") as neighbour:
         for what in RAISED:
@@ -153,7 +153,7 @@ def test_whatever_a_timer_raises_ends_neither_the_daemon_nor_the_connection(zoo:
 
 @pytest.mark.parametrize("where", ["drain", "stop"])
 @pytest.mark.parametrize("what", list(RAISED))
-def test_whatever_is_raised_at_the_end_the_daemon_ends_in_order(zoo: Zoo, where: str, what: str) -> None:
+def test_a_daemon_ends_in_order_whatever_a_plugin_raises_at_the_end(zoo: Zoo, where: str, what: str) -> None:
     daemon = zoo(service("rude", "Raising", where=where, what=what), service("last", "Rude"))
     code, seconds = ended(daemon)
     assert code == 0
@@ -166,7 +166,7 @@ def test_whatever_is_raised_at_the_end_the_daemon_ends_in_order(zoo: Zoo, where:
     ("what", "event"),
     [("nothing", "connection refused"), ("garbage", "plugin fault"), ("class", "plugin fault")],
 )
-def test_what_is_no_protocol_is_closed_and_told(zoo: Zoo, what: str, event: str) -> None:
+def test_a_connection_without_a_protocol_is_closed_and_reported(zoo: Zoo, what: str, event: str) -> None:
     daemon = zoo(service("rude", "Building", what=what))
     with connected(daemon, "neighbour") as neighbour:
         with suppress(ConnectionError), connected(daemon, "rude") as peer:
@@ -212,7 +212,7 @@ def test_a_plugin_that_sleeps_holds_the_neighbours_up_for_that_long_and_no_longe
 
 @pytest.mark.parametrize("when", ["start", "data"])
 @pytest.mark.parametrize("does", ["chdir", "umask", "fork", "timers"])
-def test_what_a_plugin_does_to_the_process_is_not_felt_by_the_others(
+def test_a_plugins_changes_of_the_process_do_not_affect_the_others(
     zoo: Zoo, tmp_path: Path, does: str, when: str
 ) -> None:
     daemon = zoo(service("rude", "Rude", does=does, when=when))

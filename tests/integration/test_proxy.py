@@ -1,4 +1,4 @@
-"""Whom a plugin meets behind a proxy that speaks the PROXY protocol."""
+"""Addresses of peers behind a proxy that speaks the PROXY protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the README tells a stranger to do, done."""
+"""Steps of the README, executed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ README = (Path(__file__).parent.parent.parent / "README.md").read_text()
 
 
 def block(language: str, containing: str) -> str:
-    """The README's code block of a language in which a text occurs."""
+    """Return the README's code block of a language that contains a text."""
     blocks: list[tuple[str, str]] = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
     return next(text for kind, text in blocks if kind == language and containing in text)
 

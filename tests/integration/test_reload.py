@@ -1,4 +1,4 @@
-"""Another configuration is served by difference: what is not other in it does not notice."""
+"""Reloads: only changed services are touched."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ listen = ["unix:third.sock"]
 
 
 class Stream:
-    """A client that counts to a service and back all the while, and notices every gap."""
+    """Client that counts to a service and back without a pause, and notices every gap."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._socket = socket.create_connection(address, PATIENCE)
@@ -60,7 +60,7 @@ class Stream:
             self.fault = error
 
     def goes_on(self) -> bool:
-        """Whether it counts further than now."""
+        """Tell whether the client counts further than now."""
         before = self.counted
         while self.counted < before + 100 and self.fault is None:
             self._ended.wait(0.001)
@@ -77,7 +77,7 @@ def daemon(start: Start) -> Daemon:
 
 
 def reload(daemon: Daemon, path: Path, text: str, event: str = "reloaded") -> dict[str, Any]:
-    """Serve another text; returns what the daemon says of it."""
+    """Reload another text; return the daemon's answer."""
     before = len([record for record in daemon.events if record.get("event") == event])
     path.write_text(text)
     daemon.signal(signal.SIGHUP)
@@ -221,7 +221,7 @@ BROKEN: dict[str, tuple[str, str]] = {
 
 @WORKERS
 @pytest.mark.parametrize("broken", BROKEN)
-def test_what_cannot_be_served_changes_nothing_and_leaks_nothing(
+def test_a_configuration_that_cannot_be_served_changes_nothing_and_leaks_nothing(
     start: Start, tmp_path: Path, broken: str, workers: int
 ) -> None:
     (tmp_path / "failing.py").write_text(
@@ -253,8 +253,8 @@ def test_what_cannot_be_served_changes_nothing_and_leaks_nothing(
     assert ask(tmp_path / "other.sock") == b"mended"
 
 
-def test_what_waits_at_a_listener_that_goes_is_served(daemon: Daemon, tmp_path: Path) -> None:
-    """Those whom the kernel has accepted would be reset if the socket just closed."""
+def test_connections_in_the_queue_of_a_removed_listener_are_served(daemon: Daemon, tmp_path: Path) -> None:
+    """Accepted connections in the queue would be reset if the socket were just closed."""
     daemon.signal(signal.SIGSTOP)
     clients = [socket.socket(socket.AF_UNIX) for _ in range(100)]
     try:

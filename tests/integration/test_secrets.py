@@ -1,4 +1,4 @@
-"""What is secret in a configuration is in nothing that a daemon says."""
+"""Secrets of a configuration appear in no output of a daemon."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ FAULTY = (
     'options.pin = "${TOKEN_HERE}"',
     'options.tokn = "${TOKEN_HERE}"',
 )
-"""What a reload is offered: a secret where it is none, and where it does not belong."""
+"""Faulty texts for a reload: a secret where none belongs, or of a wrong kind."""
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -104,7 +104,7 @@ def test_a_secret_is_in_no_log_no_answer_and_no_complaint(start: Start, tmp_path
     assert daemon.stop() == 0
     said += [json.dumps(daemon.events), daemon.errors]
     assert not [text for text in said if FROM_FILE in text or FROM_ENVIRONMENT in text]
-    assert sum("options.pin" in text for text in said) >= 4  # the faults were told
+    assert sum("options.pin" in text for text in said) >= 4  # the faults were reported
 
 
 def refusals(daemon: Daemon) -> int:

@@ -1,4 +1,4 @@
-"""What systemd hears of a real daemon, over a socket as it opens one."""
+"""Notifications of a real daemon to systemd, over a socket as systemd opens one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WATCHDOG = 400_000
 
 
 class Systemd:
-    """Its end of the notify socket."""
+    """Systemd's end of the notify socket."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "notify"
@@ -34,13 +34,13 @@ class Systemd:
         self._socket.settimeout(PATIENCE)
 
     def next(self) -> dict[str, str]:
-        """The next message that is no sign of life."""
+        """Return the next message that is no sign of life."""
         while (message := self._message()) == {"WATCHDOG": "1"}:
             pass
         return message
 
     def sign_of_life(self) -> None:
-        """Wait for one."""
+        """Wait for a sign of life."""
         while "WATCHDOG" not in self._message():
             pass
 
@@ -61,13 +61,13 @@ def systemd(tmp_path: Path) -> Iterator[Systemd]:
 
 @pytest.fixture(params=[0, 2])
 def workers(request: pytest.FixtureRequest) -> int:
-    """In a single process, and under a supervisor."""
+    """Number of workers: a single process, and a supervisor."""
     return int(request.param)
 
 
 @pytest.fixture
 def daemon(start: Start, systemd: Systemd, workers: int) -> Daemon:
-    """One that systemd has started, up to its first word."""
+    """Start a daemon as systemd does, up to its first message."""
     env = {"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": str(WATCHDOG)}
     return start(CONFIG.format(workers=workers), how="run", env=env)
 
@@ -85,7 +85,7 @@ def test_the_whole_life_of_a_daemon_is_told(
     systemd.sign_of_life()
 
     def reload(text: str) -> str:
-        """The status after a reload, which is told to have begun and to be over."""
+        """Return the status after a reload, whose begin and end are reported."""
         (tmp_path / "sockd.toml").write_text(text)
         before = time.monotonic_ns() // 1000
         daemon.signal(signal.SIGHUP)

@@ -1,4 +1,4 @@
-"""How a daemon begins and ends, as whoever launches it sees it."""
+"""Start and end of a daemon, as its launcher sees them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def taken_port(kind: int = socket.SOCK_STREAM) -> Iterator[int]:
 
 
 def plugin_file(folder: Path, body: str) -> None:
-    """A stranger's plugin in the daemon's folder."""
+    """Write a plugin of a third party into the daemon's folder."""
     (folder / "strange.py").write_text(
         "from sockd.plugin import Context, IStreamPlugin, Plugin\n"
         "from twisted.internet.protocol import Factory, Protocol\n"
@@ -112,7 +112,7 @@ def test_a_path_that_cannot_be_written_is_one_clear_line_and_exit_1(start: Start
 def test_a_plugin_that_cannot_be_used_says_why_and_exits_1(
     start: Start, tmp_path: Path, how: str, body: str, reason: str
 ) -> None:
-    """The true reason, with the place, and no traceback."""
+    """The message has the true reason and its place, and no traceback."""
     plugin_file(tmp_path, body)
     daemon = start(echo(plugin="strange:Strange"), how=how, env={"PYTHONPATH": str(tmp_path)})
     assert daemon.wait() == 1
@@ -195,7 +195,7 @@ def test_a_signal_ends_it_with_exit_code_0_and_leaves_no_path(
     assert daemon.events[-1]["event"] == "stopped"
 
 
-def test_it_can_be_started_again_at_once_on_the_same_port(start: Start) -> None:
+def test_a_daemon_can_be_started_again_at_once_on_the_same_port(start: Start) -> None:
     daemon = start(echo()).ready()
     host, port = daemon.port("echo")
     for _ in range(3):
@@ -266,7 +266,7 @@ def test_a_second_signal_ends_it_at_once(start: Start) -> None:
     ],
 )
 def test_no_plugin_can_prevent_the_end(start: Start, tmp_path: Path, method: str) -> None:
-    """Neither one that blocks nor one that never answers."""
+    """Plugins that block, and plugins that never answer."""
     plugin_file(tmp_path, f"{STRANGE}\n    {method}")
     daemon = start(echo(plugin="strange:Strange", drain="100ms"), env={"PYTHONPATH": str(tmp_path)}).ready()
     daemon.signal()
@@ -294,7 +294,7 @@ def test_a_plugins_stop_is_waited_for(start: Start, tmp_path: Path) -> None:
 def test_a_plugin_that_raises_again_and_again_fills_no_log_and_harms_no_neighbour(
     start: Start, tmp_path: Path
 ) -> None:
-    """Against a real reactor."""
+    """Faults with a real reactor."""
     plugin_file(
         tmp_path,
         "class Bad(Protocol):\n"
@@ -360,7 +360,7 @@ def test_max_connections_is_a_hard_limit_that_recovers(start: Start) -> None:
 
 @pytest.mark.skipif(shutil.which("ss") is None, reason="ss is not installed")
 def test_socket_options_are_in_force(start: Start) -> None:
-    """Seen from outside, in what the kernel says about the daemon's listening socket."""
+    """The kernel reports the options of the daemon's listening socket."""
     daemon = start(
         '[service.echo]\nplugin = "echo"\nlisten = [{ endpoint = "tcp:0:interface=127.0.0.1",'
         " socket = { backlog = 7 } }]\n"
@@ -371,7 +371,7 @@ def test_socket_options_are_in_force(start: Start) -> None:
 
 
 def test_in_the_background_it_detaches_writes_a_log_file_and_a_pid_file(tmp_path: Path) -> None:
-    """The log is not for everybody."""
+    """Other users cannot read the log."""
     (tmp_path / "sockd.toml").write_text(echo("unix:run/echo.sock"))
     done = subprocess.run(
         [BIN / "twistd", "sockd", "-c", "sockd.toml"], cwd=tmp_path, timeout=PATIENCE, check=False

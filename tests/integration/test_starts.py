@@ -1,4 +1,4 @@
-"""A plugin that does not come back from its start is refused, whatever it does, and nothing else notices."""
+"""Plugins that do not return from their start: refused, without an effect on others."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ REASONS = {
     "exits": "SystemExit: 5",
     "cancels": "CancelledError",
 }
-"""By how a plugin starts: what is told of it."""
+"""Reported reasons, by the way a plugin starts."""
 
 NO_FACTORY = "service 'late': plugin 'starts:Start' failed in startFactory: RuntimeError: no factory today"
 
@@ -166,7 +166,7 @@ def test_a_factory_that_cannot_start_is_refused_and_the_rest_serves_on(
 ) -> None:
     start(config(workers), env=environment(tmp_path)).ready()
     with closing(connected(tmp_path)) as client:
-        for _ in range(2):  # the first one leaves nothing behind
+        for _ in range(2):  # the first attempt leaves nothing behind
             (tmp_path / "sockd.toml").write_text(config(workers, "starts its factory"))
             told = reload(tmp_path)
             assert (told.returncode, told.stderr.count("\n")) == (1, 1)
@@ -206,7 +206,7 @@ def test_a_daemon_whose_plugin_does_not_start_is_one_line_and_exit_1(
     assert "Traceback" not in daemon.errors
 
 
-def test_what_a_reload_brings_is_started_and_stopped_once_before_a_worker_has_it(
+def test_new_services_of_a_reload_are_tried_once_before_a_worker_has_them(
     start: Start, tmp_path: Path
 ) -> None:
     daemon = start(config(1), env=environment(tmp_path)).ready()
@@ -223,7 +223,7 @@ def test_what_a_reload_brings_is_started_and_stopped_once_before_a_worker_has_it
 def test_a_worker_that_hangs_when_it_changes_is_replaced_by_one_that_serves_what_was(
     start: Start, tmp_path: Path
 ) -> None:
-    """The trial cannot know everything: here only the first process that starts the plugin comes back."""
+    """The trial does not see everything: here the plugin starts in the first process only."""
     env = environment(tmp_path)
     with (tmp_path / "starts.py").open("a") as plugin:
         plugin.write(
@@ -293,7 +293,7 @@ def test_limits_are_totals_of_a_name_over_the_instances_that_reloads_make(
     over = threading.Event()
 
     def keep_busy(*busy: socket.socket) -> None:
-        """Ask again and again: a service that was removed closes idle connections after some seconds."""
+        """Send again and again, because a removed service closes idle connections after some seconds."""
         while not over.wait(0.2):
             for client in busy:
                 client.sendall(b"%H\n")

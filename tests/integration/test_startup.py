@@ -1,4 +1,4 @@
-"""Signals that come before a daemon serves, and standard descriptors that it has not been given."""
+"""Signals before a daemon serves, and missing standard descriptors."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_orders_that_reach_every_process_end_no_worker_whatever_it_does(
 ) -> None:
     daemon = early(1, "twistd")
     seen: set[str] = set()
-    # Interpreters that have just begun, workers, and the spare one.
+    # Interpreters that have just started, workers, and the spare one.
     while "ready" not in [event["event"] for event in daemon.events] or "sockd spare" not in seen:
         assert daemon.process.poll() is None, daemon.errors
         for pid in children(daemon):

@@ -1,4 +1,4 @@
-"""Sockets that the service manager keeps while the daemon is started anew; the test is the manager."""
+"""Sockets that the service manager keeps while the daemon restarts; the test is the manager."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ for number, descriptor in enumerate(high, 3):
 os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(high)), "LISTEN_FDNAMES": names}
 os.execv(command[0], command)
 """
-"""Starts a program as systemd does, with descriptors from 3 on."""
+"""Launcher of a program as systemd starts it, with descriptors from 3 on."""
 
 
 class Manager:
-    """What systemd is to a service with Type=notify and FileDescriptorStoreMax=."""
+    """Manager of a service with Type=notify and FileDescriptorStoreMax=."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -56,7 +56,7 @@ class Manager:
         self._daemons: list[Daemon] = []
 
     def start(self, text: str) -> Daemon:
-        """Start the service with what is in the store."""
+        """Start the service with the sockets of the store."""
         (self.folder / "sockd.toml").write_text(text)
         names, given = (
             ":".join(name for name, _ in self.stored),
@@ -77,18 +77,18 @@ class Manager:
         return daemon.ready()
 
     def until(self, line: str) -> None:
-        """Take messages until there is such a line."""
+        """Read messages until there is such a line."""
         daemon = self._daemons[-1]
         wait_until(lambda: line in self.take() or daemon.process.poll() is not None)
         assert line in self.lines, daemon.errors
 
     def holds(self, count: int) -> bool:
-        """Whether so many sockets are in the store."""
+        """Tell whether a number of sockets are in the store."""
         self.take()
         return len(self.stored) == count
 
     def take(self) -> list[str]:
-        """Do what the messages say that have come; the lines of all of them."""
+        """Execute the messages that have come; return their lines."""
         while True:
             try:
                 data, descriptors, _, _ = socket.recv_fds(self._socket, 4096, 10)
@@ -119,7 +119,7 @@ class Manager:
 
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[Manager]:
-    """With an empty store."""
+    """Return a manager with an empty store."""
     made = Manager(tmp_path)
     yield made
     made.close()
@@ -130,7 +130,7 @@ def config(workers: int) -> str:
 
 
 def waiting(daemon: Daemon) -> list[socket.socket]:
-    """Clients that have come and asked, on each kind of socket."""
+    """Return clients that have connected and asked, on each kind of socket."""
     stream = socket.create_connection(daemon.port("echo"), PATIENCE)
     datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     datagrams.connect(daemon.port("echo", "udp"))
@@ -144,7 +144,7 @@ def waiting(daemon: Daemon) -> list[socket.socket]:
 
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_who_comes_while_the_daemon_is_started_anew_is_served_by_the_next_one(
+def test_clients_that_come_during_a_restart_are_served_by_the_next_daemon(
     manager: Manager, workers: int, how: int
 ) -> None:
     first = manager.start(config(workers))
@@ -162,7 +162,7 @@ def test_who_comes_while_the_daemon_is_started_anew_is_served_by_the_next_one(
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_what_another_configuration_does_not_want_is_let_go(manager: Manager, workers: int) -> None:
+def test_sockets_that_another_configuration_does_not_want_are_closed(manager: Manager, workers: int) -> None:
     first = manager.start(config(workers))
     port = first.port("echo")
     kept = {name for name, _ in manager.stored if "tcp" not in name}

@@ -1,4 +1,5 @@
-"""A supervisor that is replaced by other code, in the same process: what goes on, what a failure leaves."""
+"""Supervisor that is replaced by other code, in the same process: services go on, and a failure changes
+nothing."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ NEW = '__version__ = "99.9"'
 
 
 def installed(folder: Path) -> Path:
-    """A copy of sockd for one daemon, which can be changed as a newer version would change it."""
+    """Return a copy of sockd for one daemon, which can be changed as a newer version would change it."""
     source = Path(sockd.__file__).parent
     copy = folder / "code" / "sockd"
     shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
@@ -192,7 +193,7 @@ def test_a_worker_that_dies_while_the_supervisor_is_replaced_is_replaced_too(
 def test_a_signal_that_comes_while_the_supervisor_is_replaced_is_obeyed_afterwards(
     start: Start, tmp_path: Path, number: int, event: str
 ) -> None:
-    """It would end a process that has no handler yet."""
+    """A process without a handler would be ended by the signal."""
     code = installed(tmp_path)
     daemon = start(CONFIG, env=with_code(tmp_path)).ready()
     text = MEANWHILE.format(victim="_os.getpid()", number=int(number))
@@ -219,7 +220,7 @@ def test_no_worker_of_any_generation_outlives_a_supervisor_that_was_replaced(
         client.close()
 
 
-def test_whoever_waits_for_something_else_meanwhile_is_told(start: Start, tmp_path: Path) -> None:
+def test_an_operator_who_waits_during_an_upgrade_is_told_to_ask_again(start: Start, tmp_path: Path) -> None:
     daemon = start(CONFIG, env=environment(tmp_path)).ready()
     with socket.create_connection(daemon.port("who"), PATIENCE) as client:
         ask(client)
@@ -233,9 +234,7 @@ def test_whoever_waits_for_something_else_meanwhile_is_told(start: Start, tmp_pa
     assert (answer["ok"], "ask again" in answer["error"]) == (False, True)
 
 
-def test_what_an_operator_has_asked_for_stands_after_the_supervisor_was_replaced(
-    start: Start, tmp_path: Path
-) -> None:
+def test_an_operators_changes_outlast_the_supervisors_replacement(start: Start, tmp_path: Path) -> None:
     start(CONFIG, env=environment(tmp_path)).ready()
     assert control(tmp_path, "set", "who.max_connections", "7").returncode == 0
     assert control(tmp_path, "pause", "who").returncode == 0

@@ -110,7 +110,7 @@ def site():
 
 @dataclass(frozen=True)
 class Served:
-    """A daemon, and the folder of its certificates."""
+    """Daemon, and the folder of its certificates."""
 
     daemon: Daemon
     folder: Path
@@ -157,7 +157,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def all_of(client: ssl.SSLSocket) -> bytes:
-    """What comes up to the end, which must be said."""
+    """Read everything up to the end, which must be a close_notify."""
     received = b""
     while data := client.recv(65536):
         received += data
@@ -222,7 +222,7 @@ def test_client_and_server_agree_on_a_protocol(
 
 
 def use(served: Served, context: ssl.SSLContext) -> bytes:
-    """In TLS 1.3 a client hears after the handshake only that it is refused."""
+    """Use the connection, because a TLS 1.3 client hears of a refusal only after the handshake."""
     with served.connect("required", context=context) as client:
         client.sendall(b"hello")
         return client.recv(100)
@@ -292,7 +292,7 @@ def test_curl_fetches_a_large_page(served: Served) -> None:
 
 
 @pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\n\r\n", b"x", b"\xff\xfb\x1f"])
-def test_who_speaks_no_tls_is_refused_with_an_alert(served: Served, said: bytes) -> None:
+def test_a_peer_without_tls_is_refused_with_an_alert(served: Served, said: bytes) -> None:
     with socket.create_connection(served.daemon.port("echo"), PATIENCE) as client:
         client.sendall(said)
         told = b""
@@ -358,12 +358,12 @@ def test_an_upload_over_tls_is_stored(served: Served) -> None:
 
 
 def test_a_raw_upload_is_whole_with_close_notify_and_nothing_without_it(served: Served) -> None:
-    """A stream that is cut off must not look like one that ended."""
+    """A stream that is cut must not look like one that ended."""
     data = os.urandom(300_000)
     with served.connect("files", 1) as client:
         client.sendall(data)
         with pytest.raises(ssl.SSLError, match="APPLICATION_DATA_AFTER_CLOSE_NOTIFY"):
-            client.unwrap()  # Python does not take an answer any more
+            client.unwrap()  # Python takes no answer any more
         wait_for_the_end(client)
     assert data in stored(served)
     before = stored(served)
@@ -375,7 +375,7 @@ def test_a_raw_upload_is_whole_with_close_notify_and_nothing_without_it(served: 
 
 
 def wait_for_the_end(client: ssl.SSLSocket) -> None:
-    """Of the TCP stream below."""
+    """Wait for the end of the TCP stream below."""
     with socket.socket(fileno=client.detach()) as plain, suppress(ConnectionResetError):
         plain.settimeout(PATIENCE)
         while plain.recv(65536):
@@ -383,5 +383,5 @@ def wait_for_the_end(client: ssl.SSLSocket) -> None:
 
 
 def stored(served: Served) -> list[bytes]:
-    """Every file that was received."""
+    """Return the received files."""
     return [path.read_bytes() for path in sorted((served.folder / "received").iterdir()) if path.is_file()]

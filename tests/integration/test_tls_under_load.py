@@ -1,4 +1,4 @@
-"""Many TLS clients at once: certificates that change under them, and what each of them costs."""
+"""Many TLS clients at once: certificates that change meanwhile, and the cost of each client."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Daemon]:
 
 
 def put(folder: Path, number: int) -> None:
-    """Another certificate with its key in one file, which appears whole."""
+    """Replace the certificate and its key in one file, at once."""
     server = issue(f"server-{number}.example")
     new = folder / "server.new"
     new.write_bytes(server.pem + server.key_pem())
@@ -53,7 +53,7 @@ def shake(daemon: Daemon) -> ssl.SSLSocket:
 
 
 class Clients:
-    """One after the other shakes hands and asks, until they are told to end."""
+    """Clients that shake hands and ask, one after the other, until they are stopped."""
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
@@ -114,8 +114,8 @@ def test_an_idle_connection_costs_no_more_than_its_bound(daemon: Daemon) -> None
         assert (resident(daemon) - before) / CONNECTIONS < A_CONNECTION
 
 
-def test_who_connects_and_says_nothing_costs_a_small_part_of_that(daemon: Daemon) -> None:
-    """A session of OpenSSL is made for those who have begun one."""
+def test_a_silent_connection_costs_a_small_part_of_that(daemon: Daemon) -> None:
+    """A session of OpenSSL is made only for a peer that begins one."""
     with ExitStack() as stack:
         stack.enter_context(shake(daemon))
         before = resident(daemon)

@@ -1,4 +1,4 @@
-"""One behaviour suite for every transport that a service claims."""
+"""Behaviour of each service over every transport that it claims."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ over_datagrams = pytest.mark.parametrize("kind", DATAGRAMS)
 
 @service_over_streams
 @over_streams
-def test_everything_is_answered_before_a_half_closed_stream_ends(
+def test_requests_are_answered_before_a_half_closed_stream_ends(
     daemon: Daemon, service: str, kind: str
 ) -> None:
     text = ("Große Straße, naïve café, λόγος " * 40_000).encode()
@@ -118,7 +118,7 @@ def test_many_peers_are_served_at_once(daemon: Daemon, service: str, kind: str) 
 @service_over_streams
 @over_streams
 def test_peers_that_vanish_harm_nobody(daemon: Daemon, service: str, kind: str) -> None:
-    """With output pending, in the middle of a character, by reset."""
+    """Peers that vanish with output pending, in the middle of a character, or by reset."""
     with stream(daemon, service, kind) as neighbour:
         for _ in range(20):
             client = stream(daemon, service, kind)
@@ -135,7 +135,7 @@ def test_peers_that_vanish_harm_nobody(daemon: Daemon, service: str, kind: str) 
 def test_a_peer_that_never_reads_does_not_keep_others_waiting(
     daemon: Daemon, service: str, kind: str
 ) -> None:
-    """The daemon stops reading from it, so what it may still send is bounded."""
+    """The daemon stops reading from such a peer, so its input is bounded."""
     with stream(daemon, service, kind) as greedy, stream(daemon, service, kind) as neighbour:
         greedy.setblocking(False)
         sent = 0

@@ -1,4 +1,4 @@
-"""A daemon that root has started and that goes on as another user."""
+"""Daemon that root has started and that goes on as another user."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ listen = ["unix:run/echo.sock", "unix:top.sock"]
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder of root's that everybody may enter."""
+    """Return a folder of root that every user may enter."""
     folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
     folder.chmod(0o755)
     try:
@@ -45,7 +45,9 @@ def folder() -> Iterator[Path]:
 
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_what_root_has_made_is_the_users_and_gone_at_the_end(folder: Path, workers: int, number: int) -> None:
+def test_files_made_by_root_belong_to_the_user_and_are_gone_at_the_end(
+    folder: Path, workers: int, number: int
+) -> None:
     user = pwd.getpwnam("nobody")
     (folder / "log").mkdir()
     os.chown(folder / "log", user.pw_uid, user.pw_gid)
@@ -63,7 +65,7 @@ def test_what_root_has_made_is_the_users_and_gone_at_the_end(folder: Path, worke
         wait_until(log.exists)
     finally:
         os.kill(pid, number)
-    # In folders of root's a process removes them that has stayed root.
+    # In folders of root only a process that has stayed root can remove them.
     wait_until(lambda: not (folder / "it.pid").exists() and not (folder / "top.sock").exists())
     if number == signal.SIGTERM:
         assert not (folder / "run" / "echo.sock").exists()

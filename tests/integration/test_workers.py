@@ -1,4 +1,4 @@
-"""Many workers under one supervisor: who serves, who is replaced, and what counts for all of them."""
+"""Workers under one supervisor: service, replacement, and totals of all of them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def config(workers: int = 2, drain: str = "2s", more: str = "") -> str:
 
 @pytest.fixture
 def crew(start: Start, tmp_path: Path) -> Daemon:
-    """Two workers that tell who serves."""
+    """Start a daemon with two workers that tell which one serves."""
     return start(config(), env=environment(tmp_path)).ready()
 
 
@@ -138,7 +138,7 @@ def test_a_worker_that_could_not_be_replaced_is_told_before_one_is_missing(
     good = (tmp_path / "tells.py").read_text()
     (tmp_path / "tells.py").write_text("1 / 0")
     os.kill(workers(daemon)[0], signal.SIGKILL)
-    daemon.wait_for("worker started")  # it has loaded what was good
+    daemon.wait_for("worker started")  # it has loaded the good version
     assert "ZeroDivisionError" in daemon.wait_for("no spare worker")["reason"]
     (tmp_path / "tells.py").write_text(good)
     wait_until(lambda: spare(daemon) is not None)
@@ -247,7 +247,7 @@ def test_max_connections_is_the_sum_over_all_workers(start: Start, tmp_path: Pat
             client.sendall(b"who\n")
         served = [client for client in clients if not closed_or_answered(client)]
         assert len(served) == 10
-        if _ == 1:  # what a dead worker held is given back
+        if _ == 1:  # the share of a dead worker is given back
             victim = max(workers(daemon), key=[ask(client) for client in served].count)
             os.kill(victim, signal.SIGKILL)
             daemon.wait_for("worker started")
@@ -257,7 +257,7 @@ def test_max_connections_is_the_sum_over_all_workers(start: Start, tmp_path: Pat
 
 
 def closed_or_answered(client: socket.socket) -> bool:
-    """Whether it was refused."""
+    """Tell whether the connection was refused."""
     client.settimeout(PATIENCE)
     try:
         return client.recv(100) == b""
@@ -361,7 +361,7 @@ def test_stopping_lets_connections_finish_and_a_second_signal_does_not_wait(
         ask(client)
     wait_until(lambda: refused(daemon.port("who")))
     daemon.signal()
-    assert daemon.wait() in (0, -signal.SIGALRM)  # by which the kernel ends one that has no time for it
+    assert daemon.wait() in (0, -signal.SIGALRM)  # the kernel ends a process that has no time for it
     for client in clients.values():
         client.close()
 
@@ -479,7 +479,7 @@ def test_a_reload_that_fails_changes_nothing(start: Start, tmp_path: Path, what:
     wait_until(lambda: descriptors(daemon) == before)
     for client in clients.values():
         client.close()
-    # Those that begin later serve what the others do.
+    # Later workers serve the same as the others.
     os.kill(pids[0], signal.SIGKILL)
     daemon.wait_for("worker started")
 
@@ -562,9 +562,7 @@ def test_a_worker_goes_before_the_supervisor_when_memory_is_short(crew: Daemon) 
     assert min(scores) > int(Path(f"/proc/{crew.process.pid}/oom_score_adj").read_text())
 
 
-def test_what_an_operator_has_asked_for_holds_for_workers_that_begin_later(
-    start: Start, tmp_path: Path
-) -> None:
+def test_an_operators_changes_hold_for_later_workers(start: Start, tmp_path: Path) -> None:
     other = '[service.other]\nplugin = "echo"\nlisten = ["unix:run/other.sock"]\n'
     daemon = start(config(more=other), env=environment(tmp_path)).ready()
     for words in (("pause", "who"), ("set", "other.max_per_source", "5"), ("log", "debug")):
@@ -575,7 +573,7 @@ def test_what_an_operator_has_asked_for_holds_for_workers_that_begin_later(
         return answer
 
     def everywhere() -> set[tuple[str, int | None]]:
-        """Of all workers: the state of the one service, a limit of the other."""
+        """Return the state of one service and a limit of the other, of all workers."""
         services = [{each["name"]: each for each in worker["services"]} for worker in told()["workers"]]
         return {(each["who"]["state"], each["other"]["limits"]["max_per_source"]) for each in services}
 
@@ -605,12 +603,12 @@ import os, resource, sys
 resource.setrlimit(resource.RLIMIT_NPROC, (int(sys.argv[1]),) * 2)
 os.execv(sys.argv[2], sys.argv[2:])
 """
-"""Starts a program whose user may have so many processes."""
+"""Launcher of a program whose user may have a limited number of processes."""
 
 
 @pytest.fixture
 def as_nobody() -> Iterator[Daemon]:
-    """A daemon that root has started for another user, on a port that only root may open."""
+    """Start a daemon as root for another user, on a port that only root may open."""
     user = pwd.getpwnam("nobody")
     folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
     folder.chmod(0o755)
@@ -631,7 +629,7 @@ def as_nobody() -> Iterator[Daemon]:
 
 @needs_root
 @needs_interpreter
-def test_nobody_can_become_root_where_a_user_is_given_after_an_upgrade_neither(as_nobody: Daemon) -> None:
+def test_no_process_can_become_root_where_a_user_is_given_after_an_upgrade_neither(as_nobody: Daemon) -> None:
     user = pwd.getpwnam("nobody")
     for upgraded in (False, True):
         if upgraded:

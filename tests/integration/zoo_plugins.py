@@ -1,4 +1,4 @@
-"""Plugins that misbehave, each in one way, as a daemon may meet them."""
+"""Plugins that misbehave, each in one way."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Where = Literal[
 
 
 class Worst(BaseException):
-    """What no `except Exception` sees."""
+    """Exception that no `except Exception` catches."""
 
 
 RAISED: dict[str, type[BaseException]] = {
@@ -111,7 +111,7 @@ class RaisingStream(Protocol):
 
     def readConnectionLost(self) -> None:
         self.plugin.trip("readConnectionLost")
-        if self.plugin.where != "resumeProducing":  # which needs a peer that reads on
+        if self.plugin.where != "resumeProducing":  # needs a peer that reads on
             self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
@@ -148,7 +148,7 @@ class Answering(Protocol):
 
 @implementer(IStreamPlugin, IDatagramPlugin)
 class Storming(Plugin):
-    """Fails at every datagram, each time with another message, and tells over a stream how often."""
+    """Plugin that fails at every datagram with a new message, and tells over a stream how often."""
 
     replies: ClassVar[Replies] = Replies()
     _failed: int = PrivateAttr(default=0)

@@ -1,4 +1,4 @@
-"""What tests of several plugins need."""
+"""Fixtures of several plugins' tests."""
 
 import subprocess
 from collections.abc import Iterator

@@ -41,7 +41,7 @@ class Port:
             self.protocol.datagramReceived(datagram.encode() if isinstance(datagram, str) else datagram, addr)
 
     def shows(self, addr: Address) -> list[str]:
-        """What an address has been sent since this was asked last."""
+        """Return what an address has been sent since the last call."""
         texts = [data.decode() for data, to in self.sent if to == addr]
         self.sent = [(data, to) for data, to in self.sent if to != addr]
         assert all(text.endswith("\n") and text.count("\n") == 1 for text in texts)
@@ -51,7 +51,7 @@ class Port:
         self.protocol.doStop()
 
     def admits(self, addr: Address, name: str) -> None:
-        """Let somebody in who has proven that it receives."""
+        """Admit a member that has proven that it receives."""
         self.hears(addr, name)
         (code,) = re.findall(r"/here \w+", self.shows(addr)[0])
         self.hears(addr, code)
@@ -83,7 +83,7 @@ class Chat:
 
 
 class Deaf:
-    """Somebody over another transport."""
+    """Member over another transport."""
 
     def deliver(self, event: Event) -> None:
         pass
@@ -117,7 +117,7 @@ def test_a_first_datagram_that_is_no_name_is_said_by_a_guest(port: Port, first: 
 
 
 @pytest.mark.parametrize("first", ["Bob", "/nick BOB", "/nick no way"])
-def test_whose_first_name_is_refused_is_a_guest_and_is_told_why(port: Port, first: str) -> None:
+def test_a_newcomer_whose_name_is_refused_is_a_guest_and_is_told_why(port: Port, first: str) -> None:
     port.admits(BOB, "bob")
     port.hears(ANN, first)
     welcome, reason = port.shows(ANN)
@@ -167,14 +167,14 @@ def test_the_commands_are_those_of_lines(port: Port) -> None:
     assert port.shows(BOB) == ["* ann is now anna", "[anna -> you] psst", "* anna left lobby"]
 
 
-def test_who_quits_may_come_again(chat: Chat, port: Port) -> None:
+def test_a_member_that_has_quit_may_come_again(chat: Chat, port: Port) -> None:
     port.hears(ANN, "ann", "/quit")
     assert not chat.hub.has("ann")
     port.hears(ANN, "ann")
     assert chat.hub.has("ann")
 
 
-def test_who_is_silent_for_too_long_is_out_and_the_room_is_told(chat: Chat, port: Port) -> None:
+def test_a_member_that_is_silent_for_too_long_is_removed_and_the_room_is_told(chat: Chat, port: Port) -> None:
     port.admits(ANN, "ann")
     port.admits(BOB, "bob")
     port.shows(ANN)
@@ -293,7 +293,7 @@ def test_an_unproven_address_cannot_save_up_for_a_flood(port: Port) -> None:
     assert sum(len(data) for data, to in port.sent if to == ANN) <= UNUSED_ALLOWANCE
 
 
-def test_what_was_not_shown_is_counted_and_told_with_the_remedy(port: Port) -> None:
+def test_lines_not_shown_are_counted_and_reported_with_the_remedy(port: Port) -> None:
     port.hears(ANN, "ann")
     port.admits(BOB, "bob")
     port.hears(BOB, *["x" * 100] * 5)

@@ -28,7 +28,7 @@ def rules(
 
 
 class Ear:
-    """What a member has been told."""
+    """Outlet that records a member's events."""
 
     def __init__(self) -> None:
         self.heard: list[Event] = []
@@ -42,7 +42,7 @@ class Ear:
 
 
 class Broken(Ear):
-    """An outlet that fails as soon as somebody speaks."""
+    """Outlet that fails at every message."""
 
     def deliver(self, event: Event) -> None:
         super().deliver(event)
@@ -55,7 +55,7 @@ def a_hub(limits: Rules | None = None, clock: Clock | None = None) -> Hub:
 
 
 def a_pair(hub: Hub) -> tuple[Member, Ear, Member, Ear]:
-    """Ann and Bob in the lobby, with nothing to hear."""
+    """Return two members in the lobby, with no events left."""
     ann_hears, bob_hears = Ear(), Ear()
     ann, bob = hub.enter("ann", ann_hears), hub.enter("bob", bob_hears)
     ann_hears.take()
@@ -101,7 +101,7 @@ def test_a_private_message_reaches_one_member_in_whatever_room() -> None:
     assert refusal(lambda: hub.tell(ann, "carl", "psst")) == "nobody here has that name"
 
 
-def test_who_changes_the_room_is_left_by_one_and_joined_by_the_other() -> None:
+def test_a_change_of_room_is_an_exit_from_one_and_an_entry_into_the_other() -> None:
     hub = a_hub()
     ann, ann_hears, bob, bob_hears = a_pair(hub)
     hub.join(ann, "garden")
@@ -202,7 +202,7 @@ def test_text_is_told_in_printable_form_and_bounded_in_that_form() -> None:
     assert refusal(lambda: hub.say(ann, "  ")) == "there is no text to send"
 
 
-def test_who_is_too_fast_is_told_once_and_may_go_on_a_little_later() -> None:
+def test_a_member_that_is_too_fast_is_told_once_and_may_go_on_a_little_later() -> None:
     clock = Clock()
     hub = a_hub(rules(rate=2, burst=3), clock)
     ann, _, _, bob_hears = a_pair(hub)
@@ -241,7 +241,7 @@ def test_a_member_whose_delivery_fails_is_out_and_nobody_else_misses_anything() 
     assert [(event["member"], event["log_failure"].type) for event in failures] == [("broken", RuntimeError)]
 
 
-def test_what_a_delivery_brings_about_is_told_to_all_in_the_same_order() -> None:
+def test_events_caused_by_a_delivery_reach_all_members_in_the_same_order() -> None:
     hub = a_hub()
     ann, ann_hears, _, _ = a_pair(hub)
 
@@ -289,7 +289,7 @@ ROOMS = st.sampled_from(["lobby", "Lobby", "garden", "cellar", "attic", "", "#x"
 
 
 class ChatMachine(RuleBasedStateMachine):
-    """Whatever members do and whosever delivery fails, the hub's promises hold."""
+    """Random actions and failures of members, after which the hub's promises hold."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from sockd_plugins.chat.lines import LINE_LENGTH, MAX_WAITING, MAX_WAITING_BYTES
 
 
 class Person:
-    """Somebody with a terminal."""
+    """Peer with a terminal."""
 
     def __init__(self, hub: Hub, name: str = "", transport: type[Any] = StringTransport) -> None:
         self.protocol = ChatLines(hub)
@@ -41,7 +41,7 @@ def connect(protocol: Any, transport: Any) -> None:
 
 
 class Narrow(StringTransport):
-    """Takes one write, and then no more before its producer is resumed."""
+    """Transport that takes one write, and then no more before its producer is resumed."""
 
     def write(self, data: bytes) -> None:
         self.io.write(data)
@@ -130,7 +130,7 @@ def test_the_commands_do_what_help_says(hub: Hub) -> None:
         ("x" * 401, "* too long: at most 400 bytes, not 401"),
     ],
 )
-def test_what_cannot_be_done_is_answered_with_one_line(hub: Hub, line: str, answer: str) -> None:
+def test_a_refused_command_is_answered_with_one_line(hub: Hub, line: str, answer: str) -> None:
     ann, bob = a_pair(hub)
     ann.types(line)
     assert (ann.reads(), bob.reads()) == ([answer], [])
@@ -160,7 +160,7 @@ def test_a_blank_line_is_no_try_at_a_name(hub: Hub) -> None:
     assert ann.reads() == ["* you are ann in lobby, alone"]
 
 
-def test_who_does_not_want_to_say_a_name_may_quit(hub: Hub) -> None:
+def test_a_newcomer_without_a_name_may_quit(hub: Hub) -> None:
     eve = Person(hub)
     eve.types("/quit")
     assert eve.transport.disconnecting
@@ -180,7 +180,7 @@ def test_a_connection_that_never_said_a_name_goes_without_a_word(hub: Hub) -> No
     assert bob.reads() == []
 
 
-def test_what_a_terminal_would_obey_is_written_out_for_the_others(hub: Hub) -> None:
+def test_control_characters_are_written_out_for_the_others(hub: Hub) -> None:
     ann, bob = a_pair(hub)
     ann.protocol.dataReceived(b"\x1b[2J\x07\xff\xc2\x9b\r\n")
     ann.types("a\u202eb\u2028* bob left lobby\rc")

@@ -44,7 +44,7 @@ class Peer:
         self.protocol.makeConnection(self.transport)
 
     def lines(self) -> list[bytes]:
-        """The answers since the last call."""
+        """Return the answers since the last call."""
         answers: list[bytes] = self.transport.value().splitlines(keepends=True)
         self.transport.clear()
         return answers
@@ -55,7 +55,7 @@ def context(clock: Clock) -> Context:
 
 
 def stopped(**options: Any) -> Time:
-    """A service for which it is always the same time."""
+    """Return a service whose time never changes."""
     time = Time(**options)
     time._now = lambda zone: NOW
     return time
@@ -144,7 +144,7 @@ def test_an_empty_request_gives_the_default_format() -> None:
         (b"%c" * 64, b"more than 256 bytes in the answer"),
     ],
 )
-def test_what_is_no_format_is_refused_with_one_line_that_says_why(
+def test_an_invalid_format_is_refused_with_one_line_that_says_why(
     request_: bytes, error: bytes | None
 ) -> None:
     refused = answer(request_).startswith(b"error:")
@@ -255,7 +255,7 @@ def test_a_flood_of_lines_is_answered_in_turns_and_not_read_meanwhile() -> None:
     peer.protocol.dataReceived(b"\n" * 300 + b"%M")
     assert peer.lines() == [b"03\n"] * 256
     assert peer.transport.producerState == "paused"
-    peer.protocol.dataReceived(b"\n%S\n")  # a transport may hand over what it had already read
+    peer.protocol.dataReceived(b"\n%S\n")  # a transport may deliver what it had already read
     assert peer.lines() == []
     peer.clock.advance(0)
     assert peer.lines() == [b"03\n"] * 44 + [b"05\n", b"09\n"]

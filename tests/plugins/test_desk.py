@@ -79,7 +79,7 @@ class Room:
         return Line(self, "clients", IPv4Address("TCP", "127.0.0.1", self.port_number))
 
     def operator(self) -> Line:
-        """An operator who has read what there was to read."""
+        """Return an operator who has read all lines."""
         operator = Line(self, "operator", UNIXAddress(None))
         operator.reads()
         return operator
@@ -242,7 +242,7 @@ def test_several_operators_see_the_same(room: Room) -> None:
     assert ann.reads() == ["hi", "good morning"]
 
 
-def test_what_is_written_while_nobody_is_there_is_kept_with_its_age(room: Room) -> None:
+def test_messages_without_an_operator_are_kept_with_their_age(room: Room) -> None:
     ann, bob = room.client(), room.client()
     ann.types("hello", "hello?")
     room.clock.advance(60)
@@ -261,7 +261,7 @@ def test_what_is_written_while_nobody_is_there_is_kept_with_its_age(room: Room) 
     assert len(Line(room, "operator", UNIXAddress(None)).reads()) == 3
 
 
-def test_what_is_kept_is_bounded_and_what_was_dropped_is_counted() -> None:
+def test_kept_messages_are_bounded_and_dropped_ones_counted() -> None:
     room = Room(kept_messages=2, kept_total=3)
     for text in ("a", "b"):
         room.client().types(*[text] * 3)
@@ -302,7 +302,7 @@ def test_q_ends_a_dialogue(room: Room) -> None:
     assert operator.reads()[1:] == ["c1 127.0.0.1:40001> quick", "* c1 127.0.0.1:40001 left (q)"]
 
 
-def test_what_a_terminal_would_obey_is_written_out_in_both_directions(room: Room) -> None:
+def test_control_characters_are_written_out_in_both_directions(room: Room) -> None:
     operator, ann, port = room.operator(), room.client(), Port(room)
     ann.protocol.dataReceived(b"\x1b[2J\x9b\xff\r\n")
     port.hears(b"a\n* c1 left", "/run/\x1b[2J.sock")
@@ -380,9 +380,9 @@ def test_a_stopped_terminal_delays_no_other(room: Room) -> None:
     assert ann.reads() == ["hi"]
 
 
-def test_everything_kept_reaches_a_terminal_that_takes_it_slowly(room: Room) -> None:
+def test_kept_messages_reach_a_slow_terminal(room: Room) -> None:
     class Narrow(StringTransport):
-        """Takes one write, and then no more before its producer is resumed."""
+        """Transport that takes one write, and then no more before its producer is resumed."""
 
         def write(self, data: bytes) -> None:
             self.io.write(data)
@@ -457,7 +457,7 @@ def test_a_datagram_that_is_too_long_is_refused_shortly(room: Room) -> None:
 
 
 def test_refusals_by_datagram_come_no_faster_than_a_person_could_ask() -> None:
-    """Who is refused may be a service that answers, or somebody else who is to be flooded."""
+    """The refused address may be a service that answers, or the target of a flood."""
     room = Room(max_clients=2)
     port = Port(room)
     port.hears("first")

@@ -55,7 +55,7 @@ class Sent(list[tuple[bytes, Any]]):
 
 @pytest.fixture(autouse=True)
 def old_code(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A module `old_code` such as people have."""
+    """Write a module `old_code`, as existing programs have it."""
     module = ModuleType("old_code")
     vars(module).update(
         Greeter=Greeter,
@@ -79,7 +79,7 @@ def old_code(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder that modules are imported from."""
+    """Return a folder that modules are imported from."""
     before = set(sys.modules)
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path
@@ -119,7 +119,7 @@ def fault(name: str, **arguments: Any) -> ValueFault:
     return error
 
 
-# What can be served.
+# Code that can be served.
 
 
 def test_a_protocol_that_comes_with_twisted_is_served() -> None:
@@ -146,7 +146,7 @@ def test_a_protocol_that_comes_with_twisted_is_served() -> None:
         ("old_code:make_protocol_class", {}, b"hello"),
     ],
 )
-def test_everything_that_stands_for_a_factory_serves_streams(
+def test_every_form_of_a_factory_serves_streams(
     name: str, arguments: dict[str, Any], greeting: bytes
 ) -> None:
     assert greeted(factory(name, **arguments)) == greeting
@@ -163,7 +163,7 @@ def test_everything_that_stands_for_a_factory_serves_streams(
         ("old_code:make_repeater_class", {}, b"x"),
     ],
 )
-def test_everything_that_stands_for_a_datagram_protocol_serves_datagrams(
+def test_every_form_of_a_datagram_protocol_serves_datagrams(
     name: str, arguments: dict[str, Any], reply: bytes
 ) -> None:
     assert repeated(factory(name, **arguments)) == reply
@@ -186,7 +186,7 @@ def test_each_datagram_listener_has_a_protocol_of_its_own() -> None:
     assert plugin.datagram_protocol("default", CONTEXT) is not first
 
 
-# What the author of a service got wrong.
+# Mistakes of a service's author.
 
 
 def test_one_datagram_protocol_does_not_serve_two_listeners() -> None:
@@ -210,7 +210,7 @@ def test_a_factory_does_not_serve_datagrams_and_the_error_names_the_cure(name: s
         factory(f"old_code:{name}").datagram_protocol("default", CONTEXT)
 
 
-def test_what_returns_neither_serves_nothing() -> None:
+def test_a_callable_that_returns_neither_serves_nothing() -> None:
     plugin = factory("old_code:make_nothing")
     with pytest.raises(PluginError, match="old_code:make_nothing gives a NoneType"):
         plugin.stream_factory("default", CONTEXT)
@@ -223,7 +223,7 @@ def test_an_error_of_the_served_code_is_not_hidden() -> None:
         factory("old_code:make_trouble").stream_factory("default", CONTEXT)
 
 
-# What the operator got wrong.
+# Mistakes of the operator.
 
 
 @pytest.mark.parametrize("name", ["", "old_code", "old_code.Greeter", ":Greeter", "old_code:"])
@@ -277,7 +277,7 @@ def test_a_module_that_is_no_python_is_a_fault_at_its_line(folder: Path) -> None
 
 
 @pytest.mark.parametrize(("name", "kind"), [("text", "a str"), ("Text", "the class str")])
-def test_what_twisted_cannot_serve_is_a_fault(name: str, kind: str) -> None:
+def test_a_name_that_twisted_cannot_serve_is_a_fault(name: str, kind: str) -> None:
     found = fault(f"old_code:{name}")
     assert found.expected.startswith("a Twisted factory, Protocol, DatagramProtocol")
     assert found.found == kind
@@ -309,7 +309,7 @@ def test_arguments_for_what_is_not_called_are_a_fault(name: str) -> None:
         ("twisted.internet.protocol:DatagramProtocol", False, False),
     ],
 )
-def test_what_its_class_cannot_serve_is_refused_before_it_is_made(
+def test_a_class_that_cannot_serve_is_refused_before_it_is_called(
     factory: str, stream: bool, refused: bool
 ) -> None:
     arguments = {"resource": None} if factory.endswith("Site") else {}

@@ -41,7 +41,7 @@ GIB = 1 << 30
 
 
 class Wire(StringTransport):
-    """The server's side of a connection in memory."""
+    """Server's side of a connection in memory."""
 
     half_closed = False
     aborted = False
@@ -55,7 +55,7 @@ class Wire(StringTransport):
 
 
 class Sender:
-    """Somebody who sends files."""
+    """Client that sends files."""
 
     def __init__(self, peer: Peer, wire: Any = Wire) -> None:
         self.peer = peer
@@ -88,7 +88,7 @@ def peer_of(plugin: Files, context: Context, protocol: str = "upload") -> Peer:
 
 
 def start(plugin: Files, context: Context) -> None:
-    """Start the plugin where nothing waits for threads."""
+    """Start the plugin without threads."""
     failures: list[Failure] = []
     started = Deferred.fromCoroutine(plugin.start(context)).addErrback(failures.append)
     assert started.called
@@ -97,7 +97,7 @@ def start(plugin: Files, context: Context) -> None:
 
 
 class Service:
-    """The plugin, started, with its folder."""
+    """Started plugin, with its folder."""
 
     def __init__(self, folder: Path, **options: Any) -> None:
         self.folder = folder
@@ -445,7 +445,7 @@ def test_a_peer_may_be_silent_as_long_as_the_idle_timeout_lets_it(service: Servi
     service.clock.advance(590)
     sender.sends(bytes(999_990))
     assert sender.reads() == ["go", ok("a", bytes(1_000_000))]
-    service.clock.advance(3600)  # and between two files
+    service.clock.advance(3600)  # also between two files
     assert sender.sends(b"put 1 - b\nx").reads() == ["go", ok("b", b"x")]
 
 
@@ -460,11 +460,11 @@ def test_any_rate_will_do_where_none_is_asked_for(tmp_path: Path) -> None:
 
 
 def memory(senders: list[Sender]) -> int:
-    """Bytes that are in memory, those that are being written included."""
+    """Return the bytes in memory, including those that are being written."""
     return sum(len(sender.peer._unread) + sender.peer._lent for sender in senders)
 
 
-def test_all_peers_together_hold_no_more_than_their_memory_and_all_are_served(tmp_path: Path) -> None:
+def test_uploads_together_stay_within_the_memory_and_all_are_served(tmp_path: Path) -> None:
     disk = SlowDisk(tmp_path)
     buffers = Buffers(8 * BATCH)
     context = Context("files", Clock(), Logger("sockd.files"), Path("state"))
@@ -518,7 +518,7 @@ def test_peers_that_stop_short_of_a_batch_leave_the_memory_to_others(tmp_path: P
 
 
 def test_lines_that_nobody_ends_do_not_stop_those_who_send_files(tmp_path: Path) -> None:
-    """Only their peers can bring them on."""
+    """The peers of such lines alone can end them."""
     disk = SlowDisk(tmp_path)
     buffers = Buffers(1000)
     context = Context("files", Clock(), Logger("sockd.files"), Path("state"))
@@ -539,7 +539,7 @@ def test_lines_that_nobody_ends_do_not_stop_those_who_send_files(tmp_path: Path)
 
 
 class SlowDisk(Disk):
-    """Works when it is told to."""
+    """Disk that works when it is told to."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(Clock())
@@ -562,7 +562,7 @@ class SlowDisk(Disk):
         return done
 
     def turns(self, most: int = 1_000_000) -> int:
-        """Do what is to be done; returns how much that was."""
+        """Do the pending work; return how much that was."""
         count = 0
         while self._work and count < most:
             self._work.pop(0)()
@@ -658,7 +658,7 @@ def test_a_fault_of_our_own_aborts_the_connection() -> None:
 
 @implementer(IReactorFromThreads)
 class Loop(Clock):
-    """A reactor that does nothing but take results from threads."""
+    """Reactor that only takes results from threads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -773,7 +773,7 @@ def test_a_mode_that_is_dangerous_or_no_mode_is_refused(tmp_path: Path, mode: ob
         Files.model_validate({"directory": tmp_path, "mode": mode})
 
 
-def test_what_is_in_the_way_among_the_parts_is_told_once(tmp_path: Path) -> None:
+def test_files_in_the_way_among_the_parts_are_reported_once(tmp_path: Path) -> None:
     (tmp_path / "in" / PARTS / "folder").mkdir(parents=True)
     with capturedLogs() as events:
         service = Service(tmp_path / "in", reserve=0)

@@ -75,7 +75,7 @@ def test_ordinary_names_are_taken(name: str) -> None:
 
 @given(names)
 def test_an_accepted_name_looks_like_no_other(raw: str) -> None:
-    """Nothing of it is left unseen, and nothing of it means something else to another system."""
+    """An accepted name has visible characters that mean the same on every system."""
     try:
         name = safe_name(raw)
     except ValueError:

@@ -27,7 +27,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def no_allocation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file system that cannot allocate."""
+    """Pretend that the file system cannot allocate."""
     monkeypatch.setattr(room, "allocate", lambda *_: False)
 
 
@@ -38,7 +38,7 @@ def refusal(action: Callable[[], object]) -> str:
 
 
 def allocated(folder: Path) -> int:
-    """Bytes that the parts take on the disk."""
+    """Return the bytes that the parts take on the disk."""
     return sum(part.stat().st_blocks * 512 for part in (folder / PARTS).iterdir())
 
 

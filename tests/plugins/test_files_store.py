@@ -116,7 +116,7 @@ def test_a_part_that_was_removed_while_it_grew_is_told(opened: Store, folder: Pa
 
 
 @pytest.mark.parametrize("kind", ["symlink", "file", "fifo"])
-def test_what_takes_the_place_of_the_parts_is_refused_and_not_followed(
+def test_a_file_in_place_of_the_parts_is_refused_and_not_followed(
     opened: Store, folder: Path, tmp_path: Path, kind: str
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
@@ -157,11 +157,11 @@ def test_another_users_folder_for_the_parts_stops_the_start(folder: Path) -> Non
     os.chown(folder / PARTS, 12345, 12345)
     with pytest.raises(PermissionError, match=r"another user \(12345\)"):
         Store.open(folder, GIB, 0)
-    os.chown(folder, 12345, 12345)  # who may do anything with it in any case
+    os.chown(folder, 12345, 12345)  # root may do anything with it
     Store.open(folder, GIB, 0).close()
 
 
-def test_what_is_no_part_is_left_alone_and_told(folder: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_no_part_is_left_alone_and_reported(folder: Path, tmp_path: Path) -> None:
     place = folder / PARTS
     (place / "folder" / "within").mkdir(parents=True)
     os.mkfifo(place / "fifo")
@@ -264,7 +264,7 @@ def test_a_part_that_a_sweep_holds_is_replaced_and_one_that_cannot_be_locked_is_
 
 @pytest.fixture(params=[errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK])
 def no_links(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file system without hard links."""
+    """Pretend that the file system has no hard links."""
 
     def link(*_: object, **__: object) -> None:
         raise OSError(request.param, os.strerror(request.param))
@@ -367,7 +367,7 @@ def test_a_file_system_that_keeps_no_permissions_stops_the_start_where_they_are_
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders away")
 @pytest.mark.parametrize("before", [False, True])
 def test_files_get_the_group_of_a_folder_with_the_set_group_id_bit(folder: Path, before: bool) -> None:
-    if before:  # it was used before it got the bit
+    if before:  # used before it got the bit
         Store.open(folder, GIB, 0).close()
     folder.mkdir(exist_ok=True)
     os.chown(folder, -1, 12345)

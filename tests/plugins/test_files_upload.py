@@ -129,7 +129,7 @@ def test_a_thousand_files_of_one_name_are_enough(store: Store, folder: Path) -> 
         ({"size": GIB + 1}, "too-large"),
     ],
 )
-def test_what_is_not_as_announced_leaves_nothing(
+def test_a_file_that_is_not_as_announced_leaves_nothing(
     store: Store, folder: Path, upload: dict[str, Any], code: str
 ) -> None:
     receive(store, data=b"old")
@@ -218,7 +218,7 @@ def test_a_file_larger_than_the_process_may_write_is_too_large(
         ("fsync", 2),
     ],
 )
-def test_whatever_step_the_disk_fails_nothing_is_left(
+def test_a_disk_that_fails_at_any_step_leaves_nothing(
     store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch, call: str, nth: int, number: int, code: str
 ) -> None:
     works = getattr(os, call)

@@ -41,7 +41,7 @@ def connected(encoding: str = "utf-8") -> tuple[Any, StringTransport]:
 
 
 def streamed(pieces: list[bytes], encoding: str = "utf-8") -> bytes:
-    """All that comes back until the peer has ended its side and is closed."""
+    """Return everything that comes back until the peer has ended its side and is closed."""
     protocol, transport = connected(encoding)
     for piece in pieces:
         protocol.dataReceived(piece)
@@ -168,7 +168,7 @@ def test_encodings_that_extend_ascii_are_taken(encoding: str) -> None:
         "raw_unicode_escape",
     ],
 )
-def test_what_is_no_encoding_or_does_not_extend_ascii_is_a_fault(encoding: str) -> None:
+def test_an_encoding_that_is_unknown_or_does_not_extend_ascii_is_a_fault(encoding: str) -> None:
     with pytest.raises(ValidationError) as caught:
         Upper(encoding=encoding)
     fault = caught.value.errors()[0]["ctx"]["error"]

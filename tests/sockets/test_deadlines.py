@@ -67,7 +67,7 @@ def test_many_things_of_one_tick_share_one_timer() -> None:
     assert all(len(thing.passed) == 1 for thing in things)
 
 
-def test_what_sets_itself_again_while_passing_waits_for_a_later_tick() -> None:
+def test_a_deadline_set_again_while_passing_waits_for_a_later_tick() -> None:
     clock = Clock()
     deadlines = Deadlines(clock)
 

@@ -10,11 +10,11 @@ from twisted.internet.task import Clock
 from sockd.sockets.descriptors import A_TURN, PAUSE, Descriptors, used
 
 LIMIT = 400
-"""Descriptors that the tests let themselves have."""
+"""Limit of descriptors in the tests."""
 
 
 class Bench:
-    """The real descriptors of this process, under a low limit."""
+    """Real descriptors of this process, under a low limit."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -31,7 +31,7 @@ class Bench:
         self.relieved += 1
 
     def use(self, up_to: int) -> None:
-        """Open some until so many are open in all."""
+        """Open descriptors until so many are open in all."""
         while used() < up_to:
             self.open.append(os.open(os.devnull, os.O_RDONLY))
 
@@ -60,7 +60,7 @@ def test_accepting_goes_on_while_there_are_enough(bench: Bench) -> None:
 
 
 def test_accepting_pauses_before_the_last_and_resumes_when_some_are_free(bench: Bench) -> None:
-    """Whoever else needs one still gets it."""
+    """The reserve stays free for other code."""
     bench.use(EDGE)
     assert bench.descriptors.grant(100) == 0
     assert bench.held == [True]
@@ -77,7 +77,7 @@ def test_accepting_pauses_before_the_last_and_resumes_when_some_are_free(bench: 
     assert bench.descriptors.grant(10) == 10
 
 
-def test_however_many_come_at_once_and_by_however_many_ports_the_reserve_is_left(bench: Bench) -> None:
+def test_the_reserve_is_left_whatever_the_number_of_ports_and_connections(bench: Bench) -> None:
     """A reactor accepts a hundred in one turn, for each of its ports."""
     while granted := bench.descriptors.grant(100):
         assert granted <= A_TURN
@@ -87,7 +87,7 @@ def test_however_many_come_at_once_and_by_however_many_ports_the_reserve_is_left
 
 
 def test_a_low_number_that_is_free_is_no_room(bench: Bench) -> None:
-    """As when a port that pauses closes a descriptor of its own."""
+    """A port that pauses closes a descriptor of its own, for example."""
     bench.use(EDGE + 1)
     os.close(bench.open.pop(0))
     assert bench.descriptors.grant(1) == 0
@@ -100,7 +100,7 @@ def test_accepting_pauses_even_when_not_one_is_left(bench: Bench) -> None:
     assert bench.held == [True]
 
 
-def test_it_is_looked_at_less_often_while_there_is_much_room(
+def test_descriptors_are_counted_less_often_while_many_are_free(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[int] = []
@@ -110,7 +110,7 @@ def test_it_is_looked_at_less_often_while_there_is_much_room(
     assert len(looks) == 1
 
 
-def test_those_that_are_open_are_counted_on_any_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_descriptors_are_counted_on_any_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     new = used()
     monkeypatch.setattr(os, "stat", lambda _: os.stat_result((0,) * 10))
-    assert used() in (new, new + 1)  # with the one that the folder is read by
+    assert used() in (new, new + 1)  # with the one that reads the folder

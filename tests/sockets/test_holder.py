@@ -1,4 +1,4 @@
-"""Who holds an address that is taken."""
+"""Holder of an address that is in use."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ sys.stdin.read()
 def held(
     family: int, kind: int, address: str, program: str = sys.executable, *words: str
 ) -> Iterator[tuple[int, int]]:
-    """A port that another process holds, and its number."""
+    """Return a port that another process holds, and that process's id."""
     command = [program, "-c", HOLDS, str(int(family)), str(int(kind)), address, *words]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -99,7 +99,7 @@ def test_the_daemon_of_the_same_configuration_is_this_daemon(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_of_a_process_that_is_not_ones_own_the_user_is_named() -> None:
+def test_the_user_of_another_users_process_is_named() -> None:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         sock.listen()

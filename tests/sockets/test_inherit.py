@@ -25,13 +25,13 @@ Given = Callable[..., Inherited]
 
 @pytest.fixture
 def first() -> int:
-    """A descriptor above all that others in this process have open."""
+    """Return a descriptor above all open ones of this process."""
     return max(map(int, os.listdir("/proc/self/fd"))) + 100
 
 
 @pytest.fixture
 def given(first: int) -> Iterator[Given]:
-    """Descriptors in a row, as systemd gives them, under these names."""
+    """Open descriptors in a row, as systemd passes them, under these names."""
     number = 0
 
     def give(*named: tuple[str, int]) -> Inherited:
@@ -181,11 +181,13 @@ def test_a_connection_is_not_taken_for_a_listener(given: Given) -> None:
         (environment(2, "a"), "expected 2 names in LISTEN_FDNAMES, found 1"),
     ],
 )
-def test_what_systemd_did_not_give_is_told_with_the_reason(environ: dict[str, str], told: str) -> None:
+def test_a_socket_that_systemd_did_not_give_is_reported_with_the_reason(
+    environ: dict[str, str], told: str
+) -> None:
     assert reason(Inherited.from_environment(environ), "systemd:echo").startswith(told)
 
 
-def test_what_is_no_socket_is_left_alone(given: Given, first: int, stream: socket.socket) -> None:
+def test_a_file_that_is_no_socket_is_left_alone(given: Given, first: int, stream: socket.socket) -> None:
     file = os.open("/dev/null", os.O_RDONLY)
     inherited = given(("store", file), ("echo", stream.fileno()))
     os.close(file)

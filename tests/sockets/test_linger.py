@@ -17,7 +17,7 @@ def world() -> World:
 
 
 def lingering(world: World) -> tuple[Recorder, Transport]:
-    """A connection that its plugin has closed, whose peer has not ended its side."""
+    """Return a connection that its plugin has closed, whose peer has not ended its side."""
     protocol = Recorder()
     connection, transport = world.connect(protocol)
     transport.lingers = True
@@ -37,7 +37,7 @@ def test_the_plugin_is_done_and_its_place_free_once_everything_is_sent(world: Wo
     assert not transport.lost
 
 
-def test_what_the_peer_still_sends_is_dropped_and_read_in_pauses(world: World) -> None:
+def test_later_input_of_the_peer_is_dropped_and_read_in_pauses(world: World) -> None:
     protocol, transport = lingering(world)
     transport.protocol.dataReceived(b"more")
     assert not transport.reading
@@ -78,7 +78,7 @@ def test_the_one_that_has_lingered_for_longest_makes_room(world: World) -> None:
     assert [transport.disconnecting for transport in transports] == [True] + [False] * (MOST - 1)
 
 
-def test_what_comes_before_everything_is_sent_is_dropped_too(world: World) -> None:
+def test_input_that_comes_before_all_output_is_sent_is_dropped_too(world: World) -> None:
     protocol = Recorder()
     connection, transport = world.connect(protocol)
     connection.write(b"answer")
@@ -158,7 +158,7 @@ def test_the_end_of_the_service_waits_a_moment_for_those_who_linger(world: World
     assert not world.connections.busy
 
 
-def test_nobody_lingers_after_the_end(world: World) -> None:
+def test_no_connection_lingers_after_the_end(world: World) -> None:
     _, transport = lingering(world)
     world.connections.cut("drain timeout")
     assert transport.disconnecting

@@ -1,4 +1,4 @@
-"""What systemd hears of the daemon."""
+"""Notifications to systemd."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def systemd(address: str) -> Iterator[socket.socket]:
-    """Its end."""
+    """Return systemd's end of the socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
         end.bind(address.replace("@", "\0", 1) if address[0] == "@" else address)
         end.setblocking(False)
@@ -95,7 +95,7 @@ def test_a_full_queue_neither_blocks_nor_fails(systemd: socket.socket, notifier:
     assert len(heard) < sent
 
 
-def test_nobody_at_the_other_end_is_no_failure(notifier: Notifier) -> None:
+def test_a_missing_manager_is_no_failure(notifier: Notifier) -> None:
     notifier.ready()
     notifier.store([0], "echo")
 

@@ -49,7 +49,7 @@ def test_ipv4_and_ipv6_of_one_port_number_go_side_by_side() -> None:
         try:
             opened(f"tcp6:{first.socket.getsockname()[1]}").close()
             return
-        except BindError:  # a stranger may have this number on IPv6, but not ten of them
+        except BindError:  # another process may have this number on IPv6, but not ten of them
             continue
         finally:
             first.close()
@@ -82,7 +82,7 @@ def test_socket_options_of_the_configuration_are_set() -> None:
 
 
 def test_accepted_connections_inherit_the_options() -> None:
-    """A peer that is gone without a word is found by them."""
+    """Keep-alive finds a peer that has vanished, for example."""
     bound = opened("tcp:0:interface=127.0.0.1", no_delay=True, keepalive=True)
     client = socket.create_connection(bound.socket.getsockname())
     accepted, _ = bound.socket.accept()
@@ -152,7 +152,7 @@ def test_a_unix_socket_has_its_mode_whatever_the_umask(tmp_path: Path, scheme: s
 
 
 def test_a_unix_socket_never_has_wider_permissions_even_for_a_moment(tmp_path: Path) -> None:
-    """No chmod after bind that somebody could be faster than."""
+    """A chmod after bind would leave a moment for another process."""
     path, seen, ended = tmp_path / "s", set[int](), threading.Event()
 
     def watch() -> None:
@@ -179,7 +179,7 @@ def test_the_path_is_gone_after_the_end(tmp_path: Path, scheme: str) -> None:
 
 
 def test_a_path_that_somebody_else_has_taken_over_is_left_alone(tmp_path: Path) -> None:
-    """Fault table 3, row 9."""
+    """Another daemon may serve there by now."""
     path = tmp_path / "s"
     bound = opened(f"unix:{path}")
     path.unlink()
@@ -192,7 +192,7 @@ def test_a_path_that_somebody_else_has_taken_over_is_left_alone(tmp_path: Path) 
 @pytest.mark.parametrize("scheme", ["unix", "unixgram"])
 def test_a_path_left_behind_by_a_killed_process_is_replaced(tmp_path: Path, scheme: str) -> None:
     bound = opened(f"{scheme}:{tmp_path}/s")
-    bound.socket.close()  # as the kernel does after kill -9: the path stays
+    bound.socket.close()  # after kill -9 the path stays too
     again = opened(f"{scheme}:{tmp_path}/s")
     again.close()
 

@@ -34,7 +34,7 @@ class Echo(Protocol):
 
 
 class Bench:
-    """A stock reactor that runs only when the test says so."""
+    """Stock reactor that runs only when the test says so."""
 
     def __init__(self, text: str) -> None:
         self.reactor: Any = EPollReactor()
@@ -97,7 +97,7 @@ def test_an_adopted_port_serves(bench: Bench) -> None:
 
 
 def test_stopping_leaves_the_socket_to_whoever_opened_it(bench: Bench) -> None:
-    """Sharp edge 7: no shutdown, which would end it for every process that shares it."""
+    """Twisted would shut it down for every process that shares it."""
     bench.port.stopListening()
     bench.turn()
     bench.turn()
@@ -109,7 +109,7 @@ def test_stopping_leaves_the_socket_to_whoever_opened_it(bench: Bench) -> None:
 
 @pytest.mark.parametrize("bench", ["unix"], indirect=True)
 def test_a_unix_path_keeps_its_mode_and_stays_when_the_port_stops(bench: Bench) -> None:
-    """Sharp edges 8 and 9."""
+    """Twisted would set its mode to 0666, and unlink it."""
     path = bench.bound.socket.getsockname()
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     bench.port.stopListening()
@@ -120,7 +120,7 @@ def test_a_unix_path_keeps_its_mode_and_stays_when_the_port_stops(bench: Bench) 
 
 
 @pytest.mark.parametrize("bench", ["tcp"], indirect=True)
-def test_what_was_moved_is_known_when_the_stream_has_ended(bench: Bench) -> None:
+def test_bytes_moved_are_known_when_the_stream_has_ended(bench: Bench) -> None:
     with bench.client() as client:
         client.send(b"hello")
         assert bench.answer(client) == b"hello"

@@ -23,7 +23,7 @@ from sockd.sockets.transport import (
 
 @dataclass
 class Tcp:
-    """A transport of which only the socket is real."""
+    """Transport of which only the socket is real."""
 
     socket: socket.socket
 
@@ -38,7 +38,7 @@ class Encrypted:
 
 @pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """An accepted stream and its client."""
+    """Return an accepted stream and its client."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         client = socket.create_connection(server.getsockname(), 5)
         accepted, _ = server.accept()
@@ -76,7 +76,7 @@ def test_a_reset_peer_is_still_counted(pair: tuple[socket.socket, socket.socket]
     assert bytes_moved(Tcp(accepted)) == (1000, 0)
 
 
-def test_what_the_kernel_has_taken_counts_before_the_peer_reads_it(
+def test_bytes_that_the_kernel_has_taken_count_before_the_peer_reads_them(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     accepted, _ = pair
@@ -103,7 +103,7 @@ def test_the_ends_of_both_sides_are_no_bytes(pair: tuple[socket.socket, socket.s
     assert bytes_moved(Tcp(accepted), done=True) == (1000, 300)
 
 
-def test_of_several_paths_the_kernel_does_not_count_all() -> None:
+def test_the_kernel_counts_bytes_of_tcp_alone() -> None:
     with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
         assert counts_bytes(tcp)
         assert not counts_bytes(unix)
@@ -132,7 +132,7 @@ def test_the_kernel_knows_how_long_nothing_has_moved(pair: tuple[socket.socket, 
 
 
 class Stock:
-    """Twisted's transports, as far as their buffer goes."""
+    """Twisted's transports, as far as their buffer is concerned."""
 
     def __init__(self) -> None:
         self.dataBuffer = b"x" * 100
@@ -145,14 +145,14 @@ class Fast:
         return 5
 
 
-def test_what_was_not_sent_yet_is_known_of_each_kind_of_transport() -> None:
+def test_unsent_bytes_are_known_of_each_kind_of_transport() -> None:
     assert unsent_bytes(Stock()) == 77
     assert unsent_bytes(Fast()) == 5
     assert unsent_bytes(Encrypted(Fast())) == 5
     assert unsent_bytes(object()) == 0
 
 
-def test_what_protocols_ask_of_twisted_s_transports_is_asked_of_the_one_below() -> None:
+def test_names_of_twisted_s_transports_are_answered_by_the_one_below() -> None:
     class Below:
         client = ("192.0.2.1", 1)
 
@@ -162,6 +162,6 @@ def test_what_protocols_ask_of_twisted_s_transports_is_asked_of_the_one_below() 
 
     above: Any = Above()
     assert above.client == ("192.0.2.1", 1)
-    assert not hasattr(above, "negotiatedProtocol")  # so that the question whether there is one has an answer
+    assert not hasattr(above, "negotiatedProtocol")  # so that `hasattr` has a true answer
     with pytest.raises(AttributeError):
         above.client = None

@@ -23,7 +23,7 @@ def bound(request: pytest.FixtureRequest) -> Iterator[BoundSocket]:
 def test_datagrams_to_a_multicast_group_are_dropped_by_the_kernel_and_others_are_not(
     bound: BoundSocket,
 ) -> None:
-    """Even a group that the machine has joined is not answered."""
+    """Datagrams to a group that the machine has joined are dropped too."""
     family, port = bound.socket.family, bound.socket.getsockname()[1]
     loopback = socket.if_nametoindex("lo")
     with (
@@ -57,7 +57,7 @@ FORGED = ["224.0.0.1", "239.255.255.250", "255.255.255.255", "240.0.0.1"]
 
 
 def send_as(source: str, port: int, data: bytes) -> None:
-    """A datagram over loopback in the name of somebody else (RFC 791, RFC 768)."""
+    """Send a datagram over loopback from a forged address (RFC 791, RFC 768)."""
     udp = struct.pack("!4H", 40112, port, 8 + len(data), 0) + data
     addresses = socket.inet_aton(source) + socket.inet_aton("127.0.0.1")
     ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, socket.IPPROTO_UDP, 0) + addresses
@@ -66,7 +66,7 @@ def send_as(source: str, port: int, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("source", FORGED)
-def test_who_can_be_no_sender_is_not_heard(source: str) -> None:
+def test_a_source_that_can_be_no_sender_is_not_heard(source: str) -> None:
     bound = open_socket(parse("udp:0:interface=127.0.0.1"), SocketOptions())
     port = bound.socket.getsockname()[1]
     bound.socket.settimeout(5)
@@ -100,7 +100,7 @@ TWO_DAEMONS = {
 
 @pytest.mark.parametrize("kind", TWO_DAEMONS)
 def test_an_answer_reaches_a_client_and_no_service(kind: str) -> None:
-    """Who answers answers ends up in a loop; a service sends nothing else."""
+    """A server that answers answers ends up in a loop; a service sends nothing else."""
     endpoint, options, host = TWO_DAEMONS[kind]
     with ExitStack() as stack:
         service, other = (open_socket(parse(endpoint), SocketOptions(**options)) for _ in range(2))

@@ -26,7 +26,7 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Issued:
-    """A certificate with its key, and with its issuer unless it has signed itself."""
+    """Certificate with its key, and with its issuer unless it has signed itself."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -38,7 +38,7 @@ class Issued:
 
     @property
     def chain(self) -> bytes:
-        """It and its issuers, as a server's file should have them."""
+        """Return the certificate and its issuers, as a server's file should have them."""
         return self.pem + (self.issuer.chain if self.issuer else b"")
 
     def key_pem(self, password: bytes = b"") -> bytes:
@@ -48,7 +48,7 @@ class Issued:
         return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, lock)
 
     def write(self, folder: Path, name: str = "server") -> tuple[Path, Path]:
-        """Its chain and its key, as two files."""
+        """Write the chain and the key, as two files."""
         certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
         certificate.write_bytes(self.chain)
         key.touch(mode=0o600)
@@ -64,7 +64,7 @@ def issue(
     ends: datetime = NOW + 60 * DAY,
     rsa_bits: int = 0,
 ) -> Issued:
-    """A certificate for these names; the first is also its subject's."""
+    """Issue a certificate for these names; the first is also its subject's."""
     key = rsa.generate_private_key(65537, rsa_bits) if rsa_bits else ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0] if names else "nobody")])
     builder = (

@@ -13,7 +13,7 @@ def root() -> Issued:
 
 @pytest.fixture(scope="session")
 def stranger() -> Issued:
-    """An authority that nobody trusts."""
+    """Return an authority that is not trusted."""
     return issue("stranger", authority=True)
 
 

@@ -20,11 +20,11 @@ from sockd.tls.stream import TLSStream
 from tests.tls.authority import Issued
 
 HIGH_WATER = 64 * 1024
-"""Bytes not taken upon which the transport pauses a streaming producer."""
+"""Bytes not taken at which the transport pauses a streaming producer."""
 
 
 class Raw:
-    """A TCP transport of Twisted's contract, whose peer takes what it is sent unless it is `stuck`."""
+    """TCP transport with Twisted's contract, whose peer takes what it is sent unless it is `stuck`."""
 
     def __init__(self) -> None:
         self.protocol: Any = None
@@ -56,7 +56,7 @@ class Raw:
             self.producer.pauseProducing()
 
     def turn(self) -> None:
-        """What a transport does between calls."""
+        """Do what a transport does between calls."""
         if not self.stuck:
             self.taken, self.dataBuffer = self.taken + self.dataBuffer, b""
         if self.lost or (self.dataBuffer and not self.aborted):
@@ -80,7 +80,7 @@ class Raw:
         self.protocol.connectionLost(Failure(reason))
 
     def end_of_file(self) -> None:
-        """The peer's side of TCP ends."""
+        """End the peer's side of TCP."""
         if not self.closing and not self.lost:
             assert IHalfCloseableProtocol.providedBy(self.protocol)
             self.protocol.readConnectionLost()
@@ -114,9 +114,9 @@ class Raw:
 
 
 class Client:
-    """A TLS client; what it says is ciphertext that the test carries over.
+    """TLS client; the test passes its ciphertext on.
 
-    With `again`, it is one that has been connected before, and remembers.
+    With `again`, the client resumes an earlier session.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class Client:
         self.error = ""
 
     def speak(self) -> bytes:
-        """What it has to send by itself."""
+        """Return the ciphertext that it has to send."""
         if not (self.ready or self.error):
             try:
                 self.tls.do_handshake()
@@ -198,7 +198,7 @@ class Client:
 
 
 class Recorder(Protocol):
-    """Writes down what happens to it."""
+    """Protocol that records what happens to it."""
 
     def __init__(self) -> None:
         self.reads: list[bytes] = []
@@ -222,7 +222,7 @@ class Recorder(Protocol):
 
 @implementer(IHalfCloseableProtocol)
 class HalfCloser(Recorder):
-    """Wants to know which side has ended."""
+    """Protocol that is told which side has ended."""
 
     def readConnectionLost(self) -> None:
         self.ends.append("read")
@@ -232,7 +232,7 @@ class HalfCloser(Recorder):
 
 
 class Pair:
-    """A client and the server's stream, with the wire between them."""
+    """Client and the server's stream, with the wire between them."""
 
     def __init__(self, credentials: Credentials, client: Client, protocol: Protocol | None = None) -> None:
         self.client = client
@@ -259,20 +259,20 @@ class Pair:
         self.client.hear(data)
 
     def exchange(self) -> None:
-        """Until nobody has anything more to say."""
+        """Pass ciphertext on until neither end has more to send."""
         for _ in range(8):
             self.to_server(self.client.speak())
             self.raw.turn()
             self.to_client()
 
     def say(self, data: bytes) -> None:
-        """The client sends something, in one read of the server's."""
+        """Let the client send data, in one read of the server's."""
         self.to_server(self.client.encrypt(data))
         self.exchange()
 
 
 def connected(credentials: Credentials, protocol: Protocol | None = None, **client: Any) -> Pair:
-    """A pair after its handshake."""
+    """Return a pair after its handshake."""
     pair = Pair(credentials, Client(**client), protocol)
     pair.exchange()
     assert pair.completed == 1, (pair.failures, pair.client.error)

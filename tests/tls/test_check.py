@@ -119,13 +119,13 @@ def test_the_names_of_protocols_fit_their_message(sound: Settings, name: str) ->
     assert message.startswith("expected names of 1 to 255 bytes for alpn, found one of")
 
 
-def test_what_only_openssl_knows_is_told(sound: Settings) -> None:
+def test_a_fault_that_only_openssl_finds_is_reported(sound: Settings) -> None:
     ((severity, _, message),) = told(replace(sound, ciphers="nonsense"))
     assert severity == "error"
     assert "expected ciphers in OpenSSL's syntax" in message
 
 
-def test_everything_is_told_at_once(sound: Settings, tmp_path: Path) -> None:
+def test_every_problem_is_reported_at_once(sound: Settings, tmp_path: Path) -> None:
     old = issue("old.example", ends=NOW - DAY).write(tmp_path, "old")
     settings = replace(sound, more=(old, (tmp_path / "gone.pem", None)), alpn=("",))
     assert [name for _, name, _ in told(settings)] == ["gone.pem", "old.pem", "server.pem"]

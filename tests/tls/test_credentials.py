@@ -15,7 +15,7 @@ from tests.tls.ends import Client, Pair, connected
 
 
 def shown(credentials: Credentials, name: bytes = b"") -> object:
-    """The certificate that a client gets to see."""
+    """Return the certificate that a client sees."""
     client = connected(credentials, name=name).client
     return client.tls.get_peer_certificate(as_cryptography=True)
 
@@ -160,7 +160,7 @@ def test_a_file_that_is_gone_leaves_what_was_there(server: Issued, tmp_path: Pat
 # Files that cannot be used.
 
 
-def test_all_files_that_cannot_be_used_are_told_at_once(tmp_path: Path) -> None:
+def test_every_unusable_file_is_reported_at_once(tmp_path: Path) -> None:
     settings = Settings(
         tmp_path / "a.pem", more=((tmp_path / "b.pem", None),), client_ca=tmp_path / "clients.pem"
     )
@@ -199,7 +199,7 @@ def test_reading_is_bounded(tmp_path: Path, make: Callable[[Path], None], messag
         Credentials(Settings(path))
 
 
-def test_what_cannot_be_used_is_explained(server: Issued, root: Issued, tmp_path: Path) -> None:
+def test_an_unusable_file_is_explained(server: Issued, root: Issued, tmp_path: Path) -> None:
     certificate, key = server.write(tmp_path)
 
     def fault(settings: Settings) -> str:

@@ -101,7 +101,7 @@ def test_a_peer_that_speaks_no_tls_is_told_apart(credentials: Credentials, said:
 
 
 def refused(credentials: Credentials, client: Client) -> tuple[list[str], str]:
-    """Why there was no session, as the server and as the client saw it."""
+    """Return why there was no session, as the server and as the client saw it."""
     pair = Pair(credentials, client)
     pair.exchange()
     assert not pair.completed
@@ -142,7 +142,7 @@ def test_a_client_verifies_the_chain_that_the_server_sends(root: Issued, tmp_pat
 
 @pytest.fixture
 def asking(server: Issued, root: Issued, tmp_path: Path) -> Settings:
-    """For client certificates."""
+    """Return credentials that ask for client certificates."""
     authorities = tmp_path / "clients.pem"
     authorities.write_bytes(root.pem)
     return Settings(*server.write(tmp_path), client_ca=authorities)
@@ -230,7 +230,7 @@ def test_a_handshake_can_be_given_up(credentials: Credentials, way: str, steps: 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_session_is_resumed(credentials: Credentials, version: int) -> None:
-    """It takes the server less than a handshake."""
+    """The server needs less time than for a handshake."""
     first = connected(credentials, version=version)
     again = connected(credentials, version=version, again=first.client)
     again.say(b"hello")
@@ -266,7 +266,7 @@ def test_a_client_cannot_renegotiate(credentials: Credentials) -> None:
 
 
 @given(st.lists(st.binary(min_size=1), max_size=5), st.booleans())
-def test_whatever_a_stranger_says_there_is_one_failure_and_no_session(
+def test_random_bytes_cause_one_failure_and_no_session(
     credentials: Credentials, said: list[bytes], begin_well: bool
 ) -> None:
     pair = Pair(credentials, Client())

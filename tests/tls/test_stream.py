@@ -25,7 +25,7 @@ class Echo(Recorder):
         self.transport.write(data)
 
 
-def test_it_is_what_transports_and_protocols_expect(credentials: Credentials) -> None:
+def test_a_stream_has_the_interfaces_of_transports_and_protocols(credentials: Credentials) -> None:
     pair = connected(credentials)
     verifyObject(IHalfCloseableProtocol, pair.stream)
     pair.raw.getHost = pair.raw.getPeer  # type: ignore[attr-defined]
@@ -169,7 +169,7 @@ def test_a_protocol_that_pauses_again_keeps_the_rest_waiting(credentials: Creden
 
 
 class Pump:
-    """A producer that counts what is asked of it."""
+    """Producer that counts its calls."""
 
     def __init__(self, transport: Any, left: int = 0) -> None:
         self.transport = transport
@@ -289,7 +289,8 @@ def test_closing_waits_for_a_producer_that_has_more_to_write(credentials: Creden
 
 
 def test_closing_does_not_wait_for_a_producer_that_only_wants_to_be_paused(credentials: Credentials) -> None:
-    """As over TCP: a chat's has nothing to write of itself, and never ends."""
+    """A chat's producer, for example, has nothing to write by itself, and never ends; TCP does not wait
+    either."""
     pair = connected(credentials)
     pump = Pump(pair.stream)
     pair.stream.registerProducer(pump, True)
@@ -413,7 +414,7 @@ def test_a_cut_while_a_producer_ends_what_was_closed_is_no_loss(credentials: Cre
     assert pair.protocol.ends == ["ConnectionDone"]
 
 
-def test_what_follows_our_end_cannot_spoil_it(credentials: Credentials) -> None:
+def test_input_after_our_end_cannot_spoil_it(credentials: Credentials) -> None:
     pair = connected(credentials)
     pair.stream.loseConnection()
     pair.exchange()
@@ -515,7 +516,7 @@ def as_it_is(pair: Pair) -> None:
 
 @pytest.mark.parametrize("state", [as_it_is, closing, half_closed, paused, stuck, ended_by_peer])
 @pytest.mark.parametrize("protocol", [Recorder, HalfCloser])
-def test_it_can_be_aborted_at_any_time(
+def test_a_stream_can_be_aborted_at_any_time(
     credentials: Credentials, state: Callable[[Pair], None], protocol: type[Protocol]
 ) -> None:
     pair = connected(credentials, protocol())
@@ -535,10 +536,10 @@ def test_it_can_be_aborted_at_any_time(
 # Bounds.
 
 
-def test_what_openssl_keeps_for_a_connection_does_not_grow_with_what_is_sent(
+def test_openssl_s_memory_of_a_connection_does_not_grow_with_the_data(
     credentials: Credentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its buffers never shrink, so nothing may be put into them but one record."""
+    """The buffers never shrink, so only one record at a time may be put into them."""
     pair = connected(credentials)
     handle = pair.stream.getHandle()
     fed: list[int] = []

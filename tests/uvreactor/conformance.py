@@ -1,4 +1,4 @@
-"""Runs Twisted's own tests of reactors against this one; in a process of its own, see test_conformance.
+"""Runner of Twisted's own tests of reactors against this one, in a process of its own; see test_conformance.
 
 python conformance.py twisted.internet.test.test_tcp …
 """
@@ -13,11 +13,11 @@ import uvloop
 from twisted.internet.test import reactormixins
 
 LONGEST = 2
-"""Seconds that a test may take; Twisted gives it two minutes."""
+"""Seconds for one test; Twisted allows two minutes."""
 
 
 def reactor_under_test(test: Any) -> Any:
-    """A reactor on a loop of its own, which is closed after the test."""
+    """Return a reactor on a loop of its own, which is closed after the test."""
     from sockd.uvreactor.reactor import UVReactor
 
     loop = uvloop.new_event_loop()
@@ -30,7 +30,7 @@ if __name__ == "__main__":
     vars(reactormixins)["DEFAULT_TIMEOUT_DURATION"] = LONGEST
     sys.modules["conformance"] = sys.modules["__main__"]
     reactormixins.ReactorBuilder._reactors[:] = ["conformance.reactor_under_test"]
-    # Only now: the modules of the tests make their classes when they are imported.
+    # Imported late: the modules of the tests make their classes on import.
     from twisted.scripts.trial import run
 
     run()

@@ -16,7 +16,7 @@ MODULES = (
 )
 
 HOW_MANY = 355
-"""Tests that Twisted has for reactors in these modules; fewer would mean that they were not found."""
+"""Tests that Twisted has for reactors in these modules; fewer would mean that some were not found."""
 
 LOG_CONTEXT = "the log context of a connection is not set for each read: it costs more than the read"
 TAKEN_BY_THE_KERNEL = (
@@ -52,12 +52,12 @@ if os.getuid() == 0 and not others_may_enter(Path(sys.executable)):
 
 
 def run(folder: Path) -> tuple[set[str], str]:
-    """The tests that failed, and all that was said."""
+    """Return the tests that failed, and the output."""
     done = subprocess.run(
         [
             sys.executable,
             str(CONFORMANCE),
-            "--force-gc",  # so that a Deferred's failure is the fault of the test that it belongs to
+            "--force-gc",  # a Deferred's failure then belongs to the test that caused it
             "--reporter=text",
             *(f"twisted.internet.test.test_{module}" for module in MODULES),
         ],
@@ -83,5 +83,5 @@ def test_twisted_s_own_tests_of_reactors_pass_but_for_those_that_are_known(tmp_p
     pytest.importorskip("hamcrest")
     failed, report = run(tmp_path)
     if failed != set(EXPECTED_FAILURES) and "Address already in use" in report:
-        failed, report = run(tmp_path)  # they look for a free port, and bind it later: others may be quicker
+        failed, report = run(tmp_path)  # they choose a free port and bind it later, which can fail
     assert failed == set(EXPECTED_FAILURES), report

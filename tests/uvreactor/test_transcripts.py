@@ -11,32 +11,32 @@ import pytest
 TRANSCRIPTS = Path(__file__).with_name("transcripts.py")
 
 OUTPUT_MAY_BE_LOST = {
-    # uvloop writes at once what Twisted writes in the next turn, so more has left when the end comes.
+    # uvloop writes at once what Twisted writes in the next turn, so more is sent when the end comes.
     "PeerEnds",
     "PutOffWhenMadeAndPeerEnds",
     "WriteAndAbort",
     "ProducerAborts",
-    # Whether the peer's last words had been read when the socket was closed is a matter of luck.
+    # Whether the peer's last bytes had been read when the socket was closed depends on timing.
     "LoseAndHearNoMore",
     "PausedAndAborted",
     "LoseWithUnreadData",
     "LoseInTheNextTurn",
     "AbortInTheNextTurn",
 }
-"""Scenarios in which how much the peer sees is not promised."""
+"""Scenarios in which the amount that the peer sees is not promised."""
 
 DIFFERENT = {
-    # Twisted's own transports differ here too: over TCP such a connection ends, over UNIX sockets, which
-    # are connected at once, it lives on. With uvloop both end.
+    # Twisted's own transports differ here too: over TCP such a connection ends; over UNIX sockets, which
+    # are connected at once, it goes on. With uvloop both end.
     "RaiseWhenMade unix client",
-    # A pull producer is asked once more at the beginning: whether anything was written before it was
-    # registered nobody knows once the kernel has taken it.
+    # A pull producer is asked once more at the beginning, because a write before its registration cannot
+    # be seen once the kernel has taken it.
     "PullProducerAndPeerLeaves tcp server",
     "PullProducerAndPeerLeaves tcp client",
     "PullProducerAndPeerLeaves unix server",
     "PullProducerAndPeerLeaves unix client",
-    # A client of a UNIX socket is connected among the calls that are due, and Twisted reads in the same turn:
-    # what it puts off comes after the data there, and here before them, as everywhere else.
+    # A client of a UNIX socket is connected among the due calls, and Twisted reads in the same turn: its
+    # delayed calls come after the data there, and here before them, as everywhere else.
     "PutOffWhenMade unix client",
     "PutOffWhenMadeAndPeerLeaves unix client",
     "PutOffWhenMadeAndPeerEnds unix client",

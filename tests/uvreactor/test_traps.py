@@ -28,7 +28,7 @@ NAMES = [
 ]
 
 PATIENCE = 30
-"""Seconds until a test gives up. Nothing waits this long unless something is broken."""
+"""Seconds until a test fails. Nothing waits this long unless something is broken."""
 
 CONFIG = """
 [log]
@@ -61,7 +61,7 @@ def test_the_reactor_keeps_out_of_the_trap(name: str) -> None:
 
 
 class Detached:
-    """A daemon that twistd has sent into the background, on the fast reactor."""
+    """Daemon that twistd has sent into the background, on the fast reactor."""
 
     def __init__(self, folder: Path, *options: str, python: Path = Path(sys.executable)) -> None:
         self.folder = folder
@@ -81,7 +81,7 @@ class Detached:
             "-c",
             "sockd.toml",
         )
-        # Somebody reads what it complains about until it is ready, so this returns when it is.
+        # The launcher reads its errors until it is ready, so this returns then.
         started = subprocess.run(
             command,
             cwd=folder,
@@ -96,7 +96,7 @@ class Detached:
         self._process = os.pidfd_open(self.pid)
 
     def echoes(self) -> bool:
-        """Whether both of its ports answer."""
+        """Tell whether both of its ports answer."""
         answers = []
         for kind, where in (
             (socket.AF_INET, (HOST, self._port)),
@@ -110,21 +110,21 @@ class Detached:
         return answers == [b"hello", b"hello"]
 
     def ended_by(self, number: int) -> bool:
-        """Send it a signal, and see it end."""
+        """Send a signal, and wait for the end."""
         signal.pidfd_send_signal(self._process, number)
         watch = select.poll()
         watch.register(self._process, select.POLLIN)
         return bool(watch.poll(PATIENCE * 1000))
 
     def close(self) -> None:
-        with suppress(ProcessLookupError):  # as it should be
+        with suppress(ProcessLookupError):  # it has ended
             signal.pidfd_send_signal(self._process, signal.SIGKILL)
         os.close(self._process)
 
 
 @pytest.fixture
 def detached() -> Iterator[list[Detached]]:
-    """Daemons to be ended after the test, whatever became of it."""
+    """Start daemons that are ended after the test."""
     pytest.importorskip("uvloop")
     daemons: list[Detached] = []
     yield daemons
@@ -132,9 +132,7 @@ def detached() -> Iterator[list[Detached]]:
         daemon.close()
 
 
-def test_it_serves_after_twistd_has_detached_and_ends_in_order(
-    tmp_path: Path, detached: list[Detached]
-) -> None:
+def test_a_detached_daemon_serves_and_ends_in_order(tmp_path: Path, detached: list[Detached]) -> None:
     detached.append(daemon := Detached(tmp_path))
     assert daemon.echoes()
     assert daemon.ended_by(signal.SIGTERM)
@@ -148,7 +146,7 @@ def others_may_enter(path: Path) -> bool:
 
 @pytest.fixture
 def python_of_all() -> Iterator[Path]:
-    """An interpreter like this one that every user may start: this one may lie below /root."""
+    """Return an interpreter like this one that every user may start; this one may be below /root."""
     python = Path(sys.executable).resolve()
     if others_may_enter(python):
         yield python
@@ -165,7 +163,7 @@ def python_of_all() -> Iterator[Path]:
 
 @pytest.fixture
 def folder_of_nobody() -> Iterator[Path]:
-    """A folder in which another user may write; pytest's own are closed to others."""
+    """Return a folder in which another user may write; pytest's own are private."""
     if os.getuid() != 0:
         pytest.skip("only root may change the user")
     user = getpwnam(NOBODY)
@@ -177,7 +175,7 @@ def folder_of_nobody() -> Iterator[Path]:
         yield folder
 
 
-def test_it_serves_as_the_user_that_twistd_has_changed_to(
+def test_a_daemon_serves_as_the_user_that_twistd_has_changed_to(
     folder_of_nobody: Path, python_of_all: Path, detached: list[Detached]
 ) -> None:
     user = getpwnam(NOBODY)

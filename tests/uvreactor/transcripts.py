@@ -1,4 +1,4 @@
-"""Plays every scenario on one reactor and writes down what its protocols saw; see test_transcripts.
+"""Player of every scenario on one reactor, which records what its protocols saw; see test_transcripts.
 
 python transcripts.py epoll|uv
 """
@@ -24,13 +24,13 @@ TIMEOUT = 5
 """Seconds for one scenario."""
 
 A_MOMENT = 0.05
-"""Seconds in which the other end has surely done what it was to do, on the loopback."""
+"""Seconds after which the other end has certainly acted, on the loopback."""
 
 BIG = b"0123456789abcdef" * 512 * 1024
-"""8 MiB: more than the kernel holds between two ends."""
+"""8 MiB of data: more than the kernel holds between two ends."""
 
 TURNS = 3
-"""Turns of the reactor after which it has done all that was begun and needs nobody else."""
+"""Turns of the reactor after which it has done all that was begun."""
 
 PlayPeer = Callable[[socket.socket, "Cues"], str]
 
@@ -38,19 +38,19 @@ SCENARIOS: dict[str, tuple[type[Scene], PlayPeer]] = {}
 
 
 class Cues:
-    """What a peer, in its thread, waits for before it goes on."""
+    """Events for which a peer, in its thread, waits."""
 
     def __init__(self) -> None:
         self.heard = threading.Event()
-        """The scene has had data, and has done at once what it does about it."""
+        """Set when the scene has had data, and has acted on it."""
         self.ended = threading.Event()
-        """The scene's connection is lost."""
+        """Set when the scene's connection is lost."""
         self.said = threading.Event()
-        """The peer has sent something."""
+        """Set when the peer has sent something."""
 
 
 class Scene(Protocol):
-    """Writes down what happens; a scenario overrides what it does."""
+    """Protocol that records what happens; a scenario overrides its actions."""
 
     transport: Any
 
@@ -95,7 +95,7 @@ class Scene(Protocol):
 
 @implementer(IHalfCloseableProtocol)
 class HalfScene(Scene):
-    """One that wants to hear of half-closed connections."""
+    """Scene that is told of half-closed connections."""
 
     def readConnectionLost(self) -> None:
         self.note("read lost")
@@ -111,7 +111,7 @@ class HalfScene(Scene):
 
 
 def scenario(peer: PlayPeer) -> Callable[[type[Scene]], type[Scene]]:
-    """Play the class against `peer`, which runs in a thread and says what it saw."""
+    """Play the class against `peer`, which runs in a thread and records what it saw."""
 
     def add(scene: type[Scene]) -> type[Scene]:
         SCENARIOS[scene.__name__] = scene, peer
@@ -124,7 +124,7 @@ def scenario(peer: PlayPeer) -> Callable[[type[Scene]], type[Scene]]:
 
 
 def receive(sock: socket.socket) -> str:
-    """Everything that comes, and how it ends."""
+    """Read everything that comes, and record the end."""
     size = 0
     try:
         while data := sock.recv(1 << 20):
@@ -178,7 +178,7 @@ def says_and_resets(sock: socket.socket, cues: Cues) -> str:
 def says_and_resets_when_full(sock: socket.socket, cues: Cues) -> str:
     sock.sendall(b"hello")
     cues.heard.wait(TIMEOUT)
-    time.sleep(A_MOMENT)  # until the kernel holds all that it takes for the peer, of which nobody tells
+    time.sleep(A_MOMENT)  # until the kernel's buffers are full, which nothing reports
     return resets(sock)
 
 
@@ -232,7 +232,7 @@ class PeerEnds(Scene):
 
 
 class PutsOff(Scene):
-    """Puts something off until the next turn, while the peer's data wait already."""
+    """Scene that delays a call to the next turn, while the peer's data waits already."""
 
     def made(self) -> None:
         self.put_off()
@@ -261,7 +261,7 @@ class PutOffWhenMadeAndPeerEnds(PutsOff):
 
 @scenario(says)
 class PutOffTwice(PutsOff):
-    """What is put off from there comes after the first data."""
+    """Scene whose second delayed call comes after the first data."""
 
     def put_off(self) -> None:
         self.reactor.callLater(0, self.reactor.callLater, 0, self.note, "put off twice")
@@ -614,7 +614,7 @@ class OtherDataReceived(Scene):
 
 
 class Producer:
-    """Writes down what it is asked for."""
+    """Producer that records its calls."""
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
@@ -630,7 +630,7 @@ class Producer:
 
 
 class Pulled(Producer):
-    """Writes when it is asked, five times."""
+    """Producer that writes five times when it is asked."""
 
     left = 5
 
@@ -744,7 +744,7 @@ class ProducerAborts(Scene):
 
 
 def play(name: str) -> dict[str, Any]:
-    """All scenarios, each accepting and connecting, over TCP and UNIX sockets."""
+    """Play all scenarios, each accepting and connecting, over TCP and UNIX sockets."""
     from twisted.internet import reactor
     from twisted.internet.defer import Deferred
     from twisted.logger import ILogObserver, globalLogPublisher
@@ -760,7 +760,7 @@ def play(name: str) -> dict[str, Any]:
         states = {"thread": False, "ended": False}
 
         def note(what: str) -> None:
-            if what != "data" or seen[-1:] != ["data"]:  # in how many pieces it comes nobody promises
+            if what != "data" or seen[-1:] != ["data"]:  # the number of pieces is not promised
                 seen.append(what)
 
         def end(which: str) -> None:
@@ -834,7 +834,7 @@ def play(name: str) -> dict[str, Any]:
         globalLogPublisher.removeObserver(logged)
         other.close()
         thread.join(TIMEOUT)
-        # The peer's thread and the reactor go their own ways: what it saw has no place in the order.
+        # The thread of the peer and the reactor run independently: the peer's record is kept apart.
         return [what for what in seen if not what.startswith("peer")] + sorted(
             what for what in seen if what.startswith("peer")
         )

@@ -1,4 +1,4 @@
-"""What uvloop stumbles over by itself, each tried on a reactor of its own; see test_traps.
+"""Traps of uvloop, each tried on a reactor of its own; see test_traps.
 
 python traps.py NAME
 """
@@ -33,13 +33,13 @@ from sockd.uvreactor.ends import TCPServer  # noqa: E402
 reactor: Any = _reactor
 LOOPBACK = "127.0.0.1"
 OLD, NEW = 100, 40
-"""Connections that are busy, and those that come all at once."""
+"""Busy connections, and connections that come all at once."""
 
 PATIENCE = 30
-"""Seconds for what takes milliseconds."""
+"""Seconds to wait for events that take milliseconds."""
 
 TURNS = 3
-"""After which what the reactor had begun is done: a connection is lost in one turn, closed in the next."""
+"""Turns after which the reactor has finished: a connection is lost in one turn, closed in the next."""
 
 logged: list[str] = []
 
@@ -67,7 +67,7 @@ def listen(protocol: Callable[[], Protocol], backlog: int = 1024) -> tuple[str, 
 
 
 def in_thread(work: Callable[[], None]) -> None:
-    """Run it beside the reactor, which stops after it."""
+    """Run a function beside the reactor, which stops after it."""
 
     def run() -> None:
         try:
@@ -80,7 +80,7 @@ def in_thread(work: Callable[[], None]) -> None:
 
 
 def turns() -> None:
-    """Let the reactor do what it has begun; called in a thread beside it."""
+    """Let the reactor finish what it has begun; called in a thread beside it."""
     for _ in range(TURNS):
         blockingCallFromThread(reactor, deferLater, reactor, 0)
 
@@ -121,7 +121,7 @@ def a_connected_datagram_port_outlives_a_refusal() -> None:
 
 def connections_are_accepted_while_others_are_busy() -> None:
     turn = 0
-    accepted: list[int] = []  # in which turn of the reactor each of them was
+    accepted: list[int] = []  # the turn of the reactor in which each was accepted
     all_accepted = threading.Event()
 
     def count() -> None:
@@ -147,7 +147,7 @@ def connections_are_accepted_while_others_are_busy() -> None:
     reactor.callWhenRunning(count)
 
     def connect() -> tuple[int, list[socket.socket]]:
-        """Connect all in one turn of the reactor, which can accept none of them meanwhile."""
+        """Connect all in one turn of the reactor, in which it can accept none of them."""
         return turn, [socket.create_connection(where) for _ in range(NEW)]
 
     def work() -> None:
@@ -171,7 +171,7 @@ def connections_are_accepted_while_others_are_busy() -> None:
         loading.join()
         for sock in busy + new:
             sock.close()
-        # One for each turn is what makes newcomers wait.
+        # Accepting one connection in each turn is what makes newcomers wait.
         assert accepted[-1] - before <= NEW / 4, accepted[-NEW:]
 
     in_thread(work)
@@ -190,7 +190,7 @@ def running_out_of_descriptors_is_logged_and_passes() -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)
     open_ones: set[Protocol] = set()
     all_lost = threading.Event()
-    # A port looks out where most descriptors are connections of its own; here are their clients, too.
+    # A port warns if most descriptors are its own connections; here their clients have some too.
     resource.setrlimit(resource.RLIMIT_NOFILE, (30, most[1]))
     where = listen(Counted)
     spent: list[float] = []
@@ -209,7 +209,7 @@ def running_out_of_descriptors_is_logged_and_passes() -> None:
             except OSError:
                 pass
         before = time.process_time()
-        time.sleep(0.2)  # in which nothing is to happen: a reactor that spun would use all of it
+        time.sleep(0.2)  # nothing is to happen meanwhile: a reactor that spins would use all of it
         spent.append(time.process_time() - before)
         for client in clients:
             client.close()
@@ -394,7 +394,7 @@ def an_adopted_unix_socket_keeps_its_path_and_its_mode() -> None:
 
 
 def the_shell_of_sockd_holds() -> None:
-    """Back-pressure and half-close of `sockd.connection` on a real stream."""
+    """Back-pressure and half-close of `sockd.stream.connection` on a real stream."""
     import tempfile
     from pathlib import Path
 
@@ -430,7 +430,7 @@ def the_shell_of_sockd_holds() -> None:
 
     @implementer(IStreamPlugin)
     class Careless(Plugin):
-        """Writes without a look at who reads."""
+        """Protocol that writes although the peer does not read."""
 
         def stream_factory(self, protocol: str, context: Context) -> IProtocolFactory:
             return Factory.forProtocol(Greedy)
@@ -472,12 +472,12 @@ def the_shell_of_sockd_holds() -> None:
 
 
 def await_data(transport: Any) -> None:
-    """Block until data of the peer are there, without reading them."""
+    """Wait until data of the peer have come, without reading them."""
     assert select.select([transport.fileno()], [], [], PATIENCE)[0]
 
 
 class Hasty(Protocol):
-    """Is ready in the next turn, and notes whether data come before that."""
+    """Protocol that is ready in the next turn, and records whether data come before that."""
 
     transport: Any
     ready = False
@@ -495,14 +495,14 @@ class Hasty(Protocol):
 
 
 def speaks_first(listening: socket.socket) -> None:
-    """Accept one connection and speak."""
+    """Accept one connection and send."""
     with listening.accept()[0] as sock:
         sock.sendall(b"220 ready")
         sock.recv(1)
 
 
 def what_connection_made_puts_off_comes_before_the_data() -> None:
-    """On every way to a stream: accepted, adopted and connected, over TCP and UNIX sockets."""
+    """Streams of every kind: accepted, adopted and connected, over TCP and UNIX sockets."""
     import tempfile
 
     from twisted.internet.protocol import ClientFactory
@@ -542,7 +542,7 @@ def what_connection_made_puts_off_comes_before_the_data() -> None:
 
 
 def data_go_directly_where_connection_made_wants_them() -> None:
-    """Also those that come before it may have them, and all in order."""
+    """Data that come before it are delivered too, in order."""
     got: list[bytes] = []
 
     class Direct(Protocol):
@@ -573,7 +573,7 @@ def data_go_directly_where_connection_made_wants_them() -> None:
 
 
 def descriptors_can_be_passed_although_data_came_first() -> None:
-    """A UNIX stream that goes over to Twisted's transport in the turn after `connectionMade`."""
+    """A UNIX stream changes to Twisted's transport in the turn after `connectionMade`."""
     import tempfile
 
     got: list[bytes] = []
@@ -623,7 +623,7 @@ def wait_until_due(call: Any) -> None:
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
-    """Two ends of a TCP connection."""
+    """Return two ends of a TCP connection."""
     with socket.create_server((LOOPBACK, 0)) as listening:
         ours = socket.create_connection(listening.getsockname())
         return ours, listening.accept()[0]
@@ -667,7 +667,7 @@ def run_until_current_makes_every_call_that_is_due() -> None:
 
 
 def iterate_turns_the_loop_once() -> None:
-    """By itself it serves a connection, runs calls, and neither waits nor leaves anything to the next run."""
+    """A turn serves a connection and makes calls, does not wait, and leaves nothing to the next run."""
     called: list[str] = []
     where = listen(Echo)
     reactor.callLater(0, called.append, "soon")
@@ -711,7 +711,7 @@ def iterate_turns_the_loop_once() -> None:
 
 
 def a_program_can_turn_the_reactor_by_itself() -> None:
-    """As games and programs with a loop of their own do."""
+    """Games and programs with a loop of their own do so."""
     events: list[str] = []
     reactor.addSystemEventTrigger("during", "shutdown", events.append, "shutdown")
     reactor.callWhenRunning(events.append, "running")
@@ -766,7 +766,7 @@ def what_asyncio_begins_before_the_run_is_done() -> None:
 
 
 def a_connection_that_cannot_be_served_leaves_no_descriptor() -> None:
-    """Accepted on a port, or adopted; and the port lives."""
+    """Accepted on a port, or adopted; the port goes on."""
     import tempfile
 
     from twisted.logger import globalLogBeginner

@@ -72,7 +72,7 @@ REPLIES = Replies(factor=FACTOR, floor=CERTAIN_ALLOWANCE, unasked=True)
 
 
 class ChatDatagrams(DatagramProtocol):
-    """One listener; its peers belong to the peers of all listeners of the chat."""
+    """Listener of the chat; its peers belong to the peers of all listeners of the chat."""
 
     noisy = False
 
