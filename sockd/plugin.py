@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -180,8 +179,9 @@ def takes_at_once(transport: object) -> None:
     Args:
         transport: the protocol's; on one that is not sockd's this does nothing.
     """
-    if hasattr(transport, "untimed"):
-        transport.untimed = inf
+    told = getattr(transport, "takes_at_once", None)
+    if told is not None:
+        told()
 
 
 def _from_config_folder(path: Path, info: ValidationInfo) -> Path:

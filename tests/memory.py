@@ -18,8 +18,8 @@ from sockd.serving.listener import ConnectionFactory
 from sockd.sockets.deadlines import Deadlines
 from sockd.sockets.linger import Linger
 from sockd.stream.connection import Connection
-from sockd.stream.connections import Connections
-from sockd.stream.output import Unread
+from sockd.stream.open_connections import OpenConnections
+from sockd.stream.unread import Unread
 from sockd.stream.waiting import WaitingRoom
 from sockd.telemetry.events import ServiceEvents
 from sockd.tls.credentials import Credentials
@@ -156,7 +156,7 @@ class World:
         self.limits = Limits.model_validate(values)
         self.admission = Admission(terms or self.limits.max_connections, self.clock.seconds)
         self.unread = Unread(unread)
-        self.connections = Connections(
+        self.connections = OpenConnections(
             self.limits,
             self.admission,
             self.events,
@@ -166,7 +166,7 @@ class World:
             self._count,
         )
         if self.limits.over_limit == "queue":
-            self.connections.room = WaitingRoom(self.admission, self.clock, self.held.append)
+            self.connections.let_wait(WaitingRoom(self.admission, self.clock, self.held.append))
 
     def _count(self) -> None:
         self.emptied += 1

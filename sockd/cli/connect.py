@@ -12,9 +12,9 @@ from typing import BinaryIO
 import click
 
 from sockd.cli.address import Address, of_service, reason
+from sockd.cli.conversation import Farewell, no_answer, send_datagrams, shown
 from sockd.cli.peer import LARGEST_READ, Failed, Peer
 from sockd.cli.tls import TlsSocket
-from sockd.text import printable
 
 CONNECT_TIMEOUT = 10.0
 """Seconds to wait for a connection."""
@@ -100,46 +100,6 @@ def converse(
         raise click.ClickException(f"cannot pass on what arrives: {reason(error)}") from None
 
 
-class Farewell:
-    """Line that ends a conversation over datagrams, sent once.
-
-    Args:
-        peer: gets the line.
-        line: None where no line is needed.
-    """
-
-    def __init__(self, peer: Peer, line: bytes | None) -> None:
-        self._peer = peer
-        self._line = line
-
-    def is_said_by(self, line: bytes) -> bool:
-        """Tell whether a line of the input ends the conversation; if so, send the farewell."""
-        if self._line is None or line.lower().split()[:1] != [self._line]:
-            return False
-        self.say()
-        return True
-
-    def say(self) -> None:
-        """Send the farewell, unless it was sent already."""
-        if self._line is not None:
-            line, self._line = self._line, None
-            self._peer.write(line)
-
-
-def datagrams(lines: list[bytes], peer: Peer, end: Farewell) -> bool:
-    """Send each line as a datagram; return whether one of them ended the conversation."""
-    for line in lines:
-        if end.is_said_by(line):
-            return True
-        peer.write(line)
-    return False
-
-
-def no_answer(address: Address, wait: float) -> Failed:
-    """Make the error for datagrams that got no answer."""
-    return Failed(f"{address}: no answer within {wait:g} s")
-
-
 def _converse_in_pipe(
     peer: Peer, address: Address, end: Farewell, show: Callable[[bytes], None], wait: float
 ) -> None:
@@ -163,7 +123,7 @@ def _converse_in_pipe(
                 peer.write(data)
             elif not address.stream:
                 *lines, rest = (rest + data).split(b"\n")
-                if datagrams(lines if data or not rest else [rest], peer, end):
+                if send_datagrams(lines if data or not rest else [rest], peer, end):
                     peer.finish()  # answers to earlier lines are still shown
             if not data:
                 peer.finish()
@@ -184,12 +144,6 @@ def _on_terminal(data: bytes) -> None:
     """Print text, with control characters made visible."""
     for line in shown(data):
         print(line)
-
-
-def shown(data: bytes) -> list[str]:
-    """Split data into lines that are safe to show on a terminal."""
-    text = data.decode(errors="backslashreplace").removesuffix("\n")
-    return [printable(line.removesuffix("\r")) for line in text.split("\n")]
 
 
 def _in_pipe(out: BinaryIO, address: Address) -> Callable[[bytes], None]:

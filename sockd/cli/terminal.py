@@ -11,7 +11,7 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.patch_stdout import patch_stdout
 
 from sockd.cli.address import Address
-from sockd.cli.connect import Farewell, datagrams, no_answer, shown
+from sockd.cli.conversation import Farewell, no_answer, send_datagrams, shown
 from sockd.cli.peer import Failed, Peer
 
 PROMPT = "> "
@@ -75,7 +75,7 @@ class _Conversation:
                 return
             lines = typed.encode(errors="replace").split(b"\n")
             if not self._address.stream:
-                if datagrams(lines, self._peer, self._end):
+                if send_datagrams(lines, self._peer, self._end):
                     self._over.set()
             else:
                 self._peer.write(b"".join(line + b"\n" for line in lines))

@@ -28,8 +28,8 @@ from sockd.sockets.open import BoundSocket
 from sockd.sockets.ports import Grant, adopt_stream_port
 from sockd.sockets.transport import counts_bytes
 from sockd.stream.connection import Connection
-from sockd.stream.connections import Connections
 from sockd.stream.entry import Entry
+from sockd.stream.open_connections import OpenConnections
 from sockd.stream.passing import ReceivingConnection
 from sockd.stream.refusal import MOST_TARPITS, Goodbye, Tarpit
 from sockd.stream.waiting import TOTALS, Waiting
@@ -51,7 +51,7 @@ class StreamListener:
     config: ListenerConfig
     protocol: str
     factory: IProtocolFactory
-    connections: Connections
+    connections: OpenConnections
     credentials: Credentials | None
     grant: Grant
     port: Any = None
@@ -164,7 +164,7 @@ class ConnectionFactory:
     def __init__(
         self,
         plugin_factory: IProtocolFactory,
-        connections: Connections,
+        connections: OpenConnections,
         *,
         credentials: Credentials | None = None,
         proxied: ProxyProtocol | None = None,
@@ -229,13 +229,13 @@ class ConnectionFactory:
             return None
         receives = not self._over_tcp and IFileDescriptorReceiver.providedBy(protocol)
         kind = ReceivingConnection if receives else Connection
-        return kind(protocol, connections, address, host=host, over_tcp=self._over_tcp)
+        return kind(protocol, connections.context, address, host=host, over_tcp=self._over_tcp)
 
     def turn_away(self, address: IAddress, reason: str) -> IProtocol | None:
         """What becomes of a peer that is over a limit; None: it is closed."""
         connections = self.connections
         connections.events.refused(address, reason)
-        limits = connections.limits
+        limits = connections.context.limits
         match limits.over_limit:
             case _ if reason == "denied":
                 return None
@@ -248,7 +248,7 @@ class ConnectionFactory:
         return None
 
 
-def _stop(factory: IProtocolFactory, connections: Connections) -> None:
+def _stop(factory: IProtocolFactory, connections: OpenConnections) -> None:
     """Stop a plugin's factory, whatever it raises."""
     try:
         factory.doStop()

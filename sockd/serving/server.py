@@ -21,7 +21,7 @@ from sockd.serving.service import PAUSED, Service, Shared
 from sockd.sockets.deadlines import Deadlines
 from sockd.sockets.descriptors import Descriptors
 from sockd.sockets.open import OpenSocket, open_socket
-from sockd.stream.output import Unread
+from sockd.stream.unread import Unread
 from sockd.telemetry.events import ServerEvents
 
 LOOK_AT, SPARED = 64, 16
@@ -209,7 +209,7 @@ class Server:
         await self._start_new(new.values(), listeners, sockets, config.daemon.start_timeout)
 
         self.config = config
-        self._unread.most = config.daemon.max_unread_output
+        self._unread.change(config.daemon.max_unread_output)
         for name in (*todo.restart, *todo.remove):
             old = self._services.pop(name)
             if name in new and old.state == PAUSED:
@@ -228,7 +228,7 @@ class Server:
             self._services[name] = service
             for former in self._ending:
                 if former.name == name:
-                    former.connections.heir = service.connections
+                    former.connections.hand_places_to(service.connections)
         self._services = {name: self._services[name] for name in config.services}
         for service in self.services:
             service.refresh_credentials()

@@ -28,8 +28,8 @@ from sockd.serving.listener import DatagramListener, Listener, StreamListener
 from sockd.sockets.deadlines import Deadlines
 from sockd.sockets.open import BoundSocket, OpenSocket, open_socket
 from sockd.sockets.ports import Grant
-from sockd.stream.connections import Connections
-from sockd.stream.output import Unread
+from sockd.stream.open_connections import OpenConnections
+from sockd.stream.unread import Unread
 from sockd.stream.waiting import WaitingRoom
 from sockd.telemetry.events import ServiceEvents
 from sockd.tls.credentials import Credentials, Settings
@@ -108,7 +108,7 @@ class Service:
             if former is None
             else former.connections.admission
         )
-        self.connections: Connections = Connections(
+        self.connections: OpenConnections = OpenConnections(
             config.limits,
             self._admission,
             self.events,
@@ -116,9 +116,8 @@ class Service:
             reactor,
             shared.unread,
             self._end_wait,
+            former.connections.handshakes if former is not None else None,
         )
-        if former is not None:
-            self.connections.handshakes = former.connections.handshakes
         self._holds: set[str] = set()
         self._emptied: Deferred[None] | None = None  # once the end has begun
         self._hurried = False
@@ -128,12 +127,11 @@ class Service:
         """Let connections wait for a place, if they are to."""
         room = self.connections.room
         if limits.over_limit == "queue" and room is None:
-            self.connections.room = WaitingRoom(
-                self._admission, self._reactor, lambda held: self.hold("full", held=held)
+            self.connections.let_wait(
+                WaitingRoom(self._admission, self._reactor, lambda held: self.hold("full", held=held))
             )
         elif limits.over_limit != "queue" and room is not None:
-            room.cut()
-            self.connections.room = None
+            self.connections.let_wait(None)
             self.hold("full", held=False)
 
     def bind(self) -> None:

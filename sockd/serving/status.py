@@ -127,7 +127,7 @@ def _connection(service: Service, connection: Connection) -> dict[str, Any]:
         "service": service.name,
         "peer": peer_name(connection.getPeer()),
         "listener": peer_name(connection.getHost()),
-        "age": round(service.connections.seconds() - connection.started, 3),
+        "age": round(service.connections.context.seconds() - connection.started, 3),
         "idle": round(connection.quiet_for(), 3),
         "received": received,
         "sent": sent,

@@ -15,8 +15,7 @@ from zope.interface import implementer
 
 from sockd.stream import proxy
 from sockd.stream.connection import Connection
-from sockd.stream.connections import Connections
-from sockd.stream.pace import Rest
+from sockd.stream.open_connections import OpenConnections
 from sockd.tls.credentials import Credentials
 from sockd.tls.session import is_whole
 from sockd.tls.stream import TLSStream
@@ -28,7 +27,7 @@ ENOUGH = 16 * 1024
 class Door(Protocol):
     """The listener, as a stream on its way in sees it."""
 
-    connections: Connections
+    connections: OpenConnections
     credentials: Credentials | None
 
     def build(self, address: IAddress, host: str | None) -> Connection | None:
@@ -70,7 +69,7 @@ class Entry:
         self.transport = transport
         connections.heard(self, silent=True)
         if self._header:
-            connections.deadlines.set(self, connections.limits.header_timeout)
+            connections.context.deadlines.set(self, connections.context.limits.header_timeout)
         else:
             self._go_in()
 
@@ -103,7 +102,7 @@ class Entry:
                 self._turn_away(reason)
                 return
             self._host = host
-        connections.deadlines.clear(self)
+        connections.context.deadlines.clear(self)
         rest, self._held = self._held[length:], b""
         self._go_in(rest)
 
@@ -113,13 +112,13 @@ class Entry:
         if credentials is None:
             self._give_way(self.transport, rest)
             return
-        full = connections.handshakes.unfinished >= connections.limits.max_handshakes
+        full = connections.handshakes.unfinished >= connections.context.limits.max_handshakes
         if full and not connections.make_room(shaking=True):
             self._refuse("max_handshakes")
             return
-        connections.handshakes.unfinished += 1
+        connections.handshakes.begin()
         self._shaking = credentials
-        connections.deadlines.set(self, connections.limits.handshake_timeout)
+        connections.context.deadlines.set(self, connections.context.limits.handshake_timeout)
         self._held = rest
         if rest:
             self._speak()
@@ -138,7 +137,7 @@ class Entry:
             return
         held, self._held = self._held, b""
         self._door.connections.heard(self)
-        close = self._door.connections.lingering.take
+        close = self._door.connections.context.lingering.take
         stream = TLSStream(self._shaking.connection(), self._give_way, self._failed, close)
         self.transport.protocol = stream
         stream.makeConnection(self.transport)
@@ -160,7 +159,7 @@ class Entry:
         if rest and connection.may_read():
             connection.dataReceived(rest)
         elif rest:
-            connection.rest = Rest(connection, rest)
+            connection.context.pace.put_off(connection, rest)
 
     def _turn_away(self, reason: str) -> None:
         """Its true client is over a limit."""
@@ -195,12 +194,10 @@ class Entry:
     def _leave(self) -> None:
         connections = self._door.connections
         self._left = True
-        connections.deadlines.clear(self)
-        connections.entries.pop(self, None)
-        connections.silent.pop(self, None)
+        connections.context.deadlines.clear(self)
+        connections.forget(self)
         if self._shaking is not None:
-            connections.handshakes.unfinished -= 1
-            connections.handshakes.forget(self)
+            connections.handshakes.end(self)
 
     def deadline_passed(self) -> None:
         """It has taken too long, or waits for us to speak first."""

@@ -1,4 +1,4 @@
-"""When the TLS handshakes of a service begin: so many at once, so fast, and so much of a turn.
+"""Handshakes of a service's TLS peers: so many at once, so fast, and so much of a turn.
 
 A handshake takes the server a hundred times as long as a message. What a peer says first waits for its turn,
 so that a crowd of newcomers does not hold up those who are there; until then it costs a place and no more.
@@ -18,21 +18,21 @@ BUDGET = 0.002
 
 
 class Newcomer(Protocol):
-    """A peer that has begun to speak TLS."""
+    """Peer that has begun to speak TLS."""
 
     def shake(self) -> None:
-        """It is its turn."""
+        """Begin the handshake, as it is its turn."""
 
 
 class Handshakes:
-    """Those of one service.
+    """Unfinished TLS handshakes of one service.
 
     Args:
         clock: for the turns; its seconds should be monotonic.
         rate: how many may begin in which time; None for any number.
 
     Attributes:
-        unfinished: how many peers have a place and no session yet.
+        unfinished: number of peers that have a place and no session yet.
     """
 
     __slots__ = ("_bucket", "_clock", "_rate", "_timer", "_waiting", "unfinished")
@@ -47,7 +47,7 @@ class Handshakes:
         self.change(rate)
 
     def change(self, rate: Rate | None) -> None:
-        """Another rate holds from now on, for those who wait too."""
+        """Set another rate, for those who wait too."""
         if rate == self._rate:
             return
         self._rate, self._bucket = rate, Bucket(rate) if rate is not None else None
@@ -55,18 +55,23 @@ class Handshakes:
             self._timer.cancel()
             self._turn()
 
+    def begin(self) -> None:
+        """Count a peer that has yet to say its first."""
+        self.unfinished += 1
+
     def join(self, newcomer: Newcomer) -> None:
-        """Let it begin when it is its turn."""
+        """Let a peer that has said its first begin when it is its turn."""
         self._waiting[newcomer] = None
         if self._timer is None:
             self._turn()
 
-    def forget(self, newcomer: Newcomer) -> None:
-        """It does not wait any more."""
+    def end(self, newcomer: Newcomer) -> None:
+        """Count a peer no longer that has a session, or will have none."""
+        self.unfinished -= 1
         self._waiting.pop(newcomer, None)
 
     def _turn(self) -> None:
-        """One after the other, as far as rate and budget go; who comes later waits for the next turn."""
+        """Begin one after the other, as far as rate and budget go; the others wait for the next turn."""
         self._timer = None
         if not self._waiting:
             return

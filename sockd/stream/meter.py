@@ -1,56 +1,73 @@
-"""Looks at each byte of a connection: where the kernel counts none, and where they are limited."""
+"""Meter of a connection's bytes: where the kernel counts none, and where they are limited."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from sockd.stream.connection import Connection
+from sockd.stream.context import StreamContext
 
 BURST = 1.0
 """Seconds. What time has allowed is added when nothing is left, of so many at most; so a connection may be
 ahead of its rate by twice that, and then has to wait."""
 
 
+class Metered(Protocol):
+    """Connection, as its meter sees it."""
+
+    @property
+    def context(self) -> StreamContext:
+        """Context of its service."""
+
+    @property
+    def held(self) -> bool:
+        """Whether it has moved more than it may."""
+
+    def deliver(self, data: bytes) -> None:
+        """Hand data to the plugin."""
+
+    def hold(self) -> None:
+        """Let nothing pass, as it has moved more than it may."""
+
+    def let_go(self) -> None:
+        """Let data pass again."""
+
+    def first_message_received(self) -> None:
+        """End the wait for a first message."""
+
+
 class Meter:
-    """Stands between transport and plugin.
+    """Meter between transport and plugin.
 
     The clock is looked at only when what the rate has allowed is used up.
-
-    Attributes:
-        send: the transport's `write`, for `write`.
 
     Args:
         connection: the one that it looks at.
         counts: whether nobody else knows how many bytes there were, and when the last one was.
         awaits_message: whether the peer has yet to make its first message complete.
+
+    Attributes:
+        received: bytes from the peer.
+        sent: bytes to it.
+        moved: when a byte last moved or could have; seconds of the clock.
     """
 
     __slots__ = (
-        "_connection",
-        "_counts",
-        "_filled",
-        "_left",
-        "_rate",
-        "awaits_message",
-        "moved",
-        "received",
-        "send",
-        "sent",
-        "tick",
+        *("_connection", "_counts", "_filled", "_left", "_rate", "_send", "awaits_message"),
+        *("moved", "received", "sent", "tick"),
     )
 
-    send: Callable[[bytes], None]
+    _send: Callable[[bytes], None]
 
-    def __init__(self, connection: Connection, *, counts: bool, awaits_message: bool) -> None:
+    def __init__(self, connection: Metered, *, counts: bool, awaits_message: bool) -> None:
+        context = connection.context
         self._connection = connection
         self._counts = counts
         self.awaits_message = awaits_message
-        self.moved = self._filled = connection.connections.seconds()
+        self.moved = self._filled = context.seconds()
         self.received = self.sent = 0
         self.tick = 0
-        self._rate = rate = connection.connections.limits.bytes_per_second  # both directions together
+        self._rate = rate = context.limits.bytes_per_second  # both directions together
         self._left = 0.0 if rate is None else rate * BURST  # bytes that may move before the clock is asked
 
     @property
@@ -58,15 +75,25 @@ class Meter:
         """Whether the connection is as well without it."""
         return not (self._counts or self.awaits_message or self._rate is not None)
 
+    def stand_before(self, send: Callable[[bytes], None]) -> Callable[[bytes], None]:
+        """Return a `write` that counts what it hands on to the transport's."""
+        self._send = send
+        return self.write
+
+    def end_wait(self) -> None:
+        """Wait for no first message any more."""
+        self.awaits_message = False
+
     def limits_changed(self) -> None:
-        """Perhaps another rate holds from now on; what was allowed and forbidden is forgotten then."""
-        rate = self._connection.connections.limits.bytes_per_second
+        """Look at the rate anew. With another one, what was allowed and forbidden is forgotten."""
+        context = self._connection.context
+        rate = context.limits.bytes_per_second
         if rate == self._rate:
             return
         self._rate = rate
         self._left = 0.0 if rate is None else rate * BURST
-        self._filled = self._connection.connections.seconds()
-        self._connection.connections.deadlines.clear(self)
+        self._filled = context.seconds()
+        context.deadlines.clear(self)
         if self._connection.held:
             self._let_go()
 
@@ -74,7 +101,7 @@ class Meter:
         """Hand data on to the plugin."""
         self.received += len(data)
         if self._counts:
-            self.moved = self._connection.connections.seconds()
+            self.moved = self._connection.context.seconds()
         self._connection.deliver(data)
         if self._rate is not None:
             self._left -= len(data)
@@ -83,40 +110,41 @@ class Meter:
 
     def write(self, data: bytes) -> None:
         """Hand data on to the transport."""
-        self.send(data)
+        self._send(data)
         self.wrote(len(data))
 
     def wrote(self, size: int) -> None:
-        """So much was written. A plugin that answers has understood a first message."""
+        """Count bytes that were written. A plugin that answers has understood a first message."""
         if self.awaits_message and self.received:
             self._connection.first_message_received()
         self.sent += size
         if self._counts:
-            self.moved = self._connection.connections.seconds()
+            self.moved = self._connection.context.seconds()
         if self._rate is not None:
             self._left -= size
             if self._left < 0:
                 self._fill(self._rate)
 
     def _fill(self, rate: int) -> None:
-        """Add what time has allowed since; wait if it is not enough."""
-        now = self._connection.connections.seconds()
+        """Add what time has allowed since; hold the connection if it is not enough."""
+        context = self._connection.context
+        now = context.seconds()
         self._left = min(rate * BURST, self._left + (now - self._filled) * rate)
         self._filled = now
         if self._left < 0 and not self._connection.held:
             self._connection.hold()
-            self._connection.connections.deadlines.set(self, -self._left / rate)
+            context.deadlines.set(self, -self._left / rate)
 
     def deadline_passed(self) -> None:
-        """It has waited long enough, unless more was written meanwhile."""
+        """Let the connection go, unless more was written meanwhile."""
         if self._rate is None:
             return
         self._fill(self._rate)
         if self._left < 0:
-            self._connection.connections.deadlines.set(self, -self._left / self._rate)
+            self._connection.context.deadlines.set(self, -self._left / self._rate)
         else:
             self._let_go()
 
     def _let_go(self) -> None:
-        self.moved = self._connection.connections.seconds()  # who was held was not silent
+        self.moved = self._connection.context.seconds()  # a connection that was held was not silent
         self._connection.let_go()

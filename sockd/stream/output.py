@@ -1,8 +1,8 @@
-"""The writing side of a connection: what is done when the peer leaves its output unread."""
+"""Writing side of a connection: what is done when the peer leaves its output unread."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from twisted.internet import interfaces
 from twisted.internet.error import ConnectionDone
@@ -10,171 +10,175 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sockd.sockets.transport import unsent_bytes
-
-if TYPE_CHECKING:
-    from sockd.stream.connection import Connection
-
-RELIEF = 0.9
-"""Of the bound on all unread output, what is left once connections had to be cut for it: not each single
-write after it shall look for the next one."""
-
+from sockd.stream.context import StreamContext
+from sockd.stream.states import State
 
 DONE = Failure(ConnectionDone())
-"""The reason that a plugin gets which has ended its connection itself."""
+"""Reason that a plugin gets which has ended its connection itself."""
 
 
-class Unread:
-    """The unread output of all connections of a process, bounded as a whole.
+class Written(Protocol):
+    """Connection, as its writing side sees it."""
 
-    Args:
-        most: bytes.
-    """
+    @property
+    def context(self) -> StreamContext:
+        """Context of its service."""
 
-    __slots__ = ("_held", "_total", "most")
+    @property
+    def transport(self) -> Any:
+        """Transport of the reactor, or what encrypts on top of it."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._held: dict[Output, int] = {}
-        self._total = 0
+    @property
+    def life(self) -> State:
+        """State of its life."""
 
-    def note(self, output: Output, size: int) -> None:
-        """So much waits for the peer of one connection."""
-        self._total += size - self._held.get(output, 0)
-        self._held[output] = size
-        if self._total > self.most:
-            self._relieve()
+    @property
+    def disconnecting(self) -> bool:
+        """Whether the end of both sides was asked for."""
 
-    def forget(self, output: Output) -> None:
-        """Nothing waits for it any more."""
-        self._total -= self._held.pop(output, 0)
+    @property
+    def held(self) -> bool:
+        """Whether it has moved more than it may."""
 
-    def _relieve(self) -> None:
-        """Cut those who leave most unread, if peers have not taken enough since it was noted."""
-        self._held = {output: output.unsent() for output in self._held}
-        self._total = sum(self._held.values())
-        if self._total <= self.most:
-            return
-        for output in sorted(self._held, key=self._held.__getitem__, reverse=True):
-            if self._total <= self.most * RELIEF:
-                break
-            self.forget(output)
-            output.cut("unread output of all")
+    def route(self) -> None:
+        """Choose anew where data goes, by what the writing side is like."""
+
+    def read_on(self) -> None:
+        """Read from the peer again, if nothing speaks against it."""
+
+    def write_on(self, data: bytes) -> None:
+        """Write to the transport."""
+
+    def quiet_for(self) -> float:
+        """Return the seconds since a byte last moved."""
+
+    def cut(self, reason: str) -> None:
+        """Abort it."""
+
+    def fault(self, callback: str) -> None:
+        """End it, as its plugin has raised in a callback."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Tell the plugin that it is over."""
 
 
 @implementer(interfaces.IPushProducer)
 class Output:
-    """To the transport the producer that it pauses when the peer does not take what it is sent.
+    """Producer that the transport pauses when the peer does not take what it is sent.
 
     Until then nothing is counted: the connection's `write` is the transport's own. The connection cannot be
     this itself, for it has the same methods for the opposite direction.
+
+    Attributes:
+        choked: whether the peer does not take what it is sent.
+        watching: whether the transport tells so; else each write is counted.
+        producer: the plugin's, if it has registered one.
+        pulled: whether that one writes only when it is asked.
     """
 
-    __slots__ = ("_connection", "_unsent", "choked", "ended", "ending", "producer", "pulled", "watching")
+    __slots__ = ("_connection", "_unsent", "choked", "producer", "pulled", "watching")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Written) -> None:
         self._connection = connection
-        self.producer: Any = None  # the plugin's, if it has registered one
-        self.pulled = False  # it writes only when it is asked
-        self.choked = False  # the peer does not take what it is sent
+        self.producer: Any = None
+        self.pulled = False
+        self.choked = False
         self.watching = False
-        self.ending = self.ended = False  # our side, as the plugin wished
         self._unsent = 0  # when it was last looked at, while closing
 
     def watch(self) -> None:
         """Hear from the transport when the peer leaves its output unread."""
         self.watching = True
         self._connection.transport.registerProducer(self, True)
-        self._connection.pass_through()
+        self._connection.route()
 
     def unwatch(self) -> None:
         """Count every write instead: a transport resumes a paused producer where it should end."""
         if self.watching:
-            self.watching = False
+            self.watching = self.choked = False
             self._connection.transport.unregisterProducer()
-            self._connection.write = self.write_bounded
-            self.choked = False
+            self._connection.route()
             self._connection.read_on()
-
-    def end(self) -> None:
-        """Nothing may follow: what the peer does not take now it may never take."""
-        self._connection.write = self.write_bounded
-        self._unsent = self.unsent()
-        if self.producer is None:
-            self.unwatch()
 
     def half_close(self) -> None:
         """End our side once everything is sent; the peer may go on."""
-        self.ending = True
-        self.end()
+        self._end()
         self._connection.transport.loseWriteConnection()
 
     def finish(self) -> None:
-        """End our side once everything is sent, then leave; meanwhile read on, but hand nothing on.
+        """End our side once everything is sent, then leave.
 
-        A peer that writes all before it reads comes to read only so.
+        Meanwhile what the peer sends is read and dropped: a peer that writes all before it reads comes to
+        read only so.
         """
-        connection, transport = self._connection, self._connection.transport
-        self.end()
-        if connection.peer_ended or self.ended:
+        connection = self._connection
+        self._end()
+        if connection.life != "closing":
             self.leave()
             return
-        rest = connection.connections.lingering.rest
-        connection.dataReceived = lambda _: rest(transport)
-        if receive_directly := getattr(transport, "receive_directly", None):  # of sockd's reactor
-            receive_directly(connection.dataReceived)
-        transport.resumeProducing()
+        connection.transport.resumeProducing()
         if self.producer is None or not (self.pulled or self.choked):  # else its last has yet to come
-            transport.loseWriteConnection()
+            connection.transport.loseWriteConnection()
+
+    def _end(self) -> None:
+        """Count every write from now on: what the peer does not take now it may never take."""
+        self._unsent = self.unsent()
+        if self.watching and self.producer is None:
+            self.unwatch()
+        else:
+            self._connection.route()
 
     def leave(self) -> None:
         """Part from the plugin once our side has ended: free the place, and let the socket linger."""
         connection, transport = self._connection, self._connection.transport
-        if connection.peer_ended:
+        if connection.life == "leaving":
             transport.loseConnection()
             return
         if self.watching or self.pulled:
             transport.unregisterProducer()
         self.stopProducing()
+        if connection.life != "closed":  # the plugin's producer has raised: the connection is aborted
+            return
         connection.connectionLost(DONE)
         if (hand_over := getattr(transport, "hand_over", None)) is not None:  # of TLS, which has said all
             transport = hand_over()
-        connection.connections.lingering.take(transport)
+        connection.context.lingering.take(transport)
 
     def is_taken(self) -> bool:
-        """Whether, since it was last asked or the end began, the peer took some of it."""
+        """Return whether the peer took some of it since this was last asked, or since the end began."""
         connection = self._connection
         before, self._unsent = self._unsent, self.unsent()
         refilled = (
-            self.producer is not None and connection.quiet_for() < connection.connections.limits.close_timeout
+            self.producer is not None and connection.quiet_for() < connection.context.limits.close_timeout
         )
         return self._unsent < before or refilled
 
     def close(self) -> None:
-        """The connection is gone."""
+        """Forget what is unsent, as the connection is gone."""
         self.watching = False
-        self._connection.connections.unread.forget(self)
+        self._connection.context.unread.forget(self)
 
     def unsent(self) -> int:
-        """Bytes that wait for the peer."""
+        """Return the bytes that wait for the peer."""
         return unsent_bytes(self._connection.transport)
 
     def is_left(self) -> bool:
-        """Whether something waits for the peer, or may still come, or our side is to end first."""
-        return self.ending or self.producer is not None or self.unsent() > 0
+        """Return whether something waits for the peer, or may still come."""
+        return self.producer is not None or self.unsent() > 0
 
     def cut(self, reason: str) -> None:
         """Abort the connection."""
         self._connection.cut(reason)
 
     def write_bounded(self, data: bytes) -> None:
-        """For the plugin, while the peer is behind."""
+        """Write for the plugin, and abort the connection where more would wait than the limit allows."""
         connection = self._connection
         unsent = self.unsent() + len(data)
-        if unsent > connection.connections.limits.max_unread_output:
+        if unsent > connection.context.limits.max_unread_output:
             connection.cut("unread output")
         else:
             connection.write_on(data)
-            connection.connections.unread.note(self, unsent)
+            connection.context.unread.note(self, unsent)
 
     # The plugin's producer.
 
@@ -190,24 +194,20 @@ class Output:
             self.pause()
 
     def unregister(self) -> None:
-        """The producer has written its last."""
+        """Forget the producer, which has written its last."""
         if self.producer is None:
             return
+        connection = self._connection
         self.producer = None
         if self.pulled:
             self.pulled = False
-            self._connection.transport.unregisterProducer()
-            if not self._connection.disconnecting:
+            connection.transport.unregisterProducer()
+            if not connection.disconnecting:
                 self.watch()
-        elif self._connection.disconnecting:
+        elif connection.disconnecting:
             self.unwatch()
-        if self._connection.disconnecting:
-            self._end_writing()
-
-    def _end_writing(self) -> None:
-        """End our side, as was asked for, now that the producer has written its last."""
-        if not (self._connection.peer_ended or self.ended):
-            self._connection.transport.loseWriteConnection()
+        if connection.life == "closing":  # the end of our side was asked for, and has waited for this
+            connection.transport.loseWriteConnection()
 
     def pause(self) -> None:
         """Let the plugin write no more for now, if it can be told."""
@@ -228,30 +228,30 @@ class Output:
     # What the transport calls.
 
     def pauseProducing(self) -> None:
-        """The peer leaves output unread: read no more from it, and count what is still written."""
+        """Read no more from a peer that leaves output unread, and count what is still written to it."""
         connection = self._connection
         self.choked = True
-        connection.write = self.write_bounded
-        connection.connections.unread.note(self, self.unsent())
+        connection.route()
+        connection.context.unread.note(self, self.unsent())
         connection.transport.pauseProducing()
         self.pause()
 
     def resumeProducing(self) -> None:
-        """The peer has taken everything."""
+        """Read on, as the peer has taken everything."""
         connection = self._connection
         self.choked = False
-        connection.connections.unread.forget(self)
+        connection.context.unread.forget(self)
         if self.watching and not connection.disconnecting:
-            connection.pass_through()
+            connection.route()
             connection.read_on()
         self.resume()
 
     def stopProducing(self) -> None:
-        """The connection is gone."""
+        """Stop the plugin's producer, as the connection is gone."""
         producer, self.producer = self.producer, None
         if producer is not None:
             self._tell(producer, "stopProducing")
 
 
 GONE = Output(None)  # type: ignore[arg-type]
-"""Of every connection that is over; no connection's in particular."""
+"""Writing side of every connection that is over; no connection's in particular."""

@@ -9,7 +9,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from sockd.stream.connections import Connections
+from sockd.stream.open_connections import OpenConnections
 
 MOST_TARPITS = 1000
 """Connections that one service holds in the tarpit; each costs a descriptor and nothing else."""
@@ -26,7 +26,7 @@ class Goodbye:
 
     factory: Factory | None = None
 
-    def __init__(self, line: bytes | None, connections: Connections) -> None:
+    def __init__(self, line: bytes | None, connections: OpenConnections) -> None:
         self._line = line
         self._connections = connections
 
@@ -36,7 +36,7 @@ class Goodbye:
             transport.abortConnection()
         else:
             transport.write(self._line)  # fits into an empty buffer, so it is on its way at once
-            self._connections.lingering.take(transport)
+            self._connections.context.lingering.take(transport)
 
     def connectionMade(self) -> None:
         """Never called: `makeConnection` is."""
@@ -58,7 +58,7 @@ class Tarpit:
 
     factory: Factory | None = None
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: OpenConnections) -> None:
         self._connections = connections
         self._transport: Any = None
         self.tick = 0
@@ -68,7 +68,7 @@ class Tarpit:
         self._transport = transport
         transport.pauseProducing()
         self._connections.tarpits.add(self)
-        self._connections.deadlines.set(self, self._connections.limits.tarpit_time)
+        self._connections.context.deadlines.set(self, self._connections.context.limits.tarpit_time)
 
     def connectionMade(self) -> None:
         """Never called: `makeConnection` is."""
@@ -82,12 +82,12 @@ class Tarpit:
 
     def cut(self) -> None:
         """Let it go at once."""
-        self._connections.deadlines.clear(self)
+        self._connections.context.deadlines.clear(self)
         self._transport.abortConnection()
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: ARG002  # as IProtocol has it
         """It is gone."""
-        self._connections.deadlines.clear(self)
+        self._connections.context.deadlines.clear(self)
         self._connections.tarpits.discard(self)
 
     def logPrefix(self) -> str:

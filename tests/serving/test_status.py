@@ -41,7 +41,7 @@ class Peers(set[Peer]):
     """Those of a service."""
 
     handshakes = Handshakes(Clock(), None)
-    seconds = staticmethod(float)
+    context = SimpleNamespace(seconds=float)
 
 
 class Reactor(Clock):

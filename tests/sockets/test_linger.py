@@ -49,7 +49,7 @@ def test_later_input_of_the_peer_is_dropped_and_read_in_pauses(world: World) -> 
 def test_the_end_of_the_peer_is_the_end(world: World) -> None:
     _, transport = lingering(world)
     transport.lose(ConnectionDone())
-    assert not len(world.connections.lingering)
+    assert not len(world.connections.context.lingering)
     world.run(SILENT + 1)
 
 
@@ -143,7 +143,7 @@ def test_a_reset_while_it_lingers_is_no_event(world: World) -> None:
     _, transport = lingering(world)
     transport.lose(ConnectionLost())
     assert world.closed("reset") == 0
-    assert not len(world.connections.lingering)
+    assert not len(world.connections.context.lingering)
 
 
 def test_the_end_of_the_service_waits_a_moment_for_those_who_linger(world: World) -> None:

@@ -82,7 +82,7 @@ def test_who_has_gone_uses_nothing_up(clock: Clock) -> None:
     handshakes = Handshakes(clock, Rate(1, 1.0))
     newcomers = crowd(clock, handshakes, 100)
     for newcomer in newcomers[:-1]:
-        handshakes.forget(newcomer)
+        handshakes.end(newcomer)
     clock.pump([0.01] * 102)
     assert shaken(newcomers) == 2
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from twisted.internet.error import ConnectionDone
 
-from sockd.stream.output import RELIEF
+from sockd.stream.unread import RELIEF
 from tests.memory import KERNEL, Recorder, World
 
 

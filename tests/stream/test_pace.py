@@ -85,9 +85,9 @@ def test_a_plugin_that_is_quick_is_not_timed_each_time(world: World) -> None:
     asked: list[float] = []
     seconds = world.clock.seconds
     connection, transport = world.connect(Recorder())
-    world.connections.seconds = lambda: asked.append(0.0) or seconds()  # type: ignore[func-returns-value]
+    world.connections.context.seconds = lambda: asked.append(0.0) or seconds()  # type: ignore[func-returns-value]
     connection._meter = None
-    connection.pass_through()
+    connection.route()
     for _ in range(MOST // 64):
         transport.protocol.dataReceived(b"x" * 64)
     assert len(asked) < 2 * 2 * (1 / UNTIMED + 10)
@@ -263,7 +263,7 @@ def test_one_slow_piece_is_forgotten_once_pieces_are_taken_fast(world: World) ->
         transport.protocol.dataReceived(b"x" * 65536)
         while not transport.reading:
             turn(world.clock)
-    assert world.connections.pace.size > 65536
+    assert world.connections.context.pace.size > 65536
 
 
 @given(st.lists(st.tuples(st.integers(1, MOST), st.floats(0, 100, allow_nan=False))))

@@ -26,7 +26,7 @@ from sockd.serving.listener import ConnectionFactory
 from sockd.serving.service import Service, Shared
 from sockd.sockets.deadlines import Deadlines
 from sockd.stream.connection import Connection
-from sockd.stream.output import Unread
+from sockd.stream.unread import Unread
 from sockd.stream.waiting import Waiting
 from sockd.tls.credentials import Credentials, Settings
 from tests.memory import Transport
