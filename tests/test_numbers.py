@@ -60,7 +60,7 @@ NUMBERS: list[tuple[str, str, str, object]] = [
     ("limits", "65,536", "sockd.limits.expiring:CAPACITY", 65536),
     ("limits", "256 counts", "sockd.limits.source_buckets:SHARED", 256),
     ("limits", "in ten seconds", "sockd.limits.penalties:PENALTY_WINDOW", 10),
-    ("limits", "more than a second", "sockd.stream.connections:STALLED", 1),
+    ("limits", "more than a second", "sockd.stream.open_connections:STALLED", 1),
     ("limits", "half a millisecond", "sockd.stream.pace:PIECE", 0.0005),
     ("limits", "2 ms", "sockd.stream.pace:BUDGET", 0.002),
     ("limits", "five seconds", "sockd.serving.server:IDLE", 5),

@@ -96,10 +96,10 @@ async def linger(server: Server) -> Service:
     [service] = server.services
     while not len(service.connections):
         await deferLater(reactor, 0)
-    service.connections.lingering.silent = service.connections.lingering.longest = 3600
+    service.connections.context.lingering.silent = service.connections.context.lingering.longest = 3600
     [connection] = service.connections
     connection.end("closed")
-    while not len(service.connections.lingering):
+    while not len(service.connections.context.lingering):
         await deferLater(reactor, 0)
     return service
 
@@ -118,7 +118,7 @@ async def test_a_connection_that_we_close_is_not_reset_by_what_its_peer_still_se
         for _ in range(10):
             client.sendall(b"more")
             await deferLater(reactor, 0.01)
-        assert len(service.connections.lingering) == 1
+        assert len(service.connections.context.lingering) == 1
         client.settimeout(0)
         assert client.recv(1) == b""
     await server.stop()
@@ -138,7 +138,7 @@ async def test_sockets_that_linger_are_closed_first_when_descriptors_are_short(
             pass
         for _ in range(100):
             await deferLater(reactor, 0)
-        assert not len(service.connections.lingering)
+        assert not len(service.connections.context.lingering)
     monkeypatch.undo()
     await server.stop()
 
