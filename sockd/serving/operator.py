@@ -1,39 +1,87 @@
-"""How one process carries the commands out."""
+"""Control commands, carried out in a process that serves."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from twisted.internet.task import deferLater
 
+from sockd.config.plan import Plan
 from sockd.control.limits import limit_of
 from sockd.control.words import UPGRADE_NEEDS_WORKERS, Refused, no_connection, unknown
-from sockd.serving.daemon import Daemon, NotReloaded
+from sockd.process.role import answer_reload
+from sockd.serving.server import Server
 from sockd.serving.service import PAUSED, Service
-from sockd.serving.status import find, moved, peers
+from sockd.serving.status import Moved, find, moved, peers
 
 DRAIN_LOOK = 0.25
 """Seconds between two looks whether the last connection of a service is gone."""
 
 
-class LocalOperator:
-    """Carries out the commands in this process."""
+class Serving(Protocol):
+    """A process that serves, as its operator needs it: a daemon without workers, or a worker."""
 
-    def __init__(self, daemon: Daemon) -> None:
+    @property
+    def server(self) -> Server:
+        """The server that commands change."""
+        ...
+
+    def snapshot(self, moved: Moved | None = None) -> dict[str, Any]:
+        """Return the status of the server.
+
+        Args:
+            moved: bytes of connections, as far as they have been asked already.
+        """
+        ...
+
+    def set_log_level(self, level: str) -> None:
+        """Write events of this level and above from now on.
+
+        Raises:
+            ValueError: the log is not sockd's own.
+        """
+
+
+class Daemon(Protocol):
+    """A daemon, as its operator needs it."""
+
+    def about(self) -> Mapping[str, Any]:
+        """Return what the status tells of the process."""
+        ...
+
+    async def reload(self, *, dry_run: bool = False) -> Plan:
+        """Serve what the configuration's file says now; raises NotChanged."""
+        ...
+
+    def stop(self) -> None:
+        """End in order."""
+
+
+class LocalOperator:
+    """Operator of the services of this process.
+
+    Args:
+        process: serves.
+        daemon: whose process this is; None for a worker, whose supervisor carries out `reload` and `stop`.
+    """
+
+    def __init__(self, process: Serving, daemon: Daemon | None = None) -> None:
+        self._process = process
         self._daemon = daemon
 
     async def status(self) -> dict[str, Any]:
-        """The snapshot."""
-        return self._daemon.snapshot(await moved(self._daemon.server))
+        """Return the snapshot."""
+        snapshot = self._process.snapshot(await moved(self._process.server))
+        return snapshot if self._daemon is None else {**snapshot, **self._daemon.about()}
 
     async def ps(self) -> list[dict[str, Any]]:
         """A row for each connection."""
-        return await peers(self._daemon.server)
+        return await peers(self._process.server)
 
     async def kick(self, id: str) -> None:  # noqa: A002  # the argument's name in the protocol
         """Cut one connection."""
-        connection = find(self._daemon.server, id)
+        connection = find(self._process.server, id)
         if connection is None:
             raise Refused(no_connection(id))
         connection.cut("kicked")
@@ -43,7 +91,7 @@ class LocalOperator:
         services = self._services(service)
         await self.pause(service)
         while any(len(each.connections) for each in services):
-            await deferLater(self._daemon.server.reactor, DRAIN_LOOK)
+            await deferLater(self._process.server.reactor, DRAIN_LOOK)
             if resumed := [each.name for each in services if each.state == "open"]:
                 raise Refused(f"resumed before the last connection was gone: {', '.join(resumed)}")
 
@@ -67,27 +115,29 @@ class LocalOperator:
     async def log(self, level: str) -> None:
         """Change the level of the log."""
         try:
-            self._daemon.set_log_level(level)
+            self._process.set_log_level(level)
         except ValueError as error:
             raise Refused(str(error)) from error
 
     async def reload(self, dry_run: bool) -> dict[str, list[str]]:
-        """Make the configuration file hold."""
-        try:
-            return await self._daemon.reload(dry_run=dry_run)
-        except NotReloaded as error:
-            raise Refused("nothing has changed", {"report": str(error)}) from error
+        """Serve what the configuration's file says now, and return the plan."""
+        return await answer_reload(self._of_daemon().reload(dry_run=dry_run))
 
     async def upgrade(self) -> None:
         """Refuse, as there are no workers."""
         raise Refused(UPGRADE_NEEDS_WORKERS)
 
     async def stop(self) -> None:
-        """Begin to end."""
-        self._daemon.stop()
+        """End in order, and do not wait for the end."""
+        self._of_daemon().stop()
+
+    def _of_daemon(self) -> Daemon:
+        if self._daemon is None:
+            raise Refused("expected a command for a worker, found one for its supervisor")
+        return self._daemon
 
     def _services(self, name: str | None) -> Sequence[Service]:
-        services = self._daemon.server.services
+        services = self._process.server.services
         chosen = [each for each in services if name in (None, each.name)]
         if name is not None and not chosen:
             raise Refused(unknown("a service", name, (each.name for each in services)))

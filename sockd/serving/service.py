@@ -22,7 +22,7 @@ from sockd.endpoint import InetEndpoint
 from sockd.errors import BindError, PluginError, in_words
 from sockd.limits import Admission, Terms
 from sockd.plugin import Context, IDatagramPlugin, IStreamPlugin, Plugin, Replies
-from sockd.process.life import PLUGIN_STOP_TIMEOUT
+from sockd.process.end import PLUGIN_STOP_TIMEOUT
 from sockd.serving import plugin_start as starting
 from sockd.serving.listener import DatagramListener, Listener, StreamListener
 from sockd.sockets.deadlines import Deadlines

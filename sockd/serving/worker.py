@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, globalLogBeginner
@@ -30,11 +30,9 @@ from sockd.ipc.calls import Calls
 from sockd.ipc.child import die_with_parent, name_process
 from sockd.limits import SharedPlaces
 from sockd.process import startup
-from sockd.process.life import HURRY, PLUGIN_STOP_TIMEOUT
-from sockd.process.life import end_within as end_within
-from sockd.process.life import settle_memory as settle_memory
+from sockd.process.end import HURRY, PLUGIN_STOP_TIMEOUT, end_within
+from sockd.process.memory import settle_memory
 from sockd.process.reactor import install_reactor
-from sockd.serving.daemon import Daemon
 from sockd.serving.inheritance import Inheritance
 from sockd.serving.operator import LocalOperator
 from sockd.serving.server import Server
@@ -77,7 +75,7 @@ class Worker:
         self._fallback = fallback
         self._inheritance = Inheritance((), ())
         self._places: dict[str, SharedPlaces] = {}
-        self._operator = LocalOperator(cast("Daemon", self))
+        self._operator = LocalOperator(self)
         self._events = DaemonEvents()
         self._watchdog: Watchdog | None = None
         self._ending = False
@@ -313,7 +311,7 @@ class Worker:
             part = divided(self._whole.services[each.name], whole, self._workers)
             each.change(before[each.name].model_copy(update={key: getattr(part, key)}))
 
-    # What a LocalOperator needs of a daemon.
+    # What a LocalOperator needs.
 
     def snapshot(self, moved: Moved | None = None) -> dict[str, Any]:
         """What it tells about itself; `moved` is what connections have told already."""

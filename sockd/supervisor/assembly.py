@@ -8,85 +8,80 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from twisted.application import service
 from twisted.scripts._twistd_unix import ServerOptions
 
-from sockd.config import Config, Source, report
-from sockd.control.doors import open_doors
-from sockd.errors import BindError, ConfigError
+from sockd.config import Config, SocketOptions, Source
+from sockd.control.operator import Operator
+from sockd.control.own_ports import METRICS, OwnPort, own_ports_on
+from sockd.process.assembly import Parts, bind, gather
+from sockd.process.daemon import DaemonProcess
 from sockd.process.launch import Launch
-from sockd.process.ownership import Estate
 from sockd.process.pidfile import PidFile
-from sockd.process.reactor import install_reactor
-from sockd.process.twistd import begin_launch, find_owner, give_up, list_made, list_swept, log_path, open_log
-from sockd.sockets.inherit import Inherited
-from sockd.sockets.notify import Notifier, taken_from
-from sockd.sockets.store import Store
-from sockd.supervisor.daemon import SupervisorDaemon
+from sockd.process.twistd import log_path
+from sockd.supervisor.handover import retold
+from sockd.supervisor.operator import CrewOperator
+from sockd.supervisor.role import SupervisingRole
 from sockd.supervisor.supervisor import About, Supervisor
 
 
 def supervised(
     config: Config, source: Source, options: ServerOptions, handed: Mapping[str, Any] | None = None
-) -> service.Service:
-    """The parent of workers, with every socket open.
+) -> DaemonProcess:
+    """Return the parent of workers, with every socket open.
 
     Args:
         config: what to serve.
         source: its file.
         options: twistd's.
-        handed: what a former image of this process has left, if there was one.
+        handed: the state that a former image of this process has left; None if there was none.
     """
-    reactor, _ = install_reactor()
-    owner, estate = find_owner(options), Estate(list_made(config, options), config.daemon.state_dir)
-    launch = begin_launch(options) if handed is None else _resumed(handed)
-    own = options["syslog"] or options["logger"]
-    log = None if own else open_log(config, options)
+    if handed is None:
+        parts = gather(config, options)
+    else:
+        parts = gather(config, options, _resumed_launch(handed), handed.get("manager"))
     chosen = options.get("reactor")
     about = About(
-        None if own else log_path(config, options),
+        None if parts.log is None else log_path(config, options),
         shed=options["uid"] is not None,
         options=[chosen] if chosen else [],
     )
-    # A former image has left them out of the environment, unless it is an older one.
-    manager = (handed or {}).get("manager") or taken_from(os.environ)
-    notifier = Notifier.from_environment(manager)
-    store = Store(Inherited.from_environment(manager), notifier, manager)
-    supervisor = Supervisor(config, source, reactor, store, about, handed and handed["supervisor"])
+    supervisor = Supervisor(
+        config, source, parts.reactor, parts.store, about, handed and handed["supervisor"]
+    )
     twistd = partial(_words, options, about.log)
-    daemon = SupervisorDaemon(supervisor, reactor, log, notifier, store, twistd, launch, manager, handed)
-    if handed is not None:
-        return daemon
-    operator = daemon.operator
-    store.prepare(config)
-    try:
-        supervisor.bind()
-        daemon.doors = open_doors(
-            config, operator, operator.status, reactor, store.open_socket, owner.user if owner else None
+    role = SupervisingRole(supervisor, parts.reactor, parts.log, parts.store, twistd, parts.manager, handed)
+    daemon = parts.daemon(role, source)
+    supervisor.crew.changed = parts.notifier.changed
+    operator = CrewOperator(supervisor, daemon, role.set_log_level, parts.reactor)
+    if handed is None:
+        bind(daemon, parts, operator)
+    else:
+        supervisor.past = handed["past"]
+        daemon.resume(
+            _resumed_ports(handed, parts, operator),
+            handed["stamp"],
+            config_ok=handed["supervisor"]["config_ok"],
+            reload_due=handed["reload_due"],
         )
-    except ConfigError as error:
-        give_up(report(error.faults))
-    except ExceptionGroup as group:
-        give_up(*(f"sockd: {error}" for error in group.exceptions))
-    except BindError as error:  # of a door; the services have been opened before
-        supervisor.release()
-        give_up(f"sockd: {error}")
-    if owner is not None:
-        estate.hand_over(owner)
-        launch.sweeps = list_swept(config, options, manager)
     return daemon
 
 
-def _resumed(handed: Mapping[str, Any]) -> Launch:
-    """The same for an image that takes the place of a former one."""
+def _resumed_launch(handed: Mapping[str, Any]) -> Launch:
     path, descriptor = handed.get("pid_file") or ("", -1)  # an older image has handed none over
     launch = Launch(PidFile(Path(path), descriptor) if path else None)
     launch.sweeper = handed.get("sweeper")
     return launch
 
 
+def _resumed_ports(handed: Mapping[str, Any], parts: Parts, operator: Operator) -> list[OwnPort]:
+    bounds = {name: retold(*bound) for name, bound in handed["doors"].items()}
+    if METRICS in bounds:
+        bounds[METRICS] = parts.store.resume(bounds[METRICS], SocketOptions())
+    return own_ports_on(bounds, operator, operator.status, parts.reactor, parts.config.metrics.hosts)
+
+
 def _words(options: ServerOptions, log_file: str | None) -> list[str]:
-    """The command line of twistd for another image of this process, which is where it has to be already."""
+    """Return twistd's command line for another image of this process, which is where it has to be already."""
     pid_file, observer = options["pidfile"], options["logger"]
     given = {
         "pidfile": os.path.abspath(pid_file) if pid_file else "",

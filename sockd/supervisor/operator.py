@@ -5,47 +5,61 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, DeferredList
 
 from sockd import __version__
+from sockd.config.plan import Plan
 from sockd.control.limits import limit_of
 from sockd.control.words import Refused, no_connection, unknown
 from sockd.ipc.calls import NoAnswer
+from sockd.process.role import NotChanged, answer_reload
 from sockd.supervisor.member import Member
-from sockd.supervisor.merge import merged_services, what_remains
-from sockd.supervisor.supervisor import NotDone, Supervisor
+from sockd.supervisor.merge import merged_services
+from sockd.supervisor.supervisor import Supervisor
 
 ANSWER_TIMEOUT = 2.0
 """Seconds in which workers tell their status; one that is stuck is left out."""
 
 
+class Daemon(Protocol):
+    """The supervisor's process, as its operator needs it."""
+
+    def about(self) -> Mapping[str, Any]:
+        """Return what the status tells of the process."""
+        ...
+
+    async def reload(self, *, dry_run: bool = False) -> Plan:
+        """Serve what the configuration's file says now; raises NotChanged."""
+        ...
+
+    async def upgrade(self) -> None:
+        """Execute the code that is installed now; returns only by NotChanged."""
+
+    def stop(self) -> None:
+        """End in order."""
+
+
 class CrewOperator:
-    """Carries out the commands in all workers.
+    """Operator of all workers.
 
     Args:
         supervisor: of the workers.
-        set_level: changes the level of the supervisor's own log.
-        stop: begins to end the daemon.
-        own: what the supervisor's process tells of itself alone.
+        daemon: the supervisor's process.
+        set_level: changes the level of the supervisor's own log; raises ValueError where it cannot.
+        reactor: of the supervisor.
     """
 
     def __init__(
-        self,
-        supervisor: Supervisor,
-        set_level: Callable[[str], None],
-        stop: Callable[[], None],
-        own: Callable[[], Mapping[str, Any]],
+        self, supervisor: Supervisor, daemon: Daemon, set_level: Callable[[str], None], reactor: Any
     ) -> None:
         self._supervisor = supervisor
         self._crew = supervisor.crew
+        self._daemon = daemon
         self._set_level = set_level
-        self._stop = stop
-        self._own = own
-        self.past: list[dict[str, Any]] = []  # what workers have counted that are gone
-        self._crew.last_words = self._remember
+        self._reactor = reactor
 
     async def status(self) -> dict[str, Any]:
         """The sum, and the snapshot of each worker."""
@@ -57,7 +71,9 @@ class CrewOperator:
             state = "leaving" if member in self._crew.leaving else snapshot["state"]
             workers.append({**snapshot, **about, "state": state})
         known = supervisor.config.services
-        services = merged_services([*(each for worker in workers for each in worker["services"]), *self.past])
+        services = merged_services(
+            [*(each for worker in workers for each in worker["services"]), *supervisor.past]
+        )
         for service in services:
             if service["name"] in known:  # the limits of a worker are its part
                 limits = known[service["name"]].limits
@@ -71,14 +87,14 @@ class CrewOperator:
             "started": supervisor.started,
             "time": time.time(),
             "state": self._state(workers),
-            "config_ok": supervisor.config_ok,
             "generation": self._crew.generation,
             "reactor_delay": max((worker["reactor_delay"] for worker in workers), default=0.0),
             "descriptors": {
                 "used": len(os.listdir("/proc/self/fd")),
                 "limit": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
             },
-            **self._own(),
+            "timers": len(self._reactor.getDelayedCalls()),
+            **self._daemon.about(),
             "services": [service for service in services if service["name"] in known or service["listeners"]],
             "workers": workers,
         }
@@ -88,10 +104,6 @@ class CrewOperator:
         state = self._supervisor.state
         serving = any(worker["state"] != "leaving" for worker in workers)
         return state if serving or state != "ready" else "not serving"
-
-    def _remember(self, member: Member, snapshot: dict[str, Any]) -> None:  # noqa: ARG002
-        """Keep what a worker has counted that is gone."""
-        self.past = merged_services([*self.past, *what_remains(snapshot)])
 
     async def ps(self) -> list[dict[str, Any]]:
         """A row for each connection."""
@@ -146,29 +158,19 @@ class CrewOperator:
         await self._each(self._crew.serving, "log", level=level)
 
     async def reload(self, dry_run: bool) -> dict[str, list[str]]:
-        """Make the configuration file hold."""
+        """Serve what the configuration's file says now, and return the plan."""
+        return await answer_reload(self._daemon.reload(dry_run=dry_run))
+
+    async def upgrade(self) -> None:
+        """Execute the code that is installed now; the new image answers whoever has asked."""
         try:
-            return (await self._supervisor.reload(dry_run=dry_run)).as_dict()
-        except NotDone as error:
-            raise Refused("nothing has changed", {"report": str(error)}) from error
-
-    async def upgrade(self) -> dict[str, int]:
-        """Go over to the code that is installed now; whoever asked is answered by it."""
-        return await self._upgraded(self._supervisor.upgrade())
-
-    async def renew(self) -> dict[str, int]:
-        """Let new workers serve in the place of these."""
-        return await self._upgraded(self._supervisor.renew())
-
-    async def _upgraded(self, upgrade: Awaitable[int]) -> dict[str, int]:
-        try:
-            return {"generation": await upgrade}
-        except NotDone as error:
-            raise Refused(f"the workers that serve go on: {error}", {"report": str(error)}) from error
+            await self._daemon.upgrade()
+        except NotChanged as error:
+            raise not_upgraded(error) from error
 
     async def stop(self) -> None:
-        """Begin to end."""
-        self._stop()
+        """End in order, and do not wait for the end."""
+        self._daemon.stop()
 
     def _answering(self) -> list[Member]:
         return [*self._crew.serving, *self._crew.leaving]
@@ -217,3 +219,8 @@ class CrewOperator:
             return await member.ask(command, within=within, **arguments)
         except (Refused, NoAnswer) as error:
             return error
+
+
+def not_upgraded(error: NotChanged) -> Refused:
+    """Return the answer to an upgrade that has failed."""
+    return Refused(f"the workers that serve go on: {error}", {"report": str(error)})

@@ -4,35 +4,28 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from twisted.internet.defer import TimeoutError as TimedOut
-
-from sockd.config import Config, Source, report
+from sockd.config import Config, Source
 from sockd.config.plan import Plan, plan
 from sockd.config.texts import Texts, read_texts
 from sockd.control.words import Refused
-from sockd.errors import ConfigError, reasons
+from sockd.errors import reasons
 from sockd.ipc.calls import NoAnswer
-from sockd.process.aside import aside
-from sockd.process.life import PLUGIN_STOP_TIMEOUT, READ_TIMEOUT, TOO_SLOW
+from sockd.process.end import PLUGIN_STOP_TIMEOUT
+from sockd.process.role import NotChanged, read_files
 from sockd.sockets.store import Store
 from sockd.supervisor.crew import CannotServe, Crew
 from sockd.supervisor.holdings import Holdings
 from sockd.supervisor.member import START_TIMEOUT, Member, Order
+from sockd.supervisor.merge import merged_services, what_remains
 from sockd.supervisor.standing import Standing
-from sockd.supervisor.succession import NotReplaced
 from sockd.telemetry.supervision import SupervisorEvents
 
 SEATS_PER_WORKER = 8
 """Of each worker the one that serves, and those of former generations that have not finished yet."""
-
-
-class NotDone(Exception):
-    """Nothing has changed. Says why, in lines for a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +68,15 @@ class Supervisor:
         self.source = source
         self.state = "starting"
         self.started = time.time()
-        self.config_ok = True  # what was read last is what is served
         self.reactor_name = ""
         self.events = SupervisorEvents()
         self.standing = Standing()
-        self.reloaded: Callable[[Config], None] = lambda config: None  # noqa: ARG005
-        self.begun: Callable[[], None] = lambda: None
-        self.free: Callable[[], None] = lambda: None
-        self.replace: Callable[[], Awaitable[None]] = _stay
-        self.renew_doors: Callable[[], Awaitable[None]] = _stay
+        self.past: list[dict[str, Any]] = []  # what workers have counted that are gone
         self._reactor = reactor
         self._store = store
         self._about = about
         self._texts: Texts = ()
         self._holdings = Holdings()
-        self.busy = ""  # with what
         self._listening: list[tuple[str, ...]] = []
         workers = config.daemon.workers if handed is None else handed["crew"]["size"]
         # One is the supervisor's own, and one the spare worker's.
@@ -104,8 +91,13 @@ class Supervisor:
             self.events,
             lambda seat: self._holdings.forget(seat),
         )
+        self.crew.last_words = self._remember
         if handed is not None:
             self._take_over(handed)
+
+    def _remember(self, member: Member, snapshot: dict[str, Any]) -> None:  # noqa: ARG002
+        """Keep the counts of a worker that is gone."""
+        self.past = merged_services([*self.past, *what_remains(snapshot)])
 
     def _order(self, slot: int, seat: int) -> Order:
         message = {
@@ -191,50 +183,34 @@ class Supervisor:
 
     # Another configuration.
 
-    async def reload(self, *, dry_run: bool = False) -> Plan:
-        """Let every worker serve what the file says now.
+    async def plan(self) -> Plan:
+        """Return what a reload would change; raises NotChanged."""
+        config, _ = await self._read_and_try()
+        return plan(self.config, config, self._holdings.lost)
+
+    async def reload(self) -> Plan:
+        """Let every worker serve what the file says now, and return what has changed.
 
         Raises:
-            NotDone: nothing has changed.
+            NotChanged: the workers serve what they served before.
         """
-        if dry_run:
-            config, _ = await self._checked()
-            return plan(self.config, config, self._holdings.lost)
-        try:
-            with self._alone("reload"):
-                await self.renew_doors()
-                try:
-                    config, texts = await self._checked()
-                    todo = plan(self.config, config, self._holdings.lost)
-                    await self._change(config, texts)
-                except NotDone:
-                    self.config_ok = False
-                    raise
-                self.config_ok = True
-        except NotDone as error:
-            self.events.not_reloaded(str(error))
-            raise
+        config, texts = await self._read_and_try()
+        todo = plan(self.config, config, self._holdings.lost)
+        await self._change(config, texts)
         self.standing.reloaded(self.config.services)
-        self.reloaded(self.config)
-        self.events.reloaded(todo.as_dict())
         return todo
 
-    async def _checked(self) -> tuple[Config, Texts]:
-        """The configuration as it stands in the file, tried by a process that serves nobody."""
-        try:
-            config, texts = await aside(self._load_source, READ_TIMEOUT, self._reactor)
-        except ConfigError as error:
-            raise NotDone(report(error.faults)) from error
-        except TimedOut as error:
-            raise NotDone(TOO_SLOW) from error
+    async def _read_and_try(self) -> tuple[Config, Texts]:
+        """Return the configuration of the file, once a process that serves nobody has loaded it."""
+        config, texts = await read_files(self._load_source, self._reactor)
         try:
             await self.crew.try_out(self._trial(config, texts))
         except OSError as error:
-            raise NotDone(f"no process can be started to check it: {error.strerror or error}") from error
+            raise NotChanged(f"no process can be started to check it: {error.strerror or error}") from error
         except Refused as error:
-            raise NotDone(str(error)) from error
+            raise NotChanged(str(error)) from error
         except NoAnswer as error:
-            raise NotDone(_in_trial(str(error))) from error
+            raise NotChanged(_in_trial(str(error))) from error
         return config, texts
 
     def _load_source(self) -> tuple[Config, Texts]:
@@ -244,11 +220,11 @@ class Supervisor:
     async def _change(self, config: Config, texts: Texts) -> None:
         """Go over to another configuration everywhere, or nowhere."""
         if self.state != "ready":
-            raise NotDone(f"the daemon is {self.state}")
+            raise NotChanged(f"the daemon is {self.state}")
         try:
             holdings = self._holdings.for_config(config, self._store.open_socket, self._seats)
         except ExceptionGroup as group:
-            raise NotDone(reasons(group)) from group
+            raise NotChanged(reasons(group)) from group
         changed: list[Member] = []
         told = []
         for member in self.crew.serving:
@@ -259,7 +235,7 @@ class Supervisor:
             except (Refused, NoAnswer) as error:
                 reason = await _refusal(member, error)
                 await self._change_back(changed, holdings)
-                raise NotDone(f"worker {member.slot}: {reason}") from error
+                raise NotChanged(f"worker {member.slot}: {reason}") from error
             changed.append(member)
         old, self._holdings = self._holdings, holdings
         self.config, self._texts = config, texts
@@ -294,49 +270,19 @@ class Supervisor:
         holdings.close_beside(self._holdings)
         former.close_beside(self._holdings)
 
-    @contextmanager
-    def _alone(self, what: str) -> Iterator[None]:
-        """One change at a time."""
-        if self.state != "ready":
-            raise NotDone(f"the daemon is {self.state}")
-        if self.busy:
-            raise NotDone(f"another {self.busy} is not finished yet")
-        self.busy = what
-        self.begun()
-        try:
-            yield
-        finally:
-            self.busy = ""
-            self.free()
-
     # Other code.
 
-    async def upgrade(self) -> int:
-        """Go over to the code that is installed now: this process first, then its workers; the generation.
-
-        It comes back in the new image of this process, by `renew`; here only if it could not be replaced.
-
-        Raises:
-            NotDone: nothing has changed.
-        """
-        return await self._changed(self.replace, self.crew.upgrade)
-
     async def renew(self) -> int:
-        """Let new workers serve in the place of these; the generation.
+        """Replace the workers by new ones, and return the generation.
 
         Raises:
-            NotDone: the workers that serve go on.
+            NotChanged: the workers that serve go on.
         """
-        return await self._changed(self.crew.upgrade)
-
-    async def _changed(self, *steps: Callable[[], Awaitable[None]]) -> int:
         try:
-            with self._alone("upgrade"):
-                for step in steps:
-                    await step()
-        except (NotDone, NotReplaced, CannotServe) as error:
+            await self.crew.upgrade()
+        except CannotServe as error:
             self.events.not_upgraded(str(error))
-            raise NotDone(str(error)) from error
+            raise NotChanged(str(error)) from error
         self.events.upgraded(self.crew.generation)
         return self.crew.generation
 
@@ -349,7 +295,6 @@ class Supervisor:
             "texts": self._texts,
             "include": list(self.config.daemon.include),
             "started": self.started,
-            "config_ok": self.config_ok,
             "reactor_name": self.reactor_name,
             "listening": self._listening,
             "standing": self.standing.orders(),
@@ -362,17 +307,13 @@ class Supervisor:
     def _take_over(self, handed: Mapping[str, Any]) -> None:
         self.state = "ready"
         self._about = replace(self._about, shed=handed["shed"])
-        self.started, self.config_ok = handed["started"], handed["config_ok"]
+        self.started = handed["started"]
         self.reactor_name = handed["reactor_name"]
         self._listening = [tuple(listener) for listener in handed["listening"]]
         self.standing = Standing(handed["standing"])
         self._texts = handed["texts"]
         self._holdings = Holdings.taken_over(handed["holdings"], self.config, self._store.resume)
         self.crew.take_over(handed["crew"])
-
-
-async def _stay() -> None:
-    """Nothing has to be done besides."""
 
 
 def _patience(config: Config, starts: int) -> tuple[float, float]:

@@ -85,13 +85,13 @@ class DaemonEvents:
         """Report why an upgrade failed; the code is the same as before."""
         catalogue.NOT_UPGRADED.write(self._log, reason=reason)
 
-    def door_listening(self, door: str, address: str) -> None:
+    def own_port_listening(self, port: str, address: str) -> None:
         """Report an open port of the daemon itself."""
-        catalogue.SERVING.write(self._log, what=door, address=address)
+        catalogue.SERVING.write(self._log, what=port, address=address)
 
-    def door_lost(self, door: str, address: str, reason: str) -> None:
+    def own_port_lost(self, port: str, address: str, reason: str) -> None:
         """Report a port of the daemon itself whose path is gone and cannot be bound again."""
-        catalogue.UNREACHABLE.write(self._log, what=door, address=address, reason=reason)
+        catalogue.UNREACHABLE.write(self._log, what=port, address=address, reason=reason)
 
     def blocked(self, block: Block) -> None:
         """Report a blocked reactor, or the end of a block. The thread of the watchdog calls it."""
