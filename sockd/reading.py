@@ -9,6 +9,8 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from sockd.text import describe_os_error
+
 MAX_FILE = 8 * 2**20
 """Bytes of a file that has no tighter bound: half a million networks, and an end to `/dev/zero`."""
 
@@ -134,7 +136,7 @@ def _read(descriptor: int, most: int) -> bytes:
 def _reason(error: OSError | ValueError) -> str:
     if not isinstance(error, OSError):
         return str(error)
-    return (error.strerror or str(error)).lower()
+    return describe_os_error(error)
 
 
 def _not_regular(mode: int) -> str:

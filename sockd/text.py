@@ -1,4 +1,4 @@
-"""Text from peers, made safe to show: on a terminal, in a log, to another person."""
+"""Text from peers, made safe to show on a terminal or in a log; errors of the system in words."""
 
 from __future__ import annotations
 
@@ -44,6 +44,11 @@ def printable(text: str) -> str:
 def decoded(data: bytes) -> str:
     r"""Return bytes as printable text: UTF-8, and each byte that is none written out: `\xff`."""
     return printable(data.decode("utf-8", "backslashreplace"))
+
+
+def describe_os_error(error: OSError) -> str:
+    """Return the reason of a failed system call in lower case: `permission denied`."""
+    return (error.strerror or str(error)).lower()
 
 
 def is_seen(character: str) -> bool:

@@ -19,6 +19,7 @@ from sockd.cli.tls import reason as tls_reason
 from sockd.endpoint import InetEndpoint, SystemdEndpoint, UnixEndpoint
 from sockd.endpoint import parse as parse_endpoint
 from sockd.errors import ValueFault
+from sockd.text import describe_os_error
 
 _HOST_AND_PORT = re.compile(r"(?:(tcp|udp)6?:)?(?:\[([^\]]+)\]|([^:=/\s]+)):(\d{1,5})")
 
@@ -193,4 +194,4 @@ def reason(error: OSError) -> str:
         return "no answer in time"
     if isinstance(error, (ssl.SSLError, TlsFailed)):
         return tls_reason(error)
-    return (error.strerror or str(error)).lower()
+    return describe_os_error(error)

@@ -12,6 +12,8 @@ from typing import Any, BinaryIO
 
 from typing_extensions import override
 
+from sockd.text import describe_os_error
+
 ALERT = b"\x15\x03"
 """First bytes of the alert that a TLS server sends to a client without TLS (RFC 8446, 5.1 and 6)."""
 
@@ -307,7 +309,7 @@ def reason(error: ssl.SSLError | TlsFailed) -> str:
 def _why(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
         return (error.reason or "no PEM").replace("_", " ").lower()
-    return (error.strerror or str(error)).lower()
+    return describe_os_error(error)
 
 
 def _no_password() -> str:

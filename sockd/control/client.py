@@ -6,7 +6,6 @@ import json
 import os
 import re
 import socket
-import struct
 import time
 import tomllib
 from contextlib import suppress
@@ -15,15 +14,13 @@ from typing import Any
 
 from sockd.control.words import Refused
 from sockd.reading import Unreadable, absolute, read_text
-from sockd.text import printable
+from sockd.sockets.credentials import peer_user
+from sockd.text import describe_os_error, printable
 
 LONGEST_ANSWER = 2**28
 """Bytes: a million connections, as `ps` has them. What sends more is no sockd."""
 
 _LARGEST_READ = 2**18
-
-CREDENTIALS = struct.Struct("=iII")
-"""Linux' struct ucred: process, user, group (unix(7))."""
 
 _PLAIN = re.compile(r"unix:([\w./-]+)", re.ASCII)
 
@@ -58,7 +55,7 @@ def ask(path: Path, command: str, timeout: float, **arguments: Any) -> Any:
     except TimeoutError:
         raise Unreachable(f"no answer from {path} within {timeout:g} seconds") from None
     except OSError as error:
-        raise Unreachable(f"cannot speak with {path}: {(error.strerror or str(error)).lower()}") from None
+        raise Unreachable(f"cannot speak with {path}: {describe_os_error(error)}") from None
     return _result(path, line)
 
 
@@ -79,8 +76,7 @@ def _check_server(path: Path, sock: socket.socket) -> None:
     Raises:
         Unreachable: the server is neither root, nor the user who asks, nor the owner of the folder.
     """
-    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
-    _, user, _ = CREDENTIALS.unpack(credentials)
+    user = peer_user(sock)
     if user not in (0, os.geteuid(), path.parent.stat().st_uid):
         from sockd.sockets.holder import user_name
 

@@ -7,11 +7,10 @@ import select
 import socket
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHalfCloseableProtocol,
-    IListeningPort,
     IProtocolFactory,
     IPushProducer,
 )
@@ -21,15 +20,17 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from sockd.config import SocketOptions
-from sockd.control.client import CREDENTIALS
 from sockd.control.dialog import LONGEST_REQUEST, answer, refusal
 from sockd.control.folder import danger
 from sockd.control.operator import Operator
+from sockd.control.port import MovablePort
 from sockd.endpoint import UnixEndpoint
 from sockd.errors import BindError
 from sockd.framing import FrameTooLong, Lines
+from sockd.sockets.credentials import peer_user
 from sockd.sockets.open import BoundSocket, open_socket
 from sockd.sockets.ports import adopt_stream_port
+from sockd.text import describe_os_error
 
 MAX_CONNECTIONS = 32
 """People and monitors; more are a mistake, and each costs a descriptor."""
@@ -60,7 +61,7 @@ def open_control(endpoint: UnixEndpoint, user: int | None = None) -> BoundSocket
         folder.mkdir(FOLDER_MODE, exist_ok=True)
         reason = danger(folder, {os.geteuid(), os.geteuid() if user is None else user})
     except OSError as error:
-        raise BindError(str(endpoint), f"{str(error.strerror).lower()} ({error.filename})") from error
+        raise BindError(str(endpoint), f"{describe_os_error(error)} ({error.filename})") from error
     if reason is not None:
         raise BindError(str(endpoint), reason)
     return open_socket(endpoint, SocketOptions())
@@ -83,31 +84,26 @@ class ControlListener:
         self.reactor = reactor
         self.open_ones: set[Conversation] = set()
         self.name = "control"
-        self.bound = bound
-        self._port: IListeningPort | None = None
+        self._port = MovablePort(bound, lambda each: adopt_stream_port(reactor, each, self, stock=True))
+
+    @property
+    def bound(self) -> BoundSocket:
+        """The socket."""
+        return self._port.bound
 
     def open(self) -> None:
-        """Begin to answer."""
-        self._port = adopt_stream_port(self.reactor, self.bound, self, stock=True)
+        """Accept connections from now on."""
+        self._port.open()
 
     async def move(self, bound: BoundSocket) -> None:
-        """Answer on another socket in place of this one, which is closed; connections stay."""
-        former, port = self.bound, self._port
-        self.bound = bound
-        try:
-            self.open()
-            if port is not None:
-                await maybeDeferred(port.stopListening)
-        finally:
-            former.close()
+        """Accept on another socket in place of this one, and close this one; connections stay."""
+        await self._port.move(bound)
 
     async def close(self) -> None:
         """Answer no more requests; those under way are answered as long as the reactor runs."""
         try:
-            if self._port is not None:
-                await maybeDeferred(self._port.stopListening)
+            await self._port.close()
         finally:
-            self.bound.close()
             for conversation in list(self.open_ones):
                 conversation.finish()
 
@@ -288,6 +284,5 @@ class Conversation(Protocol):
 
 def _unwelcome(peer: socket.socket) -> str | None:
     """Why a peer may not give orders; the kernel knows who it was that connected."""
-    _, user, _ = CREDENTIALS.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
-    own = os.geteuid()
+    user, own = peer_user(peer), os.geteuid()
     return None if user in (0, own) else f"expected root or the user {own}, found the user {user}"

@@ -27,7 +27,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.interfaces import IAddress, IReactorTime, ITCPTransport
 from twisted.internet.protocol import Factory, connectionDone
@@ -37,6 +37,7 @@ from twisted.web import http
 from typing_extensions import override
 
 from sockd.control.hosts import Hosts
+from sockd.control.port import MovablePort
 from sockd.sockets.deadlines import Deadlines
 from sockd.sockets.linger import Lingering
 from sockd.sockets.open import BoundSocket
@@ -106,39 +107,37 @@ class MetricsListener:
         self, bound: BoundSocket, snapshot: TakeSnapshot, reactor: Any, hosts: Collection[str] = ()
     ) -> None:
         self.name = "metrics"
-        self.bound = bound
         # No browser connects to a UNIX socket, and a proxy passes on any name.
         known = None if bound.socket.family == socket.AF_UNIX else Hosts(hosts)
-        self._factory = Door(Pages(snapshot, reactor, known), reactor)
+        self._factory = ChannelFactory(Pages(snapshot, reactor, known), reactor)
         self._reactor = reactor
-        self._port: Any = None
+        self._port = MovablePort(bound, self._adopt)
 
-    def open(self) -> None:
-        """Begin to answer."""
+    def _adopt(self, bound: BoundSocket) -> Any:
         # twisted.web is made for Twisted's own transports, and nobody waits for speed here.
-        self._port = adopt_stream_port(
-            self._reactor, self.bound, self._factory, lambda wanted: min(wanted, MOST_ACCEPTS), stock=True
+        return adopt_stream_port(
+            self._reactor, bound, self._factory, lambda wanted: min(wanted, MOST_ACCEPTS), stock=True
         )
 
+    @property
+    def bound(self) -> BoundSocket:
+        """The socket."""
+        return self._port.bound
+
+    def open(self) -> None:
+        """Accept connections from now on."""
+        self._port.open()
+
     async def move(self, bound: BoundSocket) -> None:
-        """Answer on another socket in place of this one, which is closed; connections stay."""
-        former, port = self.bound, self._port
-        self.bound = bound
-        try:
-            self.open()
-            if port is not None:
-                await maybeDeferred(port.stopListening)
-        finally:
-            former.close()
+        """Accept on another socket in place of this one, and close this one; connections stay."""
+        await self._port.move(bound)
 
     async def close(self) -> None:
-        """Answer no more; requests that are under way are cut."""
+        """Close the socket, and abort requests that are under way."""
         try:
-            if self._port is not None:
-                await maybeDeferred(self._port.stopListening)
+            await self._port.close()
         finally:
             self._factory.cut()
-            self.bound.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,27 +305,27 @@ class Channel(http.HTTPChannel):
     requestFactory = Request  # noqa: N815  # Twisted's name
     totalHeadersSize = MAX_LENGTH = MOST_HEADER  # noqa: N815  # Twisted's names
 
-    def __init__(self, door: Door, pages: Pages, clock: IReactorTime) -> None:
+    def __init__(self, factory: ChannelFactory, pages: Pages, clock: IReactorTime) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.pages = pages
         self.asked = False  # a whole request has come
-        self._door = door
+        self._factory = factory
         self._clock = clock
 
     @override
     def connectionMade(self) -> None:
-        self._door.heard(self)
+        self._factory.heard(self)
         self._end = self._clock.callLater(LIFETIME, self.cut)
         super().connectionMade()  # type: ignore[no-untyped-call]
 
     @override
     def dataReceived(self, data: bytes) -> None:
-        self._door.heard(self)
+        self._factory.heard(self)
         super().dataReceived(data)  # type: ignore[no-untyped-call]
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._door.open.pop(self, None)
+        self._factory.open.pop(self, None)
         if self._end.active():
             self._end.cancel()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
@@ -352,7 +351,7 @@ class Channel(http.HTTPChannel):
         """End it once the answer is sent; a client that still sends gets the answer too."""
         cast("Any", self.transport).unregisterProducer()
         self.__dict__ |= dict.fromkeys(("dataReceived", "lineReceived"), lambda _: None)
-        self._door.lingering.take(self.transport)
+        self._factory.lingering.take(self.transport)
         self.connectionLost()
 
     def cut(self) -> None:
@@ -360,7 +359,7 @@ class Channel(http.HTTPChannel):
         cast("ITCPTransport", self.transport).abortConnection()
 
 
-class Door(Factory):
+class ChannelFactory(Factory):
     """Lets watchers in; where there are too many, the one that has been silent for longest makes room.
 
     Those who have asked stay for longer than those who have not: a probe is answered, however many

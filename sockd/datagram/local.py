@@ -15,14 +15,12 @@ import struct
 from collections.abc import Iterator
 
 from sockd.datagram.wire import BATCH, Address, Route, error_name
+from sockd.sockets.credentials import UCRED
 from sockd.sockets.open import SERVICE_BIT
 from sockd.telemetry.events import ServiceEvents
 
 MAX_UNIX = 256 * 1024
 """Bytes of a UNIX datagram at most; the sender's buffer, 208 KiB by default, bounds it too."""
-
-_CREDENTIALS = struct.Struct("=iII")
-"""`struct ucred`: process, user, group."""
 
 _USER = struct.Struct("=I")
 
@@ -44,7 +42,7 @@ class LocalWire:
         self.arrived = 0
         self._socket = sock
         self._events = events
-        self._room = socket.CMSG_SPACE(_CREDENTIALS.size)  # none for descriptors: the kernel closes them
+        self._room = socket.CMSG_SPACE(UCRED.size)  # none for descriptors: the kernel closes them
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
 
     def receive(self) -> Iterator[tuple[bytes, Address, Destination]]:
@@ -108,7 +106,7 @@ def _user(control: list[tuple[int, int, bytes]]) -> Route:
     """Return the sending user, packed; empty if the datagram came before credentials were asked for."""
     for level, kind, content in control:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
-            process, user, _ = _CREDENTIALS.unpack(content)
+            process, user, _ = UCRED.unpack(content)
             return _USER.pack(user) if process else b""
     return b""
 

@@ -14,6 +14,8 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from sockd.text import describe_os_error
+
 MODE = 0o644
 """Everybody may know the number; monitors read it."""
 
@@ -56,7 +58,7 @@ class PidFile:
             try:
                 descriptor = _open(path)
             except OSError as error:
-                reason = _REASONS.get(error.errno or 0, (error.strerror or str(error)).lower())
+                reason = _REASONS.get(error.errno or 0, describe_os_error(error))
                 raise PidFileError(f"cannot write the pid file {path}: {reason}") from error
             try:
                 _lock(path, descriptor)

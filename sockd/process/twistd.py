@@ -17,6 +17,7 @@ from sockd.process.launch import Launch
 from sockd.process.ownership import Owner
 from sockd.process.pidfile import PidFile, PidFileError
 from sockd.telemetry import logs
+from sockd.text import describe_os_error
 
 
 def settle(options: ServerOptions) -> None:
@@ -92,7 +93,7 @@ def open_log(config: Config, options: ServerOptions) -> logs.Log:
         try:
             stream = logs.open_file(Path(log_file))
         except OSError as error:
-            give_up(f"sockd: cannot write the log {log_file}: {(error.strerror or str(error)).lower()}")
+            give_up(f"sockd: cannot write the log {log_file}: {describe_os_error(error)}")
     return logs.observer(stream, config.log.format, config.log.level)
 
 

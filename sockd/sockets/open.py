@@ -18,6 +18,7 @@ from sockd.errors import BindError
 from sockd.reading import obstacle_to_folder
 from sockd.sockets.holder import holder
 from sockd.sockets.unicast import take_only_requests
+from sockd.text import describe_os_error
 
 DEFAULT_BACKLOG = 1024
 """Connections in the queue of a listening socket; Twisted's 50 overflow in a burst. The kernel caps it at
@@ -106,7 +107,7 @@ def open_socket(endpoint: Endpoint, options: SocketOptions) -> BoundSocket:
             return _open_unix(endpoint, options)
         return _open_inet(endpoint, options)
     except OSError as error:
-        reason = _REASONS.get(error.errno or 0, (error.strerror or str(error)).lower())
+        reason = _REASONS.get(error.errno or 0, describe_os_error(error))
         if error.errno == errno.EADDRINUSE:
             reason += holder(endpoint)
         elif error.errno in (errno.EACCES, errno.EPERM) and isinstance(endpoint, InetEndpoint):

@@ -20,6 +20,7 @@ from sockd.ipc.child import how_it_ended
 from sockd.supervisor.member import Handed, Member, Order
 from sockd.supervisor.spare import NO_SLOT, Spare
 from sockd.telemetry.supervision import SupervisorEvents
+from sockd.text import describe_os_error
 
 BACK_OFF = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Seconds until a worker is started again that has soon ended, by how often in a row."""
@@ -158,7 +159,7 @@ class Crew:
         try:
             member = self._spare.take() or self._launch(slot)
         except OSError as error:
-            self._again(slot, (error.strerror or str(error)).lower())
+            self._again(slot, describe_os_error(error))
             return
         member.slot = slot
         self.members[slot] = member

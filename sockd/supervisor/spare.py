@@ -15,6 +15,7 @@ from sockd.control.words import Refused
 from sockd.ipc.calls import NoAnswer
 from sockd.supervisor.member import Member, Order
 from sockd.telemetry.supervision import SupervisorEvents
+from sockd.text import describe_os_error
 
 NO_SLOT = -1
 """Of a worker that has no place yet."""
@@ -57,7 +58,7 @@ class Spare:
         try:
             self.member = self._launch()
         except OSError as error:
-            self._again((error.strerror or str(error)).lower())
+            self._again(describe_os_error(error))
             return
         Deferred.fromCoroutine(self._load(self.member))
 

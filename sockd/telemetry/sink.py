@@ -24,6 +24,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from sockd.telemetry.catalogue import LINES_DROPPED, LOG_NOT_REOPENED, Event
+from sockd.text import describe_os_error
 
 FILE_MODE = 0o640
 """Mode of log files: they hold addresses of peers, which other users may not read."""
@@ -224,7 +225,7 @@ class Sink:
                 if time.monotonic() >= self._deadline:
                     self.dropped += data.count(b"\n", at)
                     return
-                self._complain(_why(error))
+                self._complain(describe_os_error(error))
                 self._wait_until_better(error)
 
     def _end_of_write(self, data: bytes, at: int) -> int:
@@ -253,7 +254,7 @@ class Sink:
             descriptor = self._open()
         except OSError as error:
             with self._lock:
-                self._lines.append(self.announce(LOG_NOT_REOPENED, {"reason": _why(error)}))
+                self._lines.append(self.announce(LOG_NOT_REOPENED, {"reason": describe_os_error(error)}))
             return False
         _close(self._descriptor)
         self._descriptor = descriptor
@@ -278,10 +279,6 @@ def _begin_in_child(this: weakref.ref[Sink]) -> None:
 def _close(descriptor: int) -> None:
     with suppress(OSError):  # write errors have been reported already
         os.close(descriptor)
-
-
-def _why(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
 
 
 def _announced(event: Event, fields: Mapping[str, object]) -> str:

@@ -29,7 +29,7 @@ from sockd.control.pages import (
     SNAPSHOT_AGE,
     SNAPSHOT_TIMEOUT,
     Channel,
-    Door,
+    ChannelFactory,
     Pages,
 )
 
@@ -43,10 +43,10 @@ class Web:
 
     def __init__(self, snapshot: Callable[[], dict[str, Any] | Awaitable[dict[str, Any]]]) -> None:
         self.clock = Clock()
-        self.door = Door(Pages(snapshot, self.clock, Hosts(["status.example"])), self.clock)
+        self.factory = ChannelFactory(Pages(snapshot, self.clock, Hosts(["status.example"])), self.clock)
 
     def connect(self) -> Peer:
-        return Peer(self.door.buildProtocol(None))
+        return Peer(self.factory.buildProtocol(None))
 
     def ask(self, path: str, method: str = "GET", more: bytes = b"", host: str = "localhost") -> Peer:
         peer = self.connect()
@@ -207,7 +207,7 @@ def test_a_peer_that_leaves_before_its_answer_is_nothing_to_worry_about() -> Non
     peer.leave()
     coming.callback(SNAPSHOT)
     assert not peer.said
-    assert not web.door.open
+    assert not web.factory.open
     assert not web.clock.getDelayedCalls()
 
 
@@ -295,14 +295,14 @@ def test_whoever_waits_for_an_answer_outlives_the_silent_ones() -> None:
         web.connect()
     coming.callback(SNAPSHOT)
     assert probe.body == b"ready\n"
-    assert len(web.door.open) <= MOST_CONNECTIONS
+    assert len(web.factory.open) <= MOST_CONNECTIONS
 
 
 def test_answers_that_nobody_takes_hold_no_place(web: Web) -> None:
     for _ in range(MOST_CONNECTIONS):
         web.ask("/metrics")
     assert web.ask("/healthz").code == 200
-    assert not web.door.open
+    assert not web.factory.open
 
 
 @pytest.mark.parametrize(
@@ -382,7 +382,7 @@ def test_too_long_a_header_is_told_so(web: Web, header: bytes) -> None:
 
 def test_who_is_there_when_the_port_closes_is_cut(web: Web) -> None:
     peer = web.connect()
-    web.door.cut()
+    web.factory.cut()
     assert peer.closed
 
 

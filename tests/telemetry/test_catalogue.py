@@ -113,8 +113,8 @@ def reported_by_a_server(server: ServerEvents, clock: Clock) -> None:
 def reported_by_a_daemon(daemon: DaemonEvents) -> None:
     daemon.not_reloaded("broken")
     daemon.not_upgraded("no workers")
-    daemon.door_listening("control", "unix:/run/x")
-    daemon.door_lost("control", "unix:/run/x", "taken")
+    daemon.own_port_listening("control", "unix:/run/x")
+    daemon.own_port_lost("control", "unix:/run/x", "taken")
     daemon.blocked(Block(0.5, False, "x.py:1 in y", "x < y"))
     daemon.blocked(Block(0.5, True, "x.py:1 in y", ""))
 
