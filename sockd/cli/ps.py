@@ -9,7 +9,7 @@ import click
 
 from sockd.cli.daemon import Daemon, of_daemon
 from sockd.cli.shown import columns, size, span
-from sockd.control.words import Refused, unknown
+from sockd.control.words import unknown_service
 
 _SORTS: Mapping[str, tuple[Callable[[Mapping[str, Any]], Any], bool]] = {
     "age": (lambda row: row["age"], True),
@@ -63,5 +63,5 @@ def _none_of(daemon: Daemon, service: str) -> list[Mapping[str, Any]]:
     """Return no rows if the service exists; else end with the daemon's own answer for an unknown service."""
     known = [each["name"] for each in daemon.ask("status")["services"]]
     if service not in known:
-        daemon.end(Refused(unknown("a service", service, known)))
+        daemon.end(unknown_service(service, known))
     return []

@@ -111,10 +111,10 @@ def _result(path: Path, line: bytes) -> Any:
         answer = json.loads(line)
         if answer["ok"] is True:
             return answer["result"]
-        reason, result = str(answer["error"]), answer.get("result")
+        reason, result, code = str(answer["error"]), answer.get("result"), str(answer.get("code", ""))
     except (ValueError, RecursionError, KeyError, TypeError):
         raise Unreachable(f"what answers at {path} is no sockd") from None
-    raise Refused(printable(reason), result)
+    raise Refused(printable(reason), result, code=code)
 
 
 def configured(path: Path) -> Path:

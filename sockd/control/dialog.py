@@ -9,7 +9,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from sockd.control.operator import Operator
-from sockd.control.words import Refused, arguments
+from sockd.control.words import Code, Refused, arguments
 from sockd.telemetry.catalogue import CONTROL_FAULT
 from sockd.text import printable
 
@@ -29,15 +29,23 @@ async def line_of(result: Awaitable[Any]) -> bytes:
     try:
         return _line({"ok": True, "result": await result})
     except Refused as error:
-        return refusal(str(error), error.result)
+        return refusal(str(error), error.result, error.code)
     except Exception as error:  # a fault of the operator must not cost the way to ask what is wrong
         CONTROL_FAULT.write_failure(_log)
-        return refusal(f"a fault of the daemon, told in its log: {type(error).__name__}: {error}")
+        text = f"a fault of the daemon, told in its log: {type(error).__name__}: {error}"
+        return refusal(text, code=Code.FAULT)
 
 
-def refusal(reason: str, result: Any = None) -> bytes:
-    """The line that says no."""
-    more = {} if result is None else {"result": result}
+def refusal(reason: str, result: Any = None, code: str = "") -> bytes:
+    """Return the line that refuses a command, without its end.
+
+    Args:
+        reason: why, for a person.
+        result: more to tell, as JSON has it.
+        code: one of `words.Code`; empty for none.
+    """
+    more = {"code": code} if code else {}
+    more |= {} if result is None else {"result": result}
     return _line({"ok": False, "error": printable(reason), **more})
 
 
@@ -52,7 +60,8 @@ async def _result(operator: Operator, request: bytes) -> Any:
     except (ValueError, RecursionError):  # no UTF-8, no JSON, thousands of brackets
         given = None
     if not isinstance(given, dict) or not isinstance(command := given.pop("command", None), str):
-        raise Refused('expected a JSON object with a "command" on one line, found something else')
+        text = 'expected a JSON object with a "command" on one line, found something else'
+        raise Refused(text, code=Code.INVALID_REQUEST)
     values = arguments(command, given)
     if command == "ping":
         return "pong"

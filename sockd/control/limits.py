@@ -9,7 +9,7 @@ from sockd.config import Document, Limits, Text
 from sockd.config.document import Faults
 from sockd.config.network_sets import Networks
 from sockd.config.validate import validate
-from sockd.control.words import Refused
+from sockd.control.words import Code, Refused
 
 _NETWORKS = frozenset(key for key, field in Limits.model_fields.items() if field.annotation is Networks)
 """Limits that are arrays in the file; on a command line their entries stand between commas or blanks."""
@@ -34,5 +34,5 @@ def limit_of(key: str, value: str) -> Limits:
     if limit is None or faults:
         [fault, *_] = faults.error().faults
         hint = f"; did you mean '{fault.nearest}'?" if fault.nearest else ""
-        raise Refused(f"{fault.message.removeprefix('limits.')}{hint}")
+        raise Refused(f"{fault.message.removeprefix('limits.')}{hint}", code=Code.INVALID_ARGUMENT)
     return limit

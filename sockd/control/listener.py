@@ -24,6 +24,7 @@ from sockd.control.dialog import LONGEST_REQUEST, answer, refusal
 from sockd.control.folder import danger
 from sockd.control.operator import Operator
 from sockd.control.port import MovablePort
+from sockd.control.words import Code
 from sockd.endpoint import UnixEndpoint
 from sockd.errors import BindError
 from sockd.framing import FrameTooLong, Lines
@@ -160,9 +161,12 @@ class Conversation(Protocol):
         transport: Any = self.transport
         transport.registerProducer(self, True)
         if reason := _unwelcome(transport.socket):
-            self._refuse(reason)
+            self._refuse(Code.NOT_PERMITTED, reason)
         elif self._listener.full():
-            self._refuse(f"expected at most {MAX_CONNECTIONS} connections, found another one")
+            self._refuse(
+                Code.TOO_MANY_CONNECTIONS,
+                f"expected at most {MAX_CONNECTIONS} connections, found another one",
+            )
         else:
             self._listener.open_ones.add(self)
         self._wait()
@@ -179,7 +183,9 @@ class Conversation(Protocol):
             lines = self._lines.feed(data)
             request = None if self._answering or self._unread else next(lines, None)
         except FrameTooLong as error:
-            self._refuse(f"expected a request of at most {error.limit} bytes, found a longer one")
+            self._refuse(
+                Code.INVALID_REQUEST, f"expected a request of at most {error.limit} bytes, found a longer one"
+            )
             return
         if request is not None:
             self._answering, self.request = True, request
@@ -223,9 +229,9 @@ class Conversation(Protocol):
         self._listener.open_ones.discard(self)
         transport.abortConnection()
 
-    def _refuse(self, reason: str) -> None:
+    def _refuse(self, code: Code, reason: str) -> None:
         self._last = True
-        self._write(refusal(reason))
+        self._write(refusal(reason, code=code))
         self._leave()
 
     def _write(self, line: bytes) -> None:

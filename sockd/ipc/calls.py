@@ -2,7 +2,7 @@
 
 {"ask": 7, "command": "kick", "id": "echo:17"}     with descriptors, if the command takes any
 {"answer": 7, "ok": true, "result": null}
-{"answer": 7, "ok": false, "error": "one clear line", "result": …}
+{"answer": 7, "ok": false, "error": "one clear line", "code": "unknown-service", "result": …}
 {"news": "retiring"}
 """
 
@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.logger import Logger
 
-from sockd.control.words import Refused
+from sockd.control.words import Code, Refused
 from sockd.ipc.channel import Channel, Rest
 from sockd.telemetry.catalogue import CALL_FAULT
 
@@ -43,7 +43,7 @@ async def refuse_all(command: str, arguments: dict[str, Any], descriptors: list[
     """What an end that takes no commands answers."""
     for descriptor in descriptors:
         os.close(descriptor)
-    raise Refused(f"expected an answer, found the command '{command}'")
+    raise Refused(f"expected an answer, found the command '{command}'", code=Code.UNKNOWN_COMMAND)
 
 
 class Calls:
@@ -143,7 +143,8 @@ class Calls:
             if message["ok"] is True:
                 asked.callback(message.get("result"))
             else:
-                asked.errback(Refused(str(message.get("error")), message.get("result")))
+                code = str(message.get("code", ""))  # an earlier version sends none
+                asked.errback(Refused(str(message.get("error")), message.get("result"), code=code))
         elif "ask" in message:
             number, command = message.pop("ask"), message.pop("command")
             Deferred.fromCoroutine(self._carry_out(number, command, message, descriptors))
@@ -157,13 +158,14 @@ class Calls:
         try:
             answer = {"ok": True, "result": await self._answer(command, arguments, descriptors)}
         except Refused as error:
-            answer = {"ok": False, "error": str(error), "result": error.result}
+            answer = {"ok": False, "error": str(error), "result": error.result, "code": error.code}
         except (NoAnswer, ConnectionLost) as error:
-            answer = {"ok": False, "error": str(error)}
+            answer = {"ok": False, "error": str(error), "code": Code.NO_ANSWER}
         except BaseException as error:  # whatever it was, the other end gets an answer
             CALL_FAULT.write_failure(_log, command=command)
             answer = {
                 "ok": False,
                 "error": f"a fault of sockd, told in its log: {type(error).__name__}: {error}",
+                "code": Code.FAULT,
             }
         self.channel.send({"answer": number, **answer})

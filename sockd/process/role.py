@@ -11,7 +11,7 @@ from twisted.internet.defer import TimeoutError as TimedOut
 from sockd.config import Config, report
 from sockd.config.plan import Plan
 from sockd.control.own_ports import OwnPort
-from sockd.control.words import Refused
+from sockd.control.words import Code, Refused
 from sockd.errors import ConfigError
 from sockd.process.aside import aside
 from sockd.process.launch import Launch
@@ -176,7 +176,7 @@ async def answer_reload(reload: Awaitable[Plan]) -> dict[str, list[str]]:
     try:
         return (await reload).as_dict()
     except NotChanged as error:
-        raise Refused("nothing has changed", {"report": str(error)}) from error
+        raise Refused("nothing has changed", {"report": str(error)}, code=Code.NOT_CHANGED) from error
 
 
 def describe_serving(services: int, listeners: int, *, config_ok: bool) -> str:

@@ -9,7 +9,7 @@ from twisted.internet.task import deferLater
 
 from sockd.config.plan import Plan
 from sockd.control.limits import limit_of
-from sockd.control.words import UPGRADE_NEEDS_WORKERS, Refused, no_connection, unknown
+from sockd.control.words import UPGRADE_NEEDS_WORKERS, Code, Refused, unknown_connection, unknown_service
 from sockd.process.role import answer_reload
 from sockd.serving.server import Server
 from sockd.serving.service import PAUSED, Service
@@ -83,7 +83,7 @@ class LocalOperator:
         """Cut one connection."""
         connection = find(self._process.server, id)
         if connection is None:
-            raise Refused(no_connection(id))
+            raise unknown_connection(id)
         connection.cut("kicked")
 
     async def drain(self, service: str | None) -> None:
@@ -93,7 +93,8 @@ class LocalOperator:
         while any(len(each.connections) for each in services):
             await deferLater(self._process.server.reactor, DRAIN_LOOK)
             if resumed := [each.name for each in services if each.state == "open"]:
-                raise Refused(f"resumed before the last connection was gone: {', '.join(resumed)}")
+                text = f"resumed before the last connection was gone: {', '.join(resumed)}"
+                raise Refused(text, code=Code.INTERRUPTED)
 
     async def pause(self, service: str | None) -> None:
         """Accept no more."""
@@ -117,7 +118,7 @@ class LocalOperator:
         try:
             self._process.set_log_level(level)
         except ValueError as error:
-            raise Refused(str(error)) from error
+            raise Refused(str(error), code=Code.NOT_SUPPORTED) from error
 
     async def reload(self, dry_run: bool) -> dict[str, list[str]]:
         """Serve what the configuration's file says now, and return the plan."""
@@ -125,7 +126,7 @@ class LocalOperator:
 
     async def upgrade(self) -> None:
         """Refuse, as there are no workers."""
-        raise Refused(UPGRADE_NEEDS_WORKERS)
+        raise Refused(UPGRADE_NEEDS_WORKERS, code=Code.NOT_SUPPORTED)
 
     async def stop(self) -> None:
         """End in order, and do not wait for the end."""
@@ -133,12 +134,13 @@ class LocalOperator:
 
     def _of_daemon(self) -> Daemon:
         if self._daemon is None:
-            raise Refused("expected a command for a worker, found one for its supervisor")
+            text = "expected a command for a worker, found one for its supervisor"
+            raise Refused(text, code=Code.NOT_SUPPORTED)
         return self._daemon
 
     def _services(self, name: str | None) -> Sequence[Service]:
         services = self._process.server.services
         chosen = [each for each in services if name in (None, each.name)]
         if name is not None and not chosen:
-            raise Refused(unknown("a service", name, (each.name for each in services)))
+            raise unknown_service(name, (each.name for each in services))
         return chosen

@@ -23,7 +23,7 @@ from sockd import discovery
 from sockd.config import Config, SocketOptions, report
 from sockd.config.texts import Texts, load_texts
 from sockd.control.operator import COMMANDS
-from sockd.control.words import Refused
+from sockd.control.words import Code, Refused
 from sockd.endpoint import Endpoint
 from sockd.errors import ConfigError, PluginError, reasons
 from sockd.ipc.calls import Calls
@@ -117,7 +117,7 @@ class Worker:
             return await self.set(**arguments)
         if command in COMMANDS:
             return await getattr(self._operator, command)(**arguments)
-        raise Refused(f"this worker does not know the command '{command}'")
+        raise Refused(f"this worker does not know the command '{command}'", code=Code.UNKNOWN_COMMAND)
 
     # Its life.
 

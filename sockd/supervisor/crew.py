@@ -191,7 +191,7 @@ class Crew:
             member.kill()
             await member.gone
             if isinstance(error, NoAnswer):
-                raise NoAnswer(member.why_gone()) from error
+                raise NoAnswer(member.why_trial_failed()) from error
             raise
         else:
             # Where plugins have started, something of them may be left.

@@ -159,6 +159,12 @@ class Member:
         what = "it blocks the process and cannot be interrupted" if self._aborted else "it ends the process"
         return f"{self._plugin} cannot start: {what} ({how})"
 
+    def why_trial_failed(self) -> str:
+        """Return why a process has ended that was to try a configuration."""
+        if self._plugin:
+            return self.why_gone()
+        return f"a plugin ends the process or blocks it while it is loaded: {self.why_gone()}"
+
     async def prepare(self, order: Order) -> None:
         """Let it load everything and wait for a place. Raises as `start` does."""
         await self._begin("prepare", order, 0.0)

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from sockd import __version__
 from sockd.config.plan import Plan
 from sockd.control.limits import limit_of
-from sockd.control.words import Refused, no_connection, unknown
+from sockd.control.words import Code, Refused, unknown_connection, unknown_service
 from sockd.ipc.calls import NoAnswer
 from sockd.process.role import NotChanged, answer_reload
 from sockd.supervisor.member import Member
@@ -120,11 +120,11 @@ class CrewOperator:
                 try:
                     await member.ask("kick", within=ANSWER_TIMEOUT, id=connection)
                 except Refused as error:
-                    raise Refused(no_connection(id)) from error
+                    raise unknown_connection(id) from error
                 except NoAnswer as error:
-                    raise Refused(f"worker {name}: {error}") from error
+                    raise Refused(f"worker {name}: {error}", code=Code.NO_ANSWER) from error
                 return
-        raise Refused(no_connection(id))
+        raise unknown_connection(id)
 
     async def drain(self, service: str | None) -> None:
         """Accept no more, and come back when the last connection is gone."""
@@ -153,7 +153,7 @@ class CrewOperator:
         try:
             self._set_level(level)
         except ValueError as error:
-            raise Refused(str(error)) from error
+            raise Refused(str(error), code=Code.NOT_SUPPORTED) from error
         self._supervisor.standing.log(level)
         await self._each(self._crew.serving, "log", level=level)
 
@@ -183,7 +183,7 @@ class CrewOperator:
         """That service, or all."""
         known = self._supervisor.config.services
         if service is not None and service not in known:
-            raise Refused(unknown("a service", service, known))
+            raise unknown_service(service, known)
         return list(known) if service is None else [service]
 
     async def _all(
@@ -191,12 +191,12 @@ class CrewOperator:
     ) -> None:
         """Carry out a command wherever the service is; whoever begins later takes it from what stands."""
         answers = await self._gathered(self._crew.serving, command, within, service=service, **arguments)
-        reasons = [str(error) for _, error in answers if isinstance(error, Exception)]
-        # A worker may have no part in the service.
+        errors = [error for _, error in answers if isinstance(error, Exception)]
         if service is not None:
-            reasons = [reason for reason in reasons if not reason.startswith("expected a service")]
-        if reasons:
-            raise Refused(reasons[0])
+            errors = [error for error in errors if not _has_no_part(error)]
+        if errors:
+            error = errors[0]
+            raise Refused(str(error), code=error.code if isinstance(error, Refused) else Code.NO_ANSWER)
 
     async def _each(
         self, members: Iterable[Member], command: str, **arguments: Any
@@ -221,6 +221,16 @@ class CrewOperator:
             return error
 
 
+def _has_no_part(error: Exception) -> bool:
+    """Tell whether a worker refuses as it does not serve the service; the supervisor knows that there is one.
+
+    A worker of an earlier version sends no code. The supervisor has checked the whole command before, so
+    there is no other reason for it to refuse.
+    """
+    return isinstance(error, Refused) and error.code in (Code.UNKNOWN_SERVICE, "")
+
+
 def not_upgraded(error: NotChanged) -> Refused:
     """Return the answer to an upgrade that has failed."""
-    return Refused(f"the workers that serve go on: {error}", {"report": str(error)})
+    text = f"the workers that serve go on: {error}"
+    return Refused(text, {"report": str(error)}, code=Code.NOT_CHANGED)

@@ -14,6 +14,7 @@ from sockd.config import Config
 from sockd.config.plan import Plan
 from sockd.control.dialog import command_of, line_of, refusal
 from sockd.control.listener import ControlListener
+from sockd.control.words import Code
 from sockd.process.end import HURRY, PLUGIN_STOP_TIMEOUT
 from sockd.process.role import NotChanged, Process, describe_serving
 from sockd.sockets.store import Store
@@ -27,7 +28,9 @@ from sockd.telemetry.logs import Log
 GRACE = 2.0
 """Seconds beyond what a worker may take to end, before it is ended."""
 
-REPLACED = refusal("the supervisor has been replaced by other code meanwhile; ask again")
+REPLACED = refusal(
+    "the supervisor has been replaced by other code meanwhile; ask again", code=Code.INTERRUPTED
+)
 """The answer to any other command that was being carried out when the supervisor was replaced."""
 
 

@@ -210,7 +210,7 @@ class Supervisor:
         except Refused as error:
             raise NotChanged(str(error)) from error
         except NoAnswer as error:
-            raise NotChanged(_in_trial(str(error))) from error
+            raise NotChanged(str(error)) from error
         return config, texts
 
     def _load_source(self) -> tuple[Config, Texts]:
@@ -320,13 +320,6 @@ def _patience(config: Config, starts: int) -> tuple[float, float]:
     """Seconds for the answer of a worker that starts so many plugins, and for what one of them may block."""
     within = config.daemon.start_timeout
     return START_TIMEOUT + starts * (within + PLUGIN_STOP_TIMEOUT), within
-
-
-def _in_trial(how: str) -> str:
-    """Why a process that serves nobody could not try a configuration."""
-    return (
-        how if "cannot start" in how else f"a plugin ends the process or blocks it while it is loaded: {how}"
-    )
 
 
 async def _refusal(member: Member, error: Refused | NoAnswer) -> str:

@@ -267,7 +267,8 @@ def test_another_user_is_refused_even_where_the_files_let_it_in(serving: Serving
     while stranger.poll() is None:
         serving.turn()
     said, _ = stranger.communicate()
-    assert json.loads(said) == {"ok": False, "error": "expected root or the user 0, found the user 65534"}
+    reason = "expected root or the user 0, found the user 65534"
+    assert json.loads(said) == {"ok": False, "error": reason, "code": "not-permitted"}
     assert not serving.operator.stopping
 
 
