@@ -22,7 +22,7 @@ NUMBERS: list[tuple[str, str, str, object]] = [
     ("behaviour", "mode 0640", "sockd.telemetry.sink:FILE_MODE", 0o640),
     ("behaviour", "five seconds", "sockd.serving.service:DRAIN_IDLE", 5),
     ("behaviour", "30 seconds", "sockd.serving.service:DRAIN_SPREAD", 30),
-    ("behaviour", "one second after", "sockd.process.life:HURRY", 1),
+    ("behaviour", "one second after", "sockd.process.end:HURRY", 1),
     ("behaviour", "one each second", "sockd.process.debounce:LONGEST", 1),
     ("behaviour", "2 ms", "sockd.stream.pace:BUDGET", 0.002),
     ("behaviour", "64 KiB", "sockd.uvreactor.bare:HIGH_WATER", 64 * 1024),
@@ -71,7 +71,7 @@ NUMBERS: list[tuple[str, str, str, object]] = [
     ("operations-metrics", "30 seconds", "sockd.control.pages:LIFETIME", 30),
     ("operations-metrics", "421", "sockd.control.pages:MISDIRECTED", 421),
     ("plugins", "5 seconds", "sockd.serving.plugin_start:BLOCKED_AT_RELOAD", 5),
-    ("plugins", "five seconds", "sockd.process.life:PLUGIN_STOP_TIMEOUT", 5),
+    ("plugins", "five seconds", "sockd.process.end:PLUGIN_STOP_TIMEOUT", 5),
     ("plugins", "half a millisecond", "sockd.stream.pace:PIECE", 0.0005),
     ("plugins", "64 datagrams", "sockd.datagram.wire:BATCH", 64),
     ("plugins", "up to 32", "sockd.datagram.batch:MOST_WAITING", 32),
@@ -108,10 +108,10 @@ def test_a_page_tells_the_value_of_a_constant(page: str, told: str, constant: st
 
 
 def test_pages_tell_what_is_made_of_several_constants() -> None:
-    from sockd.process.life import HURRY, PLUGIN_STOP_TIMEOUT
+    from sockd.process.end import HURRY, PLUGIN_STOP_TIMEOUT
     from sockd.sockets.linger import LONGEST, PAUSE
     from sockd.sockets.open import KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES
-    from sockd.supervisor.daemon import GRACE
+    from sockd.supervisor.role import GRACE
 
     made = [
         ("behaviour", "within two minutes", KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_PROBES, 120),
