@@ -1,4 +1,4 @@
-"""What twistd runs: `twistd sockd`, and the same in the foreground for the `sockd` command.
+"""Entry point of twistd: `twistd sockd`, and the same in the foreground for the `sockd` command.
 
 Reads the options and the configuration, and chooses between one process that serves and a parent of workers.
 """
@@ -25,7 +25,7 @@ from sockd.reading import absolute
 
 
 class Options(usage.Options):
-    """`twistd sockd -c FILE`."""
+    """Options of `twistd sockd -c FILE`."""
 
     synopsis = "[-c FILE]"
     longdesc = "Serves every service of one TOML file. `sockd check` says what is wrong with it."
@@ -46,7 +46,7 @@ class Options(usage.Options):
 
 
 def makeService(options: Options) -> service.IService:
-    """The daemon, with every socket open. Called by twistd before it detaches and sheds privileges."""
+    """Return the daemon with every socket open. twistd calls it before it detaches and changes the user."""
     return _daemon(options.loaded, options.source, options.parent)
 
 
@@ -54,8 +54,8 @@ def run(config: Config, source: Source | None = None) -> NoReturn:
     """Serve a configuration in the foreground, as `twistd -n sockd` does.
 
     Args:
-        config: what to serve.
-        source: the file that it stands in, for a reload; None where there is none.
+        config: configuration to serve.
+        source: its file, for a reload; None without a file.
     """
     options = ServerOptions()
     options.parseOptions(["--nodaemon", "--no_save", "--pidfile="])
@@ -64,7 +64,7 @@ def run(config: Config, source: Source | None = None) -> NoReturn:
 
 
 def _daemon(config: Config, source: Source | None, options: ServerOptions) -> service.Service:
-    # Each life loads its own half of the code: a supervisor has no line in it that reads a peer's byte.
+    # Each role loads its own half of the code: a supervisor holds no line that reads a byte of a peer.
     if config.daemon.workers and source is not None:
         from sockd.supervisor.assembly import supervised
 
@@ -75,7 +75,7 @@ def _daemon(config: Config, source: Source | None, options: ServerOptions) -> se
 
 
 class _Foreground(UnixApplicationRunner):
-    """twistd's own runner, given the configuration instead of a command line."""
+    """Runner of twistd with a configuration instead of a command line."""
 
     def __init__(self, options: ServerOptions, config: Config, source: Source | None) -> None:
         super().__init__(options)
@@ -89,14 +89,14 @@ class _Foreground(UnixApplicationRunner):
 
 
 def source(path: Path) -> Source:
-    """The configuration in `path`, wherever the process goes."""
+    """Return the source of the configuration in `path`, which stays valid when the current folder changes."""
     return Source(absolute(path), discovery.find)
 
 
 def loaded(path: Path) -> Config:
-    """The configuration in `path`; ends the process with every fault of it otherwise.
+    """Return the configuration in `path`, or end the process with all of its faults.
 
-    If workers are to serve it, what only plugins know of it is left to them.
+    With workers, the options of plugins are left to the workers.
     """
     with suppress(ConfigError):
         bare = Source(path, None).load()

@@ -1,4 +1,4 @@
-"""Both ends of a stream, accepted and connected, over TCP and over UNIX sockets."""
+"""Ends of a stream, accepted and connected, over TCP and over UNIX sockets."""
 
 from __future__ import annotations
 
