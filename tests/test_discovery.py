@@ -92,7 +92,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones_and_the_nearest() -> No
         (DATAGRAMS + "    replies: typing.ClassVar = 5", "'replies' is a int, expected sockd.plugin.Replies"),
     ],
 )
-def test_what_breaks_the_contract_is_refused_with_its_reason(write, text: str, reason: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_class_that_breaks_the_contract_is_refused_with_the_reason(write, text: str, reason: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(PluginError) as caught:
         discovery.find(f"{write(text)}:Good")
     assert reason in str(caught.value)

@@ -18,7 +18,7 @@ class Mute(Exception):
         (ValueError("\x1b[31mred"), "ValueError: \\x1b[31mred"),
     ],
 )
-def test_what_a_plugin_raises_is_one_printable_line(error: Exception, words: str) -> None:
+def test_an_exception_of_a_plugin_is_one_printable_line(error: Exception, words: str) -> None:
     assert in_words(error) == words
 
 

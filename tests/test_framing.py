@@ -101,7 +101,7 @@ ENCODERS: list[Callable[[], Lines | Delimited | LengthPrefixed]] = [
 
 @thorough
 @given(make=st.sampled_from(ENCODERS), messages=st.lists(streams | st.binary(max_size=300)))
-def test_what_is_encoded_arrives_as_it_was_or_is_refused(
+def test_an_encoded_message_arrives_as_it_was_or_is_refused(
     make: Callable[[], Lines | Delimited | LengthPrefixed], messages: list[bytes]
 ) -> None:
     framer = make()
@@ -234,7 +234,7 @@ def test_messages_that_were_not_taken_come_with_the_next_feed(
     assert (taken + messages_left, failed or failed_now, rest) == outcome(make(), [b"".join(pieces)])
 
 
-def test_what_is_fed_while_messages_are_taken_comes_after_them() -> None:
+def test_bytes_fed_while_messages_are_taken_come_after_them() -> None:
     framer = Lines()
     taken = []
     for line in framer.feed(b"1\n2\n3\n"):
@@ -378,7 +378,7 @@ def test_nothing_is_held_of_what_was_taken_or_refused(make: Make, read: bytes) -
     assert held < 4_096
 
 
-def test_one_message_that_is_never_taken_does_not_make_all_others_stay() -> None:
+def test_a_message_that_is_never_taken_does_not_keep_all_others() -> None:
     framer = Lines()
     framer.feed(b"0\n")
     tracemalloc.start()
@@ -402,12 +402,12 @@ def test_a_framer_without_a_boundary_is_refused() -> None:
 
 
 @pytest.mark.parametrize("message", [b"two\nlines", b"ends in\r", b"\n"])
-def test_what_is_no_single_line_is_not_encoded(message: bytes) -> None:
+def test_a_message_of_several_lines_is_not_encoded(message: bytes) -> None:
     with pytest.raises(ValueError, match="a line without its end"):
         Lines().encode(message)
 
 
 @pytest.mark.parametrize("message", [b"xaay", b"xa", b"aa"])
-def test_what_has_a_delimiter_or_makes_one_too_early_is_not_encoded(message: bytes) -> None:
+def test_a_message_with_a_delimiter_or_part_of_one_is_not_encoded(message: bytes) -> None:
     with pytest.raises(ValueError, match="a message without b'aa'"):
         Delimited(b"aa").encode(message)

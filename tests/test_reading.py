@@ -1,4 +1,4 @@
-"""Files that a person names, whatever they turn out to be."""
+"""Files of every kind that a person may name."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_pipe_without_a_writer_is_refused_at_once(tmp_path: Path) -> None:
     assert reason(tmp_path / "pipe") == "expected a regular file, found a pipe"
 
 
-def test_what_is_no_regular_file_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_regular_is_named(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(tmp_path / "socket"))
         assert reason(tmp_path / "socket") == "expected a regular file, found a socket"
@@ -91,7 +91,7 @@ def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path, content: bytes
         ("a".encode("utf-16"), 0, "expected UTF-8, found UTF-16 in line 1"),
     ],
 )
-def test_what_is_no_utf_8_is_told_with_its_place(
+def test_bytes_that_are_no_utf_8_are_told_with_their_place(
     tmp_path: Path, content: bytes, at: int, message: str
 ) -> None:
     (tmp_path / "file").write_bytes(content)

@@ -54,7 +54,7 @@ def test_a_timing_mark_is_answered_each_time_as_the_client_waits_for_it() -> Non
     assert peer.answers == [WONT + b"\x06"] * 2
 
 
-def test_who_asks_whether_somebody_is_there_is_answered() -> None:
+def test_the_question_are_you_there_is_answered() -> None:
     peer = Peer()
     assert peer.sends(b"he" + AYT + b"llo") == b"hello"
     assert peer.answers == [b"[yes]\r\n"]
@@ -97,7 +97,7 @@ COMMANDS = st.sampled_from((PUTTY, SB + b"\x1f\0\x50" + SE, AYT, DO + b"\x06", I
 
 
 @given(st.lists(COMMANDS | st.binary(max_size=5)), st.lists(st.integers(1, 4), min_size=1))
-def test_the_same_text_and_answers_come_out_however_the_stream_is_cut(
+def test_text_and_answers_are_the_same_however_the_stream_is_cut(
     parts: list[bytes], sizes: list[int]
 ) -> None:
     stream = b"".join(parts)

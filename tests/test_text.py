@@ -30,7 +30,7 @@ BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
         ("\u200d👩\u200d", "\\u200d👩\\u200d"),
     ],
 )
-def test_what_a_terminal_would_obey_is_written_out(text: str, shown: str) -> None:
+def test_characters_that_a_terminal_would_obey_are_written_out(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 
@@ -75,7 +75,7 @@ JOINED = st.sampled_from(
 
 
 @given(st.text() | st.text(JOINED))
-def test_what_is_printable_stays_the_same_a_second_time(text: str) -> None:
+def test_printable_text_stays_as_it_is_a_second_time(text: str) -> None:
     assert printable(printable(text)) == printable(text)
 
 

@@ -1,4 +1,4 @@
-"""Whatever a file holds, it is a configuration or its faults are told at their places."""
+"""Files of any content: each is a configuration, or its faults are told at their places."""
 
 from __future__ import annotations
 

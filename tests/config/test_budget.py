@@ -1,4 +1,4 @@
-"""The descriptors that a configuration may come to need, against those that there are."""
+"""File descriptors that a configuration may come to need, against those that there are."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def told(tmp_path: Path, text: str, available: int) -> tuple[Fault, ...]:
     return ()
 
 
-def test_what_is_written_is_counted_with_the_listeners_and_a_reserve(config: Load) -> None:
+def test_written_numbers_are_counted_with_the_listeners_and_a_reserve(config: Load) -> None:
     text = service("a", 1, "limits.max_connections = 100") + service("b", 2, "limits.max_connections = 20")
     assert descriptors_needed(config(text)) == 100 + 20 + 2 + 2 + 64
 
@@ -67,7 +67,7 @@ def test_the_largest_number_that_was_written_is_the_fault(tmp_path: Path) -> Non
     assert told(tmp_path, text, 490) == ()
 
 
-def test_what_is_written_for_all_is_the_fault_where_it_is_written(tmp_path: Path) -> None:
+def test_a_number_for_all_services_is_the_fault_at_its_place(tmp_path: Path) -> None:
     text = (
         "[limits]\nmax_connections = 100\n" + service("a", 1) + service("b", 2, "limits.max_connections = 5")
     )

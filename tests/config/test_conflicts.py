@@ -85,6 +85,6 @@ def test_ports_are_compared_although_the_services_have_other_faults(faults: Faul
     assert [fault.line for fault in faults(text)] == [3, 6, 7]
 
 
-def test_one_service_cannot_use_a_port_twice(faults: Faulty) -> None:
+def test_a_service_cannot_use_a_port_twice(faults: Faulty) -> None:
     [fault] = faults('service.a = { plugin = "echo", listen = ["tcp:80", "tcp:80"] }')
     assert "service 'a': listen[1]: tcp:80 is taken by service 'a' listen[0]" in fault.message

@@ -15,13 +15,13 @@ def test_without_the_table_there_is_no_control_socket(config: Callable[[str], Co
     assert config("[control]").control.listen is None
 
 
-def test_its_path_counts_from_the_folder_of_the_file(config: Callable[[str], Config], tmp_path: Path) -> None:
+def test_the_path_counts_from_the_folder_of_the_file(config: Callable[[str], Config], tmp_path: Path) -> None:
     endpoint = config('[control]\nlisten = "unix:run/control.sock"').control.listen
     assert endpoint is not None
     assert (endpoint.path, endpoint.mode) == (tmp_path / "run/control.sock", 0o600)
 
 
-def test_its_path_may_come_from_the_environment(config: Callable[[str], Config], tmp_path: Path) -> None:
+def test_the_path_may_come_from_the_environment(config: Callable[[str], Config], tmp_path: Path) -> None:
     endpoint = config('[control]\nlisten = "unix:${ROOM}.sock"').control.listen
     assert endpoint is not None
     assert endpoint.path == tmp_path / "lobby.sock"

@@ -1,4 +1,4 @@
-"""How a fault is shown."""
+"""Display of faults."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_fault_is_shown_with_its_line_a_caret_and_what_is_known_there() -> Non
     )
 
 
-def test_what_the_message_says_is_not_said_again() -> None:
+def test_expected_words_of_the_message_are_not_shown_again() -> None:
     fault = replace(FAULT, message="x: expected a path, found 5", expected="a path", nearest=None)
     assert render(fault).splitlines()[1:] == ["  14 | max_connectoins = 5", "     | ^^^^^^^^^^^^^^^"]
 
@@ -126,7 +126,7 @@ def test_a_fault_is_a_plain_dict_for_machines() -> None:
     assert Fault(**data) == FAULT
 
 
-def test_of_many_faults_the_first_hundred_are_told_and_how_many_more_there_are(
+def test_the_first_hundred_faults_are_told_and_the_number_of_the_others(
     faults: Callable[[str], tuple[Fault, ...]],
 ) -> None:
     *told, more = faults("[limits]\n" + "".join(f"key{n} = 1\n" for n in range(130)))
@@ -134,7 +134,7 @@ def test_of_many_faults_the_first_hundred_are_told_and_how_many_more_there_are(
     assert render(more) == "and 30 more: correct these first"
 
 
-def test_of_a_long_line_a_fault_has_the_part_around_it(faults: Callable[[str], tuple[Fault, ...]]) -> None:
+def test_a_fault_in_a_long_line_has_the_part_around_it(faults: Callable[[str], tuple[Fault, ...]]) -> None:
     items = ", ".join(["'::1'"] * 1000)
     [fault] = faults(f"[limits]\nallow = [{items}, 'x', {items}]")
     assert len(fault.source) == 1000

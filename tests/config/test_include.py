@@ -69,7 +69,7 @@ def test_a_file_is_read_once_and_the_including_file_is_not_its_own_include(
     assert list(config('daemon.include = ["*.toml", "a.toml", "a*"]').services) == ["a"]
 
 
-def test_one_pattern_needs_no_brackets(
+def test_a_single_pattern_needs_no_brackets(
     config: Load, faults: Faulty, write: Callable[[str, str], None]
 ) -> None:
     write("d/a.toml", echo("a"))

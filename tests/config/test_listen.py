@@ -1,4 +1,4 @@
-"""What stands between a port and its plugin: TLS and the PROXY protocol."""
+"""Layers between a port and its plugin: TLS and the PROXY protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the text of a file to values."""
+"""Loading: from the text of a file to values."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_off_means_never(config: Load, key: str) -> None:
     assert getattr(config(f'[limits]\n{key} = "off"').limits, key) is None
 
 
-def test_what_would_get_in_the_way_of_a_service_is_off(config: Load) -> None:
+def test_limits_that_would_hinder_a_service_are_off(config: Load) -> None:
     limits = config("").limits
     assert [getattr(limits, key) for key in OFF] == [None] * len(OFF)
     assert (limits.allow, limits.deny, limits.over_limit) == (NONE, NONE, "refuse")
@@ -214,7 +214,7 @@ def test_a_byte_order_mark_and_carriage_returns_do_not_matter(config: Load, faul
         (b"x = 0x" + b"f" * 5000, "x: expected a number of at most 64 bits, found more", (1, 5)),
     ],
 )
-def test_what_is_no_toml_is_one_fault(
+def test_a_text_that_is_no_toml_is_one_fault(
     tmp_path: Path, content: bytes, message: str, place: tuple[int, int]
 ) -> None:
     path = tmp_path / "sockd.toml"
@@ -244,7 +244,7 @@ def test_a_file_whose_services_are_all_turned_off_is_told_so(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("one", ['"tcp:7"', '{ endpoint = "tcp:7" }'])
-def test_one_port_needs_no_array(config: Load, one: str) -> None:
+def test_a_single_port_needs_no_array(config: Load, one: str) -> None:
     [listener] = config(f'[service.e]\nplugin = "echo"\nlisten = {one}').services["e"].listen
     assert listener.endpoint == InetEndpoint("tcp", 7)
 

@@ -1,4 +1,4 @@
-"""What is said about each thing that may be wrong, and where."""
+"""Messages of all faults, and their places."""
 
 from __future__ import annotations
 

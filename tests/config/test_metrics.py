@@ -17,7 +17,7 @@ def test_without_an_endpoint_there_is_no_metrics_port(config: Callable[[str], Co
     assert config(text).metrics.listen is None
 
 
-def test_its_endpoint_may_be_on_one_interface(config: Callable[[str], Config]) -> None:
+def test_the_endpoint_may_be_on_one_interface(config: Callable[[str], Config]) -> None:
     endpoint = "tcp:9100:interface=127.0.0.1"
     assert str(config(f'[metrics]\nlisten = "{endpoint}"').metrics.listen) == endpoint
 

@@ -207,7 +207,7 @@ SHIPPED = [
 
 
 @pytest.mark.parametrize(("plugin", "protocol", "kind"), SHIPPED)
-def test_what_a_shipped_plugin_does_not_serve_is_refused_in_one_fault(
+def test_a_shipped_plugin_refuses_a_protocol_over_another_transport_in_one_fault(
     tmp_path: Path, plugin: str, protocol: str, kind: str
 ) -> None:
     file = tmp_path / "sockd.toml"

@@ -73,7 +73,7 @@ def test_a_network_of_ipv4_is_one_however_it_is_written(text: str, network: str)
         ("\u0661.0.0.0", "\u0661.0.0.0", None),
     ],
 )
-def test_what_is_no_network_is_marked_with_what_was_meant(
+def test_a_word_that_is_no_network_is_marked_with_the_one_that_was_meant(
     text: str, marked: str, nearest: str | None
 ) -> None:
     with pytest.raises(ValueFault) as caught:
@@ -204,7 +204,7 @@ def test_code_gives_networks_themselves() -> None:
     assert Limits.model_validate({"deny": ["10.0.0.0/8", "::1"]}).deny == Networks.of(networks)
 
 
-def test_of_many_networks_the_status_shows_the_number() -> None:
+def test_the_status_shows_the_number_of_many_networks() -> None:
     few = Limits.model_validate({"deny": ["::1", "10.0.0.0/8"]})
     many = Limits.model_validate({"deny": "\n".join(f"10.0.0.{n}" for n in range(101))})
     assert few.model_dump(mode="json")["deny"] == ["10.0.0.0/8", "::1/128"]

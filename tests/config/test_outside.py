@@ -213,7 +213,7 @@ def test_text_from_outside_is_in_no_part_of_a_fault(
     assert "hunter2" not in report(found) + repr(found)
 
 
-def test_what_stands_in_the_file_is_told_in_place_of_what_it_stands_for(messages: Messages) -> None:
+def test_a_fault_shows_the_text_of_the_file_in_place_of_its_value(messages: Messages) -> None:
     text = '[service.c]\nplugin = "chat"\nlisten = ["unix:/a/${SLY}", "unix:/a/${SLY}"]'
     [message] = messages(text)
     assert message.startswith("service 'c': listen[1]: unix:/a/${SLY} is taken by service 'c' listen[0] (")

@@ -174,6 +174,6 @@ def test_defaults_are_told_as_they_are_written() -> None:
     assert "default" not in limits["reply_floor"]
 
 
-def test_it_is_json_of_the_draft_that_it_names() -> None:
+def test_the_schema_is_json_of_the_draft_that_it_names() -> None:
     assert json.loads(json.dumps(SCHEMA)) == SCHEMA
     assert SCHEMA["$schema"] == "https://json-schema.org/draft/2020-12/schema"

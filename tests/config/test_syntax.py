@@ -1,4 +1,4 @@
-"""What newcomers write that is no TOML, and what they are told."""
+"""Mistakes of TOML that newcomers make, and their explanations."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_slip_is_told_with_what_to_write(
         ("a = { b = 1, b = 2", "'a.b' is there already, in line 1: leave one of the two out", 1),
     ],
 )
-def test_what_is_given_twice_is_told_with_both_places(
+def test_a_repeated_key_or_table_is_told_with_both_places(
     faults: Faulty, text: str, message: str, line: int
 ) -> None:
     [fault] = faults(text)

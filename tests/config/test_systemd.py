@@ -21,14 +21,14 @@ def test_a_name_stands_where_an_endpoint_does(config: Load) -> None:
     assert str(loaded.services["e"].listen[0].endpoint) == "systemd:a"
 
 
-def test_its_options_are_those_of_the_socket_unit(messages: Messages) -> None:
+def test_socket_options_are_those_of_the_socket_unit(messages: Messages) -> None:
     said = messages(listen('{ endpoint = "systemd:a", socket = { backlog = 5, no_delay = false } }'))
     assert [text.partition(": only ")[2] for text in said] == [
         "an endpoint that sockd opens itself has this option, found systemd:a"
     ] * 2
 
 
-def test_what_is_not_asked_of_the_kernel_can_be_said(config: Load) -> None:
+def test_options_that_are_not_for_the_kernel_can_be_given(config: Load) -> None:
     [listener] = config(listen('{ endpoint = "systemd:a", socket.stock = true }')).services["e"].listen
     assert listener.socket.stock
 

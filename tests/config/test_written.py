@@ -68,7 +68,7 @@ def test_units_add_up(counts: list[int]) -> None:
         ("367d", "367d", None),
     ],
 )
-def test_what_is_no_duration_is_marked_with_what_was_meant(
+def test_a_faulty_duration_is_marked_with_the_one_that_was_meant(
     text: str, marked: str, nearest: str | None
 ) -> None:
     with pytest.raises(ValueFault) as caught:
@@ -107,7 +107,7 @@ def test_a_size_is_read_as_bytes(written: str | int, size: int) -> None:
         (-1, None),
     ],
 )
-def test_what_is_no_size_says_what_was_meant(written: str | int, nearest: str | None) -> None:
+def test_a_faulty_size_has_the_one_that_was_meant(written: str | int, nearest: str | None) -> None:
     with pytest.raises(ValueFault) as caught:
         read_size(written)
     assert caught.value.nearest == nearest
@@ -144,7 +144,9 @@ def test_a_rate_is_a_count_in_a_time(text: str, rate: Rate) -> None:
         ("", "", None),
     ],
 )
-def test_what_is_no_rate_is_marked_with_what_was_meant(text: str, marked: str, nearest: str | None) -> None:
+def test_a_faulty_rate_is_marked_with_the_one_that_was_meant(
+    text: str, marked: str, nearest: str | None
+) -> None:
     with pytest.raises(ValueFault) as caught:
         read_rate(text)
     fault = caught.value

@@ -120,7 +120,7 @@ def test_a_refused_source_takes_nothing_from_the_others() -> None:
     assert places.admit_datagram("192.0.2.2", 0.0) is None
 
 
-def test_who_finds_the_totals_full_pays_nothing_and_gets_no_penalty() -> None:
+def test_a_peer_that_finds_the_totals_full_uses_nothing_up_and_gets_no_penalty() -> None:
     clock = Clock()
     places = Admission(
         Terms(
@@ -225,7 +225,7 @@ def test_a_rate_that_changes_begins_anew_and_one_that_does_not_goes_on() -> None
     assert places.admit_datagram(None, 0.0) == "datagram_rate"
 
 
-def test_what_a_source_used_is_remembered_when_only_other_limits_change() -> None:
+def test_the_use_of_a_source_is_kept_when_only_other_limits_change() -> None:
     places = Admission(
         Terms(max_connections=100, connection_rate_per_source=Rate(1, 3600.0)), Clock().seconds
     )

@@ -1,4 +1,4 @@
-"""Admission beside a plain model: whatever happens, no limit is exceeded and none stays shut."""
+"""Admission beside a plain model: no limit is ever exceeded, and none stays shut."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def test_the_number_that_is_written_comes_at_once_and_no_more(
 
 
 @pytest.mark.parametrize("began", [0.0, UPTIME])
-def test_one_comes_back_after_its_share_of_the_time_and_all_after_the_whole(began: float) -> None:
+def test_a_token_comes_back_after_its_share_of_the_time_and_all_after_the_whole(began: float) -> None:
     bucket = Bucket(Rate(60, 60.0))
     taken(bucket, began, 60)
     assert taken(bucket, began + 0.9, 5) == 0
@@ -82,7 +82,7 @@ def test_after_the_wait_that_it_tells_there_is_enough(
     assert bucket.until(wait, cost) <= 1e-9 * wait
 
 
-def test_what_is_more_than_it_holds_waits_until_it_is_full_and_is_paid_for_afterwards() -> None:
+def test_a_cost_above_the_bucket_waits_until_it_is_full_and_is_paid_afterwards() -> None:
     bucket = Bucket(Rate(1000, 1.0))
     assert bucket.until(0, 5000) == 0
     bucket.spend(0, 5000)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from sockd.limits.expiring import Expiring
 
 
-def test_what_still_counts_is_kept_however_many_are_added() -> None:
+def test_an_entry_stays_until_its_moment_while_many_are_added() -> None:
     table = Expiring(100)
     for number in range(50):
         assert table.set(b"held %d" % number, 100.0, 0.0)
@@ -13,7 +13,7 @@ def test_what_still_counts_is_kept_however_many_are_added() -> None:
     assert len(table) <= 100
 
 
-def test_there_is_no_room_while_all_of_it_counts_and_some_afterwards() -> None:
+def test_a_full_table_has_room_once_entries_have_expired() -> None:
     table = Expiring(10)
     assert all(table.set(bytes([number]), 5.0, 0.0) for number in range(10))
     assert not table.set(b"another", 9.0, 4.9)
@@ -23,7 +23,7 @@ def test_there_is_no_room_while_all_of_it_counts_and_some_afterwards() -> None:
     assert table.moments.get(bytes([3])) == 9.0
 
 
-def test_what_has_passed_is_forgotten_as_others_are_added() -> None:
+def test_expired_entries_are_removed_as_others_are_added() -> None:
     table = Expiring(10_000)
     for number in range(5_000):
         table.set(b"%d" % number, 1.0, 0.0)

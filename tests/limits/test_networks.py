@@ -49,7 +49,7 @@ def test_all_of_ipv6_is_nothing_of_ipv4_and_the_other_way_round() -> None:
     assert "2001:db8::1" not in networks("0.0.0.0/0")
 
 
-def test_what_is_no_address_is_an_error_and_never_permitted() -> None:
+def test_text_that_is_no_address_is_an_error_and_never_permitted() -> None:
     for host in ("", "run/echo.sock", "1.2.3", "::g"):
         with pytest.raises(OSError, match="inet_pton"):
             AccessList().permits(host)
@@ -86,7 +86,7 @@ some_networks = st.builds(
 
 
 @given(st.lists(some_networks), st.lists(some_networks), addresses)
-def test_it_agrees_with_a_search_through_all_networks(
+def test_a_look_up_agrees_with_a_search_through_all_networks(
     allow: list[IPNetwork], deny: list[IPNetwork], address: object
 ) -> None:
     host = str(address)

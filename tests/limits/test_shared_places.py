@@ -1,4 +1,4 @@
-"""Places that are counted over several processes."""
+"""Places that several processes count together."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def test_a_source_is_counted_over_all_seats(seats: list[SharedPlaces]) -> None:
     assert seats[0].take(100, HOME, 3) is None
 
 
-def test_what_a_dead_one_held_is_given_back(seats: list[SharedPlaces]) -> None:
+def test_places_of_a_dead_process_are_given_back(seats: list[SharedPlaces]) -> None:
     for seat in (1, 1, 2):
         seats[seat].take(100, HOME, 9)
     seats[0].forget(1)
     assert (seats[0].total, seats[0].count(HOME)) == (1, 1)
 
 
-def test_what_many_dead_ones_held_is_given_back_wherever_it_is(seats: list[SharedPlaces]) -> None:
+def test_places_of_many_dead_processes_are_given_back_wherever_they_are(seats: list[SharedPlaces]) -> None:
     sources = [bytes((10, 0, *divmod(number, 256))) for number in range(5000)]
     for number, source in enumerate(sources):
         assert seats[1 + number % 2].take(10_000, source, 9) is None
@@ -177,7 +177,7 @@ def test_a_rate_that_is_used_up_gives_the_place_back(seats: list[SharedPlaces]) 
     assert seats[0].total == 1
 
 
-def test_who_waits_for_a_place_looks_again_as_another_process_may_give_one_back(
+def test_a_waiting_process_looks_again_as_another_one_may_give_a_place_back(
     seats: list[SharedPlaces],
 ) -> None:
     places = Admission(Terms(max_connections=1))

@@ -103,7 +103,7 @@ def full() -> Sources:
     return sources
 
 
-def test_those_for_whom_there_is_no_room_are_held_down_together(full: Sources) -> None:
+def test_sources_without_room_are_bounded_together(full: Sources) -> None:
     number = sum(received(full, forged(number), 1.0, 3) for number in range(1_000, 101_000))
     assert number == 2 * SHARED
     assert len(full) == 100
@@ -125,7 +125,7 @@ def test_once_a_flood_ends_a_new_source_has_all_of_its_rate_within_the_rates_own
     assert received(full, "192.0.2.1", 15.0, 9) == 2
 
 
-def test_what_is_known_of_a_source_is_forgotten_once_it_says_nothing() -> None:
+def test_the_state_of_a_source_is_removed_once_it_has_no_meaning() -> None:
     sources = Sources(Terms(9, datagram_rate_per_source=Rate(2, 10.0)), {})
     for number in range(1_000):
         received(sources, forged(number), 0.0, 1)
@@ -139,7 +139,7 @@ def limited(penalty: float = 60.0, capacity: int = 1000) -> Sources:
     return Sources(terms, {"192.0.2.1": 1}, capacity)
 
 
-def test_who_is_refused_more_often_than_is_forgiven_is_refused_for_a_while_whatever_it_does() -> None:
+def test_a_source_with_too_many_refusals_is_refused_for_a_while_whatever_it_does() -> None:
     sources = limited()
     assert [come(sources, "192.0.2.1", 0.0) for _ in range(11)] == ["max_per_source"] * 11
     sources.disconnect(sources.key("192.0.2.1"))
@@ -157,13 +157,13 @@ def test_trying_on_does_not_prolong_a_penalty() -> None:
     assert [come(sources, "192.0.2.1", 60.0) for _ in range(2)] == ["max_per_source"] * 2
 
 
-def test_who_tries_no_more_often_than_is_forgiven_gets_no_penalty() -> None:
+def test_a_source_with_few_refusals_gets_no_penalty() -> None:
     sources = limited()
     reasons = {come(sources, "192.0.2.1", now * 1.0) for now in range(1000)}
     assert reasons == {"max_per_source"}
 
 
-def test_who_keeps_trying_twice_as_often_gets_one_soon() -> None:
+def test_a_source_that_keeps_trying_twice_as_often_gets_a_penalty_soon() -> None:
     sources = limited()
     reasons = [come(sources, "192.0.2.1", now / 2) for now in range(40)]
     assert reasons[-1] == "penalty"
@@ -178,7 +178,7 @@ def test_datagrams_bring_no_penalty_for_anybody_can_forge_them() -> None:
     assert received(sources, "192.0.2.1", 1.0, 1) == 1
 
 
-def test_who_is_under_a_penalty_stays_so_however_many_others_try() -> None:
+def test_a_penalty_stays_however_many_other_sources_try() -> None:
     sources = limited(capacity=100)
     for _ in range(12):
         come(sources, "192.0.2.1", 0.0)
