@@ -44,6 +44,6 @@ class Control(BaseModel):
 
     listen: ControlEndpoint | None = Field(
         default=None,
-        description="A UNIX socket, unix:PATH, which only root and the daemon's own user can use; "
-        "without it, there is none.",
+        description="UNIX socket, unix:PATH, which only root and the daemon's own user can use; without "
+        "it, there is none.",
     )

@@ -56,12 +56,12 @@ class Limits(BaseModel):
     max_connections: Annotated[int, Scope("service", "stream", "shared", metric="connections_limit")] = Field(
         default=10_000,
         ge=1,
-        description="Connections that a service has open at once, over all its listeners.",
+        description="Connections of a service that are open at once, over all its listeners.",
     )
     max_per_source: Annotated[CountOrOff, Scope("source", "stream", "shared")] = Field(
         default="off",
         validate_default=True,
-        description="Connections that one source has open at once.",
+        description="Connections of one source that are open at once.",
     )
     source_prefix_ipv4: Annotated[int, Scope("source")] = Field(
         default=32,
@@ -78,8 +78,8 @@ class Limits(BaseModel):
     allow: Annotated[SomeNetworks, Scope("source")] = Field(
         default=(),
         validate_default=True,
-        description="Networks that are served, and no others; without any, all are. "
-        "Where allow and deny both have an address, the longer prefix decides.",
+        description="Networks that are served, and no others; without any, all are. Where allow and deny "
+        "both have an address, the longer prefix decides.",
     )
     deny: Annotated[AnyNetworks, Scope("source")] = Field(
         default=(),
@@ -89,94 +89,95 @@ class Limits(BaseModel):
     connection_rate: Annotated[RateOrOff, Scope("service", "stream", "divided")] = Field(
         default="off",
         validate_default=True,
-        description="How fast new connections of all sources together may come.",
+        description="Rate of new connections of all sources together.",
     )
     connection_rate_per_source: Annotated[RateOrOff, Scope("source", "stream", "divided")] = Field(
-        default="off", validate_default=True, description="How fast new connections of one source may come."
+        default="off", validate_default=True, description="Rate of new connections of one source."
     )
     datagram_rate: Annotated[RateOrOff, Scope("service", "datagram", "divided")] = Field(
         default="off",
         validate_default=True,
-        description="How fast datagrams of all sources together may come; what is more is dropped.",
+        description="Rate of datagrams of all sources together; further ones are dropped.",
     )
     datagram_rate_per_source: Annotated[RateOrOff, Scope("source", "datagram", "divided")] = Field(
         default="off",
         validate_default=True,
-        description="How fast datagrams of one source may come; what is more is dropped.",
+        description="Rate of datagrams of one source; further ones are dropped.",
     )
     bytes_per_second: Annotated[SizeOrOff, _CONNECTION] = Field(
         default="off",
         validate_default=True,
-        description="How much each connection may carry, both directions together.",
+        description="Bytes that a connection may carry in a second, both directions together.",
     )
     over_limit: Annotated[Literal["refuse", "queue", "reset", "banner", "tarpit"], _CONNECTION] = Field(
         default="refuse",
-        description="What becomes of a connection over a limit: refuse closes it, queue lets it wait to be "
-        "accepted, reset breaks it off, banner tells it a line, tarpit holds it without an answer.",
+        description='Treatment of a connection over a limit: "refuse" closes it, "queue" lets it wait to '
+        'be accepted, "reset" aborts it, "banner" sends it a line, "tarpit" holds it without '
+        "an answer.",
     )
     over_limit_banner: Annotated[_Line, _CONNECTION] = Field(
-        default="too many connections", description="The line that banner tells; CR LF is added."
+        default="too many connections", description='Line that "banner" sends; CR LF is added.'
     )
     tarpit_time: Annotated[SomeTime, _CONNECTION] = Field(
         default="10s",
         validate_default=True,
-        description="How long a connection is held in the tarpit.",
+        description="Time for which the tarpit holds a connection.",
     )
     penalty: Annotated[DurationOrOff, Scope("source", workers="own")] = Field(
         default="off",
         validate_default=True,
-        description="How long a source is refused that keeps trying although it is over its limit.",
+        description="Time for which a source is refused that keeps trying although it is over its limit.",
     )
     handshake_timeout: Annotated[SomeTime, _CONNECTION] = Field(
         default="10s",
         validate_default=True,
-        description="How long a TLS handshake may take, from the first byte on.",
+        description="Time for a TLS handshake, from the first byte on.",
     )
     handshake_rate: Annotated[RateOrOff, Scope("service", "stream", "divided")] = Field(
         default="off",
         validate_default=True,
-        description="How fast TLS handshakes may begin; what is more waits, up to handshake_timeout.",
+        description="Rate at which TLS handshakes begin; further ones wait, up to handshake_timeout.",
     )
     max_handshakes: Annotated[int, Scope("service", "stream", "divided")] = Field(
         default=1000, ge=1, description="TLS handshakes that may be unfinished at once."
     )
     header_timeout: Annotated[SomeTime, _CONNECTION] = Field(
-        default="5s", validate_default=True, description="How long the header of the PROXY protocol may take."
+        default="5s", validate_default=True, description="Time for the header of the PROXY protocol."
     )
     first_message_timeout: Annotated[DurationOrOff, _CONNECTION] = Field(
         default="off",
         validate_default=True,
-        description="How long a new connection may be silent.",
+        description="Time in which a new connection must send a message that the service answers.",
     )
     idle_timeout: Annotated[DurationOrOff, _CONNECTION] = Field(
         default="10m",
         validate_default=True,
-        description='How long a connection may be silent both ways; "off" lets it be silent for ever.',
+        description='Time for which a connection may be silent in both directions; "off" is for ever.',
     )
     lifetime: Annotated[DurationOrOff, _CONNECTION] = Field(
         default="off",
         validate_default=True,
-        description="How long a connection may be open, whatever it does.",
+        description="Time for which a connection may be open, whatever it does.",
     )
     close_timeout: Annotated[Duration, _CONNECTION] = Field(
         default="5s",
         validate_default=True,
-        description="How long a closing connection may go without its peer taking a byte.",
+        description="Time for which a closing connection may go on although its peer takes no byte.",
     )
     max_unread_output: Annotated[Size, Field(ge=1), _CONNECTION] = Field(
         default="1MiB",
         validate_default=True,
-        description="Bytes that may wait for a peer that does not read them.",
+        description="Bytes of output that a peer may leave unread.",
     )
     max_amplification: Annotated[float | None, Scope("datagram", "datagram")] = Field(
         default=None,
         gt=0,
         allow_inf_nan=False,
-        description="Bytes of reply for each byte of a datagram; without it, what the plugin says.",
+        description="Bytes of reply for each byte of a datagram; without it, the plugin's own bound.",
     )
     reply_floor: Annotated[Size | None, Scope("datagram", "datagram")] = Field(
         default=None,
-        description="Bytes that any datagram may be answered with; without it, what the plugin says.",
+        description="Bytes that may answer any datagram; without it, the plugin's own bound.",
     )
 
     def under(self, common: Limits) -> Limits:

@@ -80,11 +80,9 @@ class CertificateFiles(BaseModel):
 
     model_config = _TABLE
 
-    certificate: FilePath = Field(
-        description="The certificate, then those that lead to its authority, in PEM."
-    )
+    certificate: FilePath = Field(description="Certificate, then those that lead to its authority, in PEM.")
     key: FilePath | None = Field(
-        default=None, description="Its private key, in PEM; without it, in the certificate's file."
+        default=None, description="Private key, in PEM; without it, in the certificate's file."
     )
 
 
@@ -93,34 +91,33 @@ class Tls(BaseModel):
 
     model_config = _TABLE
 
-    certificate: FilePath = Field(
-        description="The certificate, then those that lead to its authority, in PEM."
-    )
+    certificate: FilePath = Field(description="Certificate, then those that lead to its authority, in PEM.")
     key: FilePath | None = Field(
-        default=None, description="Its private key, in PEM; without it, in the certificate's file."
+        default=None, description="Private key, in PEM; without it, in the certificate's file."
     )
     more: tuple[CertificateFiles, ...] = Field(
-        default=(), description="Further certificates, each for clients that ask for a name that it has."
+        default=(), description="Further certificates, each for clients that ask for one of its names."
     )
     client_ca: FilePath | None = Field(
-        default=None, description="The authorities whose certificates are trusted in clients, in PEM."
+        default=None, description="Authorities whose certificates are trusted in clients, in PEM."
     )
     client_certificate: Annotated[ClientCertificate | None, AfterValidator(_for_client_ca)] = Field(
         default=None,
         validate_default=True,
-        description="Whether a client must have a certificate; required, if there is a client_ca.",
+        description='Whether a client must have a certificate, "required" or "optional"; required, if '
+        "there is a client_ca.",
     )
     alpn: tuple[_Alpn, ...] = Field(
         default=(),
-        description="Protocols to choose from with clients that offer some (ALPN), the best first.",
+        description="Protocols for clients that offer some (ALPN), the best first.",
     )
     min_version: Literal["1.2", "1.3"] = Field(
-        default="1.2", description="The oldest version of TLS that is spoken."
+        default="1.2", description='Oldest version of TLS: "1.2" or "1.3".'
     )
     ciphers: str | None = Field(
         default=None,
         min_length=1,
-        description="The ciphers of TLS 1.2, as OpenSSL writes them; without it, those that are known good.",
+        description="Ciphers of TLS 1.2, as OpenSSL writes them; without it, known good ones.",
     )
 
     def files(self) -> Iterator[tuple[KeyPath, Path]]:
@@ -144,12 +141,13 @@ class ProxyProtocol(BaseModel):
     trust: AnyNetworks = Field(
         default=(),
         validate_default=True,
-        description="Networks of the proxies that are believed; a UNIX socket needs none, "
-        "as its mode says who may connect.",
+        description="Networks of trusted proxies; a UNIX socket needs none, as its mode says who may "
+        "connect.",
     )
     mode: Literal["require", "allow"] = Field(
         default="require",
-        description="require: no connection without a header; allow: one without it is the peer's own.",
+        description='"require": no connection without a header; "allow": a connection without one is the '
+        "peer's own.",
     )
 
 
@@ -163,16 +161,16 @@ class SocketOptions(BaseModel):
         description="TCP: open the port although connections of an earlier process linger on it.",
     )
     keepalive: bool = Field(
-        default=True, description="TCP: let the kernel find out that a silent peer is gone."
+        default=True, description="TCP: let the kernel detect that a silent peer is gone."
     )
     no_delay: bool = Field(default=True, description="TCP: send small pieces at once.")
     user_timeout: SomeTime | None = Field(
         default=None,
-        description="TCP: how long sent data may stay unacknowledged before the connection ends.",
+        description="TCP: time for which sent data may stay unacknowledged before the connection ends.",
     )
     defer_accept: SomeTime | None = Field(
         default=None,
-        description="TCP: accept a connection once its first data is there, or after this long.",
+        description="TCP: accept a connection once its first data is there, or after this time.",
     )
     backlog: int | None = Field(
         default=None,
@@ -182,11 +180,11 @@ class SocketOptions(BaseModel):
     )
     receive_buffer: SocketBuffer | None = Field(
         default=None,
-        description="Bytes that the kernel keeps of what was not read yet.",
+        description="Bytes of unread data that the kernel keeps.",
     )
     send_buffer: SocketBuffer | None = Field(
         default=None,
-        description="Bytes that the kernel keeps of what was not sent yet.",
+        description="Bytes of unsent data that the kernel keeps.",
     )
     v6_only: bool = Field(
         default=True, description="IPv6: leave IPv4 to other listeners; false takes it as well."
@@ -233,13 +231,13 @@ class Listener(BaseModel):
 
     endpoint: EndpointText = Field(description=ENDPOINT_SCHEMA["description"])
     protocol: str | None = Field(
-        default=None, description="Which of the plugin's protocols is spoken; without it, the plugin's first."
+        default=None, description="Protocol of the plugin; without it, the plugin's first."
     )
-    tls: Tls | None = Field(default=None, description="Streams: encrypts what is sent.")
+    tls: Tls | None = Field(default=None, description="Streams: encryption with TLS.")
     proxy_protocol: ProxyProtocol | None = Field(
-        default=None, description="Streams: a proxy tells in a header whose connection it relays."
+        default=None, description="Streams: the header with which a proxy tells whose connection it relays."
     )
-    socket: SocketOptions = Field(default=SocketOptions(), description="What is asked of the kernel.")
+    socket: SocketOptions = Field(default=SocketOptions(), description="Options of the socket.")
 
     @model_validator(mode="before")
     @classmethod

@@ -43,11 +43,11 @@ class Metrics(BaseModel):
 
     listen: MetricsEndpoint | None = Field(
         default=None,
-        description="tcp:PORT:interface=ADDRESS, tcp6: likewise, unix:PATH or systemd:NAME. Whoever can "
-        "connect can read; without it, there is no such port.",
+        description="tcp:PORT:interface=ADDRESS, tcp6: likewise, unix:PATH or systemd:NAME; without it, "
+        "there is no such port. Whoever can connect can read.",
     )
     hosts: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?$")], ...] = Field(
         default=(),
-        description="Names under which browsers may ask for the status page, beside localhost, addresses and "
+        description="Names under which browsers may open the status page, beside localhost, addresses and "
         "the machine's own host name. Probes and Prometheus may use any.",
     )

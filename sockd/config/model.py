@@ -30,38 +30,36 @@ class Daemon(BaseModel):
         default=0,
         ge=0,
         le=MAX_WORKERS,
-        description="How many worker processes serve; 0 serves inside the twistd process.",
+        description="Number of worker processes; 0 serves inside the twistd process.",
     )
     state_dir: FilePath = Field(
         default="state",
-        description="The folder in which services keep what must last.",
+        description="Folder for the state that services keep.",
         validate_default=True,
     )
     include: tuple[str, ...] = Field(
         default=(), description="Further files, with wildcards, in sorted order; they hold only services."
     )
-    watch: bool = Field(
-        default=False, description="Whether the files are looked at, and read anew when they change."
-    )
+    watch: bool = Field(default=False, description="Whether a change of the files causes a reload.")
     start_timeout: SomeTime = Field(
         default="30s",
         validate_default=True,
-        description="How long the start of each plugin may take, at the start of the daemon and at a reload.",
+        description="Time for the start of each plugin, at the start of the daemon and at a reload.",
     )
     drain_timeout: Duration = Field(
         default="30s",
         validate_default=True,
-        description="How long connections may go on after the daemon was told to stop.",
+        description="Time for connections to end after the daemon was told to stop.",
     )
     max_unread_output: Annotated[Size, Field(ge=1)] = Field(
         default="256MiB",
         validate_default=True,
-        description="Bytes that may wait for all peers together that do not read them.",
+        description="Bytes of output that all peers together may leave unread.",
     )
     watchdog: DurationOrOff = Field(
         default="250ms",
         validate_default=True,
-        description="A plugin that lets all others wait for longer is written to the log with its stack.",
+        description="Time for which a plugin may block the reactor before the log shows its stack.",
     )
 
 
@@ -71,13 +69,16 @@ class Log(BaseModel):
     model_config = _TABLE
 
     format: Literal["auto", "console", "json"] = Field(
-        default="auto", description="console is for people, json for machines; auto: console on a terminal."
+        default="auto",
+        description='Format of events: "console" for people, "json" with one object a line, or "auto": '
+        "console on a terminal, else json.",
     )
     level: Literal["debug", "info", "warn", "error"] = Field(
-        default="info", description="The least important events that are written."
+        default="info",
+        description='Lowest level of events that are written: "debug", "info", "warn" or "error".',
     )
     file: FilePath | None = Field(
-        default=None, description="The file that events are appended to, in place of standard output."
+        default=None, description="File to which events are appended, in place of standard output."
     )
 
 
@@ -88,11 +89,11 @@ class ServiceTable(BaseModel):
 
     plugin: str = Field(description="The plugin's name, or module:Class.")
     enabled: bool = Field(
-        default=True, description="Whether it is served; one that is not is checked all the same."
+        default=True, description="Whether the service is served; a disabled one is checked all the same."
     )
-    listen: tuple[Listener, ...] = Field(min_length=1, description="The ports that it is reached at.")
-    limits: Limits = Field(default=Limits(), description="What differs from [limits] for this service.")
-    options: dict[str, Any] = Field(default={}, description="The plugin's own keys.")
+    listen: tuple[Listener, ...] = Field(min_length=1, description="Listeners of the service.")
+    limits: Limits = Field(default=Limits(), description="Limits of this service that differ from [limits].")
+    options: dict[str, Any] = Field(default={}, description="Options of the plugin.")
 
 
 class Options(BaseModel):

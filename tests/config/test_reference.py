@@ -101,3 +101,44 @@ def test_every_key_has_a_comment_above_it() -> None:
     ends = [lines[-1] for lines in paragraphs]
     assert sum(not line.startswith("# ") or " = " in line for line in ends) >= len(GIVEN)
     assert [lines for lines in paragraphs if not re.match("\n?# (?![a-z_]+ = |\\[)", "\n".join(lines))] == []
+
+
+def comments() -> dict[tuple[type[BaseModel], str], str]:
+    """Return the comment above each key that stands in a table of a model."""
+    found: dict[tuple[type[BaseModel], str], str] = {}
+    model: type[BaseModel] | None = None
+    for paragraph in REFERENCE.read_text().split("\n\n"):
+        *above, last = paragraph.strip().splitlines()
+        bare = last.removeprefix("# ")
+        model = TABLES.get(bare, model)
+        if model is not None and (key := re.match("([a-z_0-9]+) = ", bare)):
+            found[model, key[1]] = " ".join(line.removeprefix("# ") for line in above)
+    return found
+
+
+TABLES: dict[str, type[BaseModel]] = {
+    "[daemon]": Daemon,
+    "[log]": Log,
+    "[control]": Control,
+    "[metrics]": Metrics,
+    "[limits]": Limits,
+    "[service.example]": ServiceTable,
+    "[service.example.listen.tls]": Tls,
+    "[service.example.listen.proxy_protocol]": ProxyProtocol,
+    "[service.example.listen.socket]": SocketOptions,
+}
+
+
+@pytest.mark.parametrize("model", TABLES.values())
+def test_the_comment_of_a_key_begins_with_its_description(model: type[BaseModel]) -> None:
+    others = [
+        f"{key}: {field.description}"
+        for key, field in model.model_fields.items()
+        if (model, key) in comments() and not comments()[model, key].startswith(field.description or "?")
+    ]
+    assert not others, "\n".join(["config/reference.toml lacks", *others])
+    assert {key for owner, key in comments() if owner is model} >= model.model_fields.keys() - {
+        "listen",
+        "limits",
+        "options",
+    }
