@@ -1,14 +1,14 @@
-/* The load: one thread, one epoll, one message in flight on each connection; times to the nanosecond.
+/* Load program: one thread, one epoll, one message in flight on each connection; times in nanoseconds.
  *
  *   load echo    PROTOCOL PORT PID SIZE CONNECTIONS SECONDS   messages there and back, again and again
  *   load connect PROTOCOL PORT PID SIZE TOGETHER TOTAL        connect, one message there and back, close
  *   load accept  PROTOCOL PORT PID SIZE BUSY NEW BURSTS       NEW connections in a burst, while BUSY echo
  *   load hold    PROTOCOL PORT PID SIZE CONNECTIONS           one message each, then all stay open
  *
- * PROTOCOL is tcp, tls or udp; udp only echoes, and tls is there if it was compiled with -DTLS. Each TLS
- * connection shakes hands in full; the certificate is not looked at. PID is the server, at 127.0.0.1:PORT.
- * Its processor time is read by the same clock and in the same moments as everything else. The result is
- * one line of JSON: seconds and bytes.
+ * PROTOCOL is tcp, tls or udp; udp has echo only, and tls exists if the program was compiled with -DTLS. Each
+ * TLS connection makes a full handshake; the certificate is not verified. PID is the server, at
+ * 127.0.0.1:PORT. Its processor time is read by the same clock at the same moments as all other times. The
+ * result is one line of JSON: seconds and bytes.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -30,19 +30,19 @@
 #endif
 
 #define PATIENCE 60                    /* seconds, after which the kernel ends this program */
-#define LARGEST (256 * 1024)           /* bytes of a message; whatever is in flight fits one read */
+#define LARGEST (256 * 1024)           /* bytes of a message at most; all that is in flight fits one read */
 #define WARM_UP 200000000              /* ns */
 #define WARM_UP_CONNECTIONS 200
 #define BETWEEN_BURSTS 20000000        /* ns */
-#define PER_CONNECT 4                  /* messages between two connects of a burst, so that the busy stay busy */
-#define SETTLING 200000                /* us, for the server to notice what was closed or opened */
-#define HELD_TOGETHER 32               /* connects under way at once, fewer than any backlog */
-#define FINENESS 32                    /* buckets for each power of two: the histogram is right to 3 % */
+#define PER_CONNECT 4                  /* messages between two connects of a burst, so that busy connections stay busy */
+#define SETTLING 200000                /* us, for the server to notice opened and closed connections */
+#define HELD_TOGETHER 32               /* connects in progress at once, fewer than any backlog */
+#define FINENESS 32                    /* buckets for each power of two: the histogram is exact to 3 % */
 
 struct connection {
     int fd, steady;
     size_t unsent, unread;
-    int64_t since;                     /* of its message; of its connect, if that is part of it */
+    int64_t since;                     /* start of its message, or of its connect if that is measured */
     void *tls;
 };
 
@@ -53,7 +53,7 @@ static int epoll;
 static size_t size;
 static char message[LARGEST], inbox[LARGEST];
 static uint64_t numbered;
-static void (*answered)(struct connection *, int64_t);  /* a whole message is back, at this time */
+static void (*answered)(struct connection *, int64_t);  /* called with the time when a whole message is back */
 
 static int64_t count, began, server_cpu, load_cpu, histogram[64 * FINENESS];
 
@@ -72,7 +72,7 @@ static int64_t read_clock(clockid_t clock)
 
 static int64_t now(void) { return read_clock(CLOCK_MONOTONIC); }
 
-/* What is measured. */
+/* Measurements. */
 
 static void begin(void)
 {
@@ -121,7 +121,7 @@ static long resident(const char *pid)
     return kilobytes * 1024;
 }
 
-/* Plain or encrypted. */
+/* Plain and encrypted connections. */
 
 #ifdef TLS
 static SSL_CTX *tls;
@@ -148,7 +148,7 @@ static void say_goodbye(struct connection *c)
     if (!c->tls) return;
     SSL_shutdown(c->tls);
     SSL_free(c->tls);
-    ERR_clear_error();                 /* what happened to this one must not be taken for the next one's fault */
+    ERR_clear_error();                 /* an old error must not be taken for the next connection's */
 }
 
 static ssize_t tls_result(struct connection *c, int n)
@@ -208,7 +208,7 @@ static void disconnect(struct connection *c)
 static void send_rest(struct connection *c)
 {
     while (c->unsent) {
-        /* No two are the same: a server may take one that repeats its answer for a loop of two servers. */
+        /* All differ: a server may take a repeated datagram for a loop of two servers. */
         if (c->unsent == size) memcpy(message, &numbered, size < sizeof numbered ? size : sizeof numbered), numbered++;
         ssize_t n = put(c, message + size - c->unsent, c->unsent);
         if (n < 0 && errno == EAGAIN) return;
@@ -219,7 +219,7 @@ static void send_rest(struct connection *c)
 
 static void receive(struct connection *c)
 {
-    do {                               /* a read of TLS is one record, of which a message may have several */
+    do {                               /* a read of TLS is one record; a message may have several */
         ssize_t n = take(c);
         if (n < 0 && errno == EAGAIN) return;
         if (n < 0) fail("recv");

@@ -390,4 +390,4 @@ class ChannelFactory(Factory):
         """End every connection."""
         for channel in tuple(self.open):
             channel.cut()
-        self.lingering.cut()
+        self.lingering.close_all()

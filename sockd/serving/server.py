@@ -179,7 +179,7 @@ class Server:
     def _relieve(self) -> None:
         """Close sockets that only linger, and of a sample of connections those that were idle for longest."""
         for service in self.all_services:
-            service.connections.context.lingering.cut()
+            service.connections.context.lingering.close_all()
         every = [connection for service in self.all_services for connection in service.connections]
         looked_at = sample(every, min(len(every), LOOK_AT))
         quiet = sorted(looked_at, key=lambda connection: connection.quiet_for(), reverse=True)

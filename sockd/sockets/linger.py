@@ -114,7 +114,7 @@ class Lingering:
             linger.since = self._clock.seconds()
             self.wait(linger)
 
-    def cut(self) -> None:
+    def close_all(self) -> None:
         """Close all of them at once."""
         for linger in list(self._open):
             linger.close()

@@ -209,5 +209,5 @@ class OpenConnections:
             connection.cut(reason)
         for newcomer in newcomers:
             newcomer.cut()
-        self.context.lingering.cut()
+        self.context.lingering.close_all()
         return len(connections) + len(newcomers)

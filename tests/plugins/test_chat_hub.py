@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.logger import Logger, capturedLogs
 
 from sockd_plugins.chat.events import Ended, Entered, Event, Joined, Left, Renamed, Said, Told
-from sockd_plugins.chat.hub import Hub, Member, Refused, Rules
+from sockd_plugins.chat.hub import ChatRefused, Hub, Member, Rules
 
 
 def rules(
@@ -64,7 +64,7 @@ def a_pair(hub: Hub) -> tuple[Member, Ear, Member, Ear]:
 
 
 def refusal(action: Callable[[], object]) -> str:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ChatRefused) as refused:
         action()
     return str(refused.value)
 
@@ -299,7 +299,7 @@ class ChatMachine(RuleBasedStateMachine):
         self.members: list[Member] = []
 
     def act(self, action: Callable[[], object]) -> None:
-        with suppress(Refused):
+        with suppress(ChatRefused):
             action()
 
     def one(self, number: int) -> Member:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sockd_plugins.files import kernel, room
-from sockd_plugins.files.refused import Refused
+from sockd_plugins.files.refused import FileRefused
 from sockd_plugins.files.room import Room
 from sockd_plugins.files.store import PARTS, Store
 from sockd_plugins.files.upload import Upload
@@ -32,7 +32,7 @@ def no_allocation(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refusal(action: Callable[[], object]) -> str:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(FileRefused) as caught:
         action()
     return caught.value.code
 
@@ -102,7 +102,7 @@ def test_the_reserve_stays_free_while_many_write_at_once(small_disk: Path, reser
             for _ in range(50):
                 upload.write(bytes(4096))
                 least.append(free(small_disk))
-        except Refused as refused:
+        except FileRefused as refused:
             codes.append(refused.code)
 
     threads = [threading.Thread(target=write, args=[upload]) for upload in uploads]
@@ -150,7 +150,7 @@ def test_files_that_others_must_be_able_to_make_are_kept_for_them(small_disk: Pa
             upload.commit()
             upload.close()
 
-    with pytest.raises(Refused, match=r"no room for more files \(inodes\)"):
+    with pytest.raises(FileRefused, match=r"no room for more files \(inodes\)"):
         receive_many()
     assert os.statvfs(small_disk).f_favail == 5
     store.close()

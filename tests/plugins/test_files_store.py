@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sockd_plugins.files import kernel
-from sockd_plugins.files.refused import Refused
+from sockd_plugins.files.refused import FileRefused
 from sockd_plugins.files.store import PARTS, Store
 from sockd_plugins.files.upload import Upload
 
@@ -49,7 +49,7 @@ def parts(folder: Path) -> list[str]:
 
 
 def refusal(action: Callable[[], object]) -> str:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(FileRefused) as caught:
         action()
     return f"{caught.value.code} {caught.value}"
 

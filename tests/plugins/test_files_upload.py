@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sockd_plugins.files.names import candidates
-from sockd_plugins.files.refused import Refused
+from sockd_plugins.files.refused import FileRefused
 from sockd_plugins.files.store import PARTS, Store
 from sockd_plugins.files.upload import Stored, Upload
 
@@ -55,7 +55,7 @@ def parts(folder: Path) -> list[str]:
 
 
 def refusal(action: Callable[[], object]) -> str:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(FileRefused) as caught:
         action()
     assert str(caught.value).isprintable()
     return caught.value.code
@@ -172,7 +172,7 @@ def test_a_disk_without_inodes_is_full(small_disk: Path) -> None:
     def outcome() -> str:
         try:
             return receive(store, data=b"").name
-        except Refused as refused:
+        except FileRefused as refused:
             return refused.code
 
     outcomes = [outcome() for _ in range(20)]
@@ -233,7 +233,7 @@ def test_a_disk_that_fails_at_any_step_leaves_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, call, fails)
-        with pytest.raises(Refused, match=os.strerror(number).lower()) as caught:
+        with pytest.raises(FileRefused, match=os.strerror(number).lower()) as caught:
             receive(store, size=len(DATA))
     assert caught.value.code == code
     assert "secret" not in str(caught.value)

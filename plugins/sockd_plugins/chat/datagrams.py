@@ -41,7 +41,7 @@ from typing_extensions import override
 from sockd.plugin import Replies
 from sockd.text import decoded
 from sockd_plugins.chat.events import Entered, Event
-from sockd_plugins.chat.hub import Hub, Member, Refused
+from sockd_plugins.chat.hub import ChatRefused, Hub, Member
 from sockd_plugins.chat.plain import act, notice, rendered
 from sockd_plugins.token_bucket import TokenBucket
 
@@ -191,7 +191,7 @@ class Peers:
             peer.heard(len(datagram), self._clock.seconds())
             try:
                 peer.show(self._admit(peer, text))
-            except Refused as refused:
+            except ChatRefused as refused:
                 if self._refusals.take():
                     peer.show(notice(refused))
                 return
@@ -208,16 +208,16 @@ class Peers:
             self._sweep = None
 
     def _admit(self, peer: Peer, text: str) -> str:
-        """Admit a newcomer and return the answer to it; raise `Refused` if there is no place."""
+        """Admit a newcomer and return the answer to it; raise `ChatRefused` if there is no place."""
         if len(self._peers) >= self._places:
-            raise Refused("the chat is full, for datagrams")
+            raise ChatRefused("the chat is full, for datagrams")
         if not self._newcomers.take():
-            raise Refused("too many newcomers, try again")
+            raise ChatRefused("too many newcomers, try again")
         name = text.removeprefix("/nick ").strip()
         try:
             peer.member = self._hub.enter(name, peer)
             return ""
-        except Refused as refused:
+        except ChatRefused as refused:
             peer.member = self._hub.enter(self._guest_name(), peer)
             if name != text or self._hub.has(name):
                 return notice(refused)

@@ -43,7 +43,7 @@ class Outlet(Protocol):
         """Take an event at once; the hub does not wait."""
 
 
-class Refused(Exception):
+class ChatRefused(Exception):
     """Refusal of a member's request. The text tells the reason; an empty text: the member has been told
     already.
     """
@@ -90,11 +90,11 @@ class Hub:
         self._closed = ""
 
     def enter(self, name: str, outlet: Outlet) -> Member:
-        """Add a member to the first room; raise `Refused` if that is not possible."""
+        """Add a member to the first room; raise `ChatRefused` if that is not possible."""
         if self._closed:
-            raise Refused(self._closed)
+            raise ChatRefused(self._closed)
         if len(self._members) >= self._rules.max_members:
-            raise Refused(f"the chat is full: {self._rules.max_members} members")
+            raise ChatRefused(f"the chat is full: {self._rules.max_members} members")
         self._check_free(name, None)
         bucket = TokenBucket(self._rules.rate, self._rules.burst, self._seconds)
         member = self._members[_key(name)] = Member(name, outlet, bucket)
@@ -110,7 +110,7 @@ class Hub:
         present = self._turn(member)
         room = self._rooms.get(_key(name)) or self._new_room(name)
         if room is present:
-            raise Refused(f"you are in {room.name} already")
+            raise ChatRefused(f"you are in {room.name} already")
         self._depart(member, present, "")
         self._arrive(member, room)
 
@@ -128,7 +128,7 @@ class Hub:
         text = self._checked(text)
         target = self._members.get(_key(name))
         if target is None:
-            raise Refused("nobody here has that name")
+            raise ChatRefused("nobody here has that name")
         told = Told(member.name, target.name, text)
         self._post((target,), told)
         return told
@@ -169,36 +169,36 @@ class Hub:
     def _turn(self, member: Member) -> Room:
         """Return the member's room; each call counts against its rate."""
         if member.room is None:
-            raise Refused("you are not in the chat any more")
+            raise ChatRefused("you are not in the chat any more")
         if not member.bucket.take():
             if member.told_to_wait:
-                raise Refused
+                raise ChatRefused
             member.told_to_wait = True
-            raise Refused(f"too fast: what goes beyond {self._rules.rate:g} a second is dropped")
+            raise ChatRefused(f"too fast: what goes beyond {self._rules.rate:g} a second is dropped")
         member.told_to_wait = False
         return member.room
 
     def _checked(self, text: str) -> str:
         text = printable(text)
         if not text or text.isspace():
-            raise Refused("there is no text to send")
+            raise ChatRefused("there is no text to send")
         if (length := len(text.encode())) > self._rules.message_length:
-            raise Refused(f"too long: at most {self._rules.message_length} bytes, not {length}")
+            raise ChatRefused(f"too long: at most {self._rules.message_length} bytes, not {length}")
         return text
 
     def _check_free(self, name: str, bearer: Member | None) -> None:
         self._check_name(name)
         if self._members.get(_key(name), bearer) is not bearer:
-            raise Refused(f"the name {name} is taken")
+            raise ChatRefused(f"the name {name} is taken")
 
     def _check_name(self, name: str) -> None:
         if len(name) > self._rules.name_length or not _NAME.fullmatch(name):
-            raise Refused(f"a name is 1 to {self._rules.name_length} of A-Z a-z 0-9 _ . -")
+            raise ChatRefused(f"a name is 1 to {self._rules.name_length} of A-Z a-z 0-9 _ . -")
 
     def _new_room(self, name: str) -> Room:
         self._check_name(name)
         if len(self._rooms) >= self._rules.max_rooms:
-            raise Refused(f"there are {self._rules.max_rooms} rooms already")
+            raise ChatRefused(f"there are {self._rules.max_rooms} rooms already")
         return Room(name, deque(maxlen=self._rules.history))
 
     def _arrive(self, member: Member, room: Room) -> None:

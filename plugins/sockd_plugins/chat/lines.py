@@ -41,7 +41,7 @@ from sockd.framing import FrameTooLong, Lines
 from sockd.telnet import Telnet
 from sockd.text import decoded
 from sockd_plugins.chat.events import Ended, Event
-from sockd_plugins.chat.hub import Hub, Member, Refused
+from sockd_plugins.chat.hub import ChatRefused, Hub, Member
 from sockd_plugins.chat.plain import act, notice, rendered
 
 LINE_LENGTH = 8192
@@ -135,7 +135,7 @@ class ChatLines(Protocol):
             return
         try:
             self._member = self._hub.enter(name, self)
-        except Refused as refused:
+        except ChatRefused as refused:
             self._tries_left -= 1
             if self._tries_left:
                 self._write(notice(refused), "* your name?")

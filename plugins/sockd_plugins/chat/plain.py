@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sockd_plugins.chat.events import Ended, Entered, Event, Joined, Left, Renamed, Said, Told
-from sockd_plugins.chat.hub import Hub, Member, Refused
+from sockd_plugins.chat.hub import ChatRefused, Hub, Member
 
 HELP = "* /join ROOM, /nick NAME, /who, /msg NAME TEXT, /help, /quit; anything else is said to the room"
 
@@ -19,7 +19,7 @@ def act(hub: Hub, member: Member, line: str) -> str:
         return ""
     try:
         return _act(hub, member, line)
-    except Refused as refused:
+    except ChatRefused as refused:
         return notice(refused)
 
 
@@ -70,7 +70,7 @@ def _act(hub: Hub, member: Member, line: str) -> str:
         case "/quit":
             hub.leave(member, "quit")
         case _:
-            raise Refused("unknown command: /help lists them all")
+            raise ChatRefused("unknown command: /help lists them all")
     return ""
 
 

@@ -31,7 +31,7 @@ from typing_extensions import override
 from sockd.framing import FrameTooLong, Lines
 from sockd.telnet import Telnet
 from sockd.text import decoded, printable
-from sockd_plugins.desk.dialogues import Client, Dialogues, Refused
+from sockd_plugins.desk.dialogues import Client, ClientRefused, Dialogues
 from sockd_plugins.token_bucket import TokenBucket
 
 END = "q"
@@ -70,7 +70,7 @@ class ClientLines(Protocol):
         host, port = getattr(peer, "host", ""), getattr(peer, "port", 0)
         try:
             self._client = self._dialogues.open(_shown((host, port) if host else "unix"), self)
-        except Refused as refused:
+        except ClientRefused as refused:
             self.send(str(refused))
             self.end()
             return
@@ -188,7 +188,7 @@ class ClientDatagrams(DatagramProtocol):
     def _newcomer(self, addr: Address, text: str) -> None:
         try:
             client = self._dialogues.open(_shown(addr), Correspondent(self, addr), by_datagram=True)
-        except Refused as refused:
+        except ClientRefused as refused:
             self._refuse(str(refused), addr)
             return
         timer = self._clock.callLater(self._silence, self._leave, addr, "silent")

@@ -34,7 +34,7 @@ class Terminal(Protocol):
         """Close the terminal; the desk has forgotten it already."""
 
 
-class Refused(Exception):
+class ClientRefused(Exception):
     """Refusal of a client, because the desk has no place. The text tells the reason."""
 
 
@@ -77,14 +77,12 @@ class Dialogues:
         self._closed = ""
 
     def open(self, address: str, wire: Wire, *, by_datagram: bool = False) -> Client:
-        """Add a client, or raise `Refused`. Clients by datagram leave half of the places free: they may be
-        forged.
-        """
+        """Add a client, or raise `ClientRefused`. Half of the places are not for datagrams."""
         if self._closed:
-            raise Refused(self._closed)
+            raise ClientRefused(self._closed)
         no_place = by_datagram and self._by_datagram >= self._max_clients // 2
         if no_place or len(self._clients) >= self._max_clients:
-            raise Refused("the desk is full, try again later")
+            raise ClientRefused("the desk is full, try again later")
         client = Client(next(self._client_names), address, wire, self._seconds(), by_datagram)
         self._clients[client.name] = client
         self._by_datagram += by_datagram

@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from sockd.plugin import Context, takes_at_once
 from sockd_plugins.files.buffers import Buffers
-from sockd_plugins.files.refused import Refused
+from sockd_plugins.files.refused import FileRefused
 from sockd_plugins.files.upload import Stored
 
 BATCH = 1 << 20
@@ -46,8 +46,7 @@ Talk = Callable[["Peer"], Coroutine[Deferred[Any], Any, None]]
 
 @implementer(IHalfCloseableProtocol)
 class Peer(Protocol):
-    """Connection of one peer. It is closed when `talk` returns; if `talk` raises `Refused`, the peer is told
-    first.
+    """Connection of one peer, closed when `talk` returns. If it raises `FileRefused`, the peer is told first.
 
     Args:
         talk: the conversation.
@@ -89,14 +88,14 @@ class Peer(Protocol):
         self._give_back()
         while (end := self._unread.find(b"\n", 0, limit + 1)) < 0:
             if len(self._unread) > limit:
-                raise Refused("bad-request", f"expected a line of at most {limit} bytes, found more")
+                raise FileRefused("bad-request", f"expected a line of at most {limit} bytes, found more")
             if first and not self._unread:  # between two files a peer may wait
                 if self._draining or not await self._more():
                     return None
                 continue
             if not await self._more_in_time(len(self._unread) + 1):
                 if self._unread:
-                    raise Refused("incomplete", "the line has no end")
+                    raise FileRefused("incomplete", "the line has no end")
                 return None
         return bytes(self._take(end + 1)).removesuffix(b"\n").removesuffix(b"\r")
 
@@ -196,7 +195,7 @@ class Peer(Protocol):
             await self._talk(self)
         except Gone:
             self._context.logger.debug("connection broken", peer=self._host)
-        except Refused as refused:
+        except FileRefused as refused:
             self._context.logger.info("file refused", code=refused.code, reason=str(refused), peer=self._host)
             self.say(f"error {refused.code} {refused}")
             await self._linger()
@@ -263,7 +262,7 @@ class Peer(Protocol):
         finally:
             self._since = None
             if self._patience < 0:
-                raise Refused("too-slow", f"expected at least {self._min_rate} bytes a second")
+                raise FileRefused("too-slow", f"expected at least {self._min_rate} bytes a second")
 
     def _measure(self, since: float, size: int) -> None:
         """Compare the bytes that came with the time that they took."""

@@ -47,7 +47,7 @@ from dataclasses import dataclass
 from sockd_plugins.files.disk import Disk
 from sockd_plugins.files.names import safe_name
 from sockd_plugins.files.peer import BATCH, Peer
-from sockd_plugins.files.refused import Refused
+from sockd_plugins.files.refused import FileRefused
 
 _MAX_LINE = 1024
 """Bytes of a line. A correct line has less than 300; more of a wrong one is shown in the error."""
@@ -94,15 +94,15 @@ def _parse(line: bytes) -> Put:
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
-        raise Refused("bad-request", "expected UTF-8, found something else") from error
+        raise FileRefused("bad-request", "expected UTF-8, found something else") from error
     match = _PUT.fullmatch(text)
     if match is None:
-        raise Refused("bad-request", f"expected 'put SIZE DIGEST NAME', found {text!r}")
+        raise FileRefused("bad-request", f"expected 'put SIZE DIGEST NAME', found {text!r}")
     size, digest, name = match.groups()
     try:
         return Put(int(size), digest, safe_name(name))
     except ValueError as error:
-        raise Refused("bad-name", str(error)) from error
+        raise FileRefused("bad-name", str(error)) from error
 
 
 async def _digest(peer: Peer, put: Put, left: int) -> str | None:
@@ -114,5 +114,5 @@ async def _digest(peer: Peer, put: Put, left: int) -> str | None:
     line = await peer.line(_MAX_LINE) or b""
     match = _DIGEST.fullmatch(line)
     if match is None:
-        raise Refused("bad-request", f"expected 'sha256=HEX' after the data, found {line!r}")
+        raise FileRefused("bad-request", f"expected 'sha256=HEX' after the data, found {line!r}")
     return match[1].decode().lower()

@@ -37,7 +37,7 @@ from sockd.plugin import first_message_received
 from sockd_plugins.files.disk import Disk
 from sockd_plugins.files.peer import BATCH, Peer
 from sockd_plugins.files.put import announces
-from sockd_plugins.files.refused import Refused
+from sockd_plugins.files.refused import FileRefused
 
 _WAIT_FOR_GO = 2.0
 """Seconds after which a silent peer is taken for one that speaks `upload` and waits for an answer."""
@@ -46,14 +46,14 @@ _WAIT_FOR_GO = 2.0
 async def receive_raw(peer: Peer, disk: Disk) -> None:
     """Receive one file."""
     if await peer.sends_only(announces, _WAIT_FOR_GO):
-        raise Refused(
+        raise FileRefused(
             "bad-request",
             "this port speaks 'raw', where a connection is a file, as nc sends it;"
             " 'sockd send' needs one that speaks 'upload'",
         )
     data = await peer.read(BATCH)
     if not data:
-        raise Refused("bad-request", "nothing was sent")
+        raise FileRefused("bad-request", "nothing was sent")
     first_message_received(peer.transport)  # the file is the only message
     async with disk.upload(_name()) as upload:
         while data:

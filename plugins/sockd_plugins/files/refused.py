@@ -27,7 +27,7 @@ _CODES: dict[int | None, Code] = {
 }
 
 
-class Refused(Exception):
+class FileRefused(Exception):
     """Refusal of a file. The code is for programs, the text for people."""
 
     def __init__(self, code: Code, text: str) -> None:
@@ -40,10 +40,10 @@ def disk_errors() -> Iterator[None]:
     """Turn an error of the disk into a refusal that does not show the paths of this machine.
 
     Raises:
-        Refused: in place of an OSError.
+        FileRefused: in place of an OSError.
     """
     try:
         yield
     except OSError as error:
         reason = os.strerror(error.errno or errno.EIO).lower()
-        raise Refused(_CODES.get(error.errno, "io"), reason) from error
+        raise FileRefused(_CODES.get(error.errno, "io"), reason) from error

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from threading import RLock
 
 from sockd_plugins.files.kernel import allocate
-from sockd_plugins.files.refused import Refused
+from sockd_plugins.files.refused import FileRefused
 
 
 @dataclass(slots=True)
@@ -54,13 +54,13 @@ class Room:
             files: files that are to be made.
 
         Raises:
-            Refused: there is less room than that.
+            FileRefused: there is less room than that.
         """
         disk = os.fstatvfs(self._folder)
         if disk.f_bavail * disk.f_frsize < size + self._device.booked + self._reserve:
-            raise Refused("disk-full", f"there is no room for {size} more bytes")
+            raise FileRefused("disk-full", f"there is no room for {size} more bytes")
         if files and disk.f_files and disk.f_favail < files + self._reserve_files:
-            raise Refused("disk-full", "there is no room for more files (inodes)")
+            raise FileRefused("disk-full", "there is no room for more files (inodes)")
 
     def take(self, file: int, start: int, needed: int, wished: int) -> int:
         """Take room for a file's next bytes.
@@ -75,7 +75,7 @@ class Room:
             How many were taken: `wished`, `needed`, or 0 where the file system cannot allocate.
 
         Raises:
-            Refused: there is no room for those needed.
+            FileRefused: there is no room for those needed.
             OSError: the disk has no room for them, or fails.
         """
         if not self._allocates:
@@ -83,7 +83,7 @@ class Room:
         with self.lock:
             try:
                 return self._take(file, start, wished)
-            except (Refused, OSError):
+            except (FileRefused, OSError):
                 if wished == needed:
                     raise
             return self._take(file, start, needed)
@@ -101,7 +101,7 @@ class Room:
         """Reserve room for bytes that are being written without having been allocated.
 
         Raises:
-            Refused: there is no room for them.
+            FileRefused: there is no room for them.
         """
         with self.lock:
             self.check(size)

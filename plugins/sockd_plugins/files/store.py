@@ -22,7 +22,7 @@ from pathlib import Path
 
 from sockd_plugins.files.kernel import rename_new
 from sockd_plugins.files.names import MAX_COPIES, candidates
-from sockd_plugins.files.refused import Refused
+from sockd_plugins.files.refused import FileRefused
 from sockd_plugins.files.room import Room
 
 PARTS = ".sockd-part"  # no received file can have this name, because it begins with a dot
@@ -95,7 +95,7 @@ class Store:
             The part's name and its descriptor, which holds a lock on it.
 
         Raises:
-            Refused: there is no room.
+            FileRefused: there is no room.
             OSError: the disk fails.
         """
         with self.room.lock:
@@ -118,7 +118,7 @@ class Store:
             The name that it has got.
 
         Raises:
-            Refused: all names are taken, or the part is gone.
+            FileRefused: all names are taken, or the part is gone.
             OSError: the disk fails; the file has no name then.
         """
         if self._mode is not None:
@@ -129,10 +129,10 @@ class Store:
                 try:
                     _give_name(self._parts, part, self._folder, candidate)
                 except FileNotFoundError:
-                    raise Refused("io", f"its part was removed from {PARTS}") from None
+                    raise FileRefused("io", f"its part was removed from {PARTS}") from None
                 break
         else:
-            raise Refused("exists", f"there are {MAX_COPIES} files of this name already")
+            raise FileRefused("exists", f"there are {MAX_COPIES} files of this name already")
         try:
             os.fsync(self._folder)
         except OSError:
@@ -177,7 +177,7 @@ class Store:
             _replace(self._parts, _open_parts(self._folder, self._path))
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            raise Refused("io", f"{PARTS} on the server cannot be used: {reason}") from error
+            raise FileRefused("io", f"{PARTS} on the server cannot be used: {reason}") from error
 
     def _try(self) -> None:
         """Check that files can be stored here. A full disk is no fault, because it may get free again."""

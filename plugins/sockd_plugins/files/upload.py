@@ -13,7 +13,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 
-from sockd_plugins.files.refused import Refused, disk_errors
+from sockd_plugins.files.refused import FileRefused, disk_errors
 from sockd_plugins.files.store import Store
 
 _STEP = 8 << 20
@@ -38,12 +38,12 @@ class Upload:
         size: bytes that will come; None if unknown.
 
     Raises:
-        Refused: the file is larger than allowed, or than the room that is left.
+        FileRefused: the file is larger than allowed, or than the room that is left.
     """
 
     def __init__(self, store: Store, name: str, size: int | None = None) -> None:
         if (size or 0) > store.max_size:
-            raise Refused("too-large", f"expected at most {store.max_size} bytes, found {size}")
+            raise FileRefused("too-large", f"expected at most {store.max_size} bytes, found {size}")
         self._store = store
         self._name = name
         self._expected = size
@@ -57,11 +57,11 @@ class Upload:
         """Write the next bytes.
 
         Raises:
-            Refused: there is no room for them, or the disk fails.
+            FileRefused: there is no room for them, or the disk fails.
         """
         end = self._size + len(data)
         if end > self._store.max_size:
-            raise Refused("too-large", f"expected at most {self._store.max_size} bytes, found more")
+            raise FileRefused("too-large", f"expected at most {self._store.max_size} bytes, found more")
         self._hash.update(data)
         with disk_errors():
             if end <= self._taken or self._take_room(end):
@@ -91,13 +91,13 @@ class Upload:
             sha256: what the sender says the digest is.
 
         Raises:
-            Refused: it is not what was announced, there is no name left for it, or the disk fails.
+            FileRefused: it is not what was announced, there is no name left for it, or the disk fails.
         """
         if self._expected not in (None, self._size):
-            raise Refused("incomplete", f"expected {self._expected} bytes, found {self._size}")
+            raise FileRefused("incomplete", f"expected {self._expected} bytes, found {self._size}")
         digest = self._hash.hexdigest()
         if sha256 not in (None, digest):
-            raise Refused("digest-mismatch", f"expected sha256={sha256}, found sha256={digest}")
+            raise FileRefused("digest-mismatch", f"expected sha256={sha256}, found sha256={digest}")
         with disk_errors():
             if self._taken > self._size:
                 os.ftruncate(self._file, self._size)  # gives back what was taken beyond the end
