@@ -99,6 +99,7 @@ def _is_free(port: int) -> bool:
 
 
 def _text(ports: Mapping[str, int], workers: int, version: int) -> str:
+    # Long because it is one text: the whole configuration can be read in one place.
     def tcp(name: str) -> str:
         return f'"tcp:{ports[name]}:interface=127.0.0.1"'
 

@@ -50,7 +50,7 @@ class HalfHandshake:
 
 
 class NotifyIgnorer:
-    """A hundred TLS peers that ask once, then send nothing, and do not answer the server's close_notify."""
+    """TLS peers, a hundred of them, that ask once, then send nothing, and ignore the close_notify."""
 
     kinds: Sequence[Kind] = ("tls",)
 
@@ -64,7 +64,7 @@ class NotifyIgnorer:
 
 
 class BadHeaders:
-    """A trusted proxy that sends a wrong PROXY header, or half of one, again and again."""
+    """Trusted proxy that sends a wrong PROXY header, or half of one, again and again."""
 
     kinds: Sequence[Kind] = ("proxy",)
 

@@ -21,7 +21,7 @@ FLOODERS = 20
 
 
 class Reset:
-    """A peer that sends a quarter of a megabyte and resets, one connection after another."""
+    """Peer that sends a quarter of a megabyte and resets, one connection after another."""
 
     kinds: Sequence[Kind] = ("echo", "tls")
 
@@ -57,7 +57,7 @@ class Pipeliner:
 
 
 class Storm:
-    """A peer that connects and closes as fast as it can, from two hundred addresses."""
+    """Peer that connects and closes as fast as it can, from two hundred addresses."""
 
     kinds: Sequence[Kind] = ("echo", "tls", "lines")
 
@@ -71,7 +71,7 @@ class Storm:
 
 
 class SingleStorm:
-    """A peer that connects and closes as fast as it can, from one address, which soon exceeds its rate."""
+    """Peer that connects and closes as fast as it can, from one address, which soon exceeds its rate."""
 
     kinds: Sequence[Kind] = ("echo",)
 

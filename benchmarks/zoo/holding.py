@@ -22,7 +22,7 @@ TCP_REPAIR = 19
 
 
 class Dribbler:
-    """A thousand connections that send a byte a second, and never a whole line."""
+    """Connections, a thousand of them, that send a byte a second, and never a whole line."""
 
     kinds: Sequence[Kind] = ("lines", "echo", "tls")
 
@@ -38,7 +38,7 @@ class Dribbler:
 
 
 class Silent:
-    """A thousand connections that send nothing."""
+    """Connections, a thousand of them, that send nothing."""
 
     kinds: Sequence[Kind] = ("echo", "chat", "desk", "files")
 
@@ -51,7 +51,7 @@ class Silent:
 
 
 class NonReader:
-    """A hundred peers that ask as much as they can and read no answer."""
+    """Peers, a hundred of them, that ask as much as they can and read no answer."""
 
     kinds: Sequence[Kind] = ("echo", "lines", "tls")
 
@@ -66,7 +66,7 @@ class NonReader:
 
 
 class Stopped:
-    """A process that asks as fast as it can on twenty connections, and is stopped in the midst of it."""
+    """Process that asks as fast as it can on twenty connections, and is stopped in the midst of it."""
 
     kinds: Sequence[Kind] = ("echo", "tls")
 

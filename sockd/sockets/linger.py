@@ -44,7 +44,7 @@ class Lingering:
         emptied: called when the last of them is closed.
     """
 
-    __slots__ = ("_clock", "_deadlines", "_emptied", "_open", "_resting", "_timer", "longest", "silent")
+    __slots__ = ("_clock", "_deadlines", "_emptied", "_open", "_paused", "_timer", "longest", "silent")
 
     def __init__(
         self, deadlines: Deadlines, clock: IReactorTime, emptied: Callable[[], None] = lambda: None
@@ -53,7 +53,7 @@ class Lingering:
         self._clock = clock
         self._emptied = emptied
         self._open: dict[Linger, None] = {}  # in the order of arrival
-        self._resting: set[Any] = set()
+        self._paused: set[Any] = set()
         self._timer: IDelayedCall | None = None
         self.silent, self.longest = SILENT, LONGEST
 
@@ -69,26 +69,26 @@ class Lingering:
         transport.protocol = linger
         if receive_directly := getattr(transport, "receive_directly", None):  # sockd's reactor has it
             receive_directly(linger.dataReceived)
-        self.wait(linger)
-        if transport not in self._resting:
+        self.set_deadline(linger)
+        if transport not in self._paused:
             transport.resumeProducing()
         if not has_ended_writing(transport):
             transport.loseWriteConnection()
 
-    def rest(self, transport: Any) -> None:
+    def pause_reading(self, transport: Any) -> None:
         """Pause a transport, and read from it again after `PAUSE`."""
         transport.pauseProducing()
-        self._resting.add(transport)
+        self._paused.add(transport)
         if self._timer is None:
-            self._timer = self._clock.callLater(PAUSE, self._read_on)
+            self._timer = self._clock.callLater(PAUSE, self._resume)
 
-    def _read_on(self) -> None:
+    def _resume(self) -> None:
         self._timer = None
-        resting, self._resting = self._resting, set()
-        for transport in resting:
+        paused, self._paused = self._paused, set()
+        for transport in paused:
             transport.resumeProducing()
 
-    def wait(self, linger: Linger) -> None:
+    def set_deadline(self, linger: Linger) -> None:
         """Set the next deadline of a socket; close it if it has lingered for `longest`."""
         left = linger.since + self.longest - self._clock.seconds()
         if left <= 0:
@@ -112,7 +112,7 @@ class Lingering:
         self.silent = self.longest = AT_THE_END
         for linger in list(self._open):
             linger.since = self._clock.seconds()
-            self.wait(linger)
+            self.set_deadline(linger)
 
     def close_all(self) -> None:
         """Close all of them at once."""
@@ -144,13 +144,13 @@ class Linger:
     def dataReceived(self, data: bytes) -> None:  # noqa: ARG002  # as IProtocol has it
         """Drop what the peer still sends."""
         self._heard = True
-        self._lingering.rest(self.transport)
+        self._lingering.pause_reading(self.transport)
 
     def deadline_passed(self) -> None:
         """Close the socket, unless the peer still sends."""
         if self._heard:
             self._heard = False
-            self._lingering.wait(self)
+            self._lingering.set_deadline(self)
         else:
             self.close()
 

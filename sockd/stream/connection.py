@@ -393,7 +393,7 @@ class Connection:
 
     def _drop(self, data: bytes) -> None:  # noqa: ARG002  # as `deliver` has it
         """Drop what the peer sends to a connection that closes, and read on after a pause."""
-        self.context.lingering.rest(self.transport)
+        self.context.lingering.pause_reading(self.transport)
 
 
 def _discard(_: bytes) -> None:

@@ -174,7 +174,7 @@ class Storming(Plugin):
 
 @implementer(IStreamPlugin)
 class Rude(Plugin):
-    """Does something to the process: in `start`, or at the first byte of each connection."""
+    """Plugin that changes the process: in `start`, or at the first byte of each connection."""
 
     does: Literal["sleep", "chdir", "umask", "signals", "fork", "timers", "thread", "nothing"] = "nothing"
     when: Literal["start", "data"] = "data"

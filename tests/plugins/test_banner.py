@@ -20,14 +20,14 @@ PEER = ("192.0.2.1", 40_000)
 
 
 class Sent(list[tuple[bytes, Any]]):
-    """A datagram transport that remembers what is written."""
+    """Datagram transport that records what is written."""
 
     def write(self, data: bytes, addr: Any) -> None:
         self.append((data, addr))
 
 
 class HalfCloseable(StringTransport):
-    """A stream transport that remembers what was written before its own side was ended."""
+    """Stream transport that records what was written before its own side was ended."""
 
     ended = False
     got = b""
@@ -37,7 +37,7 @@ class HalfCloseable(StringTransport):
 
 
 class Peer:
-    """A connection to a banner."""
+    """Connection to a banner."""
 
     def __init__(self, banner: Banner) -> None:
         self.clock = Clock()

@@ -16,7 +16,7 @@ ADDRESS = ("127.0.0.1", 40001)
 
 
 class Port:
-    """A datagram listener of the plugin, and its one peer."""
+    """Datagram listener of the plugin, and its one peer."""
 
     def __init__(self, chat: Chat, context: Context) -> None:
         self.protocol: Any = chat.datagram_protocol("default", context)
@@ -36,7 +36,7 @@ class Port:
 
 
 class Terminal:
-    """A connection to a stream listener of the plugin."""
+    """Connection to a stream listener of the plugin."""
 
     def __init__(
         self, chat: Chat, context: Context, name: str, transport: type[Any] = StringTransport

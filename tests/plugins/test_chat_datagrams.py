@@ -26,7 +26,7 @@ ANN, BOB, CARL = ("127.0.0.1", 40001), ("127.0.0.1", 40002), ("::1", 40003)
 
 
 class Port:
-    """A datagram port in memory, with one listener of the chat."""
+    """Datagram port in memory, with one listener of the chat."""
 
     def __init__(self, peers: Peers) -> None:
         self.protocol: Any = ChatDatagrams(peers)
@@ -63,7 +63,7 @@ def connect(protocol: Any, transport: Any) -> None:
 
 
 class Chat:
-    """A chat with one port, and its clock."""
+    """Chat with one port, and its clock."""
 
     def __init__(self, max_members: int = 100, rate: float = 1e6) -> None:
         rules = Rules(

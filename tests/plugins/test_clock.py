@@ -27,14 +27,14 @@ quick = settings(deadline=None)
 
 
 class Sent(list[tuple[bytes, Any]]):
-    """A datagram transport that remembers what is written."""
+    """Datagram transport that records what is written."""
 
     def write(self, data: bytes, addr: Any) -> None:
         self.append((data, addr))
 
 
 class Peer:
-    """A connection to a time service."""
+    """Connection to a time service."""
 
     def __init__(self, time: Time) -> None:
         self.clock = Clock()

@@ -16,7 +16,7 @@ from sockd_plugins.desk.operators import LINE_LENGTH, WAITING
 
 
 class Line:
-    """A connection to one of the desk's endpoints."""
+    """Connection to one of the desk's endpoints."""
 
     def __init__(
         self, room: "Room", protocol: str, address: Any, transport: type[Any] = StringTransport
@@ -41,7 +41,7 @@ class Line:
 
 
 class Port:
-    """A datagram listener of the desk."""
+    """Datagram listener of the desk."""
 
     def __init__(self, room: "Room") -> None:
         self.protocol: Any = room.desk.datagram_protocol("clients", room.context)
@@ -66,7 +66,7 @@ def connect(protocol: Any, transport: Any) -> None:
 
 
 class Room:
-    """A desk, and its clock."""
+    """Desk, and its clock."""
 
     def __init__(self, **options: Any) -> None:
         self.desk = Desk(**options)

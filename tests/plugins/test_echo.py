@@ -16,7 +16,7 @@ PEER = ("192.0.2.1", 40_000)
 
 
 class Sent(list[tuple[bytes, Any]]):
-    """A datagram transport that remembers what is written."""
+    """Datagram transport that records what is written."""
 
     def write(self, data: bytes, addr: Any) -> None:
         self.append((data, addr))

@@ -47,7 +47,7 @@ class Repeater(protocol.DatagramProtocol):
 
 
 class Sent(list[tuple[bytes, Any]]):
-    """A datagram transport that remembers what is written."""
+    """Datagram transport that records what is written."""
 
     def write(self, data: bytes, addr: Any) -> None:
         self.append((data, addr))

@@ -25,7 +25,7 @@ ENCODINGS = ["utf-8", "latin-1", "cp1252", "koi8-r", "shift_jis", "gb18030", "eu
 
 
 class Sent(list[tuple[bytes, Any]]):
-    """A datagram transport that remembers what is written."""
+    """Datagram transport that records what is written."""
 
     def write(self, data: bytes, addr: Any) -> None:
         self.append((data, addr))

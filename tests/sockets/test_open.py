@@ -179,7 +179,7 @@ def test_the_path_is_gone_after_the_end(tmp_path: Path, scheme: str) -> None:
 
 
 def test_a_path_that_somebody_else_has_taken_over_is_left_alone(tmp_path: Path) -> None:
-    """Another daemon may serve there by now."""
+    """A later daemon may serve there by now."""
     path = tmp_path / "s"
     bound = opened(f"unix:{path}")
     path.unlink()

@@ -43,7 +43,7 @@ def test_a_handshake_may_come_byte_by_byte(credentials: Credentials, version: in
 
 
 def greet(credentials: Credentials, protocol: Protocol) -> Pair:
-    """The client's last message of the handshake and its first data come in one read."""
+    """Let the client's last message of the handshake and its first data come in one read."""
     pair = Pair(credentials, Client(), protocol)
     pair.to_server(pair.client.speak())
     pair.raw.turn()
