@@ -101,9 +101,9 @@ This page is generated: `make docs` writes it from `sockd/telemetry/catalogue.py
 ## Log events
 
 Each line of the log is one event. In JSON every line has `time` (ISO 8601, UTC), `level` and `event`, the
-name below; an event of a service has `service` too. A line with `message` and `logger` in place of `event`
-comes from Twisted, from the reactor, or from a library of a plugin. [What the daemon
-does](behaviour.md#the-log) tells what is written how often.
+name below; an event of a service has `service` too, and an event that a worker writes has `worker`, its
+number. A line with `message` and `logger` in place of `event` comes from Twisted, from the reactor, or from
+a library of a plugin. [What the daemon does](behaviour.md#the-log) tells what is written how often.
 
 Levels: `debug` reports single connections, `info` is for a person who watches the daemon, `warn` needs the
 operator, `error` needs the author of a plugin, `critical` is a fault of sockd or of a plugin that is a bug.
