@@ -41,6 +41,7 @@ from sockd.serving.status import Moved, snapshot
 from sockd.serving.trial import try_out
 from sockd.sockets.open import BoundSocket
 from sockd.telemetry import logs
+from sockd.telemetry.catalogue import LISTENING, READY, RELOADED, STOPPED, STOPPING
 from sockd.telemetry.events import DaemonEvents
 from sockd.telemetry.sink import open_path
 from sockd.telemetry.watchdog import Watchdog
@@ -51,8 +52,8 @@ ORPHANED = 1.0
 FIRST_TO_GO = "500"
 """A worker rather than the supervisor, where the kernel has to end somebody for want of memory (proc(5))."""
 
-_FOR_ALL = frozenset({"ready", "listening", "stopping", "stopped", "reloaded"})
-"""Events that the supervisor tells, once for all workers."""
+_FOR_ALL = frozenset(event.name for event in (READY, LISTENING, STOPPING, STOPPED, RELOADED))
+"""Names of events that the supervisor writes, once for all workers."""
 
 
 class Worker:

@@ -236,7 +236,7 @@ def _service(service: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[
 
 def _told(event: str, reason: str) -> str:
     """Return the reason as a label. For a fault of a plugin it is the callback: lines are too many."""
-    if event == "plugin fault":
+    if event == catalogue.PLUGIN_FAULT.name:
         return reason.partition(" ")[0]
     return reason or "completed"
 
