@@ -15,7 +15,7 @@ REFUSED = b"".join(
 
 
 class Peer:
-    """What the peer is answered, and what text it has sent."""
+    """Answers to a peer, and the text that it has sent."""
 
     def __init__(self) -> None:
         self.answers: list[bytes] = []

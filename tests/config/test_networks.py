@@ -166,7 +166,7 @@ def test_every_entry_that_is_wrong_is_told(faults: Faulty) -> None:
 
 
 def test_a_fault_in_a_file_names_the_line_and_shows_nothing_of_it(faults: Faulty, tmp_path: Path) -> None:
-    """Whoever names the wrong file has not yet told the log what is in it."""
+    """Keep the content of a wrong file out of the log."""
     (tmp_path / "networks").write_text("# ours\n::1\n\nhunter2\n")
     [whole, entry] = faults('[limits]\nallow = [{ file = "networks" }]\ndeny = { file = "networks" }')
     what = "expected a network such as 10.0.0.0/8 or 2001:db8::/32"

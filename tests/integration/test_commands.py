@@ -128,6 +128,12 @@ def test_plugins_lists_every_plugin_and_describes_one() -> None:
     assert 'after = "connect"' in described
 
 
+def test_plugins_tells_the_transports_of_each_protocol() -> None:
+    described = sockd("plugins", "desk").stdout.decode()
+    assert "\nserves     streams and datagrams\nprotocols  clients, operator (only streams)\n" in described
+    assert "\nserves     streams\nprotocols  upload, raw\n" in sockd("plugins", "files").stdout.decode()
+
+
 def test_plugins_says_why_one_cannot_be_used() -> None:
     done = sockd("plugins", "no_such_module:Thing")
     assert done.returncode == 1

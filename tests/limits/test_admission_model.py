@@ -149,7 +149,7 @@ class Admitting(RuleBasedStateMachine):
         assert self.admission.open == len(self.open)
 
     def teardown(self) -> None:
-        """When all have left and time has passed, everybody can come in up to each limit again."""
+        """Check that each limit admits peers again once all have left and time has passed."""
         for host in self.open:
             self.admission.release(host)
         self.clock.advance(LONGEST)

@@ -8,7 +8,7 @@ from sockd.config.written import Rate
 from sockd.limits.buckets import Bucket
 
 UPTIME = 3e7
-"""Seconds. A machine that has been up for a year: its clock is coarser for a float than a new one's."""
+"""Seconds of a machine that has been up for a year: as a float its clock is coarser than at the start."""
 
 
 def taken(bucket: Bucket, now: float, tries: int) -> int:

@@ -15,7 +15,7 @@ A_SLASH_64 = int(IPv6Address("2001:db8:1:2::"))
 
 
 def come(sources: Sources, host: str, now: float) -> str | None:
-    """One connection tries to come in."""
+    """Try to open a connection."""
     key = sources.key(host)
     reason = sources.refuse_connection(key, now)
     if reason is None:
@@ -32,7 +32,7 @@ def received(sources: Sources, host: str, now: float, tries: int) -> int:
 
 
 def forged(number: int) -> str:
-    """One of 16 million addresses."""
+    """Return an address out of 16 million."""
     return f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
 
 
