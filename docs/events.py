@@ -46,7 +46,7 @@ OF_PLUGINS: Mapping[tuple[str, str], Event] = {
             Event(
                 "file refused",
                 LogLevel.info,
-                "A file was refused; nothing of it is kept.",
+                "A file was refused; nothing of it is kept, unless its sender can resume it.",
                 {
                     "code": Field(str, "code of the answer to the peer"),
                     "reason": Field(str, "cause, in one line"),
@@ -59,7 +59,7 @@ OF_PLUGINS: Mapping[tuple[str, str], Event] = {
             Event(
                 "connection broken",
                 LogLevel.debug,
-                "A peer left before its file was whole; nothing of it is kept.",
+                "A peer left before its file was whole; nothing of it is kept, unless it can be resumed.",
                 {"peer": _HOST},
             ),
         ),

@@ -96,7 +96,7 @@ def service(serve: Serve, folder: Path, protocol: str, hurry: float = 0.0) -> It
         peer.readConnectionLost()  # type: ignore[attr-defined]
 
     yield serve(talk)
-    plugin._disk.stop()
+    plugin._engine.stop()
 
 
 @pytest.fixture

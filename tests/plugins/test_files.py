@@ -28,16 +28,22 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from sockd.plugin import Context
-from sockd_plugins.files import Files, put, raw
+from sockd_plugins.files import Files, engine, raw
 from sockd_plugins.files.buffers import Buffers
-from sockd_plugins.files.disk import Disk
-from sockd_plugins.files.peer import BATCH, Peer
+from sockd_plugins.files.engine import Engine
+from sockd_plugins.files.peer import Peer
 from sockd_plugins.files.put import receive_puts
 from sockd_plugins.files.raw import receive_raw
-from sockd_plugins.files.store import PARTS, Store
+from sockd_plugins.files.store import PARTS, Limits, Store
 
 T = TypeVar("T")
+BATCH = 1 << 20
 GIB = 1 << 30
+
+
+@pytest.fixture(autouse=True)
+def largest_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "MOST_WINDOW", BATCH)
 
 
 class Wire(StringTransport):
@@ -310,8 +316,9 @@ WHOLE = b"put 30 sha256 a\n" + b"x" * 30 + b"sha256=" + sha256(b"x" * 30).encode
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> int:
     size = 4
-    monkeypatch.setattr(put, "BATCH", size)
-    monkeypatch.setattr(raw, "BATCH", size)
+    monkeypatch.setattr(engine, "LEAST_WINDOW", size)
+    monkeypatch.setattr(engine, "MOST_WINDOW", size)
+    monkeypatch.setattr(raw, "LEAST_WINDOW", size)
     return size
 
 
@@ -415,6 +422,150 @@ def test_a_raw_file_may_begin_like_an_announcement(service: Service, data: bytes
     assert service.clock.getDelayedCalls() == []
 
 
+def test_a_raw_file_without_its_digest_is_set_apart_where_the_operator_says_so(tmp_path: Path) -> None:
+    service = Service(tmp_path / "in", reserve=0, unverified="unverified")
+    sender = service.connects("raw").sends(b"some bytes").half_closes()
+    (answer,) = sender.reads()
+    assert answer.startswith("ok unverified/2")
+    (stored,) = (tmp_path / "in" / "unverified").iterdir()
+    assert answer == ok(f"unverified/{stored.name}", b"some bytes")
+    assert stored.read_bytes() == b"some bytes"
+    service.stop()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=20)
+@given(st.binary(max_size=200), st.sets(st.integers(0, 271)))
+def test_a_raw_file_that_ends_with_its_digest_is_whole_however_the_stream_is_cut(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, cuts: set[int]
+) -> None:
+    folder = tmp_path_factory.mktemp("in")
+    service = Service(folder, reserve=0, unverified="unverified")
+    sent = data + f"sha256={sha256(data)}\n".encode()
+    sender = service.connects("raw").sends(*(sent[a:b] for a, b in pairwise([0, *sorted(cuts), len(sent)])))
+    (answer,) = sender.half_closes().reads()
+    assert answer == ok(answer.split()[1], data)
+    assert (folder / answer.split()[1]).read_bytes() == data
+    assert os.listdir(folder / "unverified") == []
+    service.stop()
+
+
+def test_a_raw_file_that_ends_with_another_digest_is_refused(tmp_path: Path) -> None:
+    service = Service(tmp_path / "in", reserve=0, unverified="unverified")
+    sender = service.connects("raw").sends(b"some bytesha256=" + b"0" * 64 + b"\n").half_closes()
+    assert sender.reads()[0].startswith("error digest-mismatch ")
+    assert service.parts() == []
+    assert os.listdir(tmp_path / "in" / "unverified") == []
+    service.stop()
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", ".hidden", "CON"])
+def test_the_folder_of_unverified_files_is_in_the_directory(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValidationError):
+        Files.model_validate({"directory": tmp_path, "unverified": name})
+
+
+# uploads in several connections
+
+
+def interrupted(service: Service, digest: str = "-") -> str:
+    """Send a part of a file and break the connection; return the id."""
+    sender = service.connects().sends(f"keep 10 {digest} a.txt\n".encode(), b"01234")
+    go, offset = sender.reads()[0].rsplit(" ", 1)
+    assert offset == "0"
+    service.clock.advance(1)
+    sender.is_cut_off()
+    assert service.received() == {}
+    return go.removeprefix("go ")
+
+
+@pytest.mark.parametrize("digest", ["-", "sha256", "sha256=" + sha256(b"0123456789")])
+def test_an_upload_that_was_interrupted_goes_on(service: Service, digest: str) -> None:
+    id_ = interrupted(service, digest)
+    sender = service.connects().sends(f"resume {id_}\n".encode())
+    assert sender.reads() == [f"go {id_} 5"]
+    sender.sends(b"56789")
+    if digest == "sha256":
+        sender.sends(f"sha256={sha256(b'0123456789')}\n".encode())
+    else:
+        service.clock.advance(1)
+    assert sender.reads()[-1] == ok("a.txt", b"0123456789")
+    assert service.received() == {"a.txt": b"0123456789"}
+    (gone,) = service.connects().sends(f"resume {id_}\n".encode()).reads()
+    assert gone.startswith("error unknown ")
+
+
+def test_an_upload_goes_on_after_a_new_start(service: Service) -> None:
+    id_ = interrupted(service)
+    again = Service(service.folder, reserve=0)
+    sender = again.connects().sends(f"resume {id_}\n".encode(), b"56789")
+    again.clock.advance(1)
+    assert sender.reads()[-1] == ok("a.txt", b"0123456789")
+    again.stop()
+
+
+def test_an_upload_in_use_has_one_sender(service: Service) -> None:
+    first = service.connects().sends(b"keep 2 - a\n0")
+    id_ = first.reads()[0].split()[1]
+    assert service.connects().sends(f"resume {id_}\n".encode()).reads()[0].startswith("error busy ")
+    first.sends(b"1")
+    service.clock.advance(1)
+    assert first.reads()[-1] == ok("a", b"01")
+
+
+def test_an_upload_with_wrong_data_is_not_kept(service: Service) -> None:
+    id_ = interrupted(service, f"sha256={'0' * 64}")
+    sender = service.connects().sends(f"resume {id_}\n".encode(), b"56789")
+    service.clock.advance(1)
+    assert sender.reads()[-1].startswith("error digest-mismatch ")
+    assert service.parts() == []
+
+
+@pytest.mark.parametrize("id_", ["0" * 16, "../../etc/passw0", "0" * 15, "0123456789ABCDEF"])
+def test_what_is_not_there_cannot_be_resumed(service: Service, id_: str) -> None:
+    error = service.connects().sends(f"resume {id_}\n".encode()).reads()[-1]
+    assert error.startswith(("error unknown ", "error bad-request "))
+
+
+def test_a_sender_is_told_how_much_is_durable(service: Service) -> None:
+    sender = service.connects().sends(b"keep %d - a\n" % (20 * BATCH))
+    told = []
+    for _ in range(20):
+        sender.sends(bytes(BATCH))
+        told += [line for line in sender.reads() if line.startswith("at ")]
+    offsets = [int(line.removeprefix("at ")) for line in told]
+    assert offsets == sorted(offsets)
+    assert len(offsets) >= 2
+    assert offsets[0] >= 8 * BATCH
+
+
+# shares
+
+
+def test_a_service_over_its_quota_says_so_with_the_numbers_before_the_data(tmp_path: Path) -> None:
+    service = Service(tmp_path / "in", reserve=0, quota=100)
+    service.connects().sends(b"put 60 - a\n" + bytes(60))
+    assert service.connects().sends(b"put 41 - b\n").reads() == [
+        "error quota the folder may hold 100 bytes: 60 are stored, 0 are being received,"
+        " and 41 more do not fit"
+    ]
+    assert service.connects().sends(b"put 40 - b\n").reads() == ["go"]
+    assert service.connects("raw").sends(bytes(BATCH)).reads()[0].startswith("error quota ")
+    service.stop()
+
+
+def test_a_source_has_a_share_of_its_own(tmp_path: Path) -> None:
+    service = Service(tmp_path / "in", reserve=0, source_files=2)
+    senders = [service.connects().sends(b"put 1 - a\n") for _ in range(3)]
+    assert [sender.reads()[0] for sender in senders] == [
+        "go",
+        "go",
+        "error too-many a source may have 2 unfinished files, this one has 2",
+    ]
+    senders[0].sends(b"x")
+    assert service.connects().sends(b"put 1 - b\n").reads() == ["go"]
+    service.stop()
+
+
 # peers that are slow
 
 
@@ -469,7 +620,7 @@ def test_uploads_together_stay_within_the_memory_and_all_are_served(tmp_path: Pa
     buffers = Buffers(8 * BATCH)
     context = Context("files", Clock(), Logger("sockd.files"), Path("state"))
     data = os.urandom(BATCH)
-    senders = [Sender(Peer(partial(receive_puts, disk=disk), context, buffers)) for _ in range(40)]
+    senders = [Sender(Peer(partial(receive_puts, engine=disk), context, buffers)) for _ in range(40)]
     for number, sender in enumerate(senders):
         sender.sends(b"put %d - %d\n" % (len(data), number))
     disk.turns()
@@ -496,7 +647,7 @@ def test_peers_that_stop_short_of_a_batch_leave_the_memory_to_others(tmp_path: P
     disk = SlowDisk(tmp_path)
     buffers = Buffers(4 * BATCH)
     context = Context("files", Clock(), Logger("sockd.files"), Path("state"))
-    talk = partial(receive_puts, disk=disk)
+    talk = partial(receive_puts, engine=disk)
     stopped = [Sender(Peer(talk, context, buffers)) for _ in range(20)]
     for number, sender in enumerate(stopped):
         sender.sends(b"put %d - %d\n" % (BATCH, number))
@@ -522,7 +673,7 @@ def test_lines_that_nobody_ends_do_not_stop_those_who_send_files(tmp_path: Path)
     disk = SlowDisk(tmp_path)
     buffers = Buffers(1000)
     context = Context("files", Clock(), Logger("sockd.files"), Path("state"))
-    talk = partial(receive_puts, disk=disk)
+    talk = partial(receive_puts, engine=disk)
     endless = [Sender(Peer(talk, context, buffers)).sends(b"x" * 500) for _ in range(5)]
     other = Sender(Peer(talk, context, buffers)).sends(b"put 5 - a\n")
     disk.turns()
@@ -538,12 +689,12 @@ def test_lines_that_nobody_ends_do_not_stop_those_who_send_files(tmp_path: Path)
 # slow disks, and none at all
 
 
-class SlowDisk(Disk):
-    """Disk that works when it is told to."""
+class SlowDisk(Engine):
+    """Works when it is told to."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(Clock())
-        self.store = Store.open(folder, 1 << 40, 0)
+        self.store = Store.open(folder, Limits(1 << 40, 0))
         self._work: list[Callable[[], None]] = []
 
     @override
@@ -573,9 +724,9 @@ class SlowDisk(Disk):
 TALKS = {"upload": receive_puts, "raw": receive_raw}
 
 
-def connect(disk: Disk, protocol: str) -> Sender:
+def connect(disk: Engine, protocol: str) -> Sender:
     context = Context("files", Clock(), Logger("sockd.files"), Path("state"))
-    return Sender(Peer(partial(TALKS[protocol], disk=disk), context, Buffers(GIB)))
+    return Sender(Peer(partial(TALKS[protocol], engine=disk), context, Buffers(GIB)))
 
 
 @pytest.mark.parametrize("protocol", ["upload", "raw"])
@@ -635,7 +786,7 @@ def test_a_full_disk_is_told_and_the_peer_may_end_its_data(
 
     sender = service.connects().sends(b"put %d - a\n" % (2 * BATCH))
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", full)
+        patch.setattr(os, "writev", full)
         sender.sends(bytes(BATCH))
     assert sender.reads() == ["go", "error disk-full no space left on device"]
     assert not sender.sends(bytes(BATCH)).wire.disconnecting
@@ -738,7 +889,7 @@ def test_a_disk_that_never_answers_does_not_keep_the_service_from_its_end(
     answer.set()
     while plugin._peers:
         loop.turn()
-    plugin._disk.stop()
+    plugin._engine.stop()
 
 
 # the plugin

@@ -10,7 +10,8 @@ import pytest
 from sockd_plugins.files import kernel, room
 from sockd_plugins.files.refused import FileRefused
 from sockd_plugins.files.room import Room
-from sockd_plugins.files.store import PARTS, Store
+from sockd_plugins.files.state import Facts
+from sockd_plugins.files.store import PARTS, Limits, Store
 from sockd_plugins.files.upload import Upload
 
 KIB = 1 << 10
@@ -20,7 +21,7 @@ GIB = 1 << 30
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store.open(tmp_path / "in", GIB, 0)
+    store = Store.open(tmp_path / "in", Limits(GIB))
     yield store
     store.close()
 
@@ -48,7 +49,7 @@ def free(folder: Path) -> int:
 
 
 def test_an_announced_size_takes_no_room(store: Store, tmp_path: Path) -> None:
-    upload = Upload(store, "a", 100 * MIB)
+    upload = Upload.begin(store, Facts("a", 100 * MIB))
     assert allocated(tmp_path / "in") == 0
     upload.write(b"x")
     assert allocated(tmp_path / "in") <= 64 * KIB
@@ -59,7 +60,7 @@ def test_an_announced_size_takes_no_room(store: Store, tmp_path: Path) -> None:
 def test_room_is_taken_no_further_ahead_than_what_has_come(
     store: Store, tmp_path: Path, size: int | None
 ) -> None:
-    upload = Upload(store, "a", size)
+    upload = Upload.begin(store, Facts("a", size))
     for count in range(1, 4):
         upload.write(bytes(MIB))
         assert count * MIB <= allocated(tmp_path / "in") <= 2 * count * MIB + 64 * KIB
@@ -70,7 +71,7 @@ def test_room_is_taken_no_further_ahead_than_what_has_come(
 def test_a_file_that_is_whole_takes_no_more_than_its_size(
     store: Store, tmp_path: Path, size: int | None
 ) -> None:
-    upload = Upload(store, "a", size)
+    upload = Upload.begin(store, Facts("a", size))
     upload.write(bytes(MIB))
     upload.write(b"x")
     upload.commit()
@@ -82,7 +83,7 @@ def test_a_file_that_is_whole_takes_no_more_than_its_size(
 
 @pytest.mark.usefixtures("no_allocation")
 def test_where_nothing_can_be_allocated_files_are_stored_all_the_same(store: Store, tmp_path: Path) -> None:
-    upload = Upload(store, "a", 2 * MIB)
+    upload = Upload.begin(store, Facts("a", 2 * MIB))
     upload.write(bytes(MIB))
     assert allocated(tmp_path / "in") <= MIB + 64 * KIB
     upload.write(bytes(MIB))
@@ -92,8 +93,10 @@ def test_where_nothing_can_be_allocated_files_are_stored_all_the_same(store: Sto
 
 @pytest.mark.parametrize("reserve", [0, 64 * KIB])
 def test_the_reserve_stays_free_while_many_write_at_once(small_disk: Path, reserve: int) -> None:
-    store = Store.open(small_disk, GIB, reserve)
-    uploads = [Upload(store, f"{number}", 150 * KIB if number % 2 else None) for number in range(4)]
+    store = Store.open(small_disk, Limits(GIB, reserve))
+    uploads = [
+        Upload.begin(store, Facts(f"{number}", 150 * KIB if number % 2 else None)) for number in range(4)
+    ]
     codes: list[str] = []
     least = [free(small_disk)]
 
@@ -118,8 +121,8 @@ def test_the_reserve_stays_free_while_many_write_at_once(small_disk: Path, reser
 
 
 def test_the_last_room_is_for_data_and_not_for_what_may_follow(small_disk: Path) -> None:
-    store = Store.open(small_disk, GIB, 0)
-    upload = Upload(store, "a")
+    store = Store.open(small_disk, Limits(GIB))
+    upload = Upload.begin(store, Facts("a"))
     for _ in range(50):  # 200 of 256 KiB: there is no room for twice as much
         upload.write(bytes(4096))
     assert upload.commit().size == 200 * KIB
@@ -142,11 +145,11 @@ def test_room_that_is_being_written_is_not_given_twice(small_disk: Path) -> None
 
 
 def test_files_that_others_must_be_able_to_make_are_kept_for_them(small_disk: Path) -> None:
-    store = Store.open(small_disk, GIB, 0, reserve_files=5)
+    store = Store.open(small_disk, Limits(GIB, 0, reserve_files=5))
 
     def receive_many() -> None:
         for _ in range(100):
-            upload = Upload(store, "a")
+            upload = Upload.begin(store, Facts("a"))
             upload.commit()
             upload.close()
 

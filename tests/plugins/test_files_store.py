@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from sockd_plugins.files import kernel
+from sockd_plugins.files.ledger import source_key
 from sockd_plugins.files.refused import FileRefused
-from sockd_plugins.files.store import PARTS, Store
+from sockd_plugins.files.state import Facts
+from sockd_plugins.files.store import PARTS, Limits, Store
 from sockd_plugins.files.upload import Upload
 
 GIB = 1 << 30
@@ -26,13 +28,13 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def opened(folder: Path) -> Iterator[Store]:
-    opened = Store.open(folder, GIB, 0)
+    opened = Store.open(folder, Limits(GIB))
     yield opened
     opened.close()
 
 
 def receive(opened: Store, name: str = "a.bin", data: bytes = DATA) -> str:
-    upload = Upload(opened, name, len(data))
+    upload = Upload.begin(opened, Facts(name, len(data)))
     try:
         upload.write(data)
         return upload.commit().name
@@ -58,27 +60,27 @@ def refusal(action: Callable[[], object]) -> str:
 
 
 def test_a_folder_is_made_with_the_folders_around_it(tmp_path: Path) -> None:
-    Store.open(tmp_path / "a" / "b", GIB, 0).close()
+    Store.open(tmp_path / "a" / "b", Limits(GIB)).close()
     assert (tmp_path / "a" / "b" / PARTS).is_dir()
 
 
 def test_a_file_where_the_folder_should_be_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(b"")
     with pytest.raises(FileExistsError, match="in"):
-        Store.open(tmp_path / "in", GIB, 0)
+        Store.open(tmp_path / "in", Limits(GIB))
 
 
 def test_a_folder_that_cannot_be_written_stops_the_start(small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(PermissionError, match="files cannot be created there"):
-        Store.open(small_disk, GIB, 0)
+        Store.open(small_disk, Limits(GIB))
 
 
 def test_a_full_disk_is_no_reason_not_to_start(small_disk: Path) -> None:
-    Store.open(small_disk, GIB, 0).close()
+    Store.open(small_disk, Limits(GIB)).close()
     for number in range(os.statvfs(small_disk).f_favail):
         (small_disk / str(number)).touch()
-    opened = Store.open(small_disk, GIB, 0)
+    opened = Store.open(small_disk, Limits(GIB))
     assert refusal(lambda: receive(opened)).startswith("disk-full ")
     for number in range(2):  # on tmpfs a second name takes a place too
         (small_disk / str(number)).unlink()
@@ -106,7 +108,7 @@ def test_the_folder_of_the_parts_that_was_removed_is_made_again(opened: Store, f
 
 
 def test_a_part_that_was_removed_while_it_grew_is_told(opened: Store, folder: Path) -> None:
-    upload = Upload(opened, "a.bin")
+    upload = Upload.begin(opened, Facts("a.bin"))
     upload.write(DATA)
     (folder / PARTS / parts(folder)[0]).unlink()
     assert refusal(upload.commit) == f"io its part was removed from {PARTS}"
@@ -147,7 +149,7 @@ def test_a_symlink_where_the_parts_should_be_stops_the_start(tmp_path: Path) -> 
         NotADirectoryError,
         match=f"expected a folder for unfinished files, found something else: '{tmp_path}/in/{PARTS}'",
     ):
-        Store.open(tmp_path / "in", GIB, 0)
+        Store.open(tmp_path / "in", Limits(GIB))
     assert (elsewhere / "precious").exists()
 
 
@@ -156,9 +158,9 @@ def test_another_users_folder_for_the_parts_stops_the_start(folder: Path) -> Non
     (folder / PARTS).mkdir(parents=True)
     os.chown(folder / PARTS, 12345, 12345)
     with pytest.raises(PermissionError, match=r"another user \(12345\)"):
-        Store.open(folder, GIB, 0)
-    os.chown(folder, 12345, 12345)  # root may do anything with it
-    Store.open(folder, GIB, 0).close()
+        Store.open(folder, Limits(GIB))
+    os.chown(folder, 12345, 12345)  # who may do anything with it in any case
+    Store.open(folder, Limits(GIB)).close()
 
 
 def test_a_file_that_is_no_part_is_left_alone_and_reported(folder: Path, tmp_path: Path) -> None:
@@ -175,7 +177,7 @@ def test_a_file_that_is_no_part_is_left_alone_and_reported(folder: Path, tmp_pat
         listener.bind("socket")
         os.chdir(here)
     (place / "dead").write_bytes(b"left by a crash")
-    opened = Store.open(folder, GIB, 0)
+    opened = Store.open(folder, Limits(GIB))
     left = ["dangling", "fifo", "folder", "link", "socket"]
     assert opened.left_alone == left
     assert parts(folder) == left
@@ -197,7 +199,7 @@ def test_a_part_that_cannot_be_removed_keeps_no_service_from_its_start(
         unlink(path, **options)
 
     monkeypatch.setattr(os, "unlink", fails)
-    opened = Store.open(folder, GIB, 0)
+    opened = Store.open(folder, Limits(GIB))
     assert opened.left_alone == ["dead"]
     opened.close()
 
@@ -207,16 +209,17 @@ def test_a_name_among_the_parts_that_is_taken_is_passed_over(
 ) -> None:
     names = iter(["taken", "free"])
     monkeypatch.setattr("secrets.token_hex", lambda _: next(names))
-    (folder / PARTS / "taken").mkdir()
+    taken = f"taken-{len(DATA)}-{source_key('')}"
+    (folder / PARTS / taken).mkdir()
     assert receive(opened) == "a.bin"
-    assert parts(folder) == ["taken"]
+    assert parts(folder) == [taken]
 
 
 def test_a_sweep_leaves_the_parts_that_are_being_written(opened: Store, folder: Path) -> None:
-    upload = Upload(opened, "a.bin")
+    upload = Upload.begin(opened, Facts("a.bin"))
     upload.write(DATA)
     (folder / PARTS / "dead").write_bytes(b"left by a crash")
-    Store.open(folder, GIB, 0).close()
+    Store.open(folder, Limits(GIB)).close()
     assert len(parts(folder)) == 1
     assert upload.commit().name == "a.bin"
     upload.close()
@@ -274,7 +277,7 @@ def no_links(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.usefixtures("no_links")
 def test_without_hard_links_files_are_stored_and_replace_nothing(folder: Path, tmp_path: Path) -> None:
-    opened = Store.open(folder, GIB, 0)
+    opened = Store.open(folder, Limits(GIB))
     (folder / "a (2).bin").symlink_to(tmp_path / "missing")
     assert [receive(opened, data=data) for data in (b"1", b"2")] == ["a.bin", "a (3).bin"]
     assert (folder / "a.bin").read_bytes() == b"1"
@@ -295,7 +298,7 @@ def test_where_a_file_cannot_be_named_without_replacing_the_start_says_so(
     monkeypatch.setattr(kernel, "_renameat2", renameat2 if "file" in missing else None)
     monkeypatch.setattr("ctypes.get_errno", lambda: errno.EINVAL)
     with pytest.raises(OSError, match="neither hard links nor a rename that replaces nothing"):
-        Store.open(folder, GIB, 0)
+        Store.open(folder, Limits(GIB))
     assert parts(folder) == []
 
 
@@ -307,7 +310,7 @@ def test_a_file_system_that_takes_no_locks_stops_the_start(
 
     monkeypatch.setattr(fcntl, "flock", flock)
     with pytest.raises(OSError, match="files cannot be stored there: no locks available"):
-        Store.open(folder, GIB, 0)
+        Store.open(folder, Limits(GIB))
     assert parts(folder) == []
 
 
@@ -339,8 +342,8 @@ def test_a_mode_says_who_may_read_a_file_whatever_the_umask_is(
     folder: Path, umask: Callable[[int], int], mask: int
 ) -> None:
     umask(mask)
-    opened = Store.open(folder, GIB, 0, mode=0o640)
-    upload = Upload(opened, "a.bin")
+    opened = Store.open(folder, Limits(GIB, 0, mode=0o640))
+    upload = Upload.begin(opened, Facts("a.bin"))
     (part,) = parts(folder)
     assert mode(folder / PARTS / part) == 0o600
     upload.commit()
@@ -359,20 +362,20 @@ def test_a_file_system_that_keeps_no_permissions_stops_the_start_where_they_are_
 
     monkeypatch.setattr(os, "fchmod", fchmod)
     with pytest.raises(PermissionError, match="does not keep the permissions 640; leave out 'mode'"):
-        Store.open(folder, GIB, 0, mode=0o640)
+        Store.open(folder, Limits(GIB, 0, mode=0o640))
     assert parts(folder) == []
-    Store.open(folder, GIB, 0).close()
+    Store.open(folder, Limits(GIB)).close()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders away")
 @pytest.mark.parametrize("before", [False, True])
 def test_files_get_the_group_of_a_folder_with_the_set_group_id_bit(folder: Path, before: bool) -> None:
-    if before:  # used before it got the bit
-        Store.open(folder, GIB, 0).close()
+    if before:  # it was used before it got the bit
+        Store.open(folder, Limits(GIB)).close()
     folder.mkdir(exist_ok=True)
     os.chown(folder, -1, 12345)
     folder.chmod(0o2775)
-    opened = Store.open(folder, GIB, 0)
+    opened = Store.open(folder, Limits(GIB))
     receive(opened)
     assert (folder / "a.bin").stat().st_gid == 12345
     opened.close()

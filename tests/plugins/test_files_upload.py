@@ -14,7 +14,8 @@ import pytest
 
 from sockd_plugins.files.names import candidates
 from sockd_plugins.files.refused import FileRefused
-from sockd_plugins.files.store import PARTS, Store
+from sockd_plugins.files.state import Facts
+from sockd_plugins.files.store import PARTS, Limits, Store
 from sockd_plugins.files.upload import Stored, Upload
 
 GIB = 1 << 30
@@ -29,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(folder: Path) -> Iterator[Store]:
-    store = Store.open(folder, max_size=GIB, reserve=0)
+    store = Store.open(folder, Limits(GIB))
     yield store
     store.close()
 
@@ -37,7 +38,7 @@ def store(folder: Path) -> Iterator[Store]:
 def receive(
     store: Store, name: str = "a.bin", data: bytes = DATA, size: int | None = None, sha256: str | None = None
 ) -> Stored:
-    upload = Upload(store, name, size)
+    upload = Upload.begin(store, Facts(name, size))
     try:
         upload.write(data[:1000])
         upload.write(data[1000:])
@@ -82,7 +83,7 @@ def test_the_folder_is_for_its_owner_alone(store: Store, folder: Path) -> None:
 
 
 def test_nothing_is_under_the_name_before_the_commit(store: Store, folder: Path) -> None:
-    upload = Upload(store, "a.bin", len(DATA))
+    upload = Upload.begin(store, Facts("a.bin", len(DATA)))
     upload.write(DATA)
     assert received(folder) == {}
     upload.commit()
@@ -139,7 +140,7 @@ def test_a_file_that_is_not_as_announced_leaves_nothing(
 
 
 def test_a_file_without_a_size_is_stopped_at_the_largest_size(folder: Path) -> None:
-    store = Store.open(folder, max_size=len(DATA), reserve=0)
+    store = Store.open(folder, Limits(len(DATA), 0))
     assert receive(store).size == len(DATA)
     assert refusal(lambda: receive(store, data=DATA + b"!")) == "too-large"
     assert list(received(folder)) == ["a.bin"]
@@ -148,7 +149,7 @@ def test_a_file_without_a_size_is_stopped_at_the_largest_size(folder: Path) -> N
 
 @pytest.mark.parametrize("size", [None, len(DATA)])
 def test_the_reserve_of_the_disk_is_not_touched(folder: Path, size: int | None) -> None:
-    store = Store.open(folder, max_size=GIB, reserve=1 << 60)
+    store = Store.open(folder, Limits(GIB, 1 << 60))
     assert refusal(lambda: receive(store, size=size)) == "disk-full"
     assert received(folder) == {}
     assert parts(folder) == []
@@ -157,7 +158,7 @@ def test_the_reserve_of_the_disk_is_not_touched(folder: Path, size: int | None) 
 
 @pytest.mark.parametrize("size", [None, 4 * len(DATA)])
 def test_a_full_disk_refuses_one_file_and_keeps_the_others(small_disk: Path, size: int | None) -> None:
-    store = Store.open(small_disk, max_size=GIB, reserve=0)
+    store = Store.open(small_disk, Limits(GIB))
     receive(store, "old")
     assert refusal(lambda: receive(store, "new", DATA * 4, size)) == "disk-full"
     assert received(small_disk) == {"old": DATA}
@@ -167,7 +168,7 @@ def test_a_full_disk_refuses_one_file_and_keeps_the_others(small_disk: Path, siz
 
 
 def test_a_disk_without_inodes_is_full(small_disk: Path) -> None:
-    store = Store.open(small_disk, max_size=GIB, reserve=0)
+    store = Store.open(small_disk, Limits(GIB))
 
     def outcome() -> str:
         try:
@@ -211,8 +212,8 @@ def test_a_file_larger_than_the_process_may_write_is_too_large(
     ("call", "nth"),
     [
         ("open", 1),
-        ("write", 1),
-        ("write", 2),
+        ("writev", 1),
+        ("writev", 2),
         ("link", 1),
         ("fsync", 1),
         ("fsync", 2),
@@ -252,17 +253,18 @@ def test_a_part_that_cannot_be_removed_is_swept_by_the_next_start(
         patch.setattr(os, "unlink", fails)
         assert receive(store).name == "a.bin"
     assert len(parts(folder)) == 1
-    Store.open(folder, GIB, 0).close()
+    Store.open(folder, Limits(GIB)).close()
     assert parts(folder) == []
     assert received(folder) == {"a.bin": DATA}
 
 
 CRASH = """
     import os, pathlib, signal, sys
-    from sockd_plugins.files.store import Store
+    from sockd_plugins.files.state import Facts
+    from sockd_plugins.files.store import Limits, Store
     from sockd_plugins.files.upload import Upload
 
-    store = Store.open(pathlib.Path(sys.argv[1]), 1 << 30, 0)
+    store = Store.open(pathlib.Path(sys.argv[1]), Limits(1 << 30))
     real = os.fsync
     left = int(sys.argv[2])
     def step(*args):
@@ -274,7 +276,7 @@ CRASH = """
         step()
         real(fd)
     os.fsync = fsync
-    upload = Upload(store, "a.bin", 4)
+    upload = Upload.begin(store, Facts("a.bin", 4))
     step()
     upload.write(b"da")
     step()
@@ -291,6 +293,6 @@ def test_a_process_that_is_killed_leaves_a_part_or_a_whole_file_and_the_next_sta
     script = [sys.executable, "-c", textwrap.dedent(CRASH), str(folder), str(step)]
     assert subprocess.run(script, check=False).returncode == -signal.SIGKILL
     assert received(folder) == ({"a.bin": b"data"} if survives else {})
-    Store.open(folder, GIB, 0).close()
+    Store.open(folder, Limits(GIB)).close()
     assert received(folder) == ({"a.bin": b"data"} if survives else {})
     assert parts(folder) == []

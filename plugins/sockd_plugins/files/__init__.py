@@ -3,14 +3,19 @@
 Two protocols for streams, TCP or UNIX, are described in their modules:
 
 - `upload` (the default, `put.py`): names, sizes, digests, file after file; `sockd send` speaks it.
-- `raw` (`raw.py`): a connection is a file; for `nc` and `socat`.
+- `raw` (`raw.py`): a connection is a file; for `nc` and `socat`. Nobody can tell whether such a file is
+  whole: with `unverified` it goes to a folder of its own, unless its digest follows.
 
-An existing file is never replaced; if a name is taken the new file gets a number. At most about 2 MiB of a
-connection are in memory, whatever the size of its file, and `memory` of all connections together.
+An existing file is never replaced; if a name is taken the new file gets a number. A slow connection has at
+most 64 KiB in memory, a fast one 8 MiB while the disk keeps up, and all of them together `memory`.
+
+Data is made durable every 8 MiB. An upload begun with `keep` can be resumed after a break, a crash or a power
+cut, for `keep_parts`.
 
 Room on the disk is taken as data arrives, a few megabytes ahead of it. An upload that would leave less than
 `reserve` bytes or `reserve_files` files to other programs is refused, an announced size before its first
-byte.
+byte. So is one that would exceed `quota` or `quota_files` of the directory, or `source_quota` or
+`source_files` of its sender; all workers count together. The answer has the numbers.
 
 The permissions of the files come from the umask, from the folder's group if it has the set-group-ID bit, and
 from its default ACL; or from `mode`, such as "640", whatever the umask is. Until a file is whole no other
@@ -25,7 +30,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Annotated, ClassVar, cast
 
-from pydantic import BeforeValidator, Field, PrivateAttr
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IProtocolFactory, IReactorTime
 from twisted.internet.protocol import Factory
@@ -33,14 +38,16 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from sockd.errors import ValueFault
-from sockd.plugin import ConfigPath, Context, IStreamPlugin, Plugin, Size
+from sockd.plugin import ConfigPath, Context, Duration, IStreamPlugin, Plugin, Size
 from sockd.reading import obstacle_to_folder
 from sockd_plugins.files.buffers import Buffers
-from sockd_plugins.files.disk import Disk
+from sockd_plugins.files.engine import Engine
+from sockd_plugins.files.ledger import Quota
+from sockd_plugins.files.names import safe_name
 from sockd_plugins.files.peer import Peer
 from sockd_plugins.files.put import receive_puts
 from sockd_plugins.files.raw import receive_raw
-from sockd_plugins.files.store import PARTS, Store
+from sockd_plugins.files.store import PARTS, Limits, Store
 
 _STOP_SECONDS = 3.0  # for pending work of the disk; a disk that takes longer may hang for ever
 
@@ -58,6 +65,14 @@ def _file_mode(mode: object) -> object:
     if not int(mode, 8) & stat.S_IRUSR:
         raise ValueFault("permissions with which the owner can read the file, such as '640'", repr(mode))
     return mode
+
+
+def _folder_name(name: str) -> str:
+    """Check the name of a folder within the directory."""
+    try:
+        return safe_name(name) if name else ""
+    except ValueError as error:
+        raise ValueFault("a plain name, or '' for none", repr(name)) from error
 
 
 @implementer(IStreamPlugin)
@@ -93,7 +108,25 @@ class Files(Plugin):
         description="Permissions of the files, such as '640'; by default the umask and the folder decide.",
     )
 
-    _disk: Disk = PrivateAttr()  # set by `start`
+    unverified: Annotated[str, AfterValidator(_folder_name)] = Field(
+        default="",
+        description="Folder, in the directory, for what comes over 'raw' without its digest; '' for none.",
+    )
+    quota: Size = Field(
+        default=0, description="Bytes that the directory may hold, unfinished files included. 0: any."
+    )
+    quota_files: int = Field(default=0, ge=0, description="Files that the directory may hold. 0: any.")
+    source_quota: Size = Field(
+        default=0, description="Bytes of a source's unfinished files, an IPv6 source being a /64. 0: any."
+    )
+    source_files: int = Field(default=0, ge=0, description="A source's unfinished files. 0: any.")
+    keep_parts: Duration = Field(
+        default="1d",
+        validate_default=True,
+        description="Time for which an upload that can be resumed is kept after its last byte.",
+    )
+
+    _engine: Engine = PrivateAttr()  # set by `start`
     _clock: IReactorTime = PrivateAttr()
     _buffers: Buffers = PrivateAttr()
 
@@ -104,10 +137,10 @@ class Files(Plugin):
 
     @override
     async def start(self, context: Context) -> None:
-        disk = Disk(context.clock)
-        await disk.open(self._open_store)
-        self._clock, self._disk, self._buffers = context.clock, disk, Buffers(self.memory)
-        if left_alone := disk.store.left_alone:
+        engine = Engine(context.clock)
+        await engine.open(self._open_store)
+        self._clock, self._engine, self._buffers = context.clock, engine, Buffers(self.memory)
+        if left_alone := engine.store.left_alone:
             context.logger.warn(
                 "not touched among the unfinished files",
                 folder=str(self.directory / PARTS),
@@ -116,15 +149,21 @@ class Files(Plugin):
             )
 
     def _open_store(self) -> Store:
-        mode = None if self.mode is None else int(self.mode, 8)
-        return Store.open(
-            self.directory, self.max_size, self.reserve, reserve_files=self.reserve_files, mode=mode
+        limits = Limits(
+            max_size=self.max_size,
+            reserve=self.reserve,
+            reserve_files=self.reserve_files,
+            mode=None if self.mode is None else int(self.mode, 8),
+            unverified=self.unverified,
+            keep_for=self.keep_parts,
+            quota=Quota(self.quota, self.quota_files, self.source_quota, self.source_files),
         )
+        return Store.open(self.directory, limits)
 
     def stream_factory(self, protocol: str, context: Context) -> IProtocolFactory:
         """Build a protocol that speaks `protocol` for each connection."""
         talk = _TALKS[protocol]
-        return _Peers(lambda: Peer(partial(talk, disk=self._disk), context, self._buffers, self.min_rate))
+        return _Peers(lambda: Peer(partial(talk, engine=self._engine), context, self._buffers, self.min_rate))
 
     @property
     def _peers(self) -> tuple[Peer, ...]:
@@ -138,10 +177,10 @@ class Files(Plugin):
 
     @override
     async def stop(self) -> None:
-        if not hasattr(self, "_disk"):  # it could not start
+        if not hasattr(self, "_engine"):  # it could not start
             return
         await Deferred.fromCoroutine(self._silence()).addTimeout(_STOP_SECONDS, self._clock)
-        self._disk.stop()
+        self._engine.stop()
 
     async def _silence(self) -> None:
         for peer in self._peers:

@@ -1,7 +1,7 @@
 """Connection as a conversation: the code awaits what the peer sends instead of being called back.
 
-While the conversation waits for the disk, up to `BATCH` bytes are kept; then the peer is paused. All peers
-are paused while they have more in memory together than they may (`buffers.py`).
+While the conversation waits for the disk, as many bytes are kept as it read last; then the peer is paused.
+All peers are paused while they have more in memory together than they may (`buffers.py`).
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ from zope.interface import implementer
 
 from sockd.plugin import Context, takes_at_once
 from sockd_plugins.files.buffers import Buffers
+from sockd_plugins.files.engine import LEAST_WINDOW
+from sockd_plugins.files.inbox import Inbox
 from sockd_plugins.files.refused import FileRefused
-from sockd_plugins.files.upload import Stored
-
-BATCH = 1 << 20
-"""Bytes for one piece of work: the change of threads costs little beside the disk then."""
+from sockd_plugins.files.upload import Piece, Stored
 
 _LINGER = 10.0
 """Seconds that a refused peer has to end what it sends. An earlier close would reset the connection, and
@@ -55,6 +54,7 @@ class Peer(Protocol):
         min_rate: bytes a second below which an upload is ended after a while; 0 for no bound.
 
     Attributes:
+        host: address of the peer; "-" if it has none.
         ended: fires when the conversation is over and nothing of it waits for the disk any more.
     """
 
@@ -62,6 +62,7 @@ class Peer(Protocol):
 
     def __init__(self, talk: Talk, context: Context, buffers: Buffers, min_rate: int = 0) -> None:
         self.ended: Deferred[None] = Deferred()
+        self.host = "-"
         self._talk = talk
         self._context = context
         self._buffers = buffers
@@ -69,7 +70,8 @@ class Peer(Protocol):
         self._patience = _PATIENCE
         self._since: float | None = None  # time of the last byte of a file, while more is awaited
         self._wanted = 1  # bytes to wait for
-        self._unread = bytearray()
+        self._unread = Inbox()
+        self._window = LEAST_WINDOW  # bytes that may be unread before the peer is paused
         self._lent = 0  # bytes that the conversation has taken last, and works on
         self._waiting: Deferred[None] | None = None
         self._paused = False
@@ -86,7 +88,7 @@ class Peer(Protocol):
             first: whether the line begins a file; then the result is also None when the service drains.
         """
         self._give_back()
-        while (end := self._unread.find(b"\n", 0, limit + 1)) < 0:
+        while (end := self._unread.head(limit + 1).find(b"\n")) < 0:
             if len(self._unread) > limit:
                 raise FileRefused("bad-request", f"expected a line of at most {limit} bytes, found more")
             if first and not self._unread:  # between two files a peer may wait
@@ -97,27 +99,42 @@ class Peer(Protocol):
                 if self._unread:
                     raise FileRefused("incomplete", "the line has no end")
                 return None
-        return bytes(self._take(end + 1)).removesuffix(b"\n").removesuffix(b"\r")
+        return b"".join(self._take(end + 1)).removesuffix(b"\n").removesuffix(b"\r")
 
-    async def read(self, size: int) -> bytearray:
+    async def read(self, size: int, within: float | None = None) -> list[Piece]:
         """Return the next bytes: at most `size`, and none only if the peer has ended its side.
 
-        Fewer than `size` are returned at the end, and while memory is short.
+        Fewer than `size` are returned at the end, while memory is short, and when time is up.
+
+        Args:
+            size: bytes.
+            within: seconds after which fewer are returned, but at least one; None to wait for all.
         """
         self._give_back()
+        self._window = max(size, LEAST_WINDOW)
+        if self._paused:
+            self._regulate_reading()
+        end = None if within is None else self._context.clock.seconds() + within
         while len(self._unread) < size and not (self._buffers.short and self._unread):
-            if not await self._more_in_time(size):
+            if end is None or not self._unread:
+                go_on = await self._more_in_time(size if end is None else 1)
+            elif (left := end - self._context.clock.seconds()) > 0:
+                go_on = await self._more_in_time(size, left)
+            else:
+                break
+            if not go_on:
                 break
         return self._take(size)
 
-    async def sends_only(self, line: Callable[[bytearray], bool | None], seconds: float) -> bool:
+    async def sends_only(self, line: Callable[[bytes], bool | None], limit: int, seconds: float) -> bool:
         """Tell whether the peer sends a certain line at first, and then nothing more.
 
         Args:
             line: tells whether bytes are that line; None if they may be its beginning.
+            limit: bytes to look at.
             seconds: time in which nothing more must come, unless the peer ends its side.
         """
-        while (found := line(self._unread)) is None:
+        while (found := line(self._unread.head(limit))) is None:
             if not await self._more_in_time(len(self._unread) + 1):
                 return False
         if not found:
@@ -140,7 +157,7 @@ class Peer(Protocol):
     def acknowledge(self, stored: Stored) -> None:
         """Tell the peer, and the log, that a file is stored."""
         self._context.logger.info(
-            "file received", file=stored.name, size=stored.size, sha256=stored.sha256, peer=self._host
+            "file received", file=stored.name, size=stored.size, sha256=stored.sha256, peer=self.host
         )
         self.say(f"ok {stored.name} {stored.size} sha256={stored.sha256}")
 
@@ -152,7 +169,7 @@ class Peer(Protocol):
     @override
     def connectionMade(self) -> None:
         takes_at_once(self.transport)
-        self._host = getattr(self.transport.getPeer(), "host", "-")
+        self.host = getattr(self.transport.getPeer(), "host", "-")
         self._buffers.holders.add(self)
         self._buffers.go_on()
         self._regulate_reading()
@@ -162,13 +179,13 @@ class Peer(Protocol):
     def dataReceived(self, data: bytes) -> None:
         if self._refused:
             return
-        self._unread += data
+        self._unread.append(data)
         self._buffers.add(len(data))
         if self._since is not None:
             self._measure(self._since, len(data))
         if len(self._unread) >= self._wanted:
             self._wake()
-        if len(self._unread) >= BATCH:
+        if len(self._unread) >= self._window:
             self._regulate_reading()
 
     def regulate(self) -> None:
@@ -194,9 +211,9 @@ class Peer(Protocol):
         try:
             await self._talk(self)
         except Gone:
-            self._context.logger.debug("connection broken", peer=self._host)
+            self._context.logger.debug("connection broken", peer=self.host)
         except FileRefused as refused:
-            self._context.logger.info("file refused", code=refused.code, reason=str(refused), peer=self._host)
+            self._context.logger.info("file refused", code=refused.code, reason=str(refused), peer=self.host)
             self.say(f"error {refused.code} {refused}")
             await self._linger()
         if not self._lost:
@@ -212,13 +229,10 @@ class Peer(Protocol):
             with suppress(Gone, TimedOut):
                 await Deferred.fromCoroutine(self._more()).addTimeout(_LINGER, self._context.clock)
 
-    def _take(self, limit: int) -> bytearray:
-        if len(self._unread) <= limit:
-            taken, self._unread = self._unread, bytearray()
-        else:
-            taken = self._unread[:limit]
-            del self._unread[:limit]
-        self._lent += len(taken)
+    def _take(self, limit: int) -> list[Piece]:
+        had = len(self._unread)
+        taken = self._unread.take(limit)
+        self._lent += had - len(self._unread)
         if self._paused:
             self._regulate_reading()
         return taken
@@ -230,7 +244,7 @@ class Peer(Protocol):
             self._buffers.free(lent)
 
     def _regulate_reading(self) -> None:
-        full = len(self._unread) >= BATCH or (self._buffers.short and not self._refused)
+        full = len(self._unread) >= self._window or (self._buffers.short and not self._refused)
         if full != self._paused and not self._lost:
             self._paused = full
             if full:
@@ -253,12 +267,17 @@ class Peer(Protocol):
             self._buffers.go_on()
         return True
 
-    async def _more_in_time(self, wanted: int) -> bool:
-        """Wait as `_more`; refuse a peer that has sent too slowly for too long."""
+    async def _more_in_time(self, wanted: int, within: float | None = None) -> bool:
+        """Wait as `_more`, at most so many seconds; refuse a peer that has sent too slowly for too long."""
         if self._min_rate:
             self._since = self._context.clock.seconds()
         try:
-            return await self._more(wanted)
+            if within is None:
+                return await self._more(wanted)
+            with suppress(TimedOut):
+                more = Deferred.fromCoroutine(self._more(wanted))
+                return await more.addTimeout(within, self._context.clock)
+            return True
         finally:
             self._since = None
             if self._patience < 0:
@@ -278,7 +297,7 @@ class Peer(Protocol):
             waiting.callback(None)
 
     def _broken(self, failure: Failure) -> None:
-        self._context.logger.failure("plugin fault", failure, peer=self._host)
+        self._context.logger.failure("plugin fault", failure, peer=self.host)
         if not self._lost:
             self.transport.abortConnection()
 

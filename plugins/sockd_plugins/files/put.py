@@ -21,6 +21,20 @@ NAME differs from the requested one if that was taken: an existing file is kept,
 `name (2).ext`. The digest is that of the stored file. Lines and data may be sent without waiting for any
 answer. The peer ends by closing its side, or the connection.
 
+A file can be sent in several connections:
+
+    keep SIZE DIGEST NAME           in place of `put`; what has arrived is kept when the connection breaks
+    resume ID                       then, in a new connection, in place of both
+
+The server answers either with the first of
+
+    go ID OFFSET                    the data may come, from OFFSET on
+    at OFFSET                       so much is on the disk, and survives a power cut
+
+and repeats the second as the file grows. It keeps the data for the service's `keep_parts`, counted from the
+last byte, also after `error`, unless the code is `digest-mismatch`. The digest is that of the whole file. The
+peer must read these lines while it sends.
+
 Either line may be replaced by
 
     error CODE TEXT                 nothing of this file is kept; earlier files are
@@ -33,9 +47,13 @@ line, and closes. CODE is one of
     too-large          more bytes than the service's max_size
     too-slow           minutes behind the service's min_rate
     disk-full          the disk is full, or would have less free than the service's reserve
+    quota              more than the service's quota, or the source's; TEXT has the numbers
+    too-many           the source has as many unfinished files as it may
     exists             999 files of this name are there already
     incomplete         the peer ended within the data
     digest-mismatch    the data does not have the digest
+    unknown            there is no file of this ID to resume
+    busy               another connection sends the file of this ID
     io                 the disk failed
 """
 
@@ -44,44 +62,71 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from sockd_plugins.files.disk import Disk
+from sockd_plugins.files.engine import Engine, Incoming
 from sockd_plugins.files.names import safe_name
-from sockd_plugins.files.peer import BATCH, Peer
+from sockd_plugins.files.peer import Peer
 from sockd_plugins.files.refused import FileRefused
+from sockd_plugins.files.state import Facts
 
 _MAX_LINE = 1024
 """Bytes of a line. A correct line has less than 300; more of a wrong one is shown in the error."""
 
+ANNOUNCEMENT = _MAX_LINE + 1
+"""Bytes that `announces` has to see."""
+
 _START = b"put "
-_PUT = re.compile(r"put (\d{1,18}) (-|sha256|sha256=[0-9A-Fa-f]{64}) (.*)", re.ASCII | re.DOTALL)
+_PUT = re.compile(r"(put|keep) (\d{1,18}) (-|sha256|sha256=[0-9A-Fa-f]{64}) (.*)", re.ASCII | re.DOTALL)
+_RESUME = re.compile(r"resume ([0-9a-f]{16})", re.ASCII)
 _DIGEST = re.compile(rb"sha256=([0-9A-Fa-f]{64})")
+
+_TELL_SECONDS = 1.0
+"""Seconds of data that an upload with `keep` collects at most: what is not written is sent again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Announcement of a file; `digest` is as written: `-`, `sha256` or `sha256=HEX`."""
+    """Announcement of a file; the digest of `facts` is as written: `-`, `sha256` or `sha256=HEX`."""
 
-    size: int
-    digest: str
-    name: str
+    facts: Facts
+    keep: bool
 
 
-async def receive_puts(peer: Peer, disk: Disk) -> None:
+async def receive_puts(peer: Peer, engine: Engine) -> None:
     """Receive file after file, until the peer ends."""
     while (line := await peer.line(_MAX_LINE, first=True)) is not None:
-        put = _parse(line)
-        async with disk.upload(put.name, put.size) as upload:
-            peer.say("go")
-            left = put.size
-            while left and (data := await peer.read(min(left, BATCH))):
-                await disk.run(upload.write, data)
-                left -= len(data)
-                del data  # it would stay in memory while the next is awaited
-            stored = await disk.run(upload.commit, await _digest(peer, put, left))
-        peer.acknowledge(stored)
+        async with await _open(peer, engine, line) as upload:
+            await _receive(peer, upload)
 
 
-def announces(data: bytes | bytearray) -> bool | None:
+async def _open(peer: Peer, engine: Engine, line: bytes) -> Incoming:
+    """Begin the file that a line announces, or go on with it, and answer."""
+    put = _parse(line)
+    if isinstance(put, str):
+        upload = await engine.find(put)
+    else:
+        upload = await engine.begin(put.facts, peer.host, keep=put.keep)
+    peer.say(f"go {upload.id} {upload.durable}" if upload.kept else "go")
+    return upload
+
+
+async def _receive(peer: Peer, upload: Incoming) -> None:
+    facts = upload.facts
+    told = upload.durable
+    within = _TELL_SECONDS if upload.kept else None
+    while left := (facts.size or 0) - upload.received:
+        pieces = await peer.read(min(left, upload.window), within)
+        if not pieces:
+            break
+        await upload.write(pieces)
+        del pieces  # they would stay in memory while the next are awaited
+        if upload.kept and upload.durable > told:
+            told = upload.durable
+            peer.say(f"at {told}")
+    stored = await upload.finish(await _digest(peer, facts.digest, left))
+    peer.acknowledge(stored)
+
+
+def announces(data: bytes) -> bool | None:
     """Tell whether bytes are one announcement and nothing else; None if they may be the beginning of one."""
     start = data.startswith(_START[: len(data)])
     if start and b"\n" not in data and len(data) <= _MAX_LINE:
@@ -90,27 +135,30 @@ def announces(data: bytes | bytearray) -> bool | None:
     return text.endswith("\n") and _PUT.fullmatch(text.removesuffix("\n").removesuffix("\r")) is not None
 
 
-def _parse(line: bytes) -> Put:
+def _parse(line: bytes) -> Put | str:
+    """Return the announcement, or the id of the upload to go on with."""
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
         raise FileRefused("bad-request", "expected UTF-8, found something else") from error
+    if resumed := _RESUME.fullmatch(text):
+        return resumed[1]
     match = _PUT.fullmatch(text)
     if match is None:
         raise FileRefused("bad-request", f"expected 'put SIZE DIGEST NAME', found {text!r}")
-    size, digest, name = match.groups()
+    command, size, digest, name = match.groups()
     try:
-        return Put(int(size), digest, safe_name(name))
+        return Put(Facts(safe_name(name), int(size), digest), keep=command == "keep")
     except ValueError as error:
         raise FileRefused("bad-name", str(error)) from error
 
 
-async def _digest(peer: Peer, put: Put, left: int) -> str | None:
+async def _digest(peer: Peer, digest: str, left: int) -> str | None:
     """Return the digest to check; None if there is none, or if the peer has ended within the data."""
-    if put.digest == "-" or left:
+    if digest == "-" or left:
         return None
-    if put.digest != "sha256":
-        return put.digest.removeprefix("sha256=").lower()
+    if digest != "sha256":
+        return digest.removeprefix("sha256=").lower()
     line = await peer.line(_MAX_LINE) or b""
     match = _DIGEST.fullmatch(line)
     if match is None:

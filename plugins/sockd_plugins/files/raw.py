@@ -16,13 +16,22 @@ CODE is one of
     too-large      more bytes than the service's max_size
     too-slow       minutes behind the service's min_rate
     disk-full      the disk is full, or would have less free than the service's reserve
+    quota          more than the service's quota, or the source's
+    too-many       the source has as many unfinished files as it may
     io             the disk failed
 
 After an error the server drops what comes for up to 10 seconds, so that the peer can read the line.
 
-A connection that is reset or times out leaves nothing behind. But a sender that crashes closes its connection
-in order, and the part that it has sent is stored as a file: this protocol cannot tell the difference. Use
-`upload` where that matters.
+A connection that is reset or times out leaves nothing behind. But a sender that crashes closes its
+connection in order, and the part that it has sent is stored as a file: this protocol cannot tell the
+difference. With the option `unverified` such files go to a folder of that name, and NAME begins with it. A
+file is whole, and gets its name in the directory itself, if its digest follows as the last 72 bytes:
+
+    (cat FILE; echo sha256=$(sha256sum < FILE | cut -c 1-64)) | nc -N HOST PORT
+    (cat FILE; echo sha256=$(sha256sum < FILE | cut -c 1-64)) | socat -u - TCP:HOST:PORT
+
+The line is not stored. If it is not the digest of what precedes it, the answer is `error digest-mismatch`.
+Without `unverified` the line is data as any other.
 
 A peer that announces a file as in `upload` (see `put.py`) and then waits for 2 seconds, or ends its side, is
 told that this port speaks `raw`; the announcement is not stored.
@@ -30,37 +39,51 @@ told that this port speaks `raw`; the announcement is not stored.
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 
 from sockd.plugin import first_message_received
-from sockd_plugins.files.disk import Disk
-from sockd_plugins.files.peer import BATCH, Peer
-from sockd_plugins.files.put import announces
+from sockd_plugins.files.engine import LEAST_WINDOW, Engine
+from sockd_plugins.files.inbox import Inbox
+from sockd_plugins.files.peer import Peer
+from sockd_plugins.files.put import ANNOUNCEMENT, announces
 from sockd_plugins.files.refused import FileRefused
+from sockd_plugins.files.state import Facts
 
 _WAIT_FOR_GO = 2.0
 """Seconds after which a silent peer is taken for one that speaks `upload` and waits for an answer."""
 
+_DIGEST = re.compile(rb"sha256=([0-9a-f]{64})\n")
+_DIGEST_LENGTH = 72
 
-async def receive_raw(peer: Peer, disk: Disk) -> None:
+
+async def receive_raw(peer: Peer, engine: Engine) -> None:
     """Receive one file."""
-    if await peer.sends_only(announces, _WAIT_FOR_GO):
+    if await peer.sends_only(announces, ANNOUNCEMENT, _WAIT_FOR_GO):
         raise FileRefused(
             "bad-request",
             "this port speaks 'raw', where a connection is a file, as nc sends it;"
             " 'sockd send' needs one that speaks 'upload'",
         )
-    data = await peer.read(BATCH)
-    if not data:
+    pieces = await peer.read(LEAST_WINDOW)
+    if not pieces:
         raise FileRefused("bad-request", "nothing was sent")
     first_message_received(peer.transport)  # the file is the only message
-    async with disk.upload(_name()) as upload:
-        while data:
-            await disk.run(upload.write, data)
-            del data  # it would stay in memory while the next is awaited
-            data = await peer.read(BATCH)
-        stored = await disk.run(upload.commit)
+    kept_back = _DIGEST_LENGTH if engine.store.limits.unverified else 0
+    last = Inbox()  # what may be the digest
+    async with await engine.begin(Facts(_name()), peer.host) as upload:
+        while pieces:
+            for piece in pieces:
+                last.append(piece)
+            del pieces  # they would stay in memory while the next are awaited
+            if len(last) > kept_back:
+                await upload.write(last.take(len(last) - kept_back))
+            pieces = await peer.read(upload.window)
+        digest = _DIGEST.fullmatch(last.head(kept_back)) if kept_back else None
+        if digest is None and last:
+            await upload.write(last.take(len(last)))
+        stored = await upload.finish(digest and digest[1].decode(), verified=digest is not None)
     peer.acknowledge(stored)
 
 

@@ -1,68 +1,88 @@
-"""Folder that receives files, and the folder `.sockd-part` in it for unfinished ones.
+"""Folder that receives files, and the folder of unfinished uploads in it (`parts.py`).
 
-Both are on the same file system. A crash at any point leaves a part behind and nothing else. Every part in
-use is locked, so the next start removes the others, also while other processes receive into the same folder.
-A part gets its name by link(2), or, where a file system has no hard links, by renameat2(2) with
-RENAME_NOREPLACE: neither replaces or follows an existing file.
+Both are on the same file system. A crash at any point leaves a part behind and nothing else. A part gets its
+name by link(2), or, where a file system has no hard links, by renameat2(2) with RENAME_NOREPLACE: neither
+replaces or follows an existing file.
 
-Names are looked up in the descriptors of the two folders. A folder that is removed while the service runs is
-made again for the next file.
+Names are looked up in the descriptors of the folders. A folder that is removed while the service runs is made
+again for the next file.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import secrets
 import stat
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sockd_plugins.files.kernel import rename_new
+from sockd_plugins.files.ledger import Ledger, Quota, source_key
 from sockd_plugins.files.names import MAX_COPIES, candidates
+from sockd_plugins.files.parts import PARTS, Part, Parts, open_parts
 from sockd_plugins.files.refused import FileRefused
 from sockd_plugins.files.room import Room
+from sockd_plugins.files.state import Facts
 
-PARTS = ".sockd-part"  # no received file can have this name, because it begins with a dot
+__all__ = ["PARTS", "Limits", "Store"]
 
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of a store.
+
+    Attributes:
+        max_size: bytes of a file at most.
+        reserve: bytes that must stay free on the disk.
+        reserve_files: files that other programs must be able to make there.
+        mode: the permissions of a file; None leaves them to the umask and the folder's default ACL.
+        unverified: name of the folder for files of which nobody can tell that they are whole; "" for none.
+        keep_for: seconds for which an upload that can be resumed is kept.
+        quota: what the service and each source may take.
+    """
+
+    max_size: int
+    reserve: int = 0
+    reserve_files: int = 0
+    mode: int | None = None
+    unverified: str = ""
+    keep_for: float = 86400.0
+    quota: Quota = field(default_factory=Quota)
 
 
 class Store:
     """Folder that receives files; `open` makes one.
 
     Attributes:
-        max_size: bytes of a file at most.
+        limits: its bounds.
         room: what may be taken of its disk.
+        ledger: what is stored and being received.
+        parts: the unfinished uploads.
         left_alone: names among the parts that no upload has made.
     """
 
-    def __init__(
-        self, path: Path, folder: int, parts: int, max_size: int, room: Room, mode: int | None
-    ) -> None:
-        self.max_size = max_size
-        self.room = room
+    def __init__(self, path: Path, folder: int, parts: int, unverified: int | None, limits: Limits) -> None:
+        self.limits = limits
+        self.room = Room(folder, limits.reserve, limits.reserve_files)
+        self.parts = Parts(parts, limits.keep_for)
         self.left_alone: Sequence[str] = ()
         self._path = path
         self._folder = folder
-        self._parts = parts
-        self._mode = mode
+        self._unverified = unverified
+        self.ledger = Ledger(limits.quota, self._folders, self.parts)
 
     @classmethod
-    def open(
-        cls, path: Path, max_size: int, reserve: int, *, reserve_files: int = 0, mode: int | None = None
-    ) -> Store:
+    def open(cls, path: Path, limits: Limits) -> Store:
         """Open the folder, make it if it is missing, and remove what a crash has left behind.
 
         Args:
             path: the folder.
-            max_size: the largest file that is taken, in bytes.
-            reserve: bytes that must stay free on the disk.
-            reserve_files: how many files other programs must be able to make there.
-            mode: the permissions of a file; None leaves them to the umask and the folder's default ACL.
+            limits: its bounds.
 
         Raises:
             OSError: files cannot be stored there; the text tells why.
@@ -72,144 +92,141 @@ class Store:
             on_failure.callback(os.close, folder)
             if not os.access(path, os.W_OK | os.X_OK, effective_ids=True):
                 raise PermissionError(errno.EACCES, "files cannot be created there", str(path))
-            parts = _open_parts(folder, path)
+            parts = open_parts(folder, path)
             on_failure.callback(os.close, parts)
-            store = cls(path, folder, parts, max_size, Room(folder, reserve, reserve_files), mode)
-            store.left_alone = _sweep(parts)
+            unverified = _open_inside(folder, path, limits.unverified) if limits.unverified else None
+            if unverified is not None:
+                on_failure.callback(os.close, unverified)
+            store = cls(path, folder, parts, unverified, limits)
+            store.left_alone = store.parts.sweep()
             store._try()
             on_failure.pop_all()
         return store
 
     def close(self) -> None:
-        """Close both folders."""
-        os.close(self._parts)
-        os.close(self._folder)
+        """Close the folders."""
+        os.close(self.parts.folder)
+        for folder in self._folders:
+            os.close(folder)
 
-    def create_part(self, size: int) -> tuple[str, int]:
+    @property
+    def _folders(self) -> tuple[int, ...]:
+        return (self._folder,) if self._unverified is None else (self._folder, self._unverified)
+
+    def create_part(self, facts: Facts, source: str, *, keep: bool) -> Part:
         """Create a part for a new file.
 
         Args:
-            size: bytes that were announced; room for them must be there, but is not taken yet.
-
-        Returns:
-            The part's name and its descriptor, which holds a lock on it.
+            facts: what was announced; room for it must be there, but is not taken yet.
+            source: the key of the sender.
+            keep: whether the upload can be resumed.
 
         Raises:
-            FileRefused: there is no room.
+            FileRefused: there is no room, or the sender or the service has its share.
             OSError: the disk fails.
         """
-        with self.room.lock:
+        size = facts.size or 0
+        # With a mode of its own a file is private until it is whole.
+        mode = 0o666 if self.limits.mode is None else 0o600
+        with self.room.lock, self.ledger.entering(source, size):
             self.room.check(size, files=1)
             try:
-                return self._create_part()
+                return self.parts.create(mode, source, facts, keep=keep)
             except FileNotFoundError:  # one of the folders was removed
                 self._make_again()
-                return self._create_part()
+                return self.parts.create(mode, source, facts, keep=keep)
 
-    def publish(self, part: str, file: int, name: str) -> str:
+    def publish(self, part: Part, name: str, *, verified: bool = True) -> str:
         """Make a part durable under its name, or under a numbered one if that is taken.
 
         Args:
-            part: its name as a part.
-            file: its descriptor.
+            part: the part.
             name: as `safe_name` returned it.
+            verified: whether the file is known to be whole; others may have a folder of their own.
 
         Returns:
-            The name that it has got.
+            The name that it has got, with its folder if it is not verified.
 
         Raises:
-            FileRefused: all names are taken, or the part is gone.
+            FileRefused: all names are taken, the part is gone, or the service has its share.
             OSError: the disk fails; the file has no name then.
         """
-        if self._mode is not None:
-            os.fchmod(file, self._mode)
-        os.fsync(file)
+        if self.limits.mode is not None:
+            os.fchmod(part.file, self.limits.mode)
+        os.fsync(part.file)
+        folder, prefix = self._folder, ""
+        if not verified and self._unverified is not None:
+            self._make_unverified_again()
+            folder, prefix = self._unverified, f"{self.limits.unverified}/"
+        status = os.fstat(part.file)
+        with self.ledger.storing(part.source, part.id, status.st_size):
+            candidate = self._name(part, folder, name)
+        try:
+            os.fsync(folder)
+        except OSError:
+            os.unlink(candidate, dir_fd=folder)
+            raise
+        return prefix + candidate
+
+    def _name(self, part: Part, folder: int, name: str) -> str:
+        """Give a part the first name that is free."""
+        if not self.parts.is_there(part):
+            raise FileRefused("io", f"its part was removed from {PARTS}")
         for candidate in candidates(name):
             with suppress(FileExistsError):
                 try:
-                    _give_name(self._parts, part, self._folder, candidate)
+                    _give_name(self.parts.folder, part.name, folder, candidate)
                 except FileNotFoundError:
                     raise FileRefused("io", f"its part was removed from {PARTS}") from None
-                break
-        else:
-            raise FileRefused("exists", f"there are {MAX_COPIES} files of this name already")
-        try:
-            os.fsync(self._folder)
-        except OSError:
-            os.unlink(candidate, dir_fd=self._folder)
-            raise
-        return candidate
-
-    def remove_part(self, part: str) -> None:
-        """Remove a part, if it still exists."""
-        with suppress(OSError):  # the next start removes what is left
-            os.unlink(part, dir_fd=self._parts)
-
-    def _create_part(self) -> tuple[str, int]:
-        """Create an empty file, locked as long as its descriptor is open."""
-        # With a mode of its own a file is private until it is whole.
-        mode = 0o666 if self._mode is None else 0o600
-        while True:
-            name = secrets.token_hex(8)
-            try:
-                file = os.open(
-                    name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode, dir_fd=self._parts
-                )
-            except FileExistsError:
-                continue
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.fstat(file).st_nlink:
-                    return name, file
-            except BlockingIOError:
-                pass  # another process found it before it was locked, and removes it
-            except OSError:
-                os.unlink(name, dir_fd=self._parts)
-                os.close(file)
-                raise
-            os.close(file)
+                return candidate
+        raise FileRefused("exists", f"there are {MAX_COPIES} files of this name already")
 
     def _make_again(self) -> None:
         """Make a removed folder again, behind the same descriptor."""
         if not os.fstat(self._folder).st_nlink:
             _replace(self._folder, _open_folder(self._path))
         try:
-            _replace(self._parts, _open_parts(self._folder, self._path))
+            _replace(self.parts.folder, open_parts(self._folder, self._path))
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise FileRefused("io", f"{PARTS} on the server cannot be used: {reason}") from error
 
+    def _make_unverified_again(self) -> None:
+        if self._unverified is not None and not os.fstat(self._unverified).st_nlink:
+            _replace(self._unverified, _open_inside(self._folder, self._path, self.limits.unverified))
+
     def _try(self) -> None:
         """Check that files can be stored here. A full disk is no fault, because it may get free again."""
         try:
-            part, file = self._create_part()
+            part = self.parts.create(0o600, source_key(""), Facts(""), keep=False)
         except OSError as error:
             if error.errno in _FULL:
                 return
             raise self._unfit(error) from error
-        name = f"{part}-named"
+        name = f"{part.id}-named"
         try:
-            kept = self._keeps_mode(file)
-            _give_name(self._parts, part, self._parts, name)
+            kept = self._keeps_mode(part.file)
+            _give_name(self.parts.folder, part.name, self.parts.folder, name)
         except OSError as error:
             if error.errno in _FULL:
                 return
             raise self._unfit(error) from error
         finally:
-            self.remove_part(part)
-            self.remove_part(name)
-            os.close(file)
+            self.parts.remove(part)
+            with suppress(OSError):
+                os.unlink(name, dir_fd=self.parts.folder)
+            part.close()
         if not kept:
-            why = f"its file system does not keep the permissions {self._mode:03o}; leave out 'mode'"
+            why = f"its file system does not keep the permissions {self.limits.mode:03o}; leave out 'mode'"
             raise PermissionError(errno.EPERM, why, str(self._path))
 
     def _keeps_mode(self, file: int) -> bool:
         """Tell whether the file system keeps the permissions that files are to have; FAT does not."""
-        if self._mode is None:
+        if self.limits.mode is None:
             return True
         with suppress(PermissionError):
-            os.fchmod(file, self._mode)
-        return stat.S_IMODE(os.fstat(file).st_mode) == self._mode
+            os.fchmod(file, self.limits.mode)
+        return stat.S_IMODE(os.fstat(file).st_mode) == self.limits.mode
 
     def _unfit(self, error: OSError) -> OSError:
         number = error.errno or errno.EIO
@@ -236,60 +253,21 @@ def _open_folder(path: Path) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
-def _open_parts(folder: int, path: Path) -> int:
-    """Open the folder of the parts, and make it if it is missing.
+def _open_inside(folder: int, path: Path, name: str) -> int:
+    """Open a folder within another, and make it durably if it is missing.
 
     Args:
         folder: the descriptor of the folder that it is in.
         path: of that folder, for messages.
-
-    Raises:
-        OSError: another file has its name, such as a symbolic link, or it is another user's.
+        name: its name.
     """
     with suppress(FileExistsError):
-        os.mkdir(PARTS, 0o700, dir_fd=folder)
+        os.mkdir(name, stat.S_IMODE(os.fstat(folder).st_mode) & 0o777, dir_fd=folder)
+        os.fsync(folder)
     try:
-        parts = os.open(PARTS, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+        return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            why = "expected a folder for unfinished files, found something else"
-            raise NotADirectoryError(errno.ENOTDIR, why, str(path / PARTS)) from error
-        raise
-    around, status = os.fstat(folder), os.fstat(parts)
-    if status.st_uid not in (os.geteuid(), 0, around.st_uid):
-        os.close(parts)
-        raise PermissionError(errno.EPERM, f"it belongs to another user ({status.st_uid})", str(path / PARTS))
-    if around.st_mode & stat.S_ISGID and status.st_gid != around.st_gid:
-        with suppress(PermissionError):  # then files keep the process's group
-            os.fchown(parts, -1, around.st_gid)
-            os.fchmod(parts, 0o2700)
-    return parts
-
-
-def _sweep(parts: int) -> list[str]:
-    """Remove the parts that no process holds; return the names that are no parts or cannot be removed."""
-    left_alone = []
-    for name in sorted(os.listdir(parts)):
-        try:
-            with suppress(FileNotFoundError, BlockingIOError):
-                if not _sweep_part(parts, name):
-                    left_alone.append(name)
-        except OSError:
-            left_alone.append(name)
-    return left_alone
-
-
-def _sweep_part(parts: int, name: str) -> bool:
-    # Opening a device may have effects, so the kind is checked before; a link is not followed.
-    if not stat.S_ISREG(os.lstat(name, dir_fd=parts).st_mode):
-        return False
-    file = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=parts)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.unlink(name, dir_fd=parts)
-    finally:
-        os.close(file)
-    return True
+        raise OSError(error.errno, f"expected a folder: {error.strerror}", str(path / name)) from error
 
 
 def _give_name(source_folder: int, source: str, folder: int, name: str) -> None:

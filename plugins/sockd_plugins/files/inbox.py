@@ -1,0 +1,63 @@
+"""Bytes that have arrived and wait for the conversation, kept in the pieces in which they came."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from sockd_plugins.files.upload import Piece
+
+_SMALL = 4096  # bytes below which pieces are joined; an object of its own costs more than a copy
+
+
+class Inbox:
+    """Queue of bytes. Large pieces are passed on without a copy."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[Piece] = deque()
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def append(self, data: Piece) -> None:
+        """Add the bytes that came last."""
+        self._length += len(data)
+        pieces = self._pieces
+        if pieces and len(pieces[-1]) + len(data) <= _SMALL:
+            last = pieces[-1]
+            if not isinstance(last, bytearray):
+                last = pieces[-1] = bytearray(last)
+            last += data
+        else:
+            pieces.append(data)
+
+    def head(self, most: int) -> bytes:
+        """Return the first bytes, at most so many, without taking them."""
+        if self._pieces and len(self._pieces[0]) >= min(most, self._length):
+            return bytes(memoryview(self._pieces[0])[:most])
+        taken = b"".join(self.take(most))
+        if taken:
+            self._pieces.appendleft(taken)
+            self._length += len(taken)
+        return taken
+
+    def take(self, most: int) -> list[Piece]:
+        """Take the first bytes, at most so many."""
+        pieces = self._pieces
+        if most >= self._length:
+            taken = list(pieces)
+            pieces.clear()
+            self._length = 0
+            return taken
+        self._length -= most
+        taken = []
+        while most:
+            piece = pieces.popleft()
+            if len(piece) > most:
+                view = memoryview(piece)
+                rest = view[most:]
+                pieces.appendleft(rest if len(rest) > _SMALL else bytes(rest))
+                piece = view[:most]
+            most -= len(piece)
+            taken.append(piece)
+        return taken

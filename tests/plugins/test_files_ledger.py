@@ -1,0 +1,148 @@
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sockd_plugins.files import ledger
+from sockd_plugins.files.ledger import Quota, source_key
+from sockd_plugins.files.refused import FileRefused
+from sockd_plugins.files.state import Facts
+from sockd_plugins.files.store import PARTS, Limits, Store
+from sockd_plugins.files.upload import Upload
+
+GIB = 1 << 30
+MIB = 1 << 20
+Opener = Callable[..., Store]
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Opener]:
+    """Opens the store as each worker does."""
+    stores = []
+
+    def open_store(**quota: int) -> Store:
+        store = Store.open(tmp_path / "in", Limits(GIB, quota=Quota(**quota), unverified="unverified"))
+        stores.append(store)
+        return store
+
+    yield open_store
+    for store in stores:
+        store.close()
+
+
+def begin(store: Store, size: int | None, source: str = "192.0.2.1", **options: Any) -> Upload:
+    return Upload.begin(store, Facts("a", size), source=source, **options)
+
+
+def receive(store: Store, size: int, *, verified: bool = True) -> None:
+    upload = begin(store, size)
+    upload.write(bytes(size))
+    upload.commit(verified=verified)
+    upload.close()
+
+
+def refusal(action: Callable[[], object]) -> str:
+    with pytest.raises(FileRefused) as caught:
+        action()
+    return f"{caught.value.code} {caught.value}"
+
+
+def test_what_is_announced_counts_for_all_workers_before_its_first_byte(opened: Opener) -> None:
+    one, other = opened(size=100), opened(size=100)
+    first = begin(one, 60)
+    assert refusal(lambda: begin(other, 41)) == (
+        "quota the folder may hold 100 bytes: 0 are stored, 60 are being received, and 41 more do not fit"
+    )
+    second = begin(other, 40)
+    first.close()
+    third = begin(other, 60)
+    second.close()
+    third.close()
+
+
+def test_what_any_worker_has_stored_counts(opened: Opener) -> None:
+    one, other = opened(size=100, files=3), opened(size=100, files=3)
+    receive(one, 50)
+    receive(other, 10, verified=False)
+    assert refusal(lambda: begin(one, 41)).startswith("quota the folder may hold 100 bytes: 60 are stored")
+    receive(other, 40)
+    assert refusal(lambda: begin(one, 0)) == (
+        "quota the folder may hold 3 files: 3 are stored, 0 are being received"
+    )
+
+
+def test_files_that_others_remove_or_add_are_counted_anew(opened: Opener, tmp_path: Path) -> None:
+    store = opened(size=100)
+    receive(store, 90)
+    assert refusal(lambda: begin(store, 50)).startswith("quota ")
+    (tmp_path / "in" / "a").unlink()
+    receive(store, 50)
+    (tmp_path / "in" / "other").write_bytes(bytes(50))
+    os.utime(tmp_path / "in")
+    assert refusal(lambda: begin(store, 1)).startswith("quota ")
+
+
+def test_the_count_is_not_taken_anew_for_each_file(opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = opened(size=GIB)
+    counted: list[int] = []
+
+    def count(folder: int) -> tuple[int, int]:
+        counted.append(folder)
+        return 0, 0
+
+    monkeypatch.setattr(ledger, "_count", count)
+    for _ in range(10):
+        receive(store, 10)
+    assert len(counted) <= 2
+
+
+def test_an_upload_of_unknown_size_is_refused_when_it_has_grown_too_large(
+    opened: Opener, tmp_path: Path
+) -> None:
+    store = opened(size=3 * MIB)
+    receive(store, MIB)
+    upload = begin(store, None)
+    upload.write(bytes(MIB))
+    assert refusal(lambda: upload.write(bytes(2 * MIB))).startswith("quota ")
+    upload.close()
+    assert os.listdir(tmp_path / "in" / PARTS) == [".stored"]
+
+
+def test_an_unknown_size_that_exceeds_what_is_left_is_never_stored(opened: Opener) -> None:
+    one, other = opened(size=100), opened(size=100)
+    first, second = begin(one, None), begin(other, None)
+    first.write(bytes(60))
+    assert refusal(lambda: second.write(bytes(60))).startswith("quota ")
+    first.commit()
+    first.close()
+    second.close()
+
+
+@pytest.mark.parametrize("quota", [{"source_files": 1}, {"source_size": 15}])
+def test_each_source_has_its_share(opened: Opener, quota: dict[str, int]) -> None:
+    one, other = opened(**quota), opened(**quota)
+    first = begin(one, 10, "2001:db8::1")
+    assert refusal(lambda: begin(other, 10, "2001:db8::2")).startswith(("quota ", "too-many "))
+    second = begin(other, 10, "2001:db8:0:1::1")
+    first.close()
+    third = begin(other, 10, "2001:db8::2")
+    second.close()
+    third.close()
+
+
+def test_what_was_interrupted_counts_until_it_ends(opened: Opener) -> None:
+    store = opened(source_files=1)
+    upload = begin(store, 10, keep=True)
+    upload.suspend()
+    assert refusal(lambda: begin(store, 1)).startswith("too-many ")
+    again = Upload.resume(store, upload.id)
+    again.close()
+    receive(store, 1)
+
+
+def test_a_source_is_an_ipv4_address_or_a_network_of_ipv6_or_a_text() -> None:
+    keys = [source_key(host) for host in ("192.0.2.1", "192.0.2.2", "fe80::1%eth0", "-")]
+    assert len(set(keys)) == 4
+    assert source_key("fe80::2%eth1") == keys[2]
