@@ -11,7 +11,7 @@ from contextlib import suppress
 import click
 
 from sockd.cli.address import Address, of_service, reason
-from sockd.cli.connect import CONNECT_TIMEOUT, converse, on_terminal, opened
+from sockd.cli.connect import CONNECT_TIMEOUT, connected, converse, on_terminal
 from sockd.cli.tls import ALERT, NEEDS_TLS, TlsSocket
 from sockd.text import decoded
 
@@ -35,7 +35,7 @@ def chat(address: Address, name: str | None) -> None:
     name = name or getpass.getuser()
     if "\n" in name:
         raise click.BadParameter("expected one line", param_hint="--name")
-    with opened(address) as sock:
+    with connected(address) as sock:
         try:
             sock.sendall(os.fsencode(name) + b"\n" if address.stream else b"/nick " + os.fsencode(name))
             if admitted := not on_terminal():

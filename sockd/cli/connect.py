@@ -12,7 +12,7 @@ from typing import BinaryIO
 import click
 
 from sockd.cli.address import Address, of_service, reason
-from sockd.cli.conversation import Farewell, no_answer, send_datagrams, shown
+from sockd.cli.conversation import Farewell, no_answer, printable_lines, send_datagrams
 from sockd.cli.peer import LARGEST_READ, Failed, Peer
 from sockd.cli.tls import TlsSocket
 
@@ -41,11 +41,11 @@ def connect(address: Address, wait: float) -> None:
 
     Exit code 0: success. 1: no connection, or it broke, or datagrams had no answer.
     """
-    with opened(address) as sock:
+    with connected(address) as sock:
         converse(sock, address, wait=wait)
 
 
-def opened(address: Address) -> socket.socket | TlsSocket:
+def connected(address: Address) -> socket.socket | TlsSocket:
     """Connect, or end with one line."""
     try:
         return address.connect(CONNECT_TIMEOUT)
@@ -142,7 +142,7 @@ def _look_at_input(peer: Peer, standard_input: int) -> None:
 
 def _on_terminal(data: bytes) -> None:
     """Print text, with control characters made visible."""
-    for line in shown(data):
+    for line in printable_lines(data):
         print(line)
 
 

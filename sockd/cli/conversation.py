@@ -47,7 +47,7 @@ def no_answer(address: Address, wait: float) -> Failed:
     return Failed(f"{address}: no answer within {wait:g} s")
 
 
-def shown(data: bytes) -> list[str]:
+def printable_lines(data: bytes) -> list[str]:
     """Split data into lines that are safe to show on a terminal."""
     text = data.decode(errors="backslashreplace").removesuffix("\n")
     return [printable(line.removesuffix("\r")) for line in text.split("\n")]

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from sockd.cli.daemon import Daemon, of_daemon
-from sockd.cli.shown import columns, size, span
+from sockd.cli.tables import columns, size, span
 from sockd.control.words import unknown_service
 
 _SORTS: Mapping[str, tuple[Callable[[Mapping[str, Any]], Any], bool]] = {

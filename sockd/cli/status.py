@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from sockd.cli.daemon import Daemon, of_daemon
-from sockd.cli.shown import Row, counted, places, show, size, span, table
+from sockd.cli.tables import Row, counted, places, show, size, span, table
 from sockd.text import printable
 
 

@@ -11,7 +11,7 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.patch_stdout import patch_stdout
 
 from sockd.cli.address import Address
-from sockd.cli.conversation import Farewell, no_answer, send_datagrams, shown
+from sockd.cli.conversation import Farewell, no_answer, printable_lines, send_datagrams
 from sockd.cli.peer import Failed, Peer
 
 PROMPT = "> "
@@ -111,7 +111,7 @@ class _Conversation:
     def _read(self) -> None:
         try:
             for data in self._peer.read():
-                print("\n".join(shown(data)))
+                print("\n".join(printable_lines(data)))
         except Failed as failed:
             self._fail(failed)
         self._arrived.set()

@@ -7,7 +7,7 @@ import os
 import click
 
 from sockd.cli.address import Address, of_service, reason
-from sockd.cli.connect import opened
+from sockd.cli.connect import connected
 from sockd.cli.tls import ALERT, NEEDS_TLS
 from sockd.text import printable
 
@@ -22,7 +22,7 @@ LARGEST_ANSWER = 1024
 )
 def time(address: Address, format: str, timeout: float) -> None:  # noqa: A002  # name of the argument in the help
     """Print the time at the service at ADDRESS, in a strftime FORMAT or in the service's own."""
-    with opened(address) as sock:
+    with connected(address) as sock:
         sock.settimeout(timeout)
         try:
             if address.stream:

@@ -15,8 +15,8 @@ from typing import Any
 import click
 
 from sockd.cli.daemon import Daemon, of_daemon
-from sockd.cli.shown import Row, counted, places, show, size, table
 from sockd.cli.status import color_of, headline
+from sockd.cli.tables import Row, counted, places, show, size, table
 from sockd.control.client import Unreachable
 from sockd.control.words import Refused
 from sockd.text import printable

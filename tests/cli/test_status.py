@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sockd.cli import main
-from sockd.cli.shown import columns, size, span
+from sockd.cli.tables import columns, size, span
 from sockd.cli.top import rates
 from tests.control.serving import service
 
