@@ -1,6 +1,7 @@
+import errno
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,16 +62,17 @@ def started(folder: Path) -> Iterator[Started]:
     started.engine.stop()
 
 
-def breaks(upload: Incoming, data: bytes, error: type[Exception] = ConnectionError) -> None:
-    """Receive something, and end with an error."""
+def breaks(upload: Incoming, data: bytes, *, fails: str | None = None) -> None:
+    """Receive something, and lose the connection, if the disk does not fail before."""
 
     async def receive() -> None:
         async with upload:
             await upload.write([data])
-            raise error
+            raise ConnectionError
 
-    with pytest.raises(error):
+    with pytest.raises(FileRefused if fails else ConnectionError) as caught:
         wait(receive())
+    assert getattr(caught.value, "code", None) == fails
 
 
 def parts(folder: Path) -> list[str]:
@@ -149,6 +151,60 @@ def test_data_that_can_be_resumed_is_synchronized_each_second(
     wait(upload.write([b"some"]))
     assert upload.durable == 4
     wait(upload.abandon())
+
+
+def test_a_failed_synchronization_is_never_followed_by_one_that_seems_to_succeed(
+    started: Started, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel tells an error once, and has dropped the data."""
+    upload = started.begin(keep=True)
+    wait(upload.write([DATA[:MIB]]))
+    assert wait(upload.sync()) == MIB
+    wait(upload.write([DATA[MIB : 2 * MIB]]))
+    errors = iter([OSError(errno.EIO, os.strerror(errno.EIO))])
+    works = os.fdatasync
+
+    def fails_once(file: int) -> None:
+        for error in errors:
+            raise error
+        works(file)
+
+    monkeypatch.setattr(os, "fdatasync", fails_once)
+    assert refusal(lambda: wait(upload.sync())) == "io"
+    assert refusal(lambda: wait(upload.sync())) == "io"
+    assert refusal(lambda: wait(upload.write([DATA[2 * MIB :]]))) == "io"
+    breaks(upload, b"x", fails="io")
+    again = started.find(upload.id)
+    assert again.durable == MIB
+    wait(again.write([DATA[MIB:]]))
+    assert wait(again.finish()).size == len(DATA)
+    wait(again.abandon())
+    assert (folder / "a").read_bytes() == DATA
+
+
+def test_an_upload_on_a_full_disk_goes_on_when_there_is_room(
+    started: Started, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = started.begin(keep=True)
+    wait(upload.write([DATA[:MIB]]))
+
+    def full(file: int, pieces: Sequence[bytes]) -> int:
+        return os.write(file, pieces[0][:1000])
+
+    def no_room(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "writev", full)
+        write = os.write
+        patch.setattr(os, "write", lambda file, data: write(file, data) if len(data) == 1000 else no_room())
+        breaks(upload, DATA[MIB:], fails="disk-full")
+    again = started.find(upload.id)
+    assert again.durable == MIB
+    wait(again.write([DATA[MIB:]]))
+    wait(again.finish())
+    wait(again.abandon())
+    assert (folder / "a").read_bytes() == DATA
 
 
 def test_memory_grows_only_while_windows_are_quick(started: Started) -> None:

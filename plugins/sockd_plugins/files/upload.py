@@ -77,6 +77,8 @@ class Upload:
         self._taken = 0  # bytes that have room on the disk
         self._hash = hashlib.sha256()
         self._sync_at = time.monotonic() + SYNC_SECONDS
+        self._failed = False  # a write: the file ends nobody knows where
+        self._lost = False  # a synchronization: a second one would succeed without the data (fsync(2))
 
     @classmethod
     def begin(cls, store: Store, facts: Facts, *, source: str = "", keep: bool = False) -> Upload:
@@ -135,6 +137,7 @@ class Upload:
             raise FileRefused(
                 "too-large", f"expected at most {self._store.limits.max_size} bytes, found more"
             )
+        self._check()
         with disk_errors():
             if end <= self._taken or self._take_room(end):
                 self._append(pieces, length)
@@ -155,11 +158,15 @@ class Upload:
         """
         if self.durable == self.size:
             return self.durable
+        if self._lost:
+            raise FileRefused("io", "the disk has failed")
         began = time.monotonic()
+        self._lost = True
         with disk_errors():
             os.fdatasync(self._part.file)
             if self._part.state is not None:
                 self._part.state.record(self.size)
+        self._lost = False
         self.durable = self.size
         now = time.monotonic()
         self._sync_at = now + max(SYNC_SECONDS, _SYNC_SHARE * (now - began))
@@ -177,6 +184,7 @@ class Upload:
         return end <= self._taken
 
     def _append(self, pieces: tuple[Piece, ...], length: int) -> None:
+        self._failed = True
         if len(pieces) > _VECTORS:
             rest = iter(pieces)
             while group := tuple(islice(rest, _VECTORS)):
@@ -187,6 +195,12 @@ class Upload:
             left = memoryview(b"".join(pieces))[written:]
             while left:
                 left = left[os.write(self._part.file, left) :]
+        self._failed = False
+
+    def _check(self) -> None:
+        """Refuse to go on after an error of the disk."""
+        if self._failed or self._lost:
+            raise FileRefused("io", "the disk has failed")
 
     def _reread(self, durable: int) -> None:
         """Hash what is there, and drop what was not made durable."""
@@ -214,6 +228,7 @@ class Upload:
         digest = self._hash.hexdigest()
         if sha256 not in (None, digest):
             raise FileRefused("digest-mismatch", f"expected sha256={sha256}, found sha256={digest}")
+        self._check()
         with disk_errors():
             if self._taken > self.size:
                 os.ftruncate(self._part.file, self.size)  # gives back what was taken beyond the end
@@ -228,6 +243,7 @@ class Upload:
     def suspend(self) -> None:
         """Leave the part to the sender's next connection, with as much of it durable as the disk allows."""
         try:
-            self.sync()
+            if not self._lost:
+                self.sync()
         finally:
             self._part.close()
