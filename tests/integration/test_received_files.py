@@ -42,7 +42,7 @@ class Sent:
 
 @dataclass
 class Sender:
-    """Somebody who sends one file after another until the daemon is gone."""
+    """Client that sends one file after another until the daemon is gone."""
 
     files: list[Sent] = field(default_factory=list)
 

@@ -107,7 +107,7 @@ def test_an_upload_that_cannot_be_resumed_is_removed_when_it_breaks(started: Sta
 
 
 def test_what_was_not_made_durable_is_dropped(started: Started) -> None:
-    """After a power cut a file may be longer than what was synchronized, and wrong there."""
+    """A power cut may leave a file longer than its synchronized part, and wrong there."""
     upload = started.begin(keep=True)
     wait(upload.write([DATA[:MIB]]))
     assert wait(upload.sync()) == MIB
