@@ -10,8 +10,9 @@ import click
 from sockd.cli.daemon import Daemon, of_daemon
 from sockd.cli.tables import columns, size, span
 from sockd.control.words import unknown_service
+from sockd.telemetry.snapshot import ConnectionRow
 
-_SORTS: Mapping[str, tuple[Callable[[Mapping[str, Any]], Any], bool]] = {
+_SORTS: Mapping[str, tuple[Callable[[ConnectionRow], Any], bool]] = {
     "age": (lambda row: row["age"], True),
     "idle": (lambda row: row["idle"], True),
     "received": (lambda row: row["received"], True),
@@ -43,7 +44,7 @@ def ps(daemon: Daemon, service: str | None, named: str | None, sort: str) -> Non
     if service and named and service != named:
         raise click.UsageError(f"expected one service, found {service} and {named}")
     service = service or named
-    rows = daemon.ask("ps")
+    rows: list[ConnectionRow] = daemon.ask("ps")
     if service is not None:
         rows = [row for row in rows if row["service"] == service] or _none_of(daemon, service)
     key, largest_first = _SORTS[sort]
@@ -54,12 +55,12 @@ def ps(daemon: Daemon, service: str | None, named: str | None, sort: str) -> Non
 _HEAD = ("ID", "PEER", "LISTENER", "AGE", "IDLE", "IN", "OUT", "STATE")
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[object, ...]:
+def _cells(row: ConnectionRow) -> tuple[object, ...]:
     moved = (size(row["received"]), size(row["sent"]))
     return row["id"], row["peer"], row["listener"], span(row["age"]), span(row["idle"]), *moved, row["state"]
 
 
-def _none_of(daemon: Daemon, service: str) -> list[Mapping[str, Any]]:
+def _none_of(daemon: Daemon, service: str) -> list[ConnectionRow]:
     """Return no rows if the service exists; else end with the daemon's own answer for an unknown service."""
     known = [each["name"] for each in daemon.ask("status")["services"]]
     if service not in known:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import click
 
 from sockd.cli.daemon import Daemon, of_daemon
 from sockd.cli.tables import Row, counted, places, show, size, span, table
+from sockd.telemetry.snapshot import ListenerRow, OwnPortRow, ServiceRow, Snapshot, WorkerRow
 from sockd.text import printable
 
 
@@ -27,14 +27,14 @@ def status(daemon: Daemon, verbose: bool) -> None:
     FAULTS       errors in the plugin's own code; the log has them
     IN, OUT      bytes
     """  # noqa: D301  # click keeps the lines after a real backspace as they are
-    snapshot = daemon.ask("status")
+    snapshot: Snapshot = daemon.ask("status")
     if daemon.as_json:
         daemon.tell(snapshot, "")
     else:
         _show(snapshot, verbose=verbose)
 
 
-def _show(snapshot: Mapping[str, Any], *, verbose: bool) -> None:
+def _show(snapshot: Snapshot, *, verbose: bool) -> None:
     rows = snapshot["services"]
     parts = [[printable(headline(snapshot))], _workers(snapshot.get("workers") or ()), _services(rows)]
     own = snapshot.get("own_ports") or ()
@@ -45,7 +45,7 @@ def _show(snapshot: Mapping[str, Any], *, verbose: bool) -> None:
     show(*parts)
 
 
-def headline(snapshot: Mapping[str, Any]) -> str:
+def headline(snapshot: Snapshot) -> str:
     """Describe the daemon as a whole, in one line."""
     descriptors = snapshot.get("descriptors") or {}
     parts = [
@@ -67,7 +67,7 @@ def color_of(state: str) -> str | None:
     return None if state in ("open", "ready") else "yellow" if state in ("paused", "draining") else "red"
 
 
-def _services(services: Sequence[Mapping[str, Any]]) -> list[str]:
+def _services(services: Sequence[ServiceRow]) -> list[str]:
     head = (
         "SERVICE",
         "PLUGIN",
@@ -99,7 +99,7 @@ def _services(services: Sequence[Mapping[str, Any]]) -> list[str]:
     return table(head, rows, "   rrrrrrr")
 
 
-def _workers(workers: Sequence[Mapping[str, Any]]) -> list[str]:
+def _workers(workers: Sequence[WorkerRow]) -> list[str]:
     head = ("WORKER", "PID", "GENERATION", "STATE", "CONNECTIONS", "DELAY")
     rows = []
     for each in workers:
@@ -110,7 +110,7 @@ def _workers(workers: Sequence[Mapping[str, Any]]) -> list[str]:
     return table(head, rows, "rrr rr") if rows else []
 
 
-def _listeners(services: Sequence[Mapping[str, Any]]) -> list[str]:
+def _listeners(services: Sequence[ServiceRow]) -> list[str]:
     head = ("SERVICE", "LISTENER", "PROTOCOL", "TLS", "QUEUE", "DROPS")
     rows = [
         Row(
@@ -129,7 +129,7 @@ def _listeners(services: Sequence[Mapping[str, Any]]) -> list[str]:
     return table(head, rows, "    rr")
 
 
-def _certificate(listener: Mapping[str, Any]) -> str:
+def _certificate(listener: ListenerRow) -> str:
     if not listener["tls"]:
         return "-"
     expires = listener.get("certificate_expires")
@@ -139,7 +139,7 @@ def _certificate(listener: Mapping[str, Any]) -> str:
     return f"expires in {span(left)}" if left > 0 else f"expired {span(-left)} ago"
 
 
-def _lost(name: str, ports: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+def _lost(name: str, ports: Iterable[OwnPortRow | ListenerRow]) -> Iterator[str]:
     """Describe each UNIX socket that no client reaches."""
     for each in ports:
         if each.get("lost"):
@@ -149,7 +149,7 @@ def _lost(name: str, ports: Iterable[Mapping[str, Any]]) -> Iterator[str]:
             )
 
 
-def _reasons(service: Mapping[str, Any]) -> Iterator[str]:
+def _reasons(service: ServiceRow) -> Iterator[str]:
     """Describe each refusal, drop and fault of a service by its reason."""
     for event, reason, number in sorted(service["counts"]):
         if event in ("connection refused", "datagram dropped", "plugin fault"):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import click
 
+from sockd.telemetry.snapshot import ServiceRow
 from sockd.text import printable
 
 GAP = "  "
@@ -37,7 +37,7 @@ def span(seconds: float) -> str:
     return " ".join(parts[:2])
 
 
-def counted(service: Mapping[str, Any], event: str) -> int:
+def counted(service: ServiceRow, event: str) -> int:
     """Return how often an event of a service has happened, whatever its reason."""
     return sum(number for name, _, number in service["counts"] if name == event)
 

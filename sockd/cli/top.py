@@ -7,10 +7,10 @@ import select
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -19,6 +19,7 @@ from sockd.cli.status import color_of, headline
 from sockd.cli.tables import Row, counted, places, show, size, table
 from sockd.control.client import Unreachable
 from sockd.control.words import Refused
+from sockd.telemetry.snapshot import ServiceRow, Snapshot
 from sockd.text import printable
 
 _HOME, _REST_OF_LINE, _BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
@@ -70,7 +71,7 @@ def top(daemon: Daemon, once: bool, every: float) -> None:
         show(_screen(headline(after), rows))
 
 
-def rates(before: Mapping[str, Any], after: Mapping[str, Any], seconds: float) -> list[Rates]:
+def rates(before: Snapshot, after: Snapshot, seconds: float) -> list[Rates]:
     """Compute the rates between two snapshots, the busiest service first.
 
     A count that has become smaller has begun again at 0, because a worker or the daemon was replaced.
@@ -80,12 +81,13 @@ def rates(before: Mapping[str, Any], after: Mapping[str, Any], seconds: float) -
     def rate(now: float, then: float) -> float:
         return round((now - then if now >= then else now) / seconds, 3)
 
-    def of_service(service: Mapping[str, Any]) -> Rates:
-        then = earlier.get(service["name"], {"counts": ()})
+    def of_service(service: ServiceRow) -> Rates:
+        then: Any = earlier.get(service["name"], {"counts": ()})
         events = ("opened", "connection refused", "plugin fault")
         opened, refused, faults = (rate(counted(service, e), counted(then, e)) for e in events)
         datagrams, received, sent = (
-            rate(service.get(way, 0), then.get(way, 0)) for way in ("datagrams_received", "received", "sent")
+            rate(cast("float", service.get(way, 0)), then.get(way, 0))
+            for way in ("datagrams_received", "received", "sent")
         )
         taken, most = service["connections"], service["limits"].get("max_connections")
         return Rates(
@@ -124,7 +126,7 @@ def _screen(title: str, rows: Sequence[Rates], width: int | None = None) -> list
     return [printable(title)[:width], "", *table(head, shown, "  rrrrrrr", width)]
 
 
-def _watch(daemon: Daemon, every: float, before: Mapping[str, Any], began: float) -> None:
+def _watch(daemon: Daemon, every: float, before: Snapshot, began: float) -> None:
     """Show one table after the other until a key ends it; the daemon may go away and come back."""
     rows: list[Rates] = []
     colored = "NO_COLOR" not in os.environ

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from inspect import iscoroutinefunction
 from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints
 
+from sockd.telemetry.snapshot import ConnectionRow, Snapshot
+
 Level = Literal["debug", "info", "warn", "error"]
 """The importance of an event."""
 
@@ -34,11 +36,11 @@ class Argument:
 class Operator(Protocol):
     """Carries out each command; raises `Refused` where the answer is no. A service of None means all."""
 
-    async def status(self) -> dict[str, Any]:
+    async def status(self) -> Snapshot:
         """Return the snapshot: the state of everything."""
         ...
 
-    async def ps(self) -> list[dict[str, Any]]:
+    async def ps(self) -> list[ConnectionRow]:
         """Return a row for each connection."""
         ...
 

@@ -12,6 +12,7 @@ from sockd.endpoint import UnixEndpoint
 from sockd.errors import BindError
 from sockd.sockets.open import BoundSocket, OpenSocket
 from sockd.telemetry.events import DaemonEvents
+from sockd.telemetry.snapshot import OwnPortRow, Snapshot
 
 CONTROL, METRICS = "control", "metrics"
 """Names of the own ports: in the log, in the status and in the state that a supervisor hands over."""
@@ -40,7 +41,7 @@ class OwnPort(Protocol):
 def open_own_ports(
     config: Config,
     operator: Operator,
-    snapshot: Callable[[], dict[str, Any] | Awaitable[dict[str, Any]]],
+    snapshot: Callable[[], Snapshot | Awaitable[Snapshot]],
     reactor: Any,
     open_socket: OpenSocket,
     user: int | None = None,
@@ -74,7 +75,7 @@ def open_own_ports(
 def own_ports_on(
     bounds: Mapping[str, BoundSocket],
     operator: Operator,
-    snapshot: Callable[[], dict[str, Any] | Awaitable[dict[str, Any]]],
+    snapshot: Callable[[], Snapshot | Awaitable[Snapshot]],
     reactor: Any,
     hosts: Collection[str],
 ) -> list[OwnPort]:
@@ -112,6 +113,6 @@ async def renew_own_ports(ports: Iterable[OwnPort], open_socket: OpenSocket) -> 
         events.own_port_listening(port.name, port.bound.address)
 
 
-def describe_own_ports(ports: Iterable[OwnPort]) -> list[dict[str, Any]]:
+def describe_own_ports(ports: Iterable[OwnPort]) -> list[OwnPortRow]:
     """Return name, address and loss of the path of each own port, as JSON takes it."""
     return [{"name": port.name, "address": port.bound.address, "lost": port.bound.lost} for port in ports]

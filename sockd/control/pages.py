@@ -44,6 +44,7 @@ from sockd.sockets.open import BoundSocket
 from sockd.sockets.ports import adopt_stream_port
 from sockd.telemetry import metrics
 from sockd.telemetry.catalogue import PAGE_FAILED
+from sockd.telemetry.snapshot import Snapshot
 
 MOST_CONNECTIONS = 64
 """At once; the one that has been silent for longest makes room for the next."""
@@ -76,7 +77,7 @@ HEADERS: Mapping[str, str] = {
 }
 """Of every answer."""
 
-TakeSnapshot = Callable[[], dict[str, Any] | Awaitable[dict[str, Any]]]
+TakeSnapshot = Callable[[], Snapshot | Awaitable[Snapshot]]
 
 _TEXT = "text/plain; charset=utf-8"
 _FOLDER = Path(__file__).parent / "page"
@@ -162,7 +163,7 @@ class Pages:
         self._take = snapshot
         self._clock = clock
         self._hosts = hosts
-        self._taken: tuple[float, dict[str, Any]] | None = None
+        self._taken: tuple[float, Snapshot] | None = None
         self._failing = False
         self._files = {
             path: Answer(http.OK, (_FOLDER / name).read_bytes(), content_type)
@@ -203,7 +204,7 @@ class Pages:
         self._failing = False
         return shown
 
-    async def _snapshot(self) -> dict[str, Any]:
+    async def _snapshot(self) -> Snapshot:
         now = self._clock.seconds()
         if self._taken is not None and now - self._taken[0] < SNAPSHOT_AGE:
             return self._taken[1]
@@ -214,27 +215,27 @@ class Pages:
         return taken
 
 
-async def _in_time(taken: Awaitable[dict[str, Any]], clock: IReactorTime) -> dict[str, Any]:
-    async def wait() -> dict[str, Any]:
+async def _in_time(taken: Awaitable[Snapshot], clock: IReactorTime) -> Snapshot:
+    async def wait() -> Snapshot:
         return await taken
 
     return await Deferred.fromCoroutine(wait()).addTimeout(SNAPSHOT_TIMEOUT, clock)
 
 
-def _metrics(snapshot: Mapping[str, Any]) -> Answer:
+def _metrics(snapshot: Snapshot) -> Answer:
     return Answer(http.OK, metrics.exposition(snapshot), metrics.CONTENT_TYPE)
 
 
-def _status(snapshot: Mapping[str, Any]) -> Answer:
+def _status(snapshot: Snapshot) -> Answer:
     return Answer(http.OK, json.dumps(snapshot, separators=(",", ":")).encode(), "application/json")
 
 
-def _readiness(snapshot: Mapping[str, Any]) -> Answer:
+def _readiness(snapshot: Snapshot) -> Answer:
     state: str = snapshot["state"]
     return Answer(http.OK if state == "ready" else http.SERVICE_UNAVAILABLE, state.encode() + b"\n")
 
 
-_SHOWN: Mapping[bytes, Callable[[Mapping[str, Any]], Answer]] = {
+_SHOWN: Mapping[bytes, Callable[[Snapshot], Answer]] = {
     b"/metrics": _metrics,
     b"/status.json": _status,
     b"/readyz": _readiness,

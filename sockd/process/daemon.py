@@ -30,6 +30,7 @@ from sockd.sockets.notify import Notifier
 from sockd.sockets.store import Store
 from sockd.telemetry.events import DaemonEvents
 from sockd.telemetry.logs import Log
+from sockd.telemetry.snapshot import About
 
 WATCH_EVERY = 0.5
 """Seconds between two looks at the configuration's files."""
@@ -188,7 +189,7 @@ class DaemonProcess(service.Service):
 
     # What an operator may ask.
 
-    def about(self) -> dict[str, Any]:
+    def about(self) -> About:
         """Return what the status tells of this process in either role."""
         return {
             "config_ok": self.config_ok,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol, cast
 
 from twisted.internet.task import deferLater
 
@@ -14,6 +14,7 @@ from sockd.process.role import answer_reload
 from sockd.serving.server import Server
 from sockd.serving.service import PAUSED, Service
 from sockd.serving.status import Moved, find, moved, peers
+from sockd.telemetry.snapshot import About, ConnectionRow, ProcessSnapshot, Snapshot
 
 DRAIN_LOOK = 0.25
 """Seconds between two looks whether the last connection of a service is gone."""
@@ -27,7 +28,7 @@ class Serving(Protocol):
         """The server that commands change."""
         ...
 
-    def snapshot(self, moved: Moved | None = None) -> dict[str, Any]:
+    def snapshot(self, moved: Moved | None = None) -> ProcessSnapshot:
         """Return the status of the server.
 
         Args:
@@ -46,7 +47,7 @@ class Serving(Protocol):
 class Daemon(Protocol):
     """A daemon, as its operator needs it."""
 
-    def about(self) -> Mapping[str, Any]:
+    def about(self) -> About:
         """Return what the status tells of the process."""
         ...
 
@@ -70,12 +71,12 @@ class LocalOperator:
         self._process = process
         self._daemon = daemon
 
-    async def status(self) -> dict[str, Any]:
+    async def status(self) -> Snapshot:
         """Return the snapshot."""
         snapshot = self._process.snapshot(await moved(self._process.server))
-        return snapshot if self._daemon is None else {**snapshot, **self._daemon.about()}
+        return cast("Snapshot", snapshot if self._daemon is None else {**snapshot, **self._daemon.about()})
 
-    async def ps(self) -> list[dict[str, Any]]:
+    async def ps(self) -> list[ConnectionRow]:
         """A row for each connection."""
         return await peers(self._process.server)
 

@@ -17,6 +17,7 @@ from sockd.serving.server import Server
 from sockd.serving.status import Moved, snapshot
 from sockd.telemetry.events import DaemonEvents
 from sockd.telemetry.logs import Log
+from sockd.telemetry.snapshot import ProcessSnapshot
 from sockd.telemetry.watchdog import Watchdog
 
 
@@ -91,14 +92,14 @@ class ServingRole:
 
     # What an operator may ask.
 
-    def snapshot(self, moved: Moved | None = None) -> dict[str, Any]:
+    def snapshot(self, moved: Moved | None = None) -> ProcessSnapshot:
         """Return the status of the server.
 
         Args:
             moved: bytes of connections, as far as they have been asked already.
         """
         delay = self._watchdog.delay().worst if self._watchdog is not None else 0.0
-        return {**snapshot(self.server, moved), "reactor_delay": delay}
+        return snapshot(self.server, moved, reactor_delay=delay)
 
     def set_log_level(self, level: str) -> None:
         """Write events of this level and above from now on.

@@ -6,7 +6,6 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
 
 from twisted.internet.task import deferLater
 
@@ -18,6 +17,7 @@ from sockd.sockets.descriptors import used
 from sockd.sockets.transport import queue_length
 from sockd.stream.connection import Connection
 from sockd.telemetry.events import DURATIONS, ServiceEvents, peer_name
+from sockd.telemetry.snapshot import ConnectionRow, ListenerRow, ProcessSnapshot, ServiceRow
 
 PIECE = 200
 """Connections that are asked in one turn of the reactor, which takes a millisecond or two."""
@@ -46,12 +46,13 @@ async def moved(server: Server) -> Moved:
     return {each: each.bytes_moved() async for _, piece in _in_turns(server) for each in piece}
 
 
-def snapshot(server: Server, moved: Moved | None = None) -> dict[str, Any]:
+def snapshot(server: Server, moved: Moved | None = None, *, reactor_delay: float = 0.0) -> ProcessSnapshot:
     """The whole server.
 
     Args:
         server: that is asked.
         moved: what connections have moved, as far as they have been asked already.
+        reactor_delay: longest recent delay of the reactor, in seconds.
     """
     known = moved or {}
     return {
@@ -64,6 +65,7 @@ def snapshot(server: Server, moved: Moved | None = None) -> dict[str, Any]:
         "descriptors": {"used": used(), "limit": server.descriptors.most},
         "timers": len(server.reactor.getDelayedCalls()),
         "services": [_service(service, _counted(server, service), known) for service in server.all_services],
+        "reactor_delay": reactor_delay,
     }
 
 
@@ -73,7 +75,7 @@ def _counted(server: Server, service: Service) -> ServiceEvents:
     return service.events if successor is service else ServiceEvents(service.name, time.monotonic)
 
 
-def _service(service: Service, events: ServiceEvents, known: Moved) -> dict[str, Any]:
+def _service(service: Service, events: ServiceEvents, known: Moved) -> ServiceRow:
     # Of one that has ended since it was asked, `events` has the bytes.
     moved = [known.get(connection) or connection.bytes_moved() for connection in service.connections]
     return {
@@ -93,7 +95,7 @@ def _service(service: Service, events: ServiceEvents, known: Moved) -> dict[str,
     }
 
 
-def _listener(listener: Listener) -> dict[str, Any]:
+def _listener(listener: Listener) -> ListenerRow:
     queue, backlog, drops, expires = None, None, None, None
     if isinstance(listener, StreamListener):
         if listener.bound.socket.family != socket.AF_UNIX:
@@ -115,12 +117,12 @@ def _listener(listener: Listener) -> dict[str, Any]:
     }
 
 
-async def peers(server: Server) -> list[dict[str, Any]]:
+async def peers(server: Server) -> list[ConnectionRow]:
     """A row for each connection, asked in turns as well."""
     return [_connection(service, each) async for service, piece in _in_turns(server) for each in piece]
 
 
-def _connection(service: Service, connection: Connection) -> dict[str, Any]:
+def _connection(service: Service, connection: Connection) -> ConnectionRow:
     received, sent = connection.bytes_moved()
     return {
         "id": f"{service.name}:{connection.id}",

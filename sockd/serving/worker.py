@@ -44,6 +44,7 @@ from sockd.telemetry import logs
 from sockd.telemetry.catalogue import LISTENING, READY, RELOADED, STOPPED, STOPPING
 from sockd.telemetry.events import DaemonEvents
 from sockd.telemetry.sink import open_path
+from sockd.telemetry.snapshot import ProcessSnapshot
 from sockd.telemetry.watchdog import Watchdog
 
 ORPHANED = 1.0
@@ -314,11 +315,11 @@ class Worker:
 
     # What a LocalOperator needs.
 
-    def snapshot(self, moved: Moved | None = None) -> dict[str, Any]:
+    def snapshot(self, moved: Moved | None = None) -> ProcessSnapshot:
         """What it tells about itself; `moved` is what connections have told already."""
         delay = self._watchdog.delay().worst if self._watchdog is not None else 0.0
         dropped = self.log.dropped if self.log is not None else None
-        return {**snapshot(self.server, moved), "reactor_delay": delay, "log_dropped": dropped}
+        return {**snapshot(self.server, moved, reactor_delay=delay), "log_dropped": dropped}
 
     def set_log_level(self, level: str) -> None:
         """Write events of this level and above from now on."""

@@ -19,6 +19,7 @@ from sockd.ipc.calls import NoAnswer, TooLate
 from sockd.ipc.child import how_it_ended
 from sockd.supervisor.member import Handed, Member, Order
 from sockd.supervisor.spare import NO_SLOT, Spare
+from sockd.telemetry.snapshot import ProcessSnapshot
 from sockd.telemetry.supervision import SupervisorEvents
 from sockd.text import describe_os_error
 
@@ -75,7 +76,7 @@ class Crew:
         self.generation = 1
         self.cut = 0  # connections that had to be
         self.changed: Callable[[], None] = lambda: None
-        self.last_words: Callable[[Member, dict[str, Any]], None] = lambda member, snapshot: None  # noqa: ARG005
+        self.last_words: Callable[[Member, ProcessSnapshot], None] = lambda member, snapshot: None  # noqa: ARG005
         self._reactor = reactor
         self._order = order
         self._options = options

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IDelayedCall
 from sockd.ipc.calls import Calls
 from sockd.ipc.channel import Rest
 from sockd.ipc.child import Process, how_it_ended, start_worker
+from sockd.telemetry.snapshot import ProcessSnapshot
 
 START_TIMEOUT = 30.0
 """Seconds in which a worker loads its plugins; their starts have a deadline of their own."""
@@ -76,7 +77,7 @@ class Handed:
     received: str
     unsent: str
     age: float
-    last: dict[str, Any] | None
+    last: ProcessSnapshot | None
 
 
 class Member:
@@ -119,7 +120,7 @@ class Member:
         self._patience = (
             START_TIMEOUT  # seconds for which it may be silent while it starts, beyond the others
         )
-        self.last: dict[str, Any] | None = None  # the latest snapshot
+        self.last: ProcessSnapshot | None = None  # the latest snapshot
         self.started_at = reactor.seconds()
         self.gone: Deferred[None] = Deferred()
         self._reactor = reactor

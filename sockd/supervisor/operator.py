@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, cast
 
 from twisted.internet.defer import Deferred, DeferredList
 
@@ -17,8 +17,9 @@ from sockd.control.words import Code, Refused, unknown_connection, unknown_servi
 from sockd.ipc.calls import NoAnswer
 from sockd.process.role import NotChanged, answer_reload
 from sockd.supervisor.member import Member
-from sockd.supervisor.merge import merged_services
+from sockd.supervisor.merge import merge_services
 from sockd.supervisor.supervisor import Supervisor
+from sockd.telemetry.snapshot import About, ConnectionRow, Snapshot, WorkerRow
 
 ANSWER_TIMEOUT = 2.0
 """Seconds in which workers tell their status; one that is stuck is left out."""
@@ -27,7 +28,7 @@ ANSWER_TIMEOUT = 2.0
 class Daemon(Protocol):
     """The supervisor's process, as its operator needs it."""
 
-    def about(self) -> Mapping[str, Any]:
+    def about(self) -> About:
         """Return what the status tells of the process."""
         ...
 
@@ -61,17 +62,17 @@ class CrewOperator:
         self._set_level = set_level
         self._reactor = reactor
 
-    async def status(self) -> dict[str, Any]:
+    async def status(self) -> Snapshot:
         """The sum, and the snapshot of each worker."""
         supervisor = self._supervisor
-        workers = []
+        workers: list[WorkerRow] = []
         for member, snapshot in await self._each(self._answering(), "status"):
             member.last = snapshot
-            about = {"worker": self._name(member), "generation": member.generation}
             state = "leaving" if member in self._crew.leaving else snapshot["state"]
-            workers.append({**snapshot, **about, "state": state})
+            about = {"worker": self._name(member), "generation": member.generation, "state": state}
+            workers.append(cast("WorkerRow", {**snapshot, **about}))
         known = supervisor.config.services
-        services = merged_services(
+        services = merge_services(
             [*(each for worker in workers for each in worker["services"]), *supervisor.past]
         )
         for service in services:
@@ -99,17 +100,19 @@ class CrewOperator:
             "workers": workers,
         }
 
-    def _state(self, workers: Iterable[Mapping[str, Any]]) -> str:
+    def _state(self, workers: Iterable[WorkerRow]) -> str:
         """The state of the supervisor, or `not serving` where no worker serves."""
         state = self._supervisor.state
         serving = any(worker["state"] != "leaving" for worker in workers)
         return state if serving or state != "ready" else "not serving"
 
-    async def ps(self) -> list[dict[str, Any]]:
+    async def ps(self) -> list[ConnectionRow]:
         """A row for each connection."""
-        rows = []
+        rows: list[ConnectionRow] = []
         for member, peers in await self._each(self._answering(), "ps"):
-            rows += [{**row, "id": f"{self._name(member)}/{row['id']}"} for row in peers]
+            rows += [
+                cast("ConnectionRow", {**row, "id": f"{self._name(member)}/{row['id']}"}) for row in peers
+            ]
         return rows
 
     async def kick(self, id: str) -> None:  # noqa: A002  # the argument's name in the protocol

@@ -20,8 +20,9 @@ from sockd.sockets.store import Store
 from sockd.supervisor.crew import CannotServe, Crew
 from sockd.supervisor.holdings import Holdings
 from sockd.supervisor.member import START_TIMEOUT, Member, Order
-from sockd.supervisor.merge import merged_services, what_remains
+from sockd.supervisor.merge import merge_services, what_remains
 from sockd.supervisor.standing import Standing
+from sockd.telemetry.snapshot import ProcessSnapshot, ServiceRow
 from sockd.telemetry.supervision import SupervisorEvents
 
 SEATS_PER_WORKER = 8
@@ -71,7 +72,7 @@ class Supervisor:
         self.reactor_name = ""
         self.events = SupervisorEvents()
         self.standing = Standing()
-        self.past: list[dict[str, Any]] = []  # what workers have counted that are gone
+        self.past: list[ServiceRow] = []  # what workers have counted that are gone
         self._reactor = reactor
         self._store = store
         self._about = about
@@ -95,9 +96,9 @@ class Supervisor:
         if handed is not None:
             self._take_over(handed)
 
-    def _remember(self, member: Member, snapshot: dict[str, Any]) -> None:  # noqa: ARG002
+    def _remember(self, member: Member, snapshot: ProcessSnapshot) -> None:  # noqa: ARG002
         """Keep the counts of a worker that is gone."""
-        self.past = merged_services([*self.past, *what_remains(snapshot)])
+        self.past = merge_services([*self.past, *what_remains(snapshot)])
 
     def _order(self, slot: int, seat: int) -> Order:
         message = {

@@ -11,7 +11,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from prometheus_client import Metric, generate_latest
 from prometheus_client.registry import Collector
@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from sockd.config.limits import SCOPES
 from sockd.telemetry import catalogue
+from sockd.telemetry.snapshot import Durations, ListenerRow, ProcessSnapshot, ServiceRow, Snapshot
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Media type of the result of `exposition`."""
@@ -149,7 +150,7 @@ class Sample:
     suffix: str = ""
 
 
-def exposition(snapshot: Mapping[str, Any]) -> bytes:
+def exposition(snapshot: Snapshot) -> bytes:
     """Return the snapshot in the text format of Prometheus."""
     return generate_latest(_Snapshot(snapshot))
 
@@ -164,7 +165,7 @@ def metric_names() -> Iterator[str]:
 class _Snapshot(Collector):
     """Collector of one snapshot for prometheus_client. Each answer has a collector; none is registered."""
 
-    def __init__(self, snapshot: Mapping[str, Any]) -> None:
+    def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
 
     @override
@@ -197,7 +198,7 @@ def _metrics(prefix: str, samples: Iterable[Sample]) -> Iterator[Metric]:
             yield metric
 
 
-def _process(snapshot: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[Sample]:
+def _process(snapshot: ProcessSnapshot, labels: Mapping[str, str]) -> Iterator[Sample]:
     """Yield the samples of a process, or of all workers together."""
     about = {"version": snapshot.get("version", ""), "reactor": snapshot.get("reactor", "")}
     yield Sample("build_info", 1, {**labels, **about})
@@ -214,7 +215,7 @@ def _process(snapshot: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator
         yield from _service(service, {**labels, "service": service["name"]})
 
 
-def _service(service: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[Sample]:
+def _service(service: ServiceRow, labels: Mapping[str, str]) -> Iterator[Sample]:
     yield Sample("service_open", service["state"] == "open", labels)
     yield Sample("connections", service["connections"], labels)
     for key, family in _LIMITS.items():
@@ -241,7 +242,7 @@ def _told(event: str, reason: str) -> str:
     return reason or "completed"
 
 
-def _durations(durations: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[Sample]:
+def _durations(durations: Durations, labels: Mapping[str, str]) -> Iterator[Sample]:
     """Yield the histogram of durations; each bucket counts all durations below its bound."""
     name, below = "connection_duration_seconds", 0
     for bound, count in zip([*durations["bounds"], "+Inf"], durations["counts"], strict=True):
@@ -251,7 +252,7 @@ def _durations(durations: Mapping[str, Any], labels: Mapping[str, str]) -> Itera
     yield Sample(name, below, labels, "_count")
 
 
-def _listener(listener: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[Sample]:
+def _listener(listener: ListenerRow, labels: Mapping[str, str]) -> Iterator[Sample]:
     yield Sample("listener_queue", listener["queue"], labels)
     yield Sample("listener_backlog", listener["backlog"], labels)
     yield Sample("datagrams_dropped_by_kernel", listener["drops"], labels)

@@ -55,7 +55,7 @@ class FakeOperator:
         self.asked = 0
         self.draining = 0
 
-    async def status(self) -> dict[str, Any]:
+    async def status(self) -> Any:
         self.asked += 1
         counts = [["opened", "", 10 * self.asked], ["plugin fault", "dataReceived", 1]]
         return {
@@ -74,7 +74,7 @@ class FakeOperator:
             ],
         }
 
-    async def ps(self) -> list[dict[str, Any]]:
+    async def ps(self) -> list[Any]:
         return [
             peer("echo:1", "echo"),
             peer("echo:2", "echo", age=3700.0, peer="/tmp/\x1b[31m\u202epeer", sent=1),

@@ -31,7 +31,7 @@ class Imagined:
         self._looks = 0
         self._traits = traits
 
-    def snapshot(self) -> dict[str, Any]:
+    def snapshot(self) -> Any:
         """What it tells, each time a second later."""
         self._looks += 1
         if self._looks > 4 and ("gone" in self._traits or ("back" in self._traits and self._looks < 7)):

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ SNAPSHOT: dict[str, Any] = json.loads((HERE.with_name("telemetry") / "snapshot.j
 class Web:
     """The port, without a socket."""
 
-    def __init__(self, snapshot: Callable[[], dict[str, Any] | Awaitable[dict[str, Any]]]) -> None:
+    def __init__(self, snapshot: Callable[[], Any]) -> None:
         self.clock = Clock()
         self.factory = ChannelFactory(Pages(snapshot, self.clock, Hosts(["status.example"])), self.clock)
 

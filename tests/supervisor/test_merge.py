@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
-from sockd.supervisor.merge import merged_services, what_remains
+from sockd.supervisor.merge import merge_services, what_remains
+from sockd.telemetry.snapshot import ProcessSnapshot
 
 
-def service(**fields: Any) -> dict[str, Any]:
+def service(**fields: Any) -> Any:
     listener = {
         "address": "tcp:127.0.0.1:7",
         "queue": 3,
@@ -30,7 +31,7 @@ def service(**fields: Any) -> dict[str, Any]:
 
 
 def test_numbers_are_summed_and_a_shared_socket_is_counted_once() -> None:
-    [merged] = merged_services([service(), service(counts=[["opened", "", 4]])])
+    [merged] = merge_services([service(), service(counts=[["opened", "", 4]])])
     assert (merged["connections"], merged["handshakes"], merged["received"], merged["sent"]) == (4, 2, 20, 40)
     assert merged["counts"] == [["closed", "idle", 1], ["opened", "", 7]]
     assert merged["durations"] == {"bounds": [1.0], "counts": [2, 4], "sum": 3.0}
@@ -38,20 +39,20 @@ def test_numbers_are_summed_and_a_shared_socket_is_counted_once() -> None:
 
 
 def test_datagrams_are_summed_with_those_of_a_worker_of_former_code_that_counts_none() -> None:
-    [merged] = merged_services([service(datagrams_received=3, datagrams_sent=2), service()])
+    [merged] = merge_services([service(datagrams_received=3, datagrams_sent=2), service()])
     assert (merged["datagrams_received"], merged["datagrams_sent"]) == (3, 2)
 
 
 def test_a_service_is_open_as_long_as_one_worker_serves_it() -> None:
-    [merged] = merged_services([service(state="draining"), service(state="open")])
+    [merged] = merge_services([service(state="draining"), service(state="open")])
     assert merged["state"] == "open"
-    [merged] = merged_services([service(state="paused"), service(state="paused")])
+    [merged] = merge_services([service(state="paused"), service(state="paused")])
     assert merged["state"] == "paused"
 
 
 def test_what_a_worker_counted_stays_when_it_is_gone() -> None:
-    past = merged_services(what_remains({"services": [service()]}))
-    [merged] = merged_services([service(), *past])
+    past = merge_services(what_remains(cast("ProcessSnapshot", {"services": [service()]})))
+    [merged] = merge_services([service(), *past])
     assert (merged["connections"], merged["received"]) == (2, 20)
     assert merged["counts"] == [["closed", "idle", 2], ["opened", "", 6]]
     assert len(merged["listeners"]) == 1

@@ -22,11 +22,11 @@ ROOT = Path(__file__).parents[2]
 SNAPSHOT: dict[str, Any] = json.loads((Path(__file__).parent / "snapshot.json").read_text())
 
 
-def parsed(snapshot: dict[str, Any]) -> dict[str, Metric]:
+def parsed(snapshot: Any) -> dict[str, Metric]:
     return {metric.name: metric for metric in text_string_to_metric_families(exposition(snapshot).decode())}
 
 
-def values(snapshot: dict[str, Any], name: str, **labels: str) -> list[float]:
+def values(snapshot: Any, name: str, **labels: str) -> list[float]:
     """Return the values of the samples with this name and these labels."""
     return [
         sample.value
@@ -47,7 +47,7 @@ def with_workers() -> dict[str, Any]:
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 @pytest.mark.parametrize("snapshot", [SNAPSHOT, with_workers()])
-def test_promtool_finds_no_fault(snapshot: dict[str, Any]) -> None:
+def test_promtool_finds_no_fault(snapshot: Any) -> None:
     told = subprocess.run(
         ["promtool", "check", "metrics"], input=exposition(snapshot), capture_output=True, check=False
     )
@@ -55,7 +55,7 @@ def test_promtool_finds_no_fault(snapshot: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("snapshot", [SNAPSHOT, with_workers()])
-def test_no_two_samples_have_one_name_and_the_same_labels(snapshot: dict[str, Any]) -> None:
+def test_no_two_samples_have_one_name_and_the_same_labels(snapshot: Any) -> None:
     lines = [line.rpartition(" ")[0] for line in exposition(snapshot).decode().splitlines()]
     samples = [line for line in lines if not line.startswith("#")]
     assert len(samples) == len(set(samples)) > 0
