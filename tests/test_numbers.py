@@ -11,7 +11,7 @@ from sockd.config import Daemon
 from sockd.config.budget import KEPT, kept
 from sockd.datagram import loops
 from sockd.limits import Terms
-from sockd.supervisor.member import SILENT_TICKS, TICK
+from sockd.supervisor.worker_process import SILENT_TICKS, TICK
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -82,11 +82,11 @@ NUMBERS: list[tuple[str, str, str, object]] = [
     ("uvreactor", "ten seconds", "sockd.uvreactor.ports:COMPLAIN_EVERY", 10),
     ("workers", "0.5, 1, 2, 4 … 30 seconds", "sockd.supervisor.crew:BACK_OFF", (0, 0.5, 1, 2, 4, 8, 16, 30)),
     ("workers", "a quarter of a second", "sockd.supervisor.crew:KILLED_DELAY", 0.25),
-    ("workers", "a second later", "sockd.supervisor.member:ABORT_TIMEOUT", 1),
+    ("workers", "a second later", "sockd.supervisor.worker_process:ABORT_TIMEOUT", 1),
     ("workers", "within a second", "sockd.serving.worker:ORPHANED", 1),
     ("workers", "50 ms", "sockd.limits.admission:LOOK_EVERY", 0.05),
     ("workers", "30 seconds", "sockd.supervisor.succession:TRIAL_TIMEOUT", 30),
-    ("workers", "30 seconds", "sockd.supervisor.member:START_TIMEOUT", 30),
+    ("workers", "30 seconds", "sockd.supervisor.worker_process:START_TIMEOUT", 30),
     (
         "workers",
         "eight processes",

@@ -33,12 +33,8 @@ FILLERS = (
 """No docstring begins so: the first word is a verb or a noun of the field."""
 
 STILL_WITH_FILLERS: set[str] = {
-    "sockd/control",
-    "sockd/ipc",
-    "sockd/process",
     "sockd/serving",
     "sockd/stream",
-    "sockd/supervisor",
 }
 """Folders whose docstrings are not rewritten yet. It only ever gets shorter."""
 

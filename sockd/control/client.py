@@ -26,11 +26,11 @@ _PLAIN = re.compile(r"unix:([\w./-]+)", re.ASCII)
 
 
 class Unreachable(Exception):
-    """There is no daemon to speak with; the text tells why and what to do."""
+    """No daemon answers. The text gives the reason and what to do."""
 
 
 def ask(path: Path, command: str, timeout: float, **arguments: Any) -> Any:
-    """The result of a command.
+    """Send a command, and return its result.
 
     Args:
         path: the control socket.
@@ -39,8 +39,8 @@ def ask(path: Path, command: str, timeout: float, **arguments: Any) -> Any:
         arguments: the command's.
 
     Raises:
-        Refused: the daemon says no.
-        Unreachable: nobody answered.
+        Refused: the daemon refuses it.
+        Unreachable: there is no answer.
     """
     try:
         with socket.socket(socket.AF_UNIX) as sock:
@@ -60,7 +60,7 @@ def ask(path: Path, command: str, timeout: float, **arguments: Any) -> Any:
 
 
 def _nobody(path: Path) -> str:
-    """Why nobody answers at a path that is not there, or left behind."""
+    """Return why there is no answer at a path that is missing or left behind."""
     from sockd.sockets.holder import listener_at
 
     pid = listener_at(path)
@@ -71,7 +71,7 @@ def _nobody(path: Path) -> str:
 
 
 def _check_server(path: Path, sock: socket.socket) -> None:
-    """Make sure that nobody has put a socket of their own there.
+    """Make sure that no other user has put a socket there.
 
     Raises:
         Unreachable: the server is neither root, nor the user who asks, nor the owner of the folder.
@@ -86,7 +86,7 @@ def _check_server(path: Path, sock: socket.socket) -> None:
 
 
 def _exchange(sock: socket.socket, request: bytes, timeout: float) -> bytes:
-    """The line that answers a request."""
+    """Send a request, and return the line that answers it."""
     until = time.monotonic() + timeout
     with suppress(BrokenPipeError, ConnectionResetError):  # closed already; why is in what it has sent
         sock.sendall(request)
@@ -118,7 +118,7 @@ def _result(path: Path, line: bytes) -> Any:
 
 
 def configured(path: Path) -> Path:
-    """The control socket that a configuration file names, whatever else is wrong in that file.
+    """Return the control socket that a configuration file names, whatever else is wrong in that file.
 
     Raises:
         ConfigError: the file cannot be read, or its [control] table is faulty.
@@ -148,7 +148,7 @@ def configured(path: Path) -> Path:
 
 
 def _plainly_configured(path: Path) -> Path | None:
-    """The same where the file says it in the plainest way.
+    """Return the control socket of a file that names it in the plainest way, without a check of the rest.
 
     Whoever asks a daemon how it is waits for the answer, and for the checks of a configuration first of all.
     """

@@ -1,4 +1,4 @@
-"""One request and its answer, whatever carries them."""
+"""Request and answer of the control socket, as lines."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _log = Logger(namespace="sockd.control")
 
 
 async def answer(operator: Operator, request: bytes) -> bytes:
-    """The line that answers a request, without its end. Whatever happens, there is one."""
+    """Return the line that answers a request, without its end; there is one even after a fault."""
     return await line_of(_result(operator, request))
 
 
 async def line_of(result: Awaitable[Any]) -> bytes:
-    """The line that tells what comes of a command. Whatever happens, there is one."""
+    """Return the line with the result of a command; there is one even after a fault."""
     try:
         return _line({"ok": True, "result": await result})
     except Refused as error:
@@ -50,7 +50,7 @@ def refusal(reason: str, result: Any = None, code: str = "") -> bytes:
 
 
 def command_of(request: str) -> str:
-    """The command that a request names, which has been understood before."""
+    """Return the command of a request that has been understood before."""
     return str(json.loads(request)["command"])
 
 

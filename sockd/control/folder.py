@@ -1,4 +1,4 @@
-"""Whether a folder is safe: nobody else can put another file in the place of one in it.
+"""Safety of a folder: no other user can put another file in the place of one in it.
 
 Its owner and that of every folder above it is root or a trusted user, and nobody else can write there, as
 OpenSSH asks for authorized_keys (StrictModes). In a folder with the sticky bit others cannot replace a file.
@@ -20,7 +20,7 @@ MOST_LINKS = 40
 
 
 def danger(folder: Path, trusted: Container[int]) -> str | None:
-    """Why a folder is not safe; None if it is.
+    """Return why a folder is not safe; None if it is.
 
     Args:
         folder: exists; symbolic links on the way to it are followed.
@@ -54,7 +54,7 @@ def _on_the_way(folder: Path, links: int = MOST_LINKS) -> Iterator[Path]:
 
 
 def _private(status: os.stat_result) -> bool:
-    """Whether the group is its owner's own, with nobody else in it; many systems make one for each user."""
+    """Tell whether the group has only its owner as a member; many systems make one for each user."""
     try:
         user, group = pwd.getpwuid(status.st_uid), grp.getgrgid(status.st_gid)
     except KeyError:

@@ -30,7 +30,7 @@ class Hosts:
         self._known = {"", "localhost", own, own.partition(".")[0], *(name.lower() for name in configured)}
 
     def include(self, host: str) -> bool:
-        """Whether a Host header is one of them."""
+        """Tell whether a Host header is one of them."""
         matched = _HOST.fullmatch(host)
         if matched is None:
             return False

@@ -1,4 +1,4 @@
-"""The control socket: who may connect, and one connection."""
+"""Control socket: users that may connect, and their connections."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ from sockd.sockets.ports import adopt_stream_port
 from sockd.text import describe_os_error
 
 MAX_CONNECTIONS = 32
-"""People and monitors; more are a mistake, and each costs a descriptor."""
+"""Connections at once, of people and monitors; more are a mistake, and each costs a descriptor."""
 
 PATIENCE = 30.0
 """Seconds until the next request, from the end of the answer before it; the answer must be taken by then."""
 
 SILENT = 5.0
-"""Seconds without a request upon which a connection makes room for another one."""
+"""Seconds without a request after which a connection makes room for another one."""
 
 FOLDER_MODE = 0o700
-"""Of the folder that is made for the socket."""
+"""Mode of the folder that is made for the socket."""
 
 
 def open_control(endpoint: UnixEndpoint, user: int | None = None) -> BoundSocket:
@@ -108,8 +108,8 @@ class ControlListener:
             for conversation in list(self.open_ones):
                 conversation.finish()
 
-    def owed(self) -> list[tuple[int, str]]:
-        """The descriptors of connections whose requests are being carried out, and these requests."""
+    def unanswered(self) -> list[tuple[int, str]]:
+        """Return the descriptors of connections whose requests are being carried out, with the requests."""
         return [
             (transport.socket.fileno(), conversation.request.decode(errors="replace"))
             for conversation in self.open_ones
@@ -117,7 +117,7 @@ class ControlListener:
         ]
 
     def full(self) -> bool:
-        """Whether there are as many connections as may be.
+        """Tell whether there are as many connections as may be.
 
         Those whose peers have given up do not count, and the one that has been silent for longest makes room.
         """
@@ -132,19 +132,19 @@ class ControlListener:
         return len(self.open_ones) >= MAX_CONNECTIONS
 
     def doStart(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def doStop(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def buildProtocol(self, address: object) -> Conversation:  # noqa: ARG002  # peers have no names
-        """A conversation; whether there is one is told to the peer in words."""
+        """Return a conversation, which refuses a peer in words if it must."""
         return Conversation(self)
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class Conversation(Protocol):
-    """One connection: a request, its answer, the next request."""
+    """Connection with one request at a time: request, answer, next request."""
 
     def __init__(self, listener: ControlListener) -> None:
         self._listener = listener
@@ -177,7 +177,7 @@ class Conversation(Protocol):
             self._go_on(data)
 
     def _go_on(self, data: bytes = b"") -> None:
-        """Answer the next request, if it is there and its turn has come."""
+        """Answer the next request, if there is one and the answer before it has been read."""
         try:
             # Always fed, as what came must be kept; at most one line is taken at a time.
             lines = self._lines.feed(data)
@@ -254,17 +254,17 @@ class Conversation(Protocol):
             self._deadline.cancel()
 
     def pauseProducing(self) -> None:
-        """The peer does not read its answers."""
+        """Wait; the peer does not read its answers."""
         self._unread = True
         self._pause_or_resume()
 
     def resumeProducing(self) -> None:
-        """It has read them."""
+        """Go on; the peer has read its answers."""
         self._unread = False
         self._listener.reactor.callLater(0, self._next)
 
     def stopProducing(self) -> None:
-        """It is gone."""
+        """Do nothing; the peer is gone."""
 
     def _pause_or_resume(self) -> None:
         """Read only while a request is waited for: what is not read costs nothing."""
@@ -275,12 +275,12 @@ class Conversation(Protocol):
             transport.resumeProducing()
 
     def readConnectionLost(self) -> None:
-        """The peer asks nothing more, and still reads."""
+        """Answer what has come; the peer sends nothing more, and still reads."""
         self._last = True
         self._go_on()
 
     def writeConnectionLost(self) -> None:
-        """Only after a half-close of our own, of which there is none."""
+        """Do nothing; sockd never half-closes."""
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -289,6 +289,6 @@ class Conversation(Protocol):
 
 
 def _unwelcome(peer: socket.socket) -> str | None:
-    """Why a peer may not give orders; the kernel knows who it was that connected."""
+    """Return why a peer may not send commands, by its user; None if it may."""
     user, own = peer_user(peer), os.geteuid()
     return None if user in (0, own) else f"expected root or the user {own}, found the user {user}"

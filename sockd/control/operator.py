@@ -20,7 +20,7 @@ LEVELS = get_args(Level)
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One argument of a command.
+    """Argument of a command.
 
     Attributes:
         kind: the type of its value.

@@ -19,7 +19,7 @@ CONTROL, METRICS = "control", "metrics"
 
 
 class OwnPort(Protocol):
-    """One own port, with its socket open."""
+    """Port of the daemon itself, with its socket open."""
 
     name: str
 

@@ -1,4 +1,4 @@
-"""The HTTP port with the metrics, the answers for probes and the status page.
+"""HTTP port with the metrics, the answers for probes and the status page.
 
 `GET` or `HEAD`, one request on a connection:
 
@@ -47,7 +47,7 @@ from sockd.telemetry.catalogue import PAGE_FAILED
 from sockd.telemetry.snapshot import Snapshot
 
 MOST_CONNECTIONS = 64
-"""At once; the one that has been silent for longest makes room for the next."""
+"""Connections at once; the one that has been silent longest makes room for the next."""
 
 MOST_ACCEPTS = 16
 """Connections that are accepted in a turn, few against those that may be open: each is read before it could
@@ -75,7 +75,7 @@ HEADERS: Mapping[str, str] = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
-"""Of every answer."""
+"""Headers of every answer."""
 
 TakeSnapshot = Callable[[], Snapshot | Awaitable[Snapshot]]
 
@@ -95,7 +95,7 @@ _ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^?#]*)", re.IGNORECASE)
 
 
 class MetricsListener:
-    """Answers on one socket.
+    """Listener of the metrics port.
 
     Args:
         bound: the socket.
@@ -143,7 +143,7 @@ class MetricsListener:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a request gets."""
+    """Answer to a request."""
 
     code: int
     body: bytes
@@ -171,7 +171,7 @@ class Pages:
         }
 
     async def answer(self, method: bytes, target: bytes, host: bytes = b"") -> Answer:
-        """The answer to a request; whatever happens, there is one.
+        """Return the answer to a request; there is one even after a fault.
 
         Args:
             method: of the request.
@@ -240,7 +240,7 @@ _SHOWN: Mapping[bytes, Callable[[Snapshot], Answer]] = {
     b"/status.json": _status,
     b"/readyz": _readiness,
 }
-"""By its path: what is made of a snapshot."""
+"""Pages that show a snapshot, by path."""
 
 
 _FOR_BROWSERS = frozenset({*_FILES, b"/status.json"})
@@ -252,7 +252,7 @@ _MISDIRECTED = (
 
 
 def _fault(status: bytes, text: bytes) -> bytes:
-    """A whole answer to what cannot be read as a request."""
+    """Return a whole answer to what cannot be read as a request."""
     header = b"HTTP/1.1 %s\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n"
     return header % (status, _TEXT.encode(), len(text)) + text
 
@@ -264,7 +264,7 @@ _TOO_LONG = _fault(
 
 
 class Request(http.Request):
-    """One request and its answer."""
+    """Request with its answer."""
 
     @override
     def gotLength(self, length: int | None) -> None:
@@ -301,7 +301,7 @@ def _send(answer: Answer, request: http.Request) -> None:
 
 
 class Channel(http.HTTPChannel):
-    """One connection; it ends after one request, or when its time is over."""
+    """Connection for one request; it ends after the answer, or when its time is over."""
 
     requestFactory = Request  # noqa: N815  # Twisted's name
     totalHeadersSize = MAX_LENGTH = MOST_HEADER  # noqa: N815  # Twisted's names
@@ -341,7 +341,7 @@ class Channel(http.HTTPChannel):
         self._respondToBadRequestAndDisconnect()
 
     def _respondToBadRequestAndDisconnect(self) -> None:  # noqa: N802  # Twisted's name
-        """Tell the peer in words, where Twisted sends a bare 400; the header alone can be too long."""
+        """Answer in words, where Twisted sends a bare 400; the header alone can be too long."""
         transport = cast("ITCPTransport", self.transport)
         too_long = self._receivedHeaderSize > MOST_HEADER or self._receivedHeaderCount > self.maxHeaders
         transport.write(_TOO_LONG if too_long else _NO_REQUEST)
@@ -361,10 +361,10 @@ class Channel(http.HTTPChannel):
 
 
 class ChannelFactory(Factory):
-    """Lets watchers in; where there are too many, the one that has been silent for longest makes room.
+    """Factory of connections; where there are too many, the one that has been silent longest makes room.
 
-    Those who have asked stay for longer than those who have not: a probe is answered, however many
-    connections say nothing.
+    Connections that have asked stay longer than those that have not: a probe is answered, however many
+    connections are silent.
     """
 
     noisy = False

@@ -1,1 +1,1 @@
-"""What supervisor and worker say to each other, and the processes that one starts for the other."""
+"""Messages between supervisor and worker, and the processes of workers."""

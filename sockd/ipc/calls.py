@@ -36,18 +36,18 @@ class NoAnswer(Exception):
 
 
 class TooLate(NoAnswer):
-    """It has not answered in time."""
+    """The other end has not answered in time."""
 
 
 async def refuse_all(command: str, arguments: dict[str, Any], descriptors: list[int]) -> Any:  # noqa: ARG001
-    """What an end that takes no commands answers."""
+    """Refuse a command, at an end that takes none."""
     for descriptor in descriptors:
         os.close(descriptor)
     raise Refused(f"expected an answer, found the command '{command}'", code=Code.UNKNOWN_COMMAND)
 
 
 class Calls:
-    """One end.
+    """End of a channel that asks and answers.
 
     Args:
         sock: of a socket pair.
@@ -89,7 +89,7 @@ class Calls:
         descriptors: Sequence[int] = (),
         **arguments: Any,
     ) -> Any:
-        """The result of a command.
+        """Send a command, and return its result.
 
         Args:
             command: its name.

@@ -44,7 +44,7 @@ _log = Logger(namespace="sockd")
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """What is on its way on a channel: of a message that has begun to come, and what is still to be sent."""
+    """Bytes under way on a channel: of a message that has begun to arrive, and of those still to be sent."""
 
     received: bytes
     unsent: bytes
@@ -52,7 +52,7 @@ class Rest:
 
 @implementer(IReadWriteDescriptor)
 class Channel:
-    """One end.
+    """End of a channel.
 
     Args:
         sock: of a socket pair.
@@ -136,13 +136,13 @@ class Channel:
         self._read()
 
     def read_the_rest(self) -> None:
-        """Read what a process that is gone has still said, and end."""
+        """Read what a process that is gone has sent before its end, and close."""
         while self.open and self._read():
             pass
         self.close()
 
     def _read(self) -> bool:
-        """Whether there was anything."""
+        """Read once, and tell whether there was anything."""
         try:
             # socket.recv_fds of Python 3.11 ignores its flags.
             data, ancillary, _, _ = self._socket.recvmsg(_READ, self._room, socket.MSG_CMSG_CLOEXEC)
@@ -162,7 +162,7 @@ class Channel:
         return True
 
     def _hand_out(self) -> None:
-        """Give out the messages that are complete."""
+        """Pass on the messages that are complete."""
         while self.open and len(self._in) >= _HEAD.size:
             length, count = _HEAD.unpack_from(self._in)
             end = _HEAD.size + length
@@ -188,13 +188,13 @@ class Channel:
                 CHANNEL_FAULT.write_failure(_log)
 
     def rest(self) -> Rest | None:
-        """What is on its way, for another image of this process; None if that cannot be told in bytes."""
+        """Return the bytes under way, for the next image; None where descriptors are under way too."""
         if not self.open or self._descriptors or any(descriptors for _, descriptors in self._out):
             return None
         return Rest(bytes(self._in), b"".join(data for data, _ in self._out))
 
     def close(self) -> None:
-        """End it; what has not been sent is lost."""
+        """Close the channel; what has not been sent is lost."""
         if not self.open:
             return
         self.open = False
@@ -209,15 +209,15 @@ class Channel:
         self._lost()
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: ARG002  # as IReadDescriptor has it
-        """The reactor found the descriptor broken."""
+        """Close the channel, whose descriptor the reactor has found broken."""
         self.close()
 
     def fileno(self) -> int:
-        """The socket's descriptor, -1 once it is closed."""
+        """Return the descriptor of the socket, -1 once it is closed."""
         return self._socket.fileno()
 
     def logPrefix(self) -> str:
-        """What Twisted's log calls it."""
+        """Return the name for Twisted's log."""
         return "-"  # what is done because of a message is nothing that the channel says
 
 

@@ -1,4 +1,4 @@
-"""A process that the supervisor has started, as it sees it."""
+"""Child processes: their start, signals and end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def start(module: str, *arguments: str, keep: Sequence[int], errors: int | None = None) -> int:
-    """Start a fresh interpreter that runs a module; returns its number. Somebody has to watch it.
+    """Start a fresh interpreter that runs a module, and return its number; the caller watches it.
 
     Args:
         module: of sockd.
@@ -58,7 +58,7 @@ def start(module: str, *arguments: str, keep: Sequence[int], errors: int | None 
 
 
 def start_worker(*options: str) -> tuple[int, socket.socket]:
-    """A worker's process and the way to it: one end of a socket pair. Raises as `start` does.
+    """Start a worker's process; return its number and one end of a socket pair. Raises as `start` does.
 
     Args:
         options: what its command line has behind the descriptor.
@@ -76,7 +76,7 @@ def start_worker(*options: str) -> tuple[int, socket.socket]:
 
 @implementer(IReadDescriptor)
 class Process:
-    """A child of this process.
+    """Child of this process.
 
     It is watched by a descriptor of its own (pidfd_open(2)), so that its end is noticed whatever else handles
     SIGCHLD, and no signal can reach another process that has got its number.
@@ -98,13 +98,13 @@ class Process:
         reactor.addReader(self)
 
     def signal(self, number: int) -> None:
-        """Send it a signal; to one that has ended, nothing."""
+        """Send a signal, unless the process has ended."""
         if self._descriptor >= 0:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._descriptor, number)
 
     def doRead(self) -> None:
-        """It has ended."""
+        """Collect the exit code; the process has ended."""
         _, status = os.waitpid(self.pid, 0)
         self._reactor.removeReader(self)
         os.close(self._descriptor)
@@ -112,14 +112,14 @@ class Process:
         self._ended(os.waitstatus_to_exitcode(status))
 
     def connectionLost(self, reason: Failure) -> None:  # as IReadDescriptor has it
-        """The reactor found the descriptor broken, or has ended."""
+        """Do nothing; the reactor has ended."""
 
     def fileno(self) -> int:
-        """Readable once it has ended."""
+        """Return the pidfd, which is readable once the process has ended."""
         return self._descriptor
 
     def logPrefix(self) -> str:
-        """What Twisted's log calls it."""
+        """Return the name for Twisted's log."""
         return type(self).__name__
 
 
@@ -135,7 +135,7 @@ def name_process(name: str) -> None:
 
 
 def how_it_ended(code: int) -> str:
-    """An exit code in words."""
+    """Return an exit code in words."""
     if code >= 0:
         return f"exit code {code}"
     try:

@@ -1,1 +1,1 @@
-"""What the process that serves and the process that supervises share: start, signals and end."""
+"""Start, signals and end of a daemon's process, in either role."""

@@ -1,4 +1,4 @@
-"""What both roles are built from: the options of twistd, the environment, the sockets."""
+"""Parts of a daemon in either role, from the options of twistd and the environment."""
 
 from __future__ import annotations
 

@@ -266,7 +266,7 @@ class DaemonProcess(service.Service):
 
     @property
     def reload_due(self) -> bool:
-        """Whether a reload has been requested that has not begun."""
+        """Tell whether a reload has been requested that has not begun."""
         return self._reload_deferred or self._reload_requests.pending
 
     async def _reload(self) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from sockd.text import describe_os_error
 
 MODE = 0o644
-"""Everybody may know the number; monitors read it."""
+"""Mode of the file: monitors of any user may read the number."""
 
 LONGEST = 32
 """Bytes of a number that are read."""
@@ -28,7 +28,7 @@ _REASONS = {errno.ELOOP: "is a symbolic link", errno.EISDIR: "is a folder"}
 
 
 class PidFileError(Exception):
-    """The file cannot be used, or its daemon runs already. Says why, in one line."""
+    """The file cannot be used, or its daemon runs already. The text gives the reason in one line."""
 
 
 class PidFile:
@@ -132,7 +132,7 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 
 def _is_twistd_with(path: Path, pid: int) -> bool:
-    """Whether a process is a twistd that has written this pid file, and does not lock it."""
+    """Tell whether a process is a twistd that has written this pid file, and does not lock it."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
         folder = Path(f"/proc/{pid}/cwd").readlink()

@@ -48,7 +48,7 @@ class Process(Protocol):
 
     @property
     def reload_due(self) -> bool:
-        """Whether a reload has been requested that has not begun."""
+        """Tell whether a reload has been requested that has not begun."""
         ...
 
     def change(self, what: str) -> AbstractContextManager[None]:
@@ -64,7 +64,7 @@ class Role(Protocol):
 
     @property
     def resumed(self) -> bool:
-        """Whether a former image of this process has served before this one."""
+        """Tell whether a former image of this process has served before this one."""
         ...
 
     @property
@@ -105,7 +105,7 @@ class Role(Protocol):
         """Serve peers. The reactor runs and the own ports are open."""
 
     async def settle(self, process: Process) -> None:
-        """Do the rest of the start, after everybody has been told that the daemon serves."""
+        """Do the rest of the start, after the daemon has been reported as ready."""
 
     def describe(self, *, ending: bool, config_ok: bool) -> str:
         """Return one line for the service manager.

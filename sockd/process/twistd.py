@@ -1,4 +1,4 @@
-"""What the options of twistd ask of a daemon: user, log, pid file, the way into the background."""
+"""Options of twistd for a daemon: user, log, pid file, the background."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sockd.text import describe_os_error
 
 
 def settle(options: ServerOptions) -> None:
-    """Take over from twistd what it does in another way: its pid file, and the way into the background."""
+    """Take over from twistd what sockd does in another way: the pid file, and the way into the background."""
     background = not (options["nodaemon"] or options["debug"])
     # In the foreground nobody needs a pid file, and a stale one would only be in the way.
     named = options["pidfile"] if background or options["pidfile"] != "twistd.pid" else ""
@@ -37,7 +37,7 @@ def settle(options: ServerOptions) -> None:
 
 
 def begin_launch(options: ServerOptions) -> Launch:
-    """The way into service that twistd's options ask for, with the pid file locked."""
+    """Lock the pid file, and return the launch that twistd's options ask for."""
     try:
         pid_file = PidFile.take(Path(name)) if (name := options.get("pid_file")) else None
     except PidFileError as error:
@@ -46,7 +46,7 @@ def begin_launch(options: ServerOptions) -> Launch:
 
 
 def find_owner(options: ServerOptions) -> Owner | None:
-    """The user and the group that twistd changes to; None if it does not."""
+    """Return the user and the group that twistd changes to; None if it does not."""
     user, group = options["uid"], options["gid"]
     if user is None and group is None:
         return None
@@ -62,7 +62,7 @@ def find_owner(options: ServerOptions) -> Owner | None:
 
 
 def list_made(config: Config, options: ServerOptions) -> Iterator[Path]:
-    """The files and sockets that are made before the change of user."""
+    """Yield the files and sockets that are made before the change of user."""
     yield from _sockets(config)
     if (log := log_path(config, options)) != "-":
         yield Path(log)
@@ -71,7 +71,7 @@ def list_made(config: Config, options: ServerOptions) -> Iterator[Path]:
 
 
 def list_swept(config: Config, options: ServerOptions, manager: Mapping[str, str]) -> list[Path]:
-    """The paths among them to remove at the end, without sockets that the service manager keeps."""
+    """Return the paths among them to remove at the end, without sockets that the service manager keeps."""
     kept = manager.get("FDSTORE", "0") not in ("", "0")
     name = options.get("pid_file")
     return [*([] if kept else _sockets(config)), *([Path(name)] if name else [])]
@@ -85,7 +85,7 @@ def _sockets(config: Config) -> Iterator[Path]:
 
 
 def open_log(config: Config, options: ServerOptions) -> logs.Log:
-    """Where the log goes: twistd's --logfile, else the configured file, else the terminal or twistd.log."""
+    """Open the log: twistd's --logfile, else the configured file, else the terminal or twistd.log."""
     log_file = log_path(config, options)
     if log_file == "-":
         stream = sys.stdout
@@ -98,13 +98,13 @@ def open_log(config: Config, options: ServerOptions) -> logs.Log:
 
 
 def log_path(config: Config, options: ServerOptions) -> str:
-    """Its path, absolute as a daemon leaves its folder, or `-`."""
+    """Return the path of the log, absolute as a daemon leaves its folder, or `-`."""
     usual = "twistd.log" if options.get("background") else "-"
     name = str(options["logfile"] or config.log.file or usual)
     return name if name == "-" else str(Path(name).absolute())
 
 
 def give_up(*complaints: str) -> NoReturn:
-    """End a process that cannot serve: complaints to standard error, exit code 1."""
+    """Write the reasons to standard error, and end with exit code 1."""
     print("\n".join(complaints), file=sys.stderr)
     sys.exit(1)

@@ -22,7 +22,7 @@ from sockd.telemetry.watchdog import Watchdog
 
 
 class ServingRole:
-    """One process that serves all of the configuration.
+    """Process that serves all of the configuration.
 
     Args:
         server: serves.

@@ -1,4 +1,4 @@
-"""What a running server tells about itself, as values for JSON, without a word that a peer has chosen."""
+"""Status of a server as values for JSON, without a word that a peer has chosen."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from sockd.telemetry.events import DURATIONS, ServiceEvents, peer_name
 from sockd.telemetry.snapshot import ConnectionRow, ListenerRow, ProcessSnapshot, ServiceRow
 
 PIECE = 200
-"""Connections that are asked in one turn of the reactor, which takes a millisecond or two."""
+"""Connections that are asked in one turn of the reactor: a millisecond or two."""
 
 Moved = Mapping[Connection, tuple[int, int]]
-"""What connections have received and sent."""
+"""Bytes that connections have received and sent."""
 
 
 async def _in_turns(server: Server) -> AsyncIterator[tuple[Service, list[Connection]]]:
-    """Every connection, in pieces between which the reactor serves; not those that have ended meanwhile."""
+    """Yield the open connections in pieces, between which the reactor serves."""
     first = True
     for service in server.all_services:
         connections = list(service.connections)
@@ -42,12 +42,12 @@ async def _in_turns(server: Server) -> AsyncIterator[tuple[Service, list[Connect
 
 
 async def moved(server: Server) -> Moved:
-    """What each connection has moved, asked in turns: for ten thousand it takes too long for one."""
+    """Return the bytes of each connection, asked in several turns: ten thousand take too long for one."""
     return {each: each.bytes_moved() async for _, piece in _in_turns(server) for each in piece}
 
 
 def snapshot(server: Server, moved: Moved | None = None, *, reactor_delay: float = 0.0) -> ProcessSnapshot:
-    """The whole server.
+    """Return the status of a whole server.
 
     Args:
         server: that is asked.
@@ -70,7 +70,7 @@ def snapshot(server: Server, moved: Moved | None = None, *, reactor_delay: float
 
 
 def _counted(server: Server, service: Service) -> ServiceEvents:
-    """What it has counted; nothing for one that finishes while another goes on with its counts."""
+    """Return the counts of a service; empty where a successor goes on with them."""
     successor = next((other for other in server.services if other.events is service.events), service)
     return service.events if successor is service else ServiceEvents(service.name, time.monotonic)
 
@@ -118,7 +118,7 @@ def _listener(listener: Listener) -> ListenerRow:
 
 
 async def peers(server: Server) -> list[ConnectionRow]:
-    """A row for each connection, asked in turns as well."""
+    """Return a row for each connection, asked in several turns."""
     return [_connection(service, each) async for service, piece in _in_turns(server) for each in piece]
 
 
@@ -138,7 +138,7 @@ def _connection(service: Service, connection: Connection) -> ConnectionRow:
 
 
 def find(server: Server, name: str) -> Connection | None:
-    """The connection with the name that `peers` gives it."""
+    """Return the connection with the name that `peers` gives it; None if it is gone."""
     service_name, _, number = name.rpartition(":")
     for service in server.all_services:
         if service.name == service_name:

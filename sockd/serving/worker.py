@@ -51,14 +51,14 @@ ORPHANED = 1.0
 """Seconds to end in, once the supervisor is gone."""
 
 FIRST_TO_GO = "500"
-"""A worker rather than the supervisor, where the kernel has to end somebody for want of memory (proc(5))."""
+"""Score by which the kernel ends a worker rather than the supervisor when memory runs out (proc(5))."""
 
 _FOR_ALL = frozenset(event.name for event in (READY, LISTENING, STOPPING, STOPPED, RELOADED))
 """Names of events that the supervisor writes, once for all workers."""
 
 
 class Worker:
-    """One of the workers.
+    """Worker of a supervisor.
 
     Args:
         reactor: the one that will run.
@@ -95,7 +95,7 @@ class Worker:
             self.log.reopen()
 
     def _on_signal(self, *_: object) -> None:
-        """Somebody else wants this one worker to end: the others serve on."""
+        """Retire; the signal is for one worker, and the others go on."""
         self._reactor.callFromThread(self._leave)
 
     def _leave(self) -> None:
@@ -130,18 +130,18 @@ class Worker:
         descriptors: Sequence[int],  # noqa: ARG002  # as `_answer` gives them
         services: Sequence[str] = (),
     ) -> None:
-        """Whether a configuration can be loaded with its plugins, and those of some services can start."""
+        """Load a configuration with its plugins, and start those of some services on trial."""
         sys.path[:] = path
         config = _loaded(texts)
         if services:
-            await try_out(config, services, self._starting, self._reactor)
+            await try_out(config, services, self._report_plugin, self._reactor)
 
-    def _starting(self, plugin: str) -> None:
-        """Tell the supervisor which plugin is at fault if this process ends or hangs now."""
+    def _report_plugin(self, plugin: str) -> None:
+        """Tell the supervisor which plugin is at fault if this process ends or hangs from now on."""
         self._calls.tell("starting", plugin=plugin)
 
     async def prepare(self, texts: Texts, path: list[str], shed: bool, descriptors: Sequence[int]) -> None:
-        """Load everything, and wait for a place."""
+        """Load everything, and wait for a slot."""
         if shed:
             _shed_for_good()
         await self.check(texts, path, descriptors)
@@ -161,7 +161,7 @@ class Worker:
         descriptors: Sequence[int],
         standing: Sequence[tuple[str, dict[str, Any]]] = (),
     ) -> None:
-        """Load everything, and let the plugins make themselves ready; then what an operator has asked for."""
+        """Load everything, start the plugins, and carry out what an operator has changed (`standing`)."""
         self.number, self._workers, self._seat = worker, workers, seat
         name_process(f"sockd worker {worker}")
         sys.path[:] = path
@@ -171,7 +171,7 @@ class Worker:
         self._begin_log(config, log)
         self.server = Server(config, self._reactor, self._fallback, self._open_socket)
         self.server.ports_of_others = self._inheritance.datagram_ports
-        self.server.starting(self._starting)
+        self.server.starting(self._report_plugin)
         try:
             self.server.bind()
             await self.server.start()
@@ -184,7 +184,7 @@ class Worker:
                 await self._answer(command, arguments, [])
 
     async def open(self) -> dict[str, Any]:
-        """Serve peers; tells where."""
+        """Serve peers, and return the addresses."""
         self.server.open()
         if (limit := self.server.config.daemon.watchdog) is not None:
             self._watchdog = Watchdog(limit, self._events.blocked, self._reactor)
@@ -197,7 +197,7 @@ class Worker:
         }
 
     async def retire(self) -> None:
-        """Accept no more, but leave the sockets as they are: somebody else serves them. Then end."""
+        """Accept no more, and end; the sockets stay open for other workers."""
         for service in self.server.services:
             bounds = [listener.bound for listener in service.listeners]
             await service.close(bounds)
@@ -226,7 +226,7 @@ class Worker:
         self._calls.tell("stopped", cut=self._cut, snapshot=self.snapshot())
 
     async def hurry(self) -> None:
-        """Wait for nobody any longer."""
+        """Wait for connections no longer."""
         end_within(HURRY)
         self.server.hurry()
 
@@ -263,7 +263,7 @@ class Worker:
     def _take(
         self, texts: Texts, sockets: Sequence[Any], places: Sequence[str], descriptors: Sequence[int]
     ) -> Config:
-        """Take over what was sent; returns the part of the configuration that is this worker's."""
+        """Take the descriptors over, and return this worker's part of the configuration."""
         of_sockets, of_places = descriptors[: len(sockets)], descriptors[len(sockets) :]
         for name, descriptor in zip(places, of_places, strict=True):
             self._take_places(name, descriptor)
@@ -316,7 +316,11 @@ class Worker:
     # What a LocalOperator needs.
 
     def snapshot(self, moved: Moved | None = None) -> ProcessSnapshot:
-        """What it tells about itself; `moved` is what connections have told already."""
+        """Return the status of the server.
+
+        Args:
+            moved: bytes of connections, as far as they have been asked already.
+        """
         delay = self._watchdog.delay().worst if self._watchdog is not None else 0.0
         dropped = self.log.dropped if self.log is not None else None
         return {**snapshot(self.server, moved, reactor_delay=delay), "log_dropped": dropped}
@@ -339,7 +343,7 @@ class Worker:
         globalLogBeginner.beginLoggingTo([self._observe], redirectStandardIO=False)  # type: ignore[list-item]
 
     def _observe(self, event: LogEvent) -> None:
-        """Write an event with the number of the worker, unless the supervisor tells it for all."""
+        """Write an event with the number of the worker, unless the supervisor reports it for all."""
         if self.log is None:
             return
         namespace = str(event.get("log_namespace", ""))
@@ -359,10 +363,10 @@ def _loaded(texts: Texts) -> Config:
 
 
 def _shed_for_good() -> None:
-    """Make sure that the user who was given cannot become root again.
+    """Give up root for good, where twistd was given a user.
 
     Raises:
-        Refused: he could.
+        Refused: the process can still become root.
     """
     user, group = os.geteuid(), os.getegid()
     if user:
@@ -380,7 +384,7 @@ def _shed_for_good() -> None:
 
 
 def main() -> None:
-    """The process: `worker DESCRIPTOR [REACTOR]`."""
+    """Run the process: `worker DESCRIPTOR [REACTOR]`."""
     startup.prepare()
     die_with_parent()
     with suppress(OSError):

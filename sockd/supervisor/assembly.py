@@ -18,10 +18,10 @@ from sockd.process.daemon import DaemonProcess
 from sockd.process.launch import Launch
 from sockd.process.pidfile import PidFile
 from sockd.process.twistd import log_path
-from sockd.supervisor.handover import retold
+from sockd.supervisor.handover import socket_from_json
 from sockd.supervisor.operator import CrewOperator
 from sockd.supervisor.role import SupervisingRole
-from sockd.supervisor.supervisor import About, Supervisor
+from sockd.supervisor.supervisor import Supervisor, WorkerSettings
 
 
 def supervised(
@@ -40,15 +40,15 @@ def supervised(
     else:
         parts = gather(config, options, _resumed_launch(handed), handed.get("manager"))
     chosen = options.get("reactor")
-    about = About(
+    settings = WorkerSettings(
         None if parts.log is None else log_path(config, options),
         shed=options["uid"] is not None,
         options=[chosen] if chosen else [],
     )
     supervisor = Supervisor(
-        config, source, parts.reactor, parts.store, about, handed and handed["supervisor"]
+        config, source, parts.reactor, parts.store, settings, handed and handed["supervisor"]
     )
-    twistd = partial(_words, options, about.log)
+    twistd = partial(_words, options, settings.log)
     role = SupervisingRole(supervisor, parts.reactor, parts.log, parts.store, twistd, parts.manager, handed)
     daemon = parts.daemon(role, source)
     supervisor.crew.changed = parts.notifier.changed
@@ -74,7 +74,7 @@ def _resumed_launch(handed: Mapping[str, Any]) -> Launch:
 
 
 def _resumed_ports(handed: Mapping[str, Any], parts: Parts, operator: Operator) -> list[OwnPort]:
-    bounds = {name: retold(*bound) for name, bound in handed["doors"].items()}
+    bounds = {name: socket_from_json(*bound) for name, bound in handed["doors"].items()}
     if METRICS in bounds:
         bounds[METRICS] = parts.store.resume(bounds[METRICS], SocketOptions())
     return own_ports_on(bounds, operator, operator.status, parts.reactor, parts.config.metrics.hosts)

@@ -1,4 +1,4 @@
-"""What one image of the supervisor leaves to the next: its state as JSON, and the descriptors that it names.
+"""State that one image of the supervisor leaves to the next: JSON, and the descriptors that it names.
 
 The next image has the same process, so that descriptors keep their numbers and workers their parent.
 """
@@ -17,24 +17,24 @@ from sockd.endpoint import parse
 from sockd.sockets.open import BoundSocket
 
 FORM = 1
-"""Of the state, of the memory that holds the counts, and of what is said to workers that serve (`retire`,
-`stop`, `status` …). An image that expects another form needs a restart of the daemon."""
+"""Version of the state, of the shared memory that holds counts, and of the commands to workers that serve
+(`retire`, `stop`, `status` …). An image that expects another one needs a restart of the daemon."""
 
 
 class OtherForm(Exception):
-    """The running supervisor cannot be followed by this code. Says why."""
+    """State of a supervisor that the installed code cannot take over. The text gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """The state, and every descriptor that has to stay open."""
+    """State, and every descriptor that has to stay open."""
 
     state: dict[str, Any]
     descriptors: Sequence[int]
 
     @contextmanager
     def written(self) -> Iterator[int]:
-        """The descriptor of memory in which it is written, as `read` takes it."""
+        """Yield the descriptor of a memory file with the state, as `read` takes it (memfd_create(2))."""
         descriptor = os.memfd_create("sockd handover")
         try:
             with open(os.dup(descriptor), "w") as file:
@@ -45,7 +45,7 @@ class Handover:
 
     @classmethod
     def read(cls, descriptor: int) -> Handover:
-        """What the former image has written; programs that are started do not inherit it.
+        """Read what the former image has written, and keep its descriptors from programs that are started.
 
         Raises:
             OtherForm: it is of another form.
@@ -63,13 +63,13 @@ class Handover:
         return cls(written["state"], written["descriptors"])
 
 
-def told(bound: BoundSocket) -> list[Any]:
-    """A socket in JSON."""
+def socket_to_json(bound: BoundSocket) -> list[Any]:
+    """Return a socket as JSON has it: descriptor, endpoint, device and inode of the path."""
     return [bound.socket.fileno(), str(bound.endpoint), bound.inode]
 
 
-def retold(descriptor: int, endpoint: str, inode: Sequence[int] | None) -> BoundSocket:
-    """The socket that was told of."""
+def socket_from_json(descriptor: int, endpoint: str, inode: Sequence[int] | None) -> BoundSocket:
+    """Return the socket that `socket_to_json` has described."""
     return BoundSocket(
         socket.socket(fileno=descriptor),
         parse(endpoint),  # type: ignore[arg-type]  # what is bound is not systemd's

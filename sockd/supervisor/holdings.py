@@ -1,4 +1,4 @@
-"""What the supervisor holds open for its workers: the sockets, and the memory in which places are counted."""
+"""Sockets and shared memory that the supervisor holds open for its workers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sockd.endpoint import Endpoint, InetEndpoint
 from sockd.errors import BindError
 from sockd.limits.shared_places import SharedPlaces
 from sockd.sockets.open import BoundSocket, OpenSocket
-from sockd.supervisor.handover import retold, told
+from sockd.supervisor.handover import socket_from_json, socket_to_json
 
 Key = tuple[str, int]
 """A listener: the service's name, and the place in its `listen`."""
@@ -25,7 +25,7 @@ NOBODY = 0
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A socket, and as what it was opened."""
+    """Socket with the endpoint and the options for which it was opened."""
 
     bound: BoundSocket
     endpoint: Endpoint
@@ -34,7 +34,7 @@ class Held:
 
 @dataclass(slots=True)
 class Holdings:
-    """What is held for one configuration.
+    """Sockets and shared memory for one configuration.
 
     Attributes:
         sockets: for each listener.
@@ -45,17 +45,17 @@ class Holdings:
     places: dict[str, SharedPlaces] = field(default_factory=dict)
 
     def message(self) -> dict[str, Any]:
-        """What names the descriptors, in their order."""
+        """Return the part of a message that names the descriptors, in their order."""
         sockets = [(*key, str(held.bound.endpoint), held.bound.inode) for key, held in self.sockets.items()]
         return {"sockets": sockets, "places": list(self.places)}
 
     def descriptors(self) -> list[int]:
-        """Of the sockets, then of the places."""
+        """Return the descriptors of the sockets, then those of the places."""
         sockets = [held.bound.socket.fileno() for held in self.sockets.values()]
         return [*sockets, *(places.descriptor for places in self.places.values())]
 
     def for_config(self, config: Config, open_socket: OpenSocket, seats: int) -> Holdings:
-        """The holdings for another configuration: what of these it needs, and what is new.
+        """Return the holdings for another configuration: what of these it needs, and what is new.
 
         Raises:
             ExceptionGroup: of every BindError; nothing is left open.
@@ -90,11 +90,11 @@ class Holdings:
 
     @property
     def lost(self) -> set[str]:
-        """The services of which UNIX sockets have lost their paths."""
+        """Services of which UNIX sockets have lost their paths."""
         return {name for (name, _), held in self.sockets.items() if held.bound.lost}
 
     def mended(self, other: Holdings) -> Holdings:
-        """The same, with the other's sockets in place of those that have lost their paths."""
+        """Return these holdings with the other's sockets in place of those that have lost their paths."""
         anew = {(held.endpoint, held.options): held for held in other.sockets.values()}
         sockets = {
             key: anew.get((held.endpoint, held.options), held) if held.bound.lost else held
@@ -103,7 +103,7 @@ class Holdings:
         return Holdings(sockets, self.places)
 
     def close_beside(self, other: Holdings) -> None:
-        """Close what the other does not have."""
+        """Close what `other` does not have."""
         kept = {id(held.bound) for held in other.sockets.values()}
         for held in self.sockets.values():
             if id(held.bound) not in kept:
@@ -118,25 +118,25 @@ class Holdings:
         self.sockets, self.places = {}, {}
 
     def hand_over(self, keep: list[int]) -> dict[str, Any]:
-        """As JSON has it, for another image of this process, which needs these descriptors besides."""
+        """Return the state for the next image as JSON has it; add its descriptors to `keep`."""
         keep += self.descriptors()
         return {
-            "sockets": [(*key, told(held.bound)) for key, held in self.sockets.items()],
+            "sockets": [(*key, socket_to_json(held.bound)) for key, held in self.sockets.items()],
             "places": [(name, places.descriptor) for name, places in self.places.items()],
         }
 
     @classmethod
     def taken_over(cls, handed: Mapping[str, Any], config: Config, resume: Resume) -> Holdings:
-        """What the former image held, for the configuration that it served."""
+        """Return the holdings of the former image, for the configuration that it served."""
         wanted, sockets = dict(_wanted(config)), {}
         for name, index, bound in handed["sockets"]:
             endpoint, options = wanted[name, index]
-            sockets[name, index] = Held(resume(retold(*bound), options), endpoint, options)
+            sockets[name, index] = Held(resume(socket_from_json(*bound), options), endpoint, options)
         places = {name: SharedPlaces(descriptor, NOBODY) for name, descriptor in handed["places"]}
         return cls(sockets, places)
 
     def forget(self, seat: int) -> None:
-        """Take back the places of a process that has ended."""
+        """Free the places of a process that has ended."""
         for places in self.places.values():
             places.forget(seat)
 
@@ -150,7 +150,7 @@ def _wanted(config: Config) -> Iterator[tuple[Key, tuple[Endpoint, SocketOptions
 def _matching(
     free: dict[Key, Held], key: Key, wanted: tuple[Endpoint, SocketOptions], *, own_service: bool
 ) -> Key | None:
-    """The socket that can serve a listener: that of the same place, of its service, or of a former one."""
+    """Return the listener whose socket can serve: the same, one of its service, or one of another."""
     endpoint = wanted[0]
     if not own_service and isinstance(endpoint, InetEndpoint) and not endpoint.port:
         return None  # any free port is not the one that another service has

@@ -1,4 +1,4 @@
-"""What an operator asks, answered for all workers."""
+"""Control commands, carried out in all workers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from sockd.control.limits import limit_of
 from sockd.control.words import Code, Refused, unknown_connection, unknown_service
 from sockd.ipc.calls import NoAnswer
 from sockd.process.role import NotChanged, answer_reload
-from sockd.supervisor.member import Member
 from sockd.supervisor.merge import merge_services
 from sockd.supervisor.supervisor import Supervisor
+from sockd.supervisor.worker_process import WorkerProcess
 from sockd.telemetry.snapshot import About, ConnectionRow, Snapshot, WorkerRow
 
 ANSWER_TIMEOUT = 2.0
@@ -63,13 +63,13 @@ class CrewOperator:
         self._reactor = reactor
 
     async def status(self) -> Snapshot:
-        """The sum, and the snapshot of each worker."""
+        """Return the sum, and the snapshot of each worker."""
         supervisor = self._supervisor
         workers: list[WorkerRow] = []
-        for member, snapshot in await self._each(self._answering(), "status"):
-            member.last = snapshot
-            state = "leaving" if member in self._crew.leaving else snapshot["state"]
-            about = {"worker": self._name(member), "generation": member.generation, "state": state}
+        for worker, snapshot in await self._each(self._answering(), "status"):
+            worker.last = snapshot
+            state = "leaving" if worker in self._crew.leaving else snapshot["state"]
+            about = {"worker": self._name(worker), "generation": worker.generation, "state": state}
             workers.append(cast("WorkerRow", {**snapshot, **about}))
         known = supervisor.config.services
         services = merge_services(
@@ -78,7 +78,7 @@ class CrewOperator:
         for service in services:
             if service["name"] in known:  # the limits of a worker are its part
                 limits = known[service["name"]].limits
-                for key, value in supervisor.standing.sets(service["name"]):
+                for key, value in supervisor.overrides.sets(service["name"]):
                     limits = limit_of(key, value).under(limits)
                 service["limits"] = limits.model_dump(mode="json")
         return {
@@ -101,27 +101,27 @@ class CrewOperator:
         }
 
     def _state(self, workers: Iterable[WorkerRow]) -> str:
-        """The state of the supervisor, or `not serving` where no worker serves."""
+        """Return the state of the supervisor, or `not serving` where no worker serves."""
         state = self._supervisor.state
         serving = any(worker["state"] != "leaving" for worker in workers)
         return state if serving or state != "ready" else "not serving"
 
     async def ps(self) -> list[ConnectionRow]:
-        """A row for each connection."""
+        """Return a row for each connection."""
         rows: list[ConnectionRow] = []
-        for member, peers in await self._each(self._answering(), "ps"):
+        for worker, peers in await self._each(self._answering(), "ps"):
             rows += [
-                cast("ConnectionRow", {**row, "id": f"{self._name(member)}/{row['id']}"}) for row in peers
+                cast("ConnectionRow", {**row, "id": f"{self._name(worker)}/{row['id']}"}) for row in peers
             ]
         return rows
 
     async def kick(self, id: str) -> None:  # noqa: A002  # the argument's name in the protocol
-        """Cut one connection."""
+        """Abort one connection."""
         name, _, connection = id.partition("/")
-        for member in self._answering():
-            if self._name(member) == name:
+        for worker in self._answering():
+            if self._name(worker) == name:
                 try:
-                    await member.ask("kick", within=ANSWER_TIMEOUT, id=connection)
+                    await worker.ask("kick", within=ANSWER_TIMEOUT, id=connection)
                 except Refused as error:
                     raise unknown_connection(id) from error
                 except NoAnswer as error:
@@ -130,25 +130,25 @@ class CrewOperator:
         raise unknown_connection(id)
 
     async def drain(self, service: str | None) -> None:
-        """Accept no more, and come back when the last connection is gone."""
-        self._supervisor.standing.pause(self._named(service))
+        """Accept no more, and return when the last connection is gone."""
+        self._supervisor.overrides.pause(self._named(service))
         await self._all("drain", service, within=None)
 
     async def pause(self, service: str | None) -> None:
         """Accept no more."""
-        self._supervisor.standing.pause(self._named(service))
+        self._supervisor.overrides.pause(self._named(service))
         await self._all("pause", service)
 
     async def resume(self, service: str | None) -> None:
         """Accept again."""
-        self._supervisor.standing.resume(self._named(service))
+        self._supervisor.overrides.resume(self._named(service))
         await self._all("resume", service)
 
     async def set(self, service: str | None, key: str, value: str) -> None:
         """Change one limit."""
         self._named(service)
         limit_of(key, value)
-        self._supervisor.standing.set(service, key, value)
+        self._supervisor.overrides.set(service, key, value)
         await self._all("set", service, key=key, value=value)
 
     async def log(self, level: str) -> None:
@@ -157,7 +157,7 @@ class CrewOperator:
             self._set_level(level)
         except ValueError as error:
             raise Refused(str(error), code=Code.NOT_SUPPORTED) from error
-        self._supervisor.standing.log(level)
+        self._supervisor.overrides.log(level)
         await self._each(self._crew.serving, "log", level=level)
 
     async def reload(self, dry_run: bool) -> dict[str, list[str]]:
@@ -175,15 +175,15 @@ class CrewOperator:
         """End in order, and do not wait for the end."""
         self._daemon.stop()
 
-    def _answering(self) -> list[Member]:
+    def _answering(self) -> list[WorkerProcess]:
         return [*self._crew.serving, *self._crew.leaving]
 
-    def _name(self, member: Member) -> str:
-        """How it is called: by its slot, or by its process when another one serves there."""
-        return f"{member.slot}" if self._crew.members[member.slot] is member else f"{member.pid}"
+    def _name(self, worker: WorkerProcess) -> str:
+        """Return the name of a worker: its slot, or its process if another worker serves in that slot."""
+        return f"{worker.slot}" if self._crew.workers[worker.slot] is worker else f"{worker.pid}"
 
     def _named(self, service: str | None) -> list[str]:
-        """That service, or all."""
+        """Return the name of the service, or of all."""
         known = self._supervisor.config.services
         if service is not None and service not in known:
             raise unknown_service(service, known)
@@ -192,7 +192,7 @@ class CrewOperator:
     async def _all(
         self, command: str, service: str | None, within: float | None = ANSWER_TIMEOUT, **arguments: Any
     ) -> None:
-        """Carry out a command wherever the service is; whoever begins later takes it from what stands."""
+        """Carry out a command in every worker with the service; later workers get it from the overrides."""
         answers = await self._gathered(self._crew.serving, command, within, service=service, **arguments)
         errors = [error for _, error in answers if isinstance(error, Exception)]
         if service is not None:
@@ -202,24 +202,24 @@ class CrewOperator:
             raise Refused(str(error), code=error.code if isinstance(error, Refused) else Code.NO_ANSWER)
 
     async def _each(
-        self, members: Iterable[Member], command: str, **arguments: Any
-    ) -> list[tuple[Member, Any]]:
-        """What those say that answer."""
-        answers = await self._gathered(members, command, ANSWER_TIMEOUT, **arguments)
-        return [(member, answer) for member, answer in answers if not isinstance(answer, Exception)]
+        self, workers: Iterable[WorkerProcess], command: str, **arguments: Any
+    ) -> list[tuple[WorkerProcess, Any]]:
+        """Return the answers of the workers that answer."""
+        answers = await self._gathered(workers, command, ANSWER_TIMEOUT, **arguments)
+        return [(worker, answer) for worker, answer in answers if not isinstance(answer, Exception)]
 
     async def _gathered(
-        self, members: Iterable[Member], command: str, within: float | None, **arguments: Any
-    ) -> list[tuple[Member, Any]]:
-        asked = [(member, self._outcome(member, command, within, arguments)) for member in members]
+        self, workers: Iterable[WorkerProcess], command: str, within: float | None, **arguments: Any
+    ) -> list[tuple[WorkerProcess, Any]]:
+        asked = [(worker, self._outcome(worker, command, within, arguments)) for worker in workers]
         results = await DeferredList([Deferred.fromCoroutine(outcome) for _, outcome in asked])
-        return [(member, result) for (member, _), (_, result) in zip(asked, results, strict=True)]
+        return [(worker, result) for (worker, _), (_, result) in zip(asked, results, strict=True)]
 
     async def _outcome(
-        self, member: Member, command: str, within: float | None, arguments: dict[str, Any]
+        self, worker: WorkerProcess, command: str, within: float | None, arguments: dict[str, Any]
     ) -> Any:
         try:
-            return await member.ask(command, within=within, **arguments)
+            return await worker.ask(command, within=within, **arguments)
         except (Refused, NoAnswer) as error:
             return error
 

@@ -19,7 +19,7 @@ from sockd.process.end import HURRY, PLUGIN_STOP_TIMEOUT
 from sockd.process.role import NotChanged, Process, describe_serving
 from sockd.sockets.store import Store
 from sockd.supervisor.crew import CannotServe
-from sockd.supervisor.handover import Handover, told
+from sockd.supervisor.handover import Handover, socket_to_json
 from sockd.supervisor.operator import not_upgraded
 from sockd.supervisor.succession import NotReplaced, execute, try_out
 from sockd.supervisor.supervisor import Supervisor
@@ -35,7 +35,7 @@ REPLACED = refusal(
 
 
 class SupervisingRole:
-    """One process that lets workers serve.
+    """Parent process that lets workers serve.
 
     Args:
         supervisor: of the workers.
@@ -67,7 +67,7 @@ class SupervisingRole:
         self._twistd = twistd
         self._manager = dict(manager)
         self.resumed = handed is not None
-        self._owed: Sequence[tuple[int, str]] = handed["owed"] if handed is not None else ()
+        self._unanswered: Sequence[tuple[int, str]] = handed["owed"] if handed is not None else ()
 
     @property
     def config(self) -> Config:
@@ -114,7 +114,7 @@ class SupervisingRole:
         self.supervisor.events.replaced(__version__)
         self.supervisor.crew.go_on()
         line = await line_of(self._renew(process))
-        for descriptor, request in self._owed:
+        for descriptor, request in self._unanswered:
             with socket.socket(fileno=descriptor) as peer, suppress(OSError):
                 peer.setblocking(False)
                 peer.sendall((line if command_of(request) == "upgrade" else REPLACED) + b"\n")
@@ -133,7 +133,7 @@ class SupervisingRole:
         services, crew = self.config.services, self.supervisor.crew
         listeners = sum(len(each.listen) for each in services.values())
         serving = describe_serving(len(services), listeners, config_ok=config_ok)
-        return f"{serving}; workers: {len(crew.serving)} of {len(crew.members)}"
+        return f"{serving}; workers: {len(crew.serving)} of {len(crew.workers)}"
 
     def set_log_level(self, level: str) -> None:
         """Write events of this level and above from now on.
@@ -190,12 +190,14 @@ class SupervisingRole:
         keep = self._store.of_units
         pid_file, sweeper = process.launch.pid_file, process.launch.sweeper
         ports = process.own_ports
-        owed = [each for port in ports if isinstance(port, ControlListener) for each in port.owed()]
+        unanswered = [
+            each for port in ports if isinstance(port, ControlListener) for each in port.unanswered()
+        ]
         state = {
             "path": sys.path,
             "twistd": self._twistd(),
-            "doors": {port.name: told(port.bound) for port in ports},
-            "owed": owed,
+            "doors": {port.name: socket_to_json(port.bound) for port in ports},
+            "owed": unanswered,
             "past": self.supervisor.past,
             "stamp": process.stamp,
             "pid_file": pid_file and [str(pid_file.path), pid_file.descriptor],
@@ -205,7 +207,7 @@ class SupervisingRole:
             "supervisor": {**self.supervisor.hand_over(keep), "config_ok": process.config_ok},
         }
         keep += [port.bound.socket.fileno() for port in ports]
-        keep += [descriptor for descriptor, _ in owed]
+        keep += [descriptor for descriptor, _ in unanswered]
         keep += [pid_file.descriptor] if pid_file is not None else []
         keep += [sweeper] if sweeper is not None else []
         return Handover(state, keep)
@@ -214,9 +216,9 @@ class SupervisingRole:
 
     def reopen_logs(self) -> None:
         """Let the workers open their log files anew."""
-        for member in self.supervisor.crew.everybody:
-            if member.state == "open":  # one that begins has no handler yet, and opens it soon anyway
-                member.signal(signal.SIGUSR1)
+        for worker in self.supervisor.crew.all_workers:
+            if worker.state == "open":  # one that begins has no handler yet, and opens it soon anyway
+                worker.signal(signal.SIGUSR1)
 
     def hurry(self) -> None:
         """Wait for connections no longer."""

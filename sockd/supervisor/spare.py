@@ -1,4 +1,4 @@
-"""One worker more than serve: it has loaded everything, and waits for a place to become empty.
+"""Spare worker: has loaded everything, and waits for a slot to become free.
 
 An interpreter with Twisted and the plugins takes half a second to start, on a busy machine more than one.
 """
@@ -13,19 +13,19 @@ from twisted.internet.interfaces import IDelayedCall
 
 from sockd.control.words import Refused
 from sockd.ipc.calls import NoAnswer
-from sockd.supervisor.member import Member, Order
+from sockd.supervisor.worker_process import Order, WorkerProcess
 from sockd.telemetry.supervision import SupervisorEvents
 from sockd.text import describe_os_error
 
 NO_SLOT = -1
-"""Of a worker that has no place yet."""
+"""Slot of a worker that has none yet."""
 
 RETRY = (0.0, 1.0, 5.0, 30.0)
-"""Seconds until another one is started where one could not load everything, by how often in a row."""
+"""Seconds until the next try after one that failed, by the number of failures in a row."""
 
 
 class Spare:
-    """Keeps it ready.
+    """Keeps one spare worker ready.
 
     Args:
         reactor: the supervisor's.
@@ -35,9 +35,13 @@ class Spare:
     """
 
     def __init__(
-        self, reactor: Any, launch: Callable[[], Member], order: Callable[[], Order], events: SupervisorEvents
+        self,
+        reactor: Any,
+        launch: Callable[[], WorkerProcess],
+        order: Callable[[], Order],
+        events: SupervisorEvents,
     ) -> None:
-        self.member: Member | None = None
+        self.worker: WorkerProcess | None = None
         self._reactor = reactor
         self._launch = launch
         self._order = order
@@ -47,57 +51,57 @@ class Spare:
 
     @property
     def ready(self) -> bool:
-        """Whether one waits."""
-        return self.member is not None and self.member.state == "spare"
+        """Tell whether the spare worker has loaded everything."""
+        return self.worker is not None and self.worker.state == "spare"
 
     def prepare(self) -> None:
-        """Start one, if there is none."""
+        """Start a spare worker, if there is none."""
         self._forget_timer()
-        if self.member is not None:
+        if self.worker is not None:
             return
         try:
-            self.member = self._launch()
+            self.worker = self._launch()
         except OSError as error:
             self._again(describe_os_error(error))
             return
-        Deferred.fromCoroutine(self._load(self.member))
+        Deferred.fromCoroutine(self._load(self.worker))
 
-    async def _load(self, member: Member) -> None:
+    async def _load(self, worker: WorkerProcess) -> None:
         try:
-            await member.prepare(self._order())
+            await worker.prepare(self._order())
         except (Refused, NoAnswer) as error:
-            member.fault = str(error)
-            member.kill()
+            worker.fault = str(error)
+            worker.kill()
         else:
             self._failures = 0
 
-    def take(self) -> Member | None:
-        """The one that waits, for a place; None if it is not ready."""
+    def take(self) -> WorkerProcess | None:
+        """Return the spare worker, for a slot; None if it is not ready."""
         if not self.ready:
             return None
-        member, self.member = self.member, None
-        return member
+        worker, self.worker = self.worker, None
+        return worker
 
-    def give_back(self, member: Member) -> None:
-        """Keep one that was taken and has got no place, unless there is another one already."""
-        if self.member is None and member.state == "spare":
+    def give_back(self, worker: WorkerProcess) -> None:
+        """Keep a worker that was taken and has got no slot, unless there is another one already."""
+        if self.worker is None and worker.state == "spare":
             self._forget_timer()
-            self.member = member
+            self.worker = worker
         else:
-            member.kill()
+            worker.kill()
 
-    def ended(self, member: Member, how: str) -> None:
-        """It is gone; start another one."""
-        self.member = None
-        self._again(member.fault or how)
+    def ended(self, worker: WorkerProcess, how: str) -> None:
+        """Start another spare worker in place of one that has ended."""
+        self.worker = None
+        self._again(worker.fault or how)
 
-    def drop(self) -> Member | None:
-        """Have none any more; returns the one whose end is still to come."""
+    def drop(self) -> WorkerProcess | None:
+        """Kill the spare worker, and return it if its end is still to come."""
         self._forget_timer()
-        member, self.member = self.member, None
-        if member is not None:
-            member.kill()
-        return member
+        worker, self.worker = self.worker, None
+        if worker is not None:
+            worker.kill()
+        return worker
 
     def _again(self, reason: str) -> None:
         delay = RETRY[min(self._failures, len(RETRY) - 1)]

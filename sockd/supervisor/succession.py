@@ -29,15 +29,15 @@ LONGEST_REPORT = 64 * 1024
 """Bytes that are read of what the trial complains about."""
 
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
-"""That the supervisor handles. They wait while there is no handler: each of them would end the process."""
+"""Signals that the supervisor handles; blocked while there is no handler, as each would end the process."""
 
 
 class NotReplaced(Exception):
-    """The code that is installed cannot take over; what runs goes on. Says why."""
+    """The installed code cannot take over; the running code goes on. The text gives the reason."""
 
 
 async def try_out(handover: Handover, reactor: Any) -> None:
-    """Let a process of its own do everything that the new image would, up to serving.
+    """Let a process of its own do all that the new image would, up to serving.
 
     Raises:
         NotReplaced: it could not.
@@ -63,7 +63,7 @@ async def try_out(handover: Handover, reactor: Any) -> None:
 
 
 def execute(handover: Handover) -> None:
-    """Become the new image. Comes back only if the kernel refuses.
+    """Execute the new code in this process (execve(2)). Returns only by an error.
 
     Raises:
         NotReplaced: it does.

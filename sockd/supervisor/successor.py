@@ -76,7 +76,7 @@ def main() -> NoReturn:
 
 
 def _config(handed: Mapping[str, Any]) -> Config:
-    """What the former image served, whatever the file says now."""
+    """Return the configuration that the former image served, whatever the file says now."""
     config = load_texts(handed["texts"], None)
     return replace(config, daemon=config.daemon.model_copy(update={"include": tuple(handed["include"])}))
 

@@ -19,19 +19,19 @@ from sockd.process.role import NotChanged, read_files
 from sockd.sockets.store import Store
 from sockd.supervisor.crew import CannotServe, Crew
 from sockd.supervisor.holdings import Holdings
-from sockd.supervisor.member import START_TIMEOUT, Member, Order
 from sockd.supervisor.merge import merge_services, what_remains
-from sockd.supervisor.standing import Standing
+from sockd.supervisor.overrides import Overrides
+from sockd.supervisor.worker_process import START_TIMEOUT, Order, WorkerProcess
 from sockd.telemetry.snapshot import ProcessSnapshot, ServiceRow
 from sockd.telemetry.supervision import SupervisorEvents
 
 SEATS_PER_WORKER = 8
-"""Of each worker the one that serves, and those of former generations that have not finished yet."""
+"""Seats per worker: one that serves, the others for former generations that have not finished yet."""
 
 
 @dataclass(frozen=True, slots=True)
-class About:
-    """What every worker is told about the daemon.
+class WorkerSettings:
+    """Settings of the daemon for every worker.
 
     Attributes:
         log: where it writes events: a path, or `-` for standard output; None where twistd's options say how.
@@ -45,14 +45,14 @@ class About:
 
 
 class Supervisor:
-    """Its life: `bind`, `start`, `stop`; meanwhile it may `reload` and `upgrade`, one at a time.
+    """Parent of the workers: `bind`, `start`, `stop`; between them `reload` and `renew`, one at a time.
 
     Args:
         config: the configuration without what only plugins know.
         source: its file, without plugins.
         reactor: watches the workers and keeps the time.
         store: opens sockets.
-        about: what workers are told about the daemon.
+        settings: of the daemon, for every worker.
         handed: what a former image of this process has left; it is gone on with.
     """
 
@@ -62,7 +62,7 @@ class Supervisor:
         source: Source,
         reactor: Any,
         store: Store,
-        about: About,
+        settings: WorkerSettings,
         handed: Mapping[str, Any] | None = None,
     ) -> None:
         self.config = config
@@ -71,11 +71,11 @@ class Supervisor:
         self.started = time.time()
         self.reactor_name = ""
         self.events = SupervisorEvents()
-        self.standing = Standing()
+        self.overrides = Overrides()
         self.past: list[ServiceRow] = []  # what workers have counted that are gone
         self._reactor = reactor
         self._store = store
-        self._about = about
+        self._settings = settings
         self._texts: Texts = ()
         self._holdings = Holdings()
         self._listening: list[tuple[str, ...]] = []
@@ -88,39 +88,39 @@ class Supervisor:
             self._seats,
             self._order,
             self._load,
-            about.options,
+            settings.options,
             self.events,
             lambda seat: self._holdings.forget(seat),
         )
-        self.crew.last_words = self._remember
+        self.crew.final_snapshot = self._remember
         if handed is not None:
             self._take_over(handed)
 
-    def _remember(self, member: Member, snapshot: ProcessSnapshot) -> None:  # noqa: ARG002
+    def _remember(self, worker: WorkerProcess, snapshot: ProcessSnapshot) -> None:  # noqa: ARG002
         """Keep the counts of a worker that is gone."""
         self.past = merge_services([*self.past, *what_remains(snapshot)])
 
     def _order(self, slot: int, seat: int) -> Order:
         message = {
             "worker": slot,
-            "workers": len(self.crew.members),
+            "workers": len(self.crew.workers),
             "seat": seat,
-            "log": self._about.log,
+            "log": self._settings.log,
             "path": sys.path,
-            "shed": self._about.shed,
-            "standing": self.standing.orders(),
+            "shed": self._settings.shed,
+            "standing": self.overrides.orders(),
         }
         return self._content(self.config, self._texts, self._holdings, **message)
 
     def _load(self) -> Order:
-        return Order({"texts": self._texts, "path": sys.path, "shed": self._about.shed}, ())
+        return Order({"texts": self._texts, "path": sys.path, "shed": self._settings.shed}, ())
 
     def _content(self, config: Config, texts: Texts, holdings: Holdings, **message: Any) -> Order:
         message |= {"texts": texts, **holdings.message()}
         return Order(message, holdings.descriptors(), *_patience(config, len(config.services)))
 
     def _trial(self, config: Config, texts: Texts) -> Order:
-        """To load another configuration, and start what is new in it."""
+        """Return the order to load another configuration and start what is new in it."""
         todo = plan(self.config, config)
         names = [*todo.restart, *todo.add]
         return Order(
@@ -158,12 +158,12 @@ class Supervisor:
         alone = dict.fromkeys(name for each in told for name in each["alone"])
         for name in alone:
             self.events.alone(name)
-        self._tell_listening([each["listening"] for each in told])
+        self._report_listening([each["listening"] for each in told])
         listeners = sum(len(service.listen) for service in self.config.services.values())
         self.events.ready(len(self.config.services), listeners, self.reactor_name, len(told))
 
-    def _tell_listening(self, told: Sequence[Sequence[Sequence[str]]]) -> None:
-        """Tell of each listener once, by the order of the configuration, unless it was there before."""
+    def _report_listening(self, told: Sequence[Sequence[Sequence[str]]]) -> None:
+        """Report each new listener once, in the order of the configuration."""
         before, self._listening = (
             self._listening,
             [*dict.fromkeys(tuple(listener) for listeners in told for listener in listeners)],
@@ -174,11 +174,11 @@ class Supervisor:
                     self.events.listening(*listener)
 
     async def stop(self, patience: float) -> None:
-        """Let every worker finish; what is left after so many seconds is ended."""
+        """Let every worker finish, and kill those that have not after `patience` seconds."""
         self.state = "stopping"
         # The workers take in who waits; with the last of them the sockets are closed.
         self.release()
-        self.events.stopping(len(self.crew.everybody), self.config.daemon.drain_timeout)
+        self.events.stopping(len(self.crew.all_workers), self.config.daemon.drain_timeout)
         await self.crew.stop(patience)
         self.events.stopped(self.crew.cut)
 
@@ -198,7 +198,7 @@ class Supervisor:
         config, texts = await self._read_and_try()
         todo = plan(self.config, config, self._holdings.lost)
         await self._change(config, texts)
-        self.standing.reloaded(self.config.services)
+        self.overrides.reloaded(self.config.services)
         return todo
 
     async def _read_and_try(self) -> tuple[Config, Texts]:
@@ -219,55 +219,55 @@ class Supervisor:
         return config, self._read(config)
 
     async def _change(self, config: Config, texts: Texts) -> None:
-        """Go over to another configuration everywhere, or nowhere."""
+        """Serve another configuration in all workers, or in none."""
         if self.state != "ready":
             raise NotChanged(f"the daemon is {self.state}")
         try:
             holdings = self._holdings.for_config(config, self._store.open_socket, self._seats)
         except ExceptionGroup as group:
             raise NotChanged(reasons(group)) from group
-        changed: list[Member] = []
+        changed: list[WorkerProcess] = []
         told = []
-        for member in self.crew.serving:
-            if not member.alive:  # another one will come
+        for worker in self.crew.serving:
+            if not worker.alive:  # another one will come
                 continue
             try:
-                told.append((await self._ask_to_reload(member, config, texts, holdings))["listening"])
+                told.append((await self._ask_to_reload(worker, config, texts, holdings))["listening"])
             except (Refused, NoAnswer) as error:
-                reason = await _refusal(member, error)
+                reason = await _refusal(worker, error)
                 await self._change_back(changed, holdings)
-                raise NotChanged(f"worker {member.slot}: {reason}") from error
-            changed.append(member)
+                raise NotChanged(f"worker {worker.slot}: {reason}") from error
+            changed.append(worker)
         old, self._holdings = self._holdings, holdings
         self.config, self._texts = config, texts
         # Those that have begun meanwhile serve what was before.
-        for member in self.crew.everybody:
-            if member not in changed and member not in self.crew.leaving:
-                member.kill()
+        for worker in self.crew.all_workers:
+            if worker not in changed and worker not in self.crew.leaving:
+                worker.kill()
         old.close_beside(holdings)
-        self._tell_listening(told)
+        self._report_listening(told)
 
     async def _ask_to_reload(
-        self, member: Member, config: Config, texts: Texts, holdings: Holdings
+        self, worker: WorkerProcess, config: Config, texts: Texts, holdings: Holdings
     ) -> dict[str, Any]:
         order = self._content(config, texts, holdings)
-        answer: dict[str, Any] = await member.ask("reload", within=order.within, order=order)
+        answer: dict[str, Any] = await worker.ask("reload", within=order.within, order=order)
         return answer
 
-    async def _change_back(self, changed: Sequence[Member], holdings: Holdings) -> None:
-        """Serve what was before, but on the sockets that were bound anew where paths were lost."""
+    async def _change_back(self, changed: Sequence[WorkerProcess], holdings: Holdings) -> None:
+        """Serve the former configuration again, on new sockets where paths were lost."""
         former, self._holdings = self._holdings, self._holdings.mended(holdings)
         mended = self._holdings.sockets != former.sockets
-        for member in self.crew.everybody if mended else changed:
-            if not member.alive or member in self.crew.leaving:
+        for worker in self.crew.all_workers if mended else changed:
+            if not worker.alive or worker in self.crew.leaving:
                 continue
-            if member not in self.crew.serving:  # it begins with the sockets of before
-                member.kill()
+            if worker not in self.crew.serving:  # it begins with the sockets of before
+                worker.kill()
                 continue
             try:
-                await self._ask_to_reload(member, self.config, self._texts, self._holdings)
+                await self._ask_to_reload(worker, self.config, self._texts, self._holdings)
             except (Refused, NoAnswer):
-                member.kill()  # it is replaced by one that serves what was before
+                worker.kill()  # it is replaced by one that serves what was before
         holdings.close_beside(self._holdings)
         former.close_beside(self._holdings)
 
@@ -290,7 +290,7 @@ class Supervisor:
     # From one image of this process to the next.
 
     def hand_over(self, keep: list[int]) -> dict[str, Any]:
-        """As JSON has it, for another image of this process, which needs these descriptors besides."""
+        """Return the state for the next image as JSON has it; add its descriptors to `keep`."""
         return {
             "source": str(self.source.path),
             "texts": self._texts,
@@ -298,8 +298,8 @@ class Supervisor:
             "started": self.started,
             "reactor_name": self.reactor_name,
             "listening": self._listening,
-            "standing": self.standing.orders(),
-            "shed": self._about.shed,
+            "standing": self.overrides.orders(),
+            "shed": self._settings.shed,
             "seats": self._seats,
             "holdings": self._holdings.hand_over(keep),
             "crew": self.crew.hand_over(keep),
@@ -307,11 +307,11 @@ class Supervisor:
 
     def _take_over(self, handed: Mapping[str, Any]) -> None:
         self.state = "ready"
-        self._about = replace(self._about, shed=handed["shed"])
+        self._settings = replace(self._settings, shed=handed["shed"])
         self.started = handed["started"]
         self.reactor_name = handed["reactor_name"]
         self._listening = [tuple(listener) for listener in handed["listening"]]
-        self.standing = Standing(handed["standing"])
+        self.overrides = Overrides(handed["standing"])
         self._texts = handed["texts"]
         self._holdings = Holdings.taken_over(handed["holdings"], self.config, self._store.resume)
         self.crew.take_over(handed["crew"])
@@ -323,10 +323,10 @@ def _patience(config: Config, starts: int) -> tuple[float, float]:
     return START_TIMEOUT + starts * (within + PLUGIN_STOP_TIMEOUT), within
 
 
-async def _refusal(member: Member, error: Refused | NoAnswer) -> str:
-    """Why a worker does not serve another configuration; one that has not answered is ended."""
+async def _refusal(worker: WorkerProcess, error: Refused | NoAnswer) -> str:
+    """Return why a worker does not serve another configuration; kill one that has not answered."""
     if isinstance(error, Refused):
         return str(error)
-    member.kill()
-    await member.gone
-    return f"{error}; {member.why_gone()}"
+    worker.kill()
+    await worker.gone
+    return f"{error}; {worker.why_gone()}"

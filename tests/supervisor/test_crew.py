@@ -13,8 +13,8 @@ from twisted.internet.task import Clock
 from sockd.control.words import Refused
 from sockd.supervisor import crew as module
 from sockd.supervisor.crew import BACK_OFF, STEADY, Crew
-from sockd.supervisor.member import Order
 from sockd.supervisor.spare import NO_SLOT
+from sockd.supervisor.worker_process import Order
 from sockd.telemetry.supervision import SupervisorEvents
 
 
@@ -82,7 +82,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def crew(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Crew:
-    monkeypatch.setattr(module, "Member", Made)
+    monkeypatch.setattr(module, "WorkerProcess", Made)
     monkeypatch.setattr(Made, "all", [], raising=False)
     monkeypatch.setattr(Made, "faults", ())
     monkeypatch.setattr(Made, "shortage", False)
@@ -159,7 +159,7 @@ def test_seats_are_given_to_one_process_at_a_time_and_taken_back(crew: Crew, clo
     for _ in range(50):
         Made.all[-1].ends(-signal.SIGKILL)
         seconds_until_next(clock)
-        assert len({member.seat for member in crew.serving}) == 2
+        assert len({worker.seat for worker in crew.serving}) == 2
 
 
 def test_an_upgrade_beyond_the_seats_is_refused_and_changes_nothing(crew: Crew) -> None:
@@ -168,8 +168,8 @@ def test_an_upgrade_beyond_the_seats_is_refused_and_changes_nothing(crew: Crew) 
     before = crew.serving
     assert "have not finished yet" in str(result(crew.upgrade()))
     assert (crew.serving, crew.generation, len(crew.leaving)) == (before, 3, 4)
-    for member in list(crew.leaving):
-        member.kill()
+    for worker in list(crew.leaving):
+        worker.kill()
     assert result(crew.upgrade()) is None
 
 
@@ -189,7 +189,7 @@ def test_after_the_end_nobody_is_started(crew: Crew, clock: Clock) -> None:
 def reserved(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> Crew:
     """With a spare worker that is ready at once, and whoever comes after it."""
     monkeypatch.setattr(Made, "spares", [])
-    crew._spare.member.kill()  # type: ignore[union-attr]
+    crew._spare.worker.kill()  # type: ignore[union-attr]
     crew._reactor.advance(0)
     return crew
 
@@ -200,9 +200,9 @@ def test_a_spare_one_takes_the_place_of_one_that_ends_and_another_one_is_prepare
     assert Made.spares is not None
     [spare] = Made.spares
     before = len(Made.all)
-    reserved.members[1].kill()  # type: ignore[union-attr]
+    reserved.workers[1].kill()  # type: ignore[union-attr]
     clock.advance(0)
-    assert reserved.members[1] is spare  # type: ignore[comparison-overlap]
+    assert reserved.workers[1] is spare  # type: ignore[comparison-overlap]
     assert (spare.slot, spare.state) == (1, "open")
     assert len(Made.all) == before, "nobody had to be started for it"
     assert len(Made.spares) == 2
@@ -240,13 +240,13 @@ def test_no_more_are_started_side_by_side_than_there_are_cores(
     monkeypatch.setattr(module, "AT_ONCE", 1)
     loaded: list[Deferred[None]] = []
 
-    async def start(member: Made, order: Order) -> None:
+    async def start(worker: Made, order: Order) -> None:
         loaded.append(Deferred())
         await loaded[-1]
 
     monkeypatch.setattr(Made, "start", start)
-    for member in list(crew.serving):
-        member.kill()
+    for worker in list(crew.serving):
+        worker.kill()
     clock.pump([0.1] * 10)
     assert (len(loaded), len(crew.serving)) == (1, 0)
     loaded[0].callback(None)

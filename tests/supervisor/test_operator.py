@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from sockd.control.words import Code, Refused
 from sockd.ipc.calls import NoAnswer
 from sockd.supervisor.operator import CrewOperator
-from sockd.supervisor.standing import Standing
+from sockd.supervisor.overrides import Overrides
 from sockd.supervisor.supervisor import Supervisor
 
 
@@ -31,7 +31,7 @@ def pause(*errors: Exception | None, service: str | None = "echo") -> Exception 
     """Pause a service in workers that answer in these ways; returns the refusal."""
     crew = SimpleNamespace(serving=[FakeWorker(error) for error in errors], leaving=set())
     services: Mapping[str, Any] = {"echo": None}
-    supervisor = SimpleNamespace(crew=crew, config=SimpleNamespace(services=services), standing=Standing())
+    supervisor = SimpleNamespace(crew=crew, config=SimpleNamespace(services=services), overrides=Overrides())
     operator = CrewOperator(cast("Supervisor", supervisor), cast("Any", None), lambda level: None, None)
     results: list[Any] = []
     Deferred.fromCoroutine(operator.pause(service)).addBoth(results.append)

@@ -1,4 +1,4 @@
-"""One worker, as the supervisor sees it: its start, its signs of life, its end."""
+"""Worker as the supervisor sees it: its start, its signs of life, its end."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ABORT_TIMEOUT = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a worker is to serve.
+    """Configuration and descriptors for a worker.
 
     Attributes:
         message: as JSON has it.
@@ -52,8 +52,8 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Handed:
-    """A worker's process, as one image of the supervisor leaves it to the next.
+class HandedWorker:
+    """Worker's process, as one image of the supervisor leaves it to the next.
 
     Attributes:
         slot: which of the workers it is.
@@ -80,8 +80,8 @@ class Handed:
     last: ProcessSnapshot | None
 
 
-class Member:
-    """A worker's process and the way to it.
+class WorkerProcess:
+    """Process of a worker and the channel to it.
 
     Args:
         reactor: the supervisor's.
@@ -105,10 +105,10 @@ class Member:
         generation: int,
         seat: int,
         options: Sequence[str],
-        ended: Callable[[Member, int], None],
-        hung: Callable[[Member], None],
-        news: Callable[[Member, str, dict[str, Any]], None],
-        handed: Handed | None = None,
+        ended: Callable[[WorkerProcess, int], None],
+        hung: Callable[[WorkerProcess], None],
+        news: Callable[[WorkerProcess, str, dict[str, Any]], None],
+        handed: HandedWorker | None = None,
     ) -> None:
         self.slot, self.generation, self.seat = slot, generation, seat
         self.state = self.state_before = "starting"
@@ -149,11 +149,11 @@ class Member:
 
     @property
     def alive(self) -> bool:
-        """Whether its process is there."""
+        """Tell whether the process has not ended."""
         return self.state != "gone"
 
     def why_gone(self) -> str:
-        """How a process has ended that was not told to, and which plugin was starting then."""
+        """Return how the process has ended without an order, and which plugin was starting then."""
         how = how_it_ended(self.code) if self.code is not None else "it does not answer"
         if not self._plugin:
             return how
@@ -167,12 +167,12 @@ class Member:
         return f"a plugin ends the process or blocks it while it is loaded: {self.why_gone()}"
 
     async def prepare(self, order: Order) -> None:
-        """Let it load everything and wait for a place. Raises as `start` does."""
+        """Let the worker load everything and wait for a slot; raises as `start` does."""
         await self._begin("prepare", order, 0.0)
         self.state = "spare"
 
     async def check(self, order: Order) -> None:
-        """Let it load something else, and start what the order names; then it waits as before.
+        """Let the worker load another configuration and start the services that the order names.
 
         Raises as `start` does, upon which it is of no use any more.
         """
@@ -180,7 +180,7 @@ class Member:
         self.state = "spare"
 
     async def start(self, order: Order) -> None:
-        """Let it load everything; it serves nobody yet.
+        """Let the worker load everything; it serves no peer yet.
 
         Raises:
             Refused: it cannot serve this.
@@ -197,7 +197,7 @@ class Member:
         self._silent = 0
 
     async def open(self) -> dict[str, Any]:
-        """Let it serve; returns what it says about that."""
+        """Let the worker serve, and return its answer."""
         opened: dict[str, Any] = await self.ask("open", within=START_TIMEOUT)
         self.state = "open"
         return opened
@@ -205,12 +205,12 @@ class Member:
     async def ask(
         self, command: str, *, within: float | None = None, order: Order | None = None, **arguments: Any
     ) -> Any:
-        """The answer to a command; raises as `Calls.ask` does."""
+        """Return the answer to a command; raises as `Calls.ask` does."""
         message, descriptors = (order.message, order.descriptors) if order else ({}, ())
         return await self._calls.ask(command, within=within, descriptors=descriptors, **message, **arguments)
 
     def tell(self, news: str) -> None:
-        """Say something that needs no answer."""
+        """Send a message that needs no answer."""
         self._calls.tell(news)
 
     def signal(self, number: int) -> None:
@@ -218,16 +218,16 @@ class Member:
         self._process.signal(number)
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the process."""
         self.signal(signal.SIGKILL)
 
-    def handed(self, *, leaving: bool) -> Handed | None:
-        """What another image of the supervisor needs of it; None if it cannot be handed over."""
+    def hand_over(self, *, leaving: bool) -> HandedWorker | None:
+        """Return the state for the next image of the supervisor; None if the worker cannot be handed over."""
         channel = self._calls.channel
         rest = channel.rest()
         if self.state != "open" or rest is None:
             return None
-        return Handed(
+        return HandedWorker(
             self.slot,
             self.generation,
             self.seat,
@@ -261,7 +261,7 @@ class Member:
             self._news(self, name, fields)
 
     def _abort(self) -> None:
-        """Let it write where it hangs (faulthandler), then end it."""
+        """Let the process write where it hangs (faulthandler), then kill it."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._aborted = True
