@@ -35,6 +35,7 @@ from sockd.process.memory import settle_memory
 from sockd.process.reactor import install_reactor
 from sockd.serving.inheritance import Inheritance
 from sockd.serving.operator import LocalOperator
+from sockd.serving.privileges import give_up_root
 from sockd.serving.server import Server
 from sockd.serving.share import divided, needs_one_worker, share
 from sockd.serving.status import Moved, snapshot
@@ -143,7 +144,7 @@ class Worker:
     async def prepare(self, texts: Texts, path: list[str], shed: bool, descriptors: Sequence[int]) -> None:
         """Load everything, and wait for a slot."""
         if shed:
-            _shed_for_good()
+            give_up_root()
         await self.check(texts, path, descriptors)
         name_process("sockd spare")
 
@@ -166,7 +167,7 @@ class Worker:
         name_process(f"sockd worker {worker}")
         sys.path[:] = path
         if shed:
-            _shed_for_good()
+            give_up_root()
         config = self._take(texts, sockets, places, descriptors)
         self._begin_log(config, log)
         self.server = Server(config, self._reactor, self._fallback, self._open_socket)
@@ -360,27 +361,6 @@ def _loaded(texts: Texts) -> Config:
         return load_texts(texts, discovery.find)
     except ConfigError as error:
         raise Refused(report(error.faults)) from error
-
-
-def _shed_for_good() -> None:
-    """Give up root for good, where twistd was given a user.
-
-    Raises:
-        Refused: the process can still become root.
-    """
-    user, group = os.geteuid(), os.getegid()
-    if user:
-        os.setresgid(group, group, group)
-        os.setresuid(user, user, user)
-    try:
-        os.setuid(0)
-    except PermissionError:
-        pass
-    else:
-        raise Refused("a worker can still become root, although twistd was given a user")
-    if 0 in os.getgroups():
-        raise Refused("a worker is still in the group of root, although twistd was given a user")
-    die_with_parent()  # a change of user has undone it
 
 
 def main() -> None:
