@@ -46,7 +46,7 @@ def danger(folder: Path, trusted: Container[int]) -> str | None:
 
 
 def _on_the_way(folder: Path, links: int = MOST_LINKS) -> Iterator[Path]:
-    """The folder and all above it, and those that hold the links on the way."""
+    """Yield the folder and all above it, and those that hold the links on the way."""
     for each in (folder, *folder.parents):
         yield each
         if links and each.is_symlink():
@@ -63,7 +63,7 @@ def _private(status: os.stat_result) -> bool:
 
 
 def _unmapped() -> frozenset[int]:
-    """The user that stands for all who do not exist in this user namespace (user_namespaces(7))."""
+    """Return the user that stands for all that do not exist in this namespace (user_namespaces(7))."""
     try:
         overflow = int(Path("/proc/sys/kernel/overflowuid").read_text())
         ranges = [line.split() for line in Path("/proc/self/uid_map").read_text().splitlines()]

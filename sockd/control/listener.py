@@ -47,7 +47,7 @@ FOLDER_MODE = 0o700
 
 
 def open_control(endpoint: UnixEndpoint, user: int | None = None) -> BoundSocket:
-    """Open the control socket, in a folder in which nobody else can put another one in its place.
+    """Open the control socket, in a folder in which no other user can replace it.
 
     Args:
         endpoint: its path.

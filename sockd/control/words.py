@@ -10,7 +10,7 @@ from typing import Any
 from sockd.control.operator import COMMANDS, Argument
 
 UPGRADE_NEEDS_WORKERS = "an upgrade needs workers: set workers above 0 in [daemon], or restart the daemon"
-"""Reason: a single process has nobody to hand its sockets to."""
+"""Reason: a single process has no other process to hand its sockets to."""
 
 
 class Code(StrEnum):

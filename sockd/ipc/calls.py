@@ -1,4 +1,4 @@
-"""Questions and answers on a channel, in both directions, and news that nobody answers.
+"""Questions and answers on a channel, in both directions, and news without an answer.
 
 {"ask": 7, "command": "kick", "id": "echo:17"}     with descriptors, if the command takes any
 {"answer": 7, "ok": true, "result": null}

@@ -1,4 +1,4 @@
-"""Calls that may hang, as those to a file system may, in a thread that nobody waits for."""
+"""Calls that may hang, as those to a file system may, in a thread that is not waited for."""
 
 from __future__ import annotations
 

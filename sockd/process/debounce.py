@@ -11,16 +11,16 @@ from twisted.logger import Logger
 from sockd.telemetry.catalogue import REQUEST_FAULT
 
 QUIET = 0.05
-"""Seconds without a request after which a crowd of them is over."""
+"""Seconds without a request after which a burst of requests is over."""
 
 LONGEST = 1.0
-"""Seconds for which a crowd that does not end is waited for."""
+"""Seconds after which a burst that does not end is carried out all the same."""
 
 _log = Logger(namespace="sockd")
 
 
 class Debounced:
-    """Carries a request out at once if none has come just before, otherwise when the crowd is over.
+    """Requests that are carried out at once if none has come just before, otherwise when the burst is over.
 
     While it is carried out, and for as long again up to a second, further requests wait and are then one. The
     state at the time of the last request is always seen.
@@ -41,9 +41,9 @@ class Debounced:
         self.pending = False
 
     def ask(self) -> None:
-        """Request it."""
+        """Request the call."""
         now = self._clock.seconds()
-        crowded = now - self._asked < QUIET
+        in_burst = now - self._asked < QUIET
         self._asked = now
         if not self.pending:
             self.pending = True
@@ -52,7 +52,7 @@ class Debounced:
             return
         if self._running:
             return
-        begin = max(min(now + QUIET if crowded else now, self._latest), self._rested)
+        begin = max(min(now + QUIET if in_burst else now, self._latest), self._rested)
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._clock.callLater(max(0.0, begin - now), self._begin)

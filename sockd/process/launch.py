@@ -1,4 +1,4 @@
-"""The way of a daemon into the background, and the report to whoever has started it.
+"""Way of a daemon into the background, and its report to the process that has started it.
 
 twistd detaches too, but its parent waits for ever for a child that is killed, and returns before anything is
 served. Here it returns when the daemon serves, or has ended (daemon(7), the steps of SysV daemons).
@@ -20,12 +20,12 @@ from sockd.process.sweep import sweep_at_end
 UMASK = 0o077
 """The umask of a daemon in the background, the same as twistd's."""
 
-_READY, _TOLD = b"0", b"1"
-"""Messages of the daemon to the process that waits: it serves; it has told why it does not."""
+_READY, _FAILED = b"0", b"1"
+"""Reports of the daemon to the process that waits: it serves; it has written why it does not."""
 
 
 class Launch:
-    """Begins a daemon: `begin`, then `ready` or `failed`.
+    """Launch of a daemon: `begin`, then `ready` or `failed`.
 
     Args:
         pid_file: locked; None for none.
@@ -64,19 +64,19 @@ class Launch:
         self.sweeper = sweep_at_end(self.sweeps)
 
     def ready(self) -> None:
-        """The daemon serves: let whoever waits go on."""
-        self._tell(_READY)
+        """Report that the daemon serves, to the process that waits."""
+        self._report(_READY)
 
     def failed(self, text: str) -> None:
-        """The daemon cannot serve: tell why, and remove the pid file."""
+        """Report why the daemon cannot serve, and remove the pid file."""
         if self._errors is not None:
             with suppress(OSError):  # nobody reads it
                 os.write(self._errors, f"{text}\n".encode(errors="backslashreplace"))
         if self.pid_file is not None:
             self.pid_file.remove()
-        self._tell(_TOLD)
+        self._report(_FAILED)
 
-    def _tell(self, outcome: bytes) -> None:
+    def _report(self, outcome: bytes) -> None:
         if self._errors is not None:
             os.close(self._errors)
             self._errors = None
@@ -105,7 +105,7 @@ class Launch:
 
 
 def _outcome(reading: int, daemon: int) -> int:
-    """The exit code for whoever has started the daemon, which has told it or has ended."""
+    """Wait for the report or the end of the daemon, and return the exit code of the process that waits."""
     # Not the end of the pipe alone: programs that the daemon has forked may hold it too.
     poll = select.poll()
     for descriptor in (reading, os.pidfd_open(daemon)):
@@ -113,12 +113,12 @@ def _outcome(reading: int, daemon: int) -> int:
     poll.poll()
     os.set_blocking(reading, False)
     try:
-        told = os.read(reading, 1)
+        report = os.read(reading, 1)
     except BlockingIOError:
-        told = b""
-    if told == _READY:
+        report = b""
+    if report == _READY:
         return 0
-    if not told:
+    if not report:
         _, status = os.waitpid(daemon, 0)
         how = os.waitstatus_to_exitcode(status)
         words = signal.Signals(-how).name if how < 0 else f"exit code {how}"

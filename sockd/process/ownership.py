@@ -1,4 +1,4 @@
-"""Gives what root has made for a daemon to the user that the daemon becomes (twistd's --uid and --gid)."""
+"""Files that root has made for a daemon, given to the user that the daemon becomes (--uid and --gid)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pid file: names the daemon's process, and keeps a second one from starting beside it.
+"""Pid file: names the daemon's process, and keeps a second one from starting beside it.
 
 A lock on the file (flock(2)) tells whether the daemon lives. The number in it does not: after a crash it may
 be that of another program, and in a container it is often one's own.

@@ -1,4 +1,4 @@
-"""The one import of the reactor: the fast one, if it can be installed, on monotonic time."""
+"""Import of the reactor, the only one: the fast reactor, if it can be installed, on monotonic time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from twisted.application import reactors
 
 
 def install_reactor(name: str = "") -> tuple[Any, str]:
-    """The reactor of this process, and why it is not the fast one.
+    """Install and return the reactor of this process, with the reason why it is not the fast one.
 
     Args:
         name: one of twistd's; without it, it is the fast one, unless there is one already.

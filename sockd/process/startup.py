@@ -1,4 +1,4 @@
-"""Prepares a process that is going to serve, before it loads anything else.
+"""Settings of a process that is going to serve, before it loads anything else.
 
 Until a daemon handles them, SIGHUP, SIGUSR1 and SIGUSR2 would end the process; they are noted instead.
 Standard descriptors that are closed are opened on /dev/null: otherwise the first sockets get their numbers,
@@ -35,7 +35,10 @@ def prepare() -> None:
 
 
 def open_standard_descriptors(held_back: Iterable[signal.Signals] = ()) -> None:
-    """Make sure that they are open. May execute the process anew, which then finds `held_back` blocked."""
+    """Make sure that the standard descriptors are open.
+
+    May execute the process again, which then finds `held_back` blocked.
+    """
     if None in (sys.__stdin__, sys.__stdout__, sys.__stderr__):
         _execute_with_standard_descriptors(held_back)
 

@@ -1,4 +1,4 @@
-"""Removes the paths that a daemon cannot remove itself, as it has given up the rights of root.
+"""Removal of paths that a daemon cannot remove itself, as it has given up the rights of root.
 
 A process that stays root waits for the end of the daemon's, however that comes, and removes its pid file and
 its UNIX sockets from folders that are root's alone. Nothing can speak to it.
@@ -35,7 +35,7 @@ def sweep_at_end(paths: Iterable[Path]) -> int | None:
 
 
 def _ours(path: Path) -> os.stat_result | None:
-    """The status of a path where only root can put something else; None where the user can remove it."""
+    """Return the status of a path that only root can replace; None where the user can remove it."""
     with suppress(OSError):
         if danger(path.parent, ()) is None:
             return path.lstat()

@@ -77,11 +77,11 @@ class LocalOperator:
         return cast("Snapshot", snapshot if self._daemon is None else {**snapshot, **self._daemon.about()})
 
     async def ps(self) -> list[ConnectionRow]:
-        """A row for each connection."""
+        """Return a row for each connection."""
         return await peers(self._process.server)
 
     async def kick(self, id: str) -> None:  # noqa: A002  # the argument's name in the protocol
-        """Cut one connection."""
+        """Abort one connection."""
         connection = find(self._process.server, id)
         if connection is None:
             raise unknown_connection(id)

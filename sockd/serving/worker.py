@@ -1,4 +1,4 @@
-"""The process of one worker: serves its part of the configuration, and does what the supervisor says.
+"""Process of one worker: serves its part of the configuration, and obeys the supervisor.
 
 It ends when the channel does; what is left then has a second. Where the kernel can tell that the parent is
 gone (PR_SET_PDEATHSIG), it ends the worker at once.
@@ -287,7 +287,7 @@ class Worker:
             self._places[name] = SharedPlaces(descriptor, self._seat)
 
     def _share_places(self) -> None:
-        """Count together with the other workers; nobody has been accepted yet where that is new.
+        """Count together with the other workers; a new service has accepted no peer yet.
 
         A service that is gone keeps its places until its last connection has ended.
         """

@@ -31,7 +31,7 @@ class Spare:
         reactor: the supervisor's.
         launch: starts a worker's process.
         order: what it is to load.
-        events: told when there is none for longer.
+        events: reports that there is none.
     """
 
     def __init__(

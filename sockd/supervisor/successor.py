@@ -1,4 +1,4 @@
-"""The image of the supervisor that takes the place of a former one: `successor DESCRIPTOR [trial]`.
+"""Next image of the supervisor, in place of the former: `successor DESCRIPTOR [trial]`.
 
 With `trial` it does everything up to serving, in a process of its own; its complaints are on standard error.
 """
@@ -48,7 +48,7 @@ class _Successor(UnixApplicationRunner):
 
 
 def main() -> NoReturn:
-    """The process."""
+    """Run the process."""
     descriptor, *trial = sys.argv[1:]
     if trial:
         die_with_parent()

@@ -152,21 +152,21 @@ class Supervisor:
         Raises:
             CannotServe: there is none that does.
         """
-        told = await self.crew.start()
+        opened = await self.crew.start()
         self.state = "ready"
-        self.reactor_name = told[0]["reactor"]
-        alone = dict.fromkeys(name for each in told for name in each["alone"])
+        self.reactor_name = opened[0]["reactor"]
+        alone = dict.fromkeys(name for each in opened for name in each["alone"])
         for name in alone:
             self.events.alone(name)
-        self._report_listening([each["listening"] for each in told])
+        self._report_listening([each["listening"] for each in opened])
         listeners = sum(len(service.listen) for service in self.config.services.values())
-        self.events.ready(len(self.config.services), listeners, self.reactor_name, len(told))
+        self.events.ready(len(self.config.services), listeners, self.reactor_name, len(opened))
 
-    def _report_listening(self, told: Sequence[Sequence[Sequence[str]]]) -> None:
+    def _report_listening(self, answers: Sequence[Sequence[Sequence[str]]]) -> None:
         """Report each new listener once, in the order of the configuration."""
         before, self._listening = (
             self._listening,
-            [*dict.fromkeys(tuple(listener) for listeners in told for listener in listeners)],
+            [*dict.fromkeys(tuple(listener) for listeners in answers for listener in listeners)],
         )
         for service in self.config.services:
             for listener in self._listening:
@@ -227,12 +227,12 @@ class Supervisor:
         except ExceptionGroup as group:
             raise NotChanged(reasons(group)) from group
         changed: list[WorkerProcess] = []
-        told = []
+        answers = []
         for worker in self.crew.serving:
             if not worker.alive:  # another one will come
                 continue
             try:
-                told.append((await self._ask_to_reload(worker, config, texts, holdings))["listening"])
+                answers.append((await self._ask_to_reload(worker, config, texts, holdings))["listening"])
             except (Refused, NoAnswer) as error:
                 reason = await _refusal(worker, error)
                 await self._change_back(changed, holdings)
@@ -245,7 +245,7 @@ class Supervisor:
             if worker not in changed and worker not in self.crew.leaving:
                 worker.kill()
         old.close_beside(holdings)
-        self._report_listening(told)
+        self._report_listening(answers)
 
     async def _ask_to_reload(
         self, worker: WorkerProcess, config: Config, texts: Texts, holdings: Holdings

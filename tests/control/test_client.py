@@ -55,6 +55,19 @@ def test_a_refusal_says_why_without_control_characters(tmp_path: Path) -> None:
     assert refused.value.result == {"report": "r"}
 
 
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (b'{"ok":false,"error":"no","code":"unknown-service"}\n', "unknown-service"),
+        (b'{"ok":false,"error":"no"}\n', ""),  # from a daemon of an earlier version
+    ],
+)
+def test_a_refusal_has_its_code(tmp_path: Path, line: bytes, code: str) -> None:
+    with says(tmp_path / "c", line), pytest.raises(Refused) as refused:
+        ask(tmp_path / "c", "stop", 10)
+    assert refused.value.code == code
+
+
 def test_a_refusal_that_comes_before_the_request_is_read_is_heard(tmp_path: Path) -> None:
     path = tmp_path / "c"
     with says(path, b'{"ok":false,"error":"full"}\n', read=False), pytest.raises(Refused, match="full"):

@@ -66,6 +66,20 @@ def test_what_does_not_fit_is_refused_in_one_line(command: str, given: dict[str,
     assert str(refused.value) == reason
 
 
+@pytest.mark.parametrize(
+    ("request_line", "code"),
+    [
+        (b"[]", "invalid-request"),
+        (b'{"command":"stp"}', "unknown-command"),
+        (b'{"command":"set"}', "invalid-argument"),
+    ],
+)
+def test_each_refused_request_is_answered_with_a_code(request_line: bytes, code: str) -> None:
+    lines: list[bytes] = []
+    Deferred.fromCoroutine(answer(FakeOperator(), request_line)).addCallback(lines.append)
+    assert json.loads(lines[0])["code"] == code
+
+
 def test_a_word_that_is_too_long_is_told_shortened() -> None:
     assert (
         unknown("a service", "x" * 1000, []) == f"expected a service, found '{'x' * 39}…'; known here: none"

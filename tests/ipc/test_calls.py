@@ -52,7 +52,7 @@ class Worker:
             case "sum":
                 return sum(arguments["numbers"])
             case "refuse":
-                raise Refused("not today", {"report": "rain"})
+                raise Refused("not today", {"report": "rain"}, code="unknown-service")
             case "fault":
                 raise KeyError("colour")
             case "read":
@@ -93,10 +93,12 @@ def test_a_question_is_answered(reactor: Reactor, calls: tuple[Calls, Calls]) ->
     assert outcome(reactor, calls[0].ask("sum", numbers=[1, 2, 3])) == 6
 
 
-def test_a_refusal_comes_with_its_reason_and_its_report(reactor: Reactor, calls: tuple[Calls, Calls]) -> None:
+def test_a_refusal_comes_with_its_reason_its_report_and_its_code(
+    reactor: Reactor, calls: tuple[Calls, Calls]
+) -> None:
     error = outcome(reactor, calls[0].ask("refuse"))
     assert isinstance(error, Refused)
-    assert (str(error), error.result) == ("not today", {"report": "rain"})
+    assert (str(error), error.result, error.code) == ("not today", {"report": "rain"}, "unknown-service")
 
 
 def test_descriptors_go_with_a_question(reactor: Reactor, calls: tuple[Calls, Calls]) -> None:
