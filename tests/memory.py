@@ -14,10 +14,11 @@ from twisted.python.failure import Failure
 
 from sockd.config import Limits, ProxyProtocol
 from sockd.limits import Admission, Terms
-from sockd.serving.listener import ConnectionFactory
+from sockd.serving.listener import layers_of
 from sockd.sockets.deadlines import Deadlines
 from sockd.sockets.linger import Linger
 from sockd.stream.connection import Connection
+from sockd.stream.factory import ConnectionFactory
 from sockd.stream.open_connections import OpenConnections
 from sockd.stream.unread import Unread
 from sockd.stream.waiting import WaitingRoom
@@ -187,8 +188,7 @@ class World:
         return ConnectionFactory(
             factory,
             self.connections,
-            credentials=credentials,
-            proxied=proxied,
+            layers_of(proxied, credentials),
             over_tcp=over_tcp or bool(mode),
         )
 

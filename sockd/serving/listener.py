@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
-from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import (
-    IAddress,
-    IFileDescriptorReceiver,
     IListeningPort,
-    IProtocol,
     IProtocolFactory,
 )
-from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from sockd.config import Listener as ListenerConfig
 from sockd.config import ProxyProtocol
-from sockd.config.network_sets import NONE
 from sockd.datagram import DatagramPort
 from sockd.plugin import Replies
 from sockd.sockets.open import BoundSocket
 from sockd.sockets.ports import Grant, adopt_stream_port
 from sockd.sockets.transport import counts_bytes
-from sockd.stream.connection import Connection
-from sockd.stream.entry import Entry
+from sockd.stream.factory import ConnectionFactory, stop_factory
+from sockd.stream.layers import Layer
 from sockd.stream.open_connections import OpenConnections
-from sockd.stream.passing import ReceivingConnection
-from sockd.stream.refusal import MOST_TARPITS, Goodbye, Tarpit
-from sockd.stream.waiting import TOTALS, Waiting
+from sockd.stream.place import Place
+from sockd.stream.proxy_header import ProxyHeader, ProxyTrust
+from sockd.stream.tls_handshake import TLS
 from sockd.tls.credentials import Credentials
 
 MOST_ACCEPTS = 50
@@ -67,23 +59,22 @@ class StreamListener:
         """Stop the factory of a listener that does not get to open."""
         if self._begun:
             self._begun = False
-            _stop(self.factory, self.connections)
+            stop_factory(self.factory, self.connections)
 
     def open(self, reactor: Any) -> None:
         """Begin to accept."""
         if not self._begun:
             self.begin()
-        door = ConnectionFactory(
+        factory = ConnectionFactory(
             self.factory,
             self.connections,
-            credentials=self.credentials,
-            proxied=self.config.proxy_protocol,
+            layers_of(self.config.proxy_protocol, self.credentials),
             over_tcp=counts_bytes(self.bound.socket),
         )
         options = self.config.socket
         # uvloop turns TCP_NODELAY on for every stream; what is written in the configuration counts.
         stock = options.stock or not options.no_delay
-        self.port = adopt_stream_port(reactor, self.bound, door, self.grant, stock=stock)
+        self.port = adopt_stream_port(reactor, self.bound, factory, self.grant, stock=stock)
         self._begun = False  # the port stops the factory now
         if self._holds:
             self.port.stopReading()
@@ -155,105 +146,19 @@ class DatagramListener:
 Listener = StreamListener | DatagramListener
 
 
-@implementer(IProtocolFactory)
-class ConnectionFactory:
-    """Puts the shell around each protocol that a plugin's factory builds for one listener."""
+def layers_of(proxied: ProxyProtocol | None, credentials: Credentials | None) -> Sequence[Layer]:
+    """Return the layers between a listener's streams and their protocols, outermost first; () for none.
 
-    noisy = False
-
-    def __init__(
-        self,
-        plugin_factory: IProtocolFactory,
-        connections: OpenConnections,
-        *,
-        credentials: Credentials | None = None,
-        proxied: ProxyProtocol | None = None,
-        over_tcp: bool = False,
-    ) -> None:
-        self.connections = connections
-        self.credentials = credentials
-        self._plugin_factory = plugin_factory
-        self._over_tcp = over_tcp
-        self._header = proxied.mode if proxied is not None else ""
-        self._trusted = proxied.trust if proxied is not None else NONE
-
-    def doStart(self) -> None:
-        """Do nothing: the plugin's factory was started before the listener opened, since that can fail."""
-
-    def doStop(self) -> None:
-        """The listener is closed."""
-        _stop(self._plugin_factory, self.connections)
-
-    def buildProtocol(self, address: IAddress) -> IProtocol | None:
-        """A connection for the peer, or its way there; None, upon which the reactor closes its socket."""
-        host = getattr(address, "host", None)
-        header = self._header
-        if header:
-            if isinstance(address, UNIXAddress) or (host is not None and host in self._trusted):
-                host = None  # it is the proxy's; whom it speaks for is not known yet
-            elif header == "require":
-                self.connections.events.refused(address, "proxy not trusted")
-                return None
-            else:
-                header = ""
-        return self._admit(address, host, header)
-
-    def _admit(self, address: IAddress, host: str | None, header: str) -> IProtocol | None:
-        connections = self.connections
-        reason = connections.admission.admit(host)
-        if reason == "max_connections" and connections.room is None and connections.make_room():
-            reason = connections.admission.admit(host)
-        if reason:
-            if reason in TOTALS and connections.room is not None:
-                return Waiting(connections.room, partial(self._admit, address, host, header))
-            return self.turn_away(address, reason)
-        if connections.room is not None:
-            connections.room.look()
-        if header or self.credentials is not None:
-            return Entry(self, address, host, header)
-        return self.build(address, host)
-
-    def build(self, address: IAddress, host: str | None) -> Connection | None:
-        """The connection of a peer that holds a place for `host`; None, and no place, if there is none."""
-        connections = self.connections
-        try:
-            protocol = self._plugin_factory.buildProtocol(address)
-        except BaseException:  # the accept loop must go on, whatever a plugin raises
-            connections.events.plugin_fault("buildProtocol", Failure(), address)
-            protocol = None
-        else:
-            if protocol is None:
-                connections.events.refused(address, "plugin")
-        if protocol is None:
-            connections.leave(host)
-            return None
-        receives = not self._over_tcp and IFileDescriptorReceiver.providedBy(protocol)
-        kind = ReceivingConnection if receives else Connection
-        return kind(protocol, connections.context, address, host=host, over_tcp=self._over_tcp)
-
-    def turn_away(self, address: IAddress, reason: str) -> IProtocol | None:
-        """What becomes of a peer that is over a limit; None: it is closed."""
-        connections = self.connections
-        connections.events.refused(address, reason)
-        limits = connections.context.limits
-        match limits.over_limit:
-            case _ if reason == "denied":
-                return None
-            case "reset":
-                return Goodbye(None, connections)
-            case "banner" if self.credentials is None:
-                return Goodbye(limits.over_limit_banner.encode() + b"\r\n", connections)
-            case "tarpit" if len(connections.tarpits) < MOST_TARPITS:
-                return Tarpit(connections)
-        return None
-
-
-def _stop(factory: IProtocolFactory, connections: OpenConnections) -> None:
-    """Stop a plugin's factory, whatever it raises."""
-    try:
-        factory.doStop()
-    except BaseException:  # the listener is closed all the same
-        connections.events.plugin_fault("stopFactory", Failure())
+    Args:
+        proxied: which proxies send a PROXY header; None if there are none.
+        credentials: for TLS; None without it.
+    """
+    layers: list[Layer] = [Place()]
+    if proxied is not None:
+        layers = [ProxyTrust(proxied), *layers, ProxyHeader(proxied)]
+    if credentials is not None:
+        layers.append(TLS(credentials))
+    return tuple(layers) if len(layers) > 1 else ()
 
 
 def _accept_waiting(port: Any) -> None:

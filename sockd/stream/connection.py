@@ -378,7 +378,7 @@ class Connection:
         if life in SILENT:
             self.write = self.dataReceived = _discard
             return
-        if meter is not None and meter.has_nothing_to_do:
+        if meter is not None and not meter.needed:
             self._meter = meter = None
         if output.choked or not output.watching or life not in WRITES:
             self.write = output.write_bounded

@@ -47,6 +47,7 @@ class Meter:
         awaits_message: whether the peer has yet to make its first message complete.
 
     Attributes:
+        needed: whether the connection is not as well without it.
         received: bytes from the peer.
         sent: bytes to it.
         moved: when a byte last moved or could have; seconds of the clock.
@@ -54,7 +55,7 @@ class Meter:
 
     __slots__ = (
         *("_connection", "_counts", "_filled", "_left", "_rate", "_send", "awaits_message"),
-        *("moved", "received", "sent", "tick"),
+        *("moved", "needed", "received", "sent", "tick"),
     )
 
     _send: Callable[[bytes], None]
@@ -69,11 +70,7 @@ class Meter:
         self.tick = 0
         self._rate = rate = context.limits.bytes_per_second  # both directions together
         self._left = 0.0 if rate is None else rate * BURST  # bytes that may move before the clock is asked
-
-    @property
-    def has_nothing_to_do(self) -> bool:
-        """Whether the connection is as well without it."""
-        return not (self._counts or self.awaits_message or self._rate is not None)
+        self.needed = counts or awaits_message or rate is not None
 
     def stand_before(self, send: Callable[[bytes], None]) -> Callable[[bytes], None]:
         """Return a `write` that counts what it hands on to the transport's."""
@@ -83,6 +80,7 @@ class Meter:
     def end_wait(self) -> None:
         """Wait for no first message any more."""
         self.awaits_message = False
+        self.needed = self._counts or self._rate is not None
 
     def limits_changed(self) -> None:
         """Look at the rate anew. With another one, what was allowed and forbidden is forgotten."""
@@ -91,6 +89,7 @@ class Meter:
         if rate == self._rate:
             return
         self._rate = rate
+        self.needed = self._counts or self.awaits_message or rate is not None
         self._left = 0.0 if rate is None else rate * BURST
         self._filled = context.seconds()
         context.deadlines.clear(self)

@@ -102,6 +102,15 @@ class OpenConnections:
     def __contains__(self, connection: Connection) -> bool:
         return connection in self._open
 
+    def take_place(self, host: str | None) -> str | None:
+        """Take a place for `host`; return None, or the limit for which there is none."""
+        reason = self.admission.admit(host)
+        if reason == "max_connections" and self.room is None and self.make_room():
+            reason = self.admission.admit(host)
+        if not reason and self.room is not None:
+            self.room.look()
+        return reason
+
     def heard(self, newcomer: Newcomer, *, silent: bool = False) -> None:
         """Note that a stream on its way in has come, or has sent something."""
         self._newcomers.pop(newcomer, None)

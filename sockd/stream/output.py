@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from sockd.sockets.transport import unsent_bytes
 from sockd.stream.context import StreamContext
-from sockd.stream.states import State
+from sockd.stream.states import READS, State
 
 DONE = Failure(ConnectionDone())
 """Reason that a plugin gets which has ended its connection itself."""
@@ -98,7 +98,8 @@ class Output:
             self.watching = self.choked = False
             self._connection.transport.unregisterProducer()
             self._connection.route()
-            self._connection.read_on()
+            if self._connection.life in READS:
+                self._connection.read_on()
 
     def half_close(self) -> None:
         """End our side once everything is sent; the peer may go on."""

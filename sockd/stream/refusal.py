@@ -1,10 +1,10 @@
-"""What becomes of a connection that is over a limit and is not simply closed."""
+"""Refusal of a connection that is over a limit and is not simply closed."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.interfaces import IProtocol
+from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -15,9 +15,34 @@ MOST_TARPITS = 1000
 """Connections that one service holds in the tarpit; each costs a descriptor and nothing else."""
 
 
+def turn_away(
+    connections: OpenConnections, address: IAddress, reason: str, *, encrypts: bool
+) -> IProtocol | None:
+    """Count a peer that is over a limit, and return what serves it; None closes it.
+
+    Args:
+        connections: open connections of the service.
+        address: the peer's.
+        reason: the limit.
+        encrypts: whether the peer expects ciphertext, and no banner.
+    """
+    connections.events.refused(address, reason)
+    limits = connections.context.limits
+    match limits.over_limit:
+        case _ if reason == "denied":
+            return None
+        case "reset":
+            return Goodbye(None, connections)
+        case "banner" if not encrypts:
+            return Goodbye(limits.over_limit_banner.encode() + b"\r\n", connections)
+        case "tarpit" if len(connections.tarpits) < MOST_TARPITS:
+            return Tarpit(connections)
+    return None
+
+
 @implementer(IProtocol)
 class Goodbye:
-    """Tells the peer a line, or nothing, and ends.
+    """Protocol that tells the peer a line, or nothing, and ends.
 
     Args:
         line: what it is told; None breaks the connection off instead.
@@ -31,7 +56,7 @@ class Goodbye:
         self._connections = connections
 
     def makeConnection(self, transport: Any) -> None:
-        """Tell it, and go."""
+        """Tell the line and linger, or reset."""
         if self._line is None:
             transport.abortConnection()
         else:
@@ -42,19 +67,19 @@ class Goodbye:
         """Never called: `makeConnection` is."""
 
     def dataReceived(self, data: bytes) -> None:
-        """What the peer says is of no interest."""
+        """Drop what the peer says."""
 
     def connectionLost(self, reason: Failure) -> None:
-        """It is gone."""
+        """Do nothing: no place is held."""
 
     def logPrefix(self) -> str:
-        """What Twisted's log calls it."""
+        """Return the name for Twisted's log."""
         return type(self).__name__
 
 
 @implementer(IProtocol)
 class Tarpit:
-    """Holds the peer without an answer, and without reading what it sends, for `tarpit_time`."""
+    """Protocol that holds the peer without an answer and without reading, for `tarpit_time`."""
 
     factory: Factory | None = None
 
@@ -64,7 +89,7 @@ class Tarpit:
         self.tick = 0
 
     def makeConnection(self, transport: Any) -> None:
-        """It sticks."""
+        """Stop reading, and hold the peer."""
         self._transport = transport
         transport.pauseProducing()
         self._connections.tarpits.add(self)
@@ -74,10 +99,10 @@ class Tarpit:
         """Never called: `makeConnection` is."""
 
     def dataReceived(self, data: bytes) -> None:
-        """Came before the pause."""
+        """Drop what came before the pause."""
 
     def deadline_passed(self) -> None:
-        """It was held for long enough."""
+        """Abort, as it was held for long enough."""
         self._transport.abortConnection()
 
     def cut(self) -> None:
@@ -86,10 +111,10 @@ class Tarpit:
         self._transport.abortConnection()
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: ARG002  # as IProtocol has it
-        """It is gone."""
+        """Forget the peer."""
         self._connections.context.deadlines.clear(self)
         self._connections.tarpits.discard(self)
 
     def logPrefix(self) -> str:
-        """What Twisted's log calls it."""
+        """Return the name for Twisted's log."""
         return type(self).__name__

@@ -1,4 +1,4 @@
-"""Where connections wait for a place in a full service: accepted ones here, the others in the kernel."""
+"""Waiting for a place in a full service: of accepted connections here, of the others in the kernel."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from zope.interface import implementer
 from sockd.limits import Admission
 
 TOTALS = frozenset({"max_connections", "connection_rate"})
-"""Reasons that pass by themselves, for which a peer may wait; the others are its own doing."""
+"""Limits that pass by themselves, for which a peer may wait; the others are its own doing."""
 
 
 class WaitingRoom:
-    """Those of one service who were accepted when it was full; while there are any, nobody else is accepted.
+    """Peers of one service that were accepted when it was full; while there are any, nobody else is accepted.
 
     They are never more than what a reactor accepts at once.
 
@@ -41,7 +41,7 @@ class WaitingRoom:
         self._timer: IDelayedCall | None = None
 
     def join(self, waiting: Waiting) -> None:
-        """It waits."""
+        """Let a stream wait."""
         if self._ended:
             waiting.cut()
             return
@@ -49,13 +49,13 @@ class WaitingRoom:
         self.look()
 
     def leave(self, waiting: Waiting) -> None:
-        """It has waited long enough."""
+        """Forget a stream whose peer has gone."""
         if waiting in self._waiting:
             self._waiting.remove(waiting)
             self.look()
 
     def look(self) -> None:
-        """A place may be free, or taken."""
+        """Let in who waits, as far as there are places, and pause accepting while there are none."""
         if self._looking or self._ended:
             return
         self._looking = True  # who enters takes a place, and that is not for the next one to enter first
@@ -78,7 +78,7 @@ class WaitingRoom:
         self.look()
 
     def cut(self) -> None:
-        """Nobody waits here any more; what becomes of accepting is for others to say."""
+        """Abort who waits; what becomes of accepting is for others to say."""
         self._ended = True
         if self._timer is not None:
             self._timer.cancel()
@@ -89,7 +89,7 @@ class WaitingRoom:
 
 @implementer(IProtocol)
 class Waiting:
-    """One stream that waits; nothing is read of it.
+    """Protocol of one stream that waits; nothing is read of it.
 
     Args:
         room: where it waits.
@@ -106,7 +106,7 @@ class Waiting:
         self._transport: Any = None
 
     def makeConnection(self, transport: Any) -> None:
-        """The reactor's side is open."""
+        """Stop reading, and wait."""
         self._transport = transport
         transport.pauseProducing()
         self._room.join(self)
@@ -115,10 +115,10 @@ class Waiting:
         """Never called: `makeConnection` is."""
 
     def dataReceived(self, data: bytes) -> None:
-        """Not while it waits."""
+        """Drop what came before the pause."""
 
     def enter(self) -> None:
-        """There is a place."""
+        """Go on, as there is a place."""
         protocol, transport = self._build(), self._transport
         if protocol is None:
             transport.loseConnection()
@@ -128,13 +128,13 @@ class Waiting:
             protocol.makeConnection(transport)
 
     def cut(self) -> None:
-        """The daemon ends."""
+        """Abort, as the service ends."""
         self._transport.abortConnection()
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: ARG002  # as IProtocol has it
-        """The peer has gone."""
+        """Stop waiting, as the peer has gone."""
         self._room.leave(self)
 
     def logPrefix(self) -> str:
-        """What Twisted's log calls it."""
+        """Return the name for Twisted's log."""
         return type(self).__name__

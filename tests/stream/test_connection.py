@@ -13,8 +13,8 @@ from twisted.protocols.basic import LineReceiver
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from sockd.serving.listener import ConnectionFactory
 from sockd.stream.connection import Connection
+from sockd.stream.factory import ConnectionFactory
 from tests.memory import KERNEL, PEER, Recorder, Transport, World
 
 

@@ -22,10 +22,11 @@ from sockd.config import Limits, ProxyProtocol, ServiceConfig
 from sockd.datagram import Loops
 from sockd.limits.sources import source_key
 from sockd.plugin import Plugin
-from sockd.serving.listener import ConnectionFactory
+from sockd.serving.listener import layers_of
 from sockd.serving.service import Service, Shared
 from sockd.sockets.deadlines import Deadlines
 from sockd.stream.connection import Connection
+from sockd.stream.factory import ConnectionFactory
 from sockd.stream.unread import Unread
 from sockd.stream.waiting import Waiting
 from sockd.tls.credentials import Credentials, Settings
@@ -109,8 +110,8 @@ class Model(RuleBasedStateMachine):
         factory: Any = Factory()
         factory.buildProtocol = self.build
         self.door = ConnectionFactory(factory, self.service.connections)
-        self.proxied = ConnectionFactory(factory, self.service.connections, proxied=ProxyProtocol())
-        self.secret = ConnectionFactory(factory, self.service.connections, credentials=credentials())
+        self.proxied = ConnectionFactory(factory, self.service.connections, layers_of(ProxyProtocol(), None))
+        self.secret = ConnectionFactory(factory, self.service.connections, layers_of(None, credentials()))
 
     def hold(self, why: str, *, held: bool) -> None:
         (self.held.add if held else self.held.discard)(why)

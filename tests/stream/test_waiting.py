@@ -8,8 +8,8 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
 
 from sockd.limits import Admission, Terms
-from sockd.serving.listener import ConnectionFactory
 from sockd.stream import proxy
+from sockd.stream.factory import ConnectionFactory
 from sockd.stream.waiting import Waiting, WaitingRoom
 from tests.memory import PEER, Recorder, Transport, World
 
