@@ -1,4 +1,4 @@
-"""One service's shell with everything around it in memory."""
+"""Shell of one service with all that is around it, in memory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ KERNEL = 64 * 1024
 
 
 def turn(clock: Clock) -> None:
-    """One turn of the reactor: what was due when it began."""
+    """Make one turn of the reactor: the calls that were due when it began."""
     calls: Sequence[Any] = clock.getDelayedCalls()
     due = [call for call in calls if call.getTime() <= clock.seconds()]
     for call in due:
@@ -41,7 +41,7 @@ def turn(clock: Clock) -> None:
 
 
 class Transport:
-    """A transport of Twisted's contract whose peer reads only when the test says so."""
+    """Transport of Twisted's contract whose peer reads only when the test says so."""
 
     def __init__(self) -> None:
         self.protocol: Any = None
@@ -63,7 +63,7 @@ class Transport:
             self.producer.pauseProducing()
 
     def take(self, size: int | None = None) -> None:
-        """The peer reads."""
+        """Let the peer read so many bytes, or all."""
         size = len(self.dataBuffer) if size is None else size
         self.taken, self.dataBuffer = self.taken + self.dataBuffer[:size], self.dataBuffer[size:]
         if self.dataBuffer or self.lost:
@@ -124,7 +124,7 @@ class Transport:
 
 
 class Recorder(Protocol):
-    """Writes down what happens to it; a test replaces what it does."""
+    """Protocol that writes down what happens to it; a test replaces what it does."""
 
     def __init__(self) -> None:
         self.happened: list[Any] = []
@@ -140,7 +140,7 @@ class Recorder(Protocol):
 
 
 class World:
-    """The shell of one service.
+    """Shell of one service.
 
     Args:
         terms: who may come in; without them, `max_connections` of the limits.
@@ -181,7 +181,7 @@ class World:
         credentials: Credentials | None = None,
         over_tcp: bool = False,
     ) -> ConnectionFactory:
-        """A listener's; with a `mode` it takes the PROXY header from those it trusts."""
+        """Return a listener's factory; with a `mode` it takes the PROXY header from those it trusts."""
         factory: Any = Factory()
         factory.buildProtocol = build
         proxied = ProxyProtocol.model_validate({"mode": mode, "trust": [trust]}) if mode else None
@@ -193,7 +193,7 @@ class World:
         )
 
     def enter(self, door: ConnectionFactory, address: IAddress = PEER) -> Transport:
-        """A peer connects; its transport is closed at once if nothing is built for it."""
+        """Connect a peer; its transport is closed at once if nothing is built for it."""
         transport = Transport()
         transport.protocol = door.buildProtocol(address)
         if transport.protocol is None:
@@ -203,30 +203,30 @@ class World:
         return transport
 
     def connect(self, protocol: Any) -> tuple[Connection, Transport]:
-        """A peer has come as far as the plugin's protocol."""
+        """Connect a peer as far as the plugin's protocol."""
         transport = self.enter(self.factory(lambda _: protocol))
         assert isinstance(transport.protocol, Connection)
         return transport.protocol, transport
 
     def run(self, seconds: float) -> None:
-        """Time passes."""
+        """Let time pass."""
         self.clock.pump([0.05] * round(seconds / 0.05))
 
     def closed(self, reason: str) -> int:
-        """How many connections have ended for this reason."""
+        """Return how many connections have ended for this reason."""
         return self.events.counts["closed", reason]
 
     def refused(self, reason: str) -> int:
-        """How many were refused for this reason."""
+        """Return how many were refused for this reason."""
         return self.events.counts["connection refused", reason]
 
     @property
     def faults(self) -> int:
-        """How often the plugin has raised."""
+        """Number of exceptions of the plugin."""
         return sum(count for (event, _), count in self.events.counts.items() if event == "plugin fault")
 
     def is_empty(self) -> bool:
-        """Whether every place was given back, once, and nobody is waited for."""
+        """Return whether every place was given back, once, and no peer is waited for."""
         connections = self.connections
         return (
             self.admission.open == len(connections) == connections.handshakes.unfinished == 0

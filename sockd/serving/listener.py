@@ -1,4 +1,4 @@
-"""One open port of one service: a socket, adopted by the reactor, with the shell around it."""
+"""Listener: one open port of one service, a socket that the reactor serves with the shell around it."""
 
 from __future__ import annotations
 

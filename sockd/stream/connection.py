@@ -34,7 +34,7 @@ from sockd.stream.states import AFTER, CLOSES, READS, SILENT, WRITES, State
     interfaces.ILoggingContext,
 )
 class Connection:
-    """One accepted stream: the reactor's protocol and the plugin's transport.
+    """Accepted stream: the reactor's protocol and the plugin's transport.
 
     Args:
         protocol: the plugin's.
@@ -132,7 +132,7 @@ class Connection:
             self.piece, self._untimed = learning.learn(self.piece, len(data), took)
 
     def takes_at_once(self) -> None:
-        """Never time the plugin: it only keeps what it is handed."""
+        """Time the plugin no more: it only keeps what it is handed."""
         self._untimed = inf
 
     def readConnectionLost(self) -> None:
@@ -260,7 +260,7 @@ class Connection:
 
     @property
     def disconnecting(self) -> bool:
-        """Whether the plugin has asked for the end."""
+        """Return whether the plugin has asked for the end."""
         return self.life in CLOSES
 
     def getPeer(self) -> Any:

@@ -51,7 +51,7 @@ class Registry(Protocol):
 
 
 class StreamContext:
-    """What a connection needs of its service, and no more.
+    """Context of a service for its connections: what they need, and no more.
 
     Args:
         limits: the service's deadlines and buffers.

@@ -21,11 +21,11 @@ from sockd.stream.open_connections import OpenConnections
 
 
 class Layer(Protocol):
-    """One thing that the streams of a listener pass on their way to their protocols."""
+    """Layer that the streams of a listener pass on their way to their protocols."""
 
     @property
     def encrypts(self) -> bool:
-        """Whether a peer expects ciphertext, so that it cannot be told in plain text why it is refused."""
+        """Return whether a peer expects ciphertext, and cannot be told in plain text why it is refused."""
 
     def enter(self, arrival: Arrival) -> IProtocol | None:
         """Return what serves a stream that has come as far as this layer; None closes it.
@@ -40,7 +40,7 @@ class Step(Protocol):
 
     @property
     def is_shaking(self) -> bool:
-        """Whether it is counted among the unfinished TLS handshakes."""
+        """Return whether it is counted among the unfinished TLS handshakes."""
 
     def deadline_passed(self) -> None:
         """Decide about a stream that has taken as long as it may."""
@@ -69,7 +69,7 @@ class Acceptor(Protocol):
 
 
 class Arrival:
-    """One accepted stream on its way through the layers.
+    """Accepted stream on its way through the layers.
 
     Args:
         acceptor: the listener that it came by.
@@ -203,7 +203,7 @@ class Arrival:
 
     @property
     def is_shaking(self) -> bool:
-        """Whether it is counted among the unfinished handshakes."""
+        """Return whether it is counted among the unfinished handshakes."""
         return self._step is not None and self._step.is_shaking
 
     def make_room(self) -> None:

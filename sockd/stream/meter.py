@@ -21,7 +21,7 @@ class Metered(Protocol):
 
     @property
     def held(self) -> bool:
-        """Whether it has moved more than it may."""
+        """Return whether it has moved more than it may."""
 
     def deliver(self, data: bytes) -> None:
         """Hand data to the plugin."""

@@ -27,7 +27,7 @@ class Newcomer(Protocol):
 
     @property
     def is_shaking(self) -> bool:
-        """Whether its TLS handshake is not complete."""
+        """Return whether its TLS handshake is not complete."""
 
     def make_room(self) -> None:
         """End, as another stream needs the place."""
@@ -184,7 +184,7 @@ class OpenConnections:
 
     @property
     def busy(self) -> bool:
-        """Whether any is open, on its way in, or lingers."""
+        """Return whether any is open, on its way in, or lingers."""
         return bool(len(self) or len(self.context.lingering))
 
     def change(self, limits: Limits) -> None:

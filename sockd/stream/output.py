@@ -34,11 +34,11 @@ class Written(Protocol):
 
     @property
     def disconnecting(self) -> bool:
-        """Whether the end of both sides was asked for."""
+        """Return whether the end of both sides was asked for."""
 
     @property
     def held(self) -> bool:
-        """Whether it has moved more than it may."""
+        """Return whether it has moved more than it may."""
 
     def route(self) -> None:
         """Choose anew where data goes, by what the writing side is like."""

@@ -1,4 +1,4 @@
-"""The shell around a UNIX stream whose protocol takes file descriptors that the peer passes along."""
+"""Shell around a UNIX stream whose protocol takes file descriptors that the peer passes along."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sockd.stream.connection import Connection
 
 @implementer(IFileDescriptorReceiver)
 class ReceivingConnection(Connection):
-    """A connection that reactors know to serve on a transport that can receive descriptors."""
+    """Connection that reactors know to serve on a transport that can receive descriptors."""
 
     __slots__ = ()
 

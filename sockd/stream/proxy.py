@@ -1,4 +1,4 @@
-r"""The PROXY protocol, versions 1 and 2: what a trusted proxy says first of the connection that it relays.
+r"""PROXY protocol, versions 1 and 2: what a trusted proxy says first of the connection that it relays.
 
 A proxy opens its own connection and so hides who is calling. Before the first byte that it relays it
 sends a header with the addresses of the client's connection, as text or in binary:
@@ -70,7 +70,7 @@ _CHECKSUM = 0x03
 
 
 class HeaderFault(ValueError):
-    """What has come cannot become a header. `reason` is one of few and holds nothing of the peer's."""
+    """Error of data that cannot become a header. `reason` is one of few and holds nothing of the peer's."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason)
@@ -79,7 +79,7 @@ class HeaderFault(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a proxy says of a connection.
+    """Header: what a proxy says of a connection.
 
     Attributes:
         source: the client, or None where the socket's own peer counts.
@@ -95,7 +95,7 @@ class Header:
 
 
 def looks_like_header(data: bytes) -> bool | None:
-    """Whether `data` begins like a header; None if there is too little of it to tell.
+    """Return whether `data` begins like a header; None if there is too little of it to tell.
 
     For senders that are trusted but may leave the header out. Their clients can then write one themselves.
     """
@@ -105,7 +105,7 @@ def looks_like_header(data: bytes) -> bool | None:
 
 
 def parse(data: bytes) -> Header | None:
-    """The header that `data`, a stream from its first byte, begins with; None if more is needed.
+    """Return the header that `data`, a stream from its first byte, begins with; None if more is needed.
 
     Raises:
         HeaderFault: there is no header and cannot be one, whatever follows.
@@ -120,7 +120,7 @@ def parse(data: bytes) -> Header | None:
 
 
 def render(source: Address | None, destination: Address | None, version: Literal[1, 2]) -> bytes:
-    """The header of a connection from `source` to `destination`, which are of one family.
+    """Return the header of a connection from `source` to `destination`, which are of one family.
 
     Without one of them it says nothing of the client; nor does version 1 of UNIX addresses, which it lacks.
     """
@@ -142,7 +142,7 @@ def render(source: Address | None, destination: Address | None, version: Literal
 
 
 def _parse_line(data: bytes) -> Header | None:
-    """Version 1 (2.1)."""
+    """Parse a header of version 1 (2.1)."""
     line, end, _ = data[:MAX_LINE].partition(b"\r\n")
     if not end:
         begun = any(keyword.startswith(line) for keyword in _KEYWORDS)
@@ -170,7 +170,7 @@ def _parse_line(data: bytes) -> Header | None:
 
 
 def _parse_binary(data: bytes) -> Header | None:
-    """Version 2 (2.2)."""
+    """Parse a header of version 2 (2.2)."""
     known = len(data)
     if known > 12 and data[12] not in (_LOCAL, _PROXY):
         raise HeaderFault("proxy header malformed")
@@ -228,7 +228,7 @@ _CRC_ENTRIES = tuple(map(_crc_entry, range(256)))
 
 
 def _crc32c(data: bytes) -> int:
-    """RFC 4960, appendix B."""
+    """Return the checksum of RFC 4960, appendix B."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc = crc >> 8 ^ _CRC_ENTRIES[(crc ^ byte) & 0xFF]
@@ -244,12 +244,12 @@ def _address(host: bytes, port: int) -> IPv4Address | IPv6Address:
 
 
 def _unix_address(field: bytes) -> UNIXAddress:
-    """A path ends at its first NUL; no path is a socket without a name, as most clients' are."""
+    """Return an address; its path ends at the first NUL, and most clients' sockets have none."""
     return UNIXAddress(field.partition(b"\0")[0] or None)
 
 
 def _text(host: bytes) -> str:
-    """As the sockets of this machine write it, so that one client has one name."""
+    """Return a host as this machine's sockets write it, so that one client has one name."""
     return inet_ntop(AF_INET if len(host) == 4 else AF_INET6, host)
 
 

@@ -84,7 +84,7 @@ class HeaderReader:
         self._arrival.wait(self._arrival.connections.context.limits.header_timeout)
 
     def connectionMade(self) -> None:
-        """Never called: `makeConnection` is."""
+        """Do nothing: `makeConnection` is called instead."""
 
     def dataReceived(self, data: bytes) -> None:
         """Collect the header and what follows it."""

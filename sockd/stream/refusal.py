@@ -64,7 +64,7 @@ class Goodbye:
             self._connections.context.lingering.take(transport)
 
     def connectionMade(self) -> None:
-        """Never called: `makeConnection` is."""
+        """Do nothing: `makeConnection` is called instead."""
 
     def dataReceived(self, data: bytes) -> None:
         """Drop what the peer says."""
@@ -96,7 +96,7 @@ class Tarpit:
         self._connections.context.deadlines.set(self, self._connections.context.limits.tarpit_time)
 
     def connectionMade(self) -> None:
-        """Never called: `makeConnection` is."""
+        """Do nothing: `makeConnection` is called instead."""
 
     def dataReceived(self, data: bytes) -> None:
         """Drop what came before the pause."""

@@ -73,7 +73,7 @@ class TLSHandshake:
         arrival.wait(limits.handshake_timeout)
 
     def connectionMade(self) -> None:
-        """Never called: `makeConnection` is."""
+        """Do nothing: `makeConnection` is called instead."""
 
     def dataReceived(self, data: bytes) -> None:
         """Collect what the peer says first; once that is whole, the handshake begins when it is its turn."""

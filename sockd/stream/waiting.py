@@ -112,7 +112,7 @@ class Waiting:
         self._room.join(self)
 
     def connectionMade(self) -> None:
-        """Never called: `makeConnection` is."""
+        """Do nothing: `makeConnection` is called instead."""
 
     def dataReceived(self, data: bytes) -> None:
         """Drop what came before the pause."""

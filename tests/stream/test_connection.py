@@ -169,7 +169,7 @@ def test_closing_has_a_deadline_for_a_peer_that_takes_nothing(world: World) -> N
 
 
 def test_reading_stops_while_the_peer_leaves_output_unread(world: World) -> None:
-    """An echo whose peer never reads holds one buffer, not a growing one."""
+    """Example: an echo whose peer never reads holds one buffer, not a growing one."""
     connection, transport = world.connect(Recorder())
     connection.write(b"x" * (KERNEL + 1))
     assert not transport.reading
@@ -181,7 +181,7 @@ def test_reading_stops_while_the_peer_leaves_output_unread(world: World) -> None
 
 
 def test_a_peer_that_leaves_too_much_unread_is_aborted() -> None:
-    """What others cause to be written to it, as in a chat."""
+    """Output that others cause, as in a chat."""
     world = World(max_unread_output="128KiB")
     connection, transport = world.connect(Recorder())
     most = 0
@@ -214,7 +214,7 @@ def test_resuming_does_not_read_from_a_peer_that_does_not_read(world: World) -> 
 
 
 class Producer:
-    """A plugin's producer that writes down what it is asked."""
+    """Producer of a plugin that writes down what it is asked."""
 
     def __init__(self, connection: Connection, chunk: bytes = b"") -> None:
         self.asked: list[str] = []

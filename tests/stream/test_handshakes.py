@@ -9,7 +9,7 @@ from tests.memory import turn
 
 
 class Newcomer:
-    """Takes its time for a handshake."""
+    """Peer whose handshake takes time."""
 
     def __init__(self, clock: Clock, takes: float = 0.0005) -> None:
         self._clock = clock
@@ -43,7 +43,7 @@ def test_one_alone_does_not_wait(clock: Clock) -> None:
 
 
 def test_a_crowd_takes_no_more_of_a_turn_than_its_budget(clock: Clock) -> None:
-    """Those who are there are served meanwhile."""
+    """Other peers are served meanwhile."""
     handshakes = Handshakes(clock, None)
     newcomers = crowd(clock, handshakes, 100)
     turns = 0

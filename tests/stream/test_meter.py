@@ -25,7 +25,7 @@ class Greeter(Recorder):
 
 
 class Producer:
-    """Writes when it is resumed, `chunk` at a time, until it has written `most`."""
+    """Producer that writes when it is resumed, `chunk` at a time, until it has written `most`."""
 
     def __init__(self, connection: Connection, chunk: int = 500, most: int = 10**6) -> None:
         self.paused = False
@@ -53,7 +53,7 @@ class Producer:
 def test_a_first_message_that_does_not_come_whole_ends_the_connection_however_it_dribbles(
     over_tcp: bool,
 ) -> None:
-    """One byte every few seconds; and our own greeting is no answer."""
+    """Bytes come every few seconds; and our own greeting is no answer."""
     world = World(first_message_timeout="10s")
     transport = world.enter(world.factory(lambda _: Greeter(), over_tcp=over_tcp))
     transport.take()
@@ -170,7 +170,7 @@ def test_both_directions_count_together() -> None:
 
 
 def test_a_connection_that_is_held_for_longer_than_the_idle_timeout_is_not_idle() -> None:
-    """It is we who do not read."""
+    """Reading is stopped by our side."""
     world = World(bytes_per_second=1000, idle_timeout="10s")
     _, transport = world.connect(Recorder())
     transport.protocol.dataReceived(b"x" * 30_000)
@@ -297,7 +297,7 @@ def test_another_limit_that_changes_forgives_nobody() -> None:
 
 
 class Fast(Transport):
-    """As sockd's reactor: told when the way of the data changes."""
+    """Transport like that of sockd's reactor: told when the way of the data changes."""
 
     receive: Any = None
 
@@ -306,7 +306,7 @@ class Fast(Transport):
 
 
 def test_nothing_stands_between_once_the_first_message_was_answered() -> None:
-    """What one deadline costs is not paid for each message of a connection's whole life."""
+    """Messages after the first cost nothing more."""
     world = World(first_message_timeout="10s")
     transport = Fast()
     transport.protocol = world.factory(lambda _: Greeter(), over_tcp=True).buildProtocol(PEER)
@@ -335,7 +335,7 @@ def test_nothing_stands_between_after_a_first_answer_that_was_not_taken_at_once(
 
 
 def change(world: World, **limits: Any) -> None:
-    """An operator changes them."""
+    """Change limits, as an operator does."""
     values = {"max_connections": 3, "idle_timeout": "60s", "close_timeout": "5s"} | limits
     world.connections.change(Limits.model_validate(values))
 

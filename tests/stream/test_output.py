@@ -10,7 +10,7 @@ from tests.memory import KERNEL, Recorder, World
 
 
 class Producer:
-    """Writes down what it is asked, and does what `then` says about it."""
+    """Producer that writes down what it is asked, and does what `then` says about it."""
 
     def __init__(self, **then: Any) -> None:
         self.asked: list[str] = []
@@ -36,7 +36,7 @@ def unread(world: World) -> int:
 
 
 def test_when_all_leave_too_much_unread_the_worst_are_cut() -> None:
-    """The bound of all together."""
+    """Bound of all connections together."""
     world = World(unread=500_000, max_connections=10)
     pairs = [world.connect(Recorder()) for _ in range(5)]
     for size, (connection, _) in zip((90_000, 80_000, 200_000, 70_000, 90_000), pairs, strict=True):
@@ -89,7 +89,7 @@ def test_who_is_gone_is_not_counted_any_more() -> None:
 
 
 def test_a_plugin_that_writes_to_others_when_one_is_cut_does_not_confuse_the_count() -> None:
-    """As a chat does, which says who has left."""
+    """Example: a chat, which says who has left."""
     world = World(unread=400_000, max_connections=10)
     others: list[Any] = []
 
@@ -128,7 +128,7 @@ def test_the_bound_of_one_peer_holds_while_the_connection_closes(after: bool) ->
 
 
 def test_a_streaming_producer_that_was_paused_writes_its_last_after_the_end_was_asked_for() -> None:
-    """As with Twisted's transports, which wait for it."""
+    """Twisted's transports wait for it, too."""
     world = World()
     connection, transport = world.connect(Recorder())
 

@@ -14,7 +14,7 @@ from tests.memory import Recorder, World, turn
 
 
 class Slow(Recorder):
-    """Takes its time for every byte; `then` is what it does with the piece of that number."""
+    """Protocol that takes time for every byte; `then` is what it does with the piece of that number."""
 
     def __init__(
         self, world: World, seconds_per_byte: float = 1e-6, then: dict[int, Any] | None = None
@@ -37,7 +37,7 @@ class Slow(Recorder):
 
 
 class Keeper(Slow):
-    """Takes whole reads, whatever they cost."""
+    """Protocol that takes whole reads, whatever they cost."""
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -56,7 +56,7 @@ COST = PIECE / FIRST
 
 
 def test_a_plugin_that_is_slow_gets_smaller_pieces_and_all_of_them_in_order(world: World) -> None:
-    """What one peer sends does not keep the others waiting."""
+    """Data of one peer does not keep the others waiting."""
     protocol = Slow(world, 1e-6)
     _, transport = world.connect(protocol)
     for _ in range(2):
@@ -212,7 +212,7 @@ def test_a_plugin_that_raises_in_between_is_aborted(world: World, piece: int) ->
 
 
 def test_a_peer_that_does_not_read_is_not_answered_for_the_rest_until_it_does(world: World) -> None:
-    """An echo of what was read already counts as well."""
+    """Echoed data that was read already counts as well."""
     protocol = Slow(world, COST, {1: lambda transport: transport.write(b"x" * 70_000)})
     _, transport = world.connect(protocol)
     transport.protocol.dataReceived(DATA)

@@ -57,7 +57,7 @@ def with_checksum(command: int, family: int, block: bytes, after: bytes = b"") -
 
 
 def outcome(data: bytes) -> Outcome:
-    """What is read from `data`, or the reason of the fault, or None if more is needed."""
+    """Return what is read from `data`, or the reason of the fault, or None if more is needed."""
     try:
         header = parse(data)
     except HeaderFault as fault:
@@ -66,7 +66,7 @@ def outcome(data: bytes) -> Outcome:
 
 
 def stepwise(pieces: list[bytes]) -> Outcome:
-    """The first outcome while pieces come in one by one."""
+    """Return the first outcome while pieces come in one by one."""
     found = map(outcome, accumulate(pieces, initial=b""))
     return next((each for each in found if each is not None), None)
 

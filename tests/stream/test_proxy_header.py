@@ -1,4 +1,4 @@
-"""The PROXY header in front of a stream, and whom limits then count."""
+"""PROXY header in front of a stream, and whom limits then count."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MODES = pytest.mark.parametrize("mode", ["require", "allow"])
 
 
 class Peers(Recorder):
-    """Writes down who its peer is."""
+    """Protocol that writes down who its peer is."""
 
     def connectionMade(self) -> None:
         assert self.transport is not None
@@ -98,7 +98,7 @@ def test_allow_takes_the_first_bytes_that_are_no_header_for_the_peers_own(world:
 
 @pytest.mark.parametrize("begun", [b"", b"\r\n", b"P"])
 def test_allow_serves_a_peer_that_waits_for_us_after_the_timeout(world: World, begun: bytes) -> None:
-    """Whoever presses Enter on a terminal has sent what a header of version 2 begins with."""
+    """Enter on a terminal sends what a header of version 2 begins with."""
     protocol = Peers()
     transport = world.enter(world.factory(lambda _: protocol, mode="allow"), PROXY)
     transport.protocol.dataReceived(begun)
@@ -203,7 +203,7 @@ def test_a_client_over_its_limit_behind_a_proxy_meets_what_the_limit_says(over_l
 
 
 def test_what_comes_with_the_header_waits_for_a_plugin_that_has_paused(world: World) -> None:
-    """As one does that has to connect to somebody else first."""
+    """Such a plugin has to connect to another server first."""
 
     class Paused(Recorder):
         def connectionMade(self) -> None:

@@ -10,7 +10,7 @@ from tests.memory import Recorder, Transport, World
 
 
 def full(over_limit: str, **limits: Any) -> World:
-    """A service whose only place is taken."""
+    """Return a service whose only place is taken."""
     world = World(max_connections=1, over_limit=over_limit, **limits)
     world.connect(Recorder())
     return world
@@ -21,7 +21,7 @@ def come(world: World) -> Transport:
 
 
 def leave(world: World) -> None:
-    """The one that has the place goes."""
+    """End the connection that has the place."""
     for connection in list(world.connections):
         connection.transport.lose(ConnectionDone())
 

@@ -1,4 +1,4 @@
-"""A whole service beside a plain model: whatever peers, plugin and operator do, every place comes back."""
+"""Service beside a plain model: whatever peers, plugin and operator do, every place comes back."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class Model(RuleBasedStateMachine):
         return Living(self, address, self.behaviour)
 
     def began(self, address: IAddress) -> None:
-        """A protocol of the plugin lives: at this moment no limit may be exceeded."""
+        """Note a protocol of the plugin; at this moment no limit may be exceeded."""
         self.living.append(address)
         limits = self.limits
         if len(self.living) > limits.max_connections:
@@ -158,7 +158,7 @@ class Model(RuleBasedStateMachine):
         return transport
 
     def turn(self) -> None:
-        """The reactor goes round: what is sent and closing is closed, what is over is forgotten."""
+        """Make a turn of the reactor: what is sent and closing is closed, what is over is forgotten."""
         for transport in self.peers:
             if transport.disconnecting and not transport.dataBuffer and not transport.lost:
                 transport.lose(ConnectionDone())
@@ -195,7 +195,7 @@ class Model(RuleBasedStateMachine):
     @precondition(lambda self: not self.held)
     @rule(address=st.sampled_from(ADDRESSES), said=st.sampled_from(["", "half", "whole", "no tls"]))
     def connect_to_tls(self, address: IAddress, said: str) -> None:
-        """It never comes to a session: what matters is that the place comes back."""
+        """Connect without coming to a session; the place must come back."""
         self.behaviour = "echo"
         transport = self.come(self.secret, address)
         hello = Client().speak()
@@ -301,7 +301,7 @@ SHORT = {
 
 
 class Living(Protocol):
-    """One of the plugin's protocols."""
+    """Protocol of the plugin."""
 
     transport: Any
 

@@ -1,4 +1,4 @@
-"""The table of a connection's life beside the connection: neither has a step that the other lacks."""
+"""Table of a connection's life beside the connection: neither has a step that the other lacks."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Watched(Connection):
 
 
 class Life:
-    """One connection to which events happen, and what it did about them."""
+    """Connection to which events happen, and what it did about them."""
 
     def __init__(self) -> None:
         self.world = World()
@@ -150,7 +150,7 @@ def life() -> Iterator[Life]:
 
 
 def way_to(state: State) -> list[Event]:
-    """The fewest events that lead to a state."""
+    """Return the fewest events that lead to a state."""
     ways: deque[tuple[State, list[Event]]] = deque([("new", [])])
     seen: set[State] = {"new"}
     while ways:

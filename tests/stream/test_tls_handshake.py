@@ -1,4 +1,4 @@
-"""The TLS handshake in front of a stream, and the bounds on unfinished ones."""
+"""TLS handshake in front of a stream, and the bounds on unfinished ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TARGET = IPv4Address("TCP", "203.0.113.80", 443)
 
 
 class Peers(Recorder):
-    """Writes down who its peer is."""
+    """Protocol that writes down who its peer is."""
 
     def connectionMade(self) -> None:
         assert self.transport is not None
@@ -53,7 +53,7 @@ def test_the_end_of_the_daemon_cuts_who_is_on_the_way_in(
 
 
 class Wire:
-    """A TLS client at the door, with the wire between them."""
+    """TLS client and listener, with the wire between them."""
 
     def __init__(
         self, world: World, build: Callable[[], Any], credentials: Credentials, mode: str = ""
@@ -67,7 +67,7 @@ class Wire:
         self._arrived = 0
 
     def exchange(self, first: bytes = b"", piece: int = 65536) -> None:
-        """Until nobody has anything more to say."""
+        """Exchange bytes until neither side has any left."""
         for _ in range(6):
             data, first = first + self.client.speak(), b""
             for start in range(0, len(data), piece):
@@ -106,7 +106,7 @@ def test_tls_may_begin_in_the_same_read_as_the_proxy_header(
 
 @pytest.mark.parametrize("said", ["nothing", "half"])
 def test_a_handshake_that_takes_too_long_ends(world: World, credentials: Credentials, said: str) -> None:
-    """A silent peer, and one that stops in the middle."""
+    """Both of a silent peer and of one that stops in the middle."""
     wire = Wire(world, Peers, credentials)
     if said == "half":
         wire.raw.protocol.dataReceived(wire.client.speak()[:100])
@@ -153,7 +153,7 @@ def test_a_peer_that_the_plugin_does_not_want_is_gone_after_the_handshake(
 
 
 def test_a_peer_that_says_nothing_costs_no_session_of_openssl(credentials: Credentials) -> None:
-    """It takes tens of kilobytes."""
+    """Sessions take tens of kilobytes."""
     world = World()
     made: list[int] = []
     connection = credentials.connection

@@ -24,7 +24,7 @@ class Rate:
 
 
 class Service:
-    """A service with a queue, whose protocols write down in which order they are connected."""
+    """Service with a queue, whose protocols write down in which order they are connected."""
 
     def __init__(self, terms: Terms) -> None:
         self.world = World(terms, over_limit="queue")
@@ -41,7 +41,7 @@ class Service:
         return protocol
 
     def come(self, peers: int) -> list[Transport]:
-        """So many are accepted in one turn."""
+        """Accept so many peers in one turn."""
         door = self.door()
         return [self.world.enter(door) for _ in range(peers)]
 
@@ -51,7 +51,7 @@ def is_waiting(transport: Transport) -> bool:
 
 
 def test_those_who_find_it_full_wait_and_nobody_is_lost() -> None:
-    """Never more than there are places, and everybody is served in the end."""
+    """Places are never exceeded, and every peer is served in the end."""
     service = Service(Terms(2))
     transports = service.come(20)
     assert [is_waiting(transport) for transport in transports] == [False] * 2 + [True] * 18
@@ -83,7 +83,7 @@ def test_accepting_pauses_with_the_last_place_and_resumes_when_nobody_waits() ->
 
 
 def test_many_places_at_once_are_given_in_the_order_of_coming() -> None:
-    """As when a reload raises the limit: not one inside the other, which would also end the stack."""
+    """Case of a reload that raises the limit: not one inside the other, which would also end the stack."""
     service = Service(Terms(1))
     service.come(1001)
     service.world.admission.change(Terms(2000))
@@ -95,7 +95,7 @@ def test_many_places_at_once_are_given_in_the_order_of_coming() -> None:
 
 
 def test_a_higher_limit_serves_those_who_wait_at_once() -> None:
-    """As a reload changes it: the terms of admission, then the connections' limits."""
+    """Order of a reload: the terms of admission, then the connections' limits."""
     service = Service(Terms(1))
     service.come(3)
     service.world.admission.change(Terms(9))
@@ -135,7 +135,7 @@ def test_a_rate_lets_them_in_one_by_one_as_time_passes() -> None:
 
 
 class Passing(Clock):
-    """A clock on which time passes with every look at it, as with real ones."""
+    """Clock on which time passes with every look at it, as with real ones."""
 
     def seconds(self) -> float:
         self.rightNow += 1e-5
@@ -192,7 +192,7 @@ def test_behind_a_proxy_they_wait_before_their_header_is_read() -> None:
 
 
 def test_when_the_end_is_near_those_who_wait_are_cut_and_accepting_is_not_resumed() -> None:
-    """The ports are closed by then."""
+    """Ports are closed by then."""
     service = Service(Terms(1))
     first, second = service.come(2)
     service.world.connections.drain(5.0, 0)
@@ -204,7 +204,7 @@ def test_when_the_end_is_near_those_who_wait_are_cut_and_accepting_is_not_resume
 
 
 def test_one_who_comes_after_the_end_is_cut() -> None:
-    """A reactor may have accepted it before, and build its protocol a turn later."""
+    """Reactors may have accepted it before, and build its protocol a turn later."""
     service = Service(Terms(1))
     first = service.come(1)[0]
     service.world.connections.drain(5.0, 0)
