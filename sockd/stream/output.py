@@ -136,6 +136,7 @@ class Output:
             transport.loseConnection()
             return
         if self.watching or self.pulled:
+            self.watching = self.pulled = False
             transport.unregisterProducer()
         self.stopProducing()
         if connection.life != "closed":  # the plugin's producer has raised: the connection is aborted
