@@ -586,6 +586,23 @@ def test_an_upload_that_is_slower_than_it_may_be_is_ended_after_minutes(
     assert service.parts() == []
 
 
+def test_an_upload_that_can_be_resumed_is_ended_as_early_and_kept(service: Service) -> None:
+    sender = service.connects().sends(b"keep 100000000 - a\n")
+    assert "error" not in "".join(trickle(service, sender, 300, 1))
+    assert trickle(service, sender, 4, 1)[-1].startswith("error too-slow ")
+    assert len(service.parts()) == 2
+    for part in service.parts():
+        (service.folder / PARTS / part).unlink()
+
+
+def test_a_sender_that_stalls_keeps_no_memory(service: Service) -> None:
+    sender = service.connects().sends(b"put %d - a\n" % (8 * BATCH), bytes(3 * BATCH))
+    assert memory([sender]) > 0
+    service.clock.advance(1)
+    assert memory([sender]) == 0
+    assert sender.reads() == ["go"]
+
+
 def test_an_upload_that_is_just_fast_enough_is_never_ended(service: Service) -> None:
     sender = service.connects().sends(b"put 100000000 - a\n")
     assert trickle(service, sender, 3600, 500) == ["go"]

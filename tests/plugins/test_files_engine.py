@@ -1,5 +1,6 @@
 import errno
 import os
+import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from twisted.internet.task import Clock
 
 from sockd_plugins.files import upload as uploads
 from sockd_plugins.files.engine import LEAST_WINDOW, MOST_WINDOW, Engine, Incoming
+from sockd_plugins.files.ledger import Quota
 from sockd_plugins.files.refused import FileRefused
 from sockd_plugins.files.state import Facts
 from sockd_plugins.files.store import PARTS, Limits, Store
@@ -300,3 +302,76 @@ def test_a_file_in_the_place_of_a_part_is_not_published(started: Started, folder
     assert refusal(lambda: wait(upload.finish())) == "io"
     wait(upload.abandon())
     assert os.listdir(folder) == [PARTS]
+
+
+# the process is killed at each system call
+
+CALLS = ("open", "writev", "pwrite", "fsync", "fdatasync", "link", "unlink", "close", "fstat")
+WHOLE = os.urandom(3000)
+
+
+def receive_until(folder: Path, step: int, tell: int) -> None:
+    """Receive a file in a process that is killed before a system call; tell what a sender would be told."""
+    left = step
+
+    def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def counting(*args: Any, **kwargs: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*args, **kwargs)
+
+        return counting
+
+    store = Store.open(folder, Limits(GIB, quota=Quota(size=GIB)))
+    write = os.write
+    for name in CALLS:
+        setattr(os, name, counted(getattr(os, name)))
+    upload = uploads.Upload.begin(store, Facts("a", len(WHOLE)), keep=True)
+    write(tell, f"{upload.id}\n0\n".encode())
+    for start in range(0, len(WHOLE), 1000):
+        upload.write(WHOLE[start : start + 1000])
+        write(tell, b"%d\n" % upload.sync())
+    upload.commit()
+    write(tell, b"stored\n")
+    upload.close()
+
+
+def killed_at(folder: Path, step: int) -> tuple[list[str], bool]:
+    """Return what the process has told, and whether it was killed."""
+    told, tell = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            receive_until(folder, step, tell)
+        finally:
+            os._exit(0)
+    os.close(tell)
+    with os.fdopen(told) as lines:
+        said = lines.read().splitlines()
+    return said, os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def test_a_process_that_is_killed_at_any_system_call_keeps_what_it_has_told(tmp_path: Path) -> None:
+    step = 0
+    killed = True
+    while killed:
+        step += 1
+        folder = tmp_path / f"{step}"
+        said, killed = killed_at(folder, step)
+        stored = (folder / "a").exists()
+        assert not stored or (folder / "a").read_bytes() == WHOLE, step
+        store = Store.open(folder, Limits(GIB))
+        if "stored" in said:
+            assert stored, step
+        elif said and not stored:
+            upload = uploads.Upload.resume(store, said[0])
+            assert upload.durable >= int(said[-1]), step
+            upload.write(WHOLE[upload.durable :])
+            assert upload.commit().name == "a", step
+            upload.close()
+            assert (folder / "a").read_bytes() == WHOLE, step
+        if said:
+            assert set(parts(folder)) <= {".stored"}, step
+        store.close()
+    assert step > 30

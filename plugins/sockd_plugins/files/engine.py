@@ -3,7 +3,7 @@
 A protocol begins an upload, or finds one that was interrupted, and uses it as a context:
 
     async with await engine.begin(Facts("a.txt", 5), source="192.0.2.1") as upload:
-        while pieces := ...:                    # about `upload.window` bytes
+        while pieces := ...:                    # `upload.window` bytes, or fewer `upload.within` seconds
             await upload.write(pieces)          # back-pressure: read no more than a window meanwhile
         stored = await upload.finish(sha256)    # the file is published and durable
 
@@ -42,6 +42,10 @@ _QUICK = 0.05
 
 _SLOW = 0.5
 """Seconds for a window, with its way to the disk, above which the next is half as large."""
+
+_FILL_SECONDS = 1.0
+"""Seconds after which a window is written that is not full: a sender that stalls keeps no memory, and what is
+not written of an upload that can be resumed is sent again."""
 
 _SWEEP_SECONDS = 600.0  # between two searches for expired uploads, at least
 
@@ -139,6 +143,11 @@ class Incoming:
     def kept(self) -> bool:
         """True if it can be resumed when its connection breaks."""
         return self._upload.kept
+
+    @property
+    def within(self) -> float | None:
+        """Seconds in which to collect a window; None if a slow sender may take its time for a small one."""
+        return _FILL_SECONDS if self.kept or self.window > LEAST_WINDOW else None
 
     @property
     def facts(self) -> Facts:

@@ -277,6 +277,8 @@ class Peer(Protocol):
             with suppress(TimedOut):
                 more = Deferred.fromCoroutine(self._more(wanted))
                 return await more.addTimeout(within, self._context.clock)
+            if self._since is not None:
+                self._measure(self._since, 0)
             return True
         finally:
             self._since = None

@@ -79,9 +79,6 @@ _PUT = re.compile(r"(put|keep) (\d{1,18}) (-|sha256|sha256=[0-9A-Fa-f]{64}) (.*)
 _RESUME = re.compile(r"resume ([0-9a-f]{16})", re.ASCII)
 _DIGEST = re.compile(rb"sha256=([0-9A-Fa-f]{64})")
 
-_TELL_SECONDS = 1.0
-"""Seconds of data that an upload with `keep` collects at most: what is not written is sent again."""
-
 
 @dataclass(frozen=True, slots=True)
 class Put:
@@ -112,9 +109,8 @@ async def _open(peer: Peer, engine: Engine, line: bytes) -> Incoming:
 async def _receive(peer: Peer, upload: Incoming) -> None:
     facts = upload.facts
     told = upload.durable
-    within = _TELL_SECONDS if upload.kept else None
     while left := (facts.size or 0) - upload.received:
-        pieces = await peer.read(min(left, upload.window), within)
+        pieces = await peer.read(min(left, upload.window), upload.within)
         if not pieces:
             break
         await upload.write(pieces)

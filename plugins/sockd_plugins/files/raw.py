@@ -79,7 +79,7 @@ async def receive_raw(peer: Peer, engine: Engine) -> None:
             del pieces  # they would stay in memory while the next are awaited
             if len(last) > kept_back:
                 await upload.write(last.take(len(last) - kept_back))
-            pieces = await peer.read(upload.window)
+            pieces = await peer.read(upload.window, upload.within)
         digest = _DIGEST.fullmatch(last.head(kept_back)) if kept_back else None
         if digest is None and last:
             await upload.write(last.take(len(last)))
