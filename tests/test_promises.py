@@ -32,12 +32,6 @@ FILLERS = (
 )
 """No docstring begins so: the first word is a verb or a noun of the field."""
 
-STILL_WITH_FILLERS: set[str] = {
-    "sockd/serving",
-    "sockd/stream",
-}
-"""Folders whose docstrings are not rewritten yet. It only ever gets shorter."""
-
 ROOMS = [
     {"text"},
     {"reading", "errors"},
@@ -194,8 +188,6 @@ def filler(text: str) -> str | None:
 
 @pytest.mark.parametrize("folder", sorted({str(path.parent.relative_to(ROOT)) for path in DESCRIBED}))
 def test_no_docstring_begins_with_a_pronoun_or_a_filler(folder: str) -> None:
-    if folder in STILL_WITH_FILLERS:
-        return
     found = [
         f"{path.relative_to(ROOT)}:{node.body[0].lineno}: a verb or a noun instead of {filler(text)!r}"
         for path in DESCRIBED
@@ -204,10 +196,6 @@ def test_no_docstring_begins_with_a_pronoun_or_a_filler(folder: str) -> None:
         if filler(text := ast.get_docstring(node) or "")
     ]
     assert not found, "\n".join(["", *found])
-
-
-def test_the_folders_with_fillers_exist() -> None:
-    assert not [folder for folder in STILL_WITH_FILLERS if not (ROOT / folder).is_dir()]
 
 
 @pytest.mark.parametrize(

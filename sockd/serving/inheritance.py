@@ -1,4 +1,4 @@
-"""The sockets that a worker was given by the supervisor."""
+"""Sockets that a worker has got from the supervisor."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sockd.serving.share import at_true_ports
 from sockd.sockets.open import BoundSocket
 
 Named = Sequence[tuple[str, int, str, Sequence[int] | None]]
-"""For each socket the service's name, the place in its `listen`, the endpoint that it is bound to, and device
-and inode of its path."""
+"""Name of the service, index in its `listen`, bound endpoint, and device and inode of the path of each
+socket."""
 
 
 class Inheritance:
-    """What was given for one configuration; each socket is taken once, and the rest is closed."""
+    """Sockets for one configuration. Each is taken once; the others are closed."""
 
     def __init__(self, named: Named, descriptors: Sequence[int]) -> None:
         self._given: dict[tuple[str, int], BoundSocket] = {}
@@ -28,10 +28,10 @@ class Inheritance:
         self.datagram_ports = {
             port for key, port in ports.items() if self._given[key].socket.type == datagrams
         }
-        """The UDP ports of the whole daemon."""
+        """UDP ports of the whole daemon."""
 
     def placed(self, config: Config) -> Config:
-        """The configuration with its endpoints as they are bound."""
+        """Return the configuration with its endpoints as they are bound."""
         config = at_true_ports(config, self._ports())
         for name, service in config.services.items():
             for index, listener in enumerate(service.listen):
@@ -47,7 +47,7 @@ class Inheritance:
         }
 
     def open_socket(self, endpoint: Endpoint, options: SocketOptions) -> BoundSocket:  # noqa: ARG002
-        """The socket of an endpoint; its options were set when it was opened."""
+        """Return the socket of an endpoint; its options were set when it was opened."""
         bound = self._by_endpoint.pop(endpoint, None)
         if bound is None:
             raise BindError(str(endpoint), "the supervisor has sent no socket for it")
@@ -55,7 +55,7 @@ class Inheritance:
         return bound
 
     def close(self) -> None:
-        """Close what was not taken; the supervisor has it still."""
+        """Close the sockets that were not taken; the supervisor keeps its copies."""
         for bound in self._given.values():
             bound.socket.close()
         self._given, self._by_endpoint = {}, {}
@@ -64,7 +64,7 @@ class Inheritance:
 def _given(descriptor: int, endpoint: str, inode: Sequence[int] | None) -> BoundSocket:
     return BoundSocket(
         socket.socket(fileno=descriptor),
-        parse(endpoint),  # type: ignore[arg-type]  # what is bound is not systemd's
+        parse(endpoint),  # type: ignore[arg-type]  # a bound endpoint is not one of systemd
         None if inode is None else (inode[0], inode[1]),
         closing=lambda: False,  # the path is the supervisor's
     )

@@ -1,4 +1,4 @@
-"""The sockets of another configuration: those that are open already, and new ones."""
+"""Sockets for another configuration: open ones that are taken over, and new ones."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from sockd.sockets.open import BoundSocket, OpenSocket
 
 
 class Sockets:
-    """Opens sockets for a configuration, but for those that the running one has open: these are taken over.
+    """Sockets for a configuration. Those that the running configuration has open are taken over.
 
     Args:
-        running: what is open.
-        open_socket: opens another one.
+        running: open listeners.
+        open_socket: opens a new socket.
     """
 
     def __init__(self, running: Iterable[Listener], open_socket: OpenSocket) -> None:
@@ -28,7 +28,7 @@ class Sockets:
         self._new: list[BoundSocket] = []
 
     def open(self, endpoint: Endpoint, options: SocketOptions) -> BoundSocket:
-        """One that is open already, or a new one. Raises as `open_socket` does."""
+        """Return an open socket, or a new one. Raises as `open_socket`."""
         bound = self._running.pop((endpoint, options), None)
         if bound is not None:
             self.taken.append(bound)
@@ -38,7 +38,7 @@ class Sockets:
         return bound
 
     def give_up(self) -> None:
-        """Close what was opened; what was taken over stays with whom it was taken from."""
+        """Close the new sockets; those that were taken over stay open."""
         for bound in self._new:
             bound.close()
 

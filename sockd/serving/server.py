@@ -25,22 +25,22 @@ from sockd.stream.unread import Unread
 from sockd.telemetry.events import ServerEvents
 
 LOOK_AT, SPARED = 64, 16
-"""Connections that are looked at when descriptors are short, and how many of them are let go at once."""
+"""Connections that are sampled when descriptors are short, and the number of them that are closed at once."""
 
 IDLE = 5.0
-"""Seconds for which they have been idle at least."""
+"""Seconds for which a connection that is closed for its descriptor was idle, at least."""
 
 CERTIFICATES_EVERY = 5.0
-"""Seconds between two looks whether the files of certificates have changed."""
+"""Seconds between two checks for changed files of certificates."""
 
 
 class Server:
-    """Serves a configuration. Its life: `bind`, `start`, `open`, `stop`; meanwhile it may `reload`.
+    """Services of a configuration. Life: `bind`, `start`, `open`, `stop`; `reload` between the last two.
 
     Args:
-        config: what to serve; its options were validated with the plugins' classes.
+        config: configuration, whose options were validated with the classes of the plugins.
         reactor: accepts, reads and keeps the time; its `seconds` should be monotonic.
-        fallback: why it is not the fast one, to be told when everything is open.
+        fallback: reason for which the reactor is not the fast one, for the log; empty if it is.
         open_socket: opens an endpoint, or finds it open already.
     """
 
@@ -78,24 +78,24 @@ class Server:
 
     @property
     def services(self) -> list[Service]:
-        """Those that take new peers."""
+        """Services that accept new peers."""
         return list(self._services.values())
 
     @property
     def all_services(self) -> list[Service]:
-        """Those too that finish."""
+        """Services that accept new peers, and those that drain."""
         return list(dict.fromkeys((*self._services.values(), *self._ending)))
 
     @property
     def connections(self) -> int:
-        """How many are open."""
+        """Number of open connections."""
         return sum(len(service.connections) for service in self.all_services)
 
     def service(self, name: str) -> Service:
-        """By its name.
+        """Return the service of this name.
 
         Raises:
-            KeyError: there is none.
+            KeyError: there is no such service.
         """
         return self._services[name]
 
@@ -123,18 +123,18 @@ class Server:
             raise ExceptionGroup(failed, errors)
 
     def release(self) -> None:
-        """Close every socket of a daemon that does not get to serve."""
+        """Close every socket of a daemon that cannot serve."""
         for service in self.services:
             service.release()
 
     async def start(self, blocking: float | None = None) -> None:
-        """Let every plugin make itself ready.
+        """Start every plugin.
 
         Args:
-            blocking: seconds for which one may keep the reactor; without them, all the time that it has.
+            blocking: seconds for which a plugin may block the reactor; None for its whole time.
 
         Raises:
-            PluginError: one could not; those that were started before are stopped.
+            PluginError: a plugin cannot start; those that were started before are stopped.
         """
         within = self.config.daemon.start_timeout
         await _start(self.services, within, within if blocking is None else min(within, blocking))
@@ -144,7 +144,7 @@ class Server:
         await _stop(self.services)
 
     def starting(self, told: Callable[[str], None]) -> None:
-        """Have `told` called with words for each plugin that is about to start, and with none at its end."""
+        """Have `told` called with a text before each start of a plugin, and with an empty one after it."""
         self._shared.starting = told
 
     def open(self) -> None:
@@ -160,7 +160,7 @@ class Server:
         self._look_at_certificates()
 
     def _know_own_ports(self, *more: Service) -> None:
-        """Learn the ports from which no datagram is answered."""
+        """Collect the ports from which no datagram is answered."""
         services = (*self.services, *more)
         self._shared.loops.know_own(
             {*self.ports_of_others}.union(*(each.datagram_ports for each in services))
@@ -177,7 +177,7 @@ class Server:
             service.hold("descriptors", held=held)
 
     def _relieve(self) -> None:
-        """Close sockets that only linger, and of a sample of connections those that were idle for longest."""
+        """Close sockets that only linger, and of a sample of connections the longest idle ones."""
         for service in self.all_services:
             service.connections.context.lingering.close_all()
         every = [connection for service in self.all_services for connection in service.connections]
@@ -190,16 +190,16 @@ class Server:
     # Another configuration.
 
     def plan(self, config: Config) -> Plan:
-        """What `reload` would do."""
+        """Return what `reload` would do."""
         return plan(self.config, config, [service.name for service in self.services if service.lost])
 
     async def reload(self, config: Config) -> Plan:
-        """Serve another configuration, touching only what is other in it.
+        """Serve another configuration, and change only the services that differ.
 
-        Everything that can fail is done first, beside what runs.
+        All steps that can fail come first, beside the running services.
 
         Raises:
-            ExceptionGroup: of every BindError and PluginError; nothing has changed then.
+            ExceptionGroup: every BindError and PluginError; nothing has changed.
         """
         todo = self.plan(config)
         sockets = Sockets(self._listeners_to_change(todo, config), self._open_socket)
@@ -236,13 +236,13 @@ class Server:
         return todo
 
     def tell_each_connection(self, wanted: bool) -> None:
-        """Whether every connection is written to the log."""
+        """Write every connection to the log, or none."""
         self._each_connection = wanted
         for service in self.all_services:
             service.events.each_connection = wanted
 
     def _listeners_to_change(self, todo: Plan, config: Config) -> list[Listener]:
-        """Those whose sockets are free for others when the change is made."""
+        """Return the listeners whose sockets are free for others at the change."""
         changing = [*todo.restart, *todo.remove, *todo.listeners]
         return [
             listener
@@ -254,7 +254,7 @@ class Server:
         ]
 
     def _new_listeners(self, todo: Plan, config: Config, sockets: Sockets) -> dict[str, list[Listener]]:
-        """For services that only change their ports, those that they do not have yet."""
+        """Return the new listeners of services that only change their ports."""
         errors: list[Exception] = []
         new: dict[str, list[Listener]] = {}
         for name in todo.listeners:
@@ -295,7 +295,7 @@ class Server:
             raise ExceptionGroup("the configuration cannot be served", [error]) from error
 
     def _end(self, service: Service) -> Deferred[int]:
-        """Let a service finish beside the others."""
+        """Let a service drain beside the others."""
         ending = Deferred.fromCoroutine(service.end(self.config.daemon.drain_timeout))
         self._ending[service] = ending
         return ending.addBoth(self._ended, service)
@@ -310,7 +310,7 @@ class Server:
     # The end.
 
     async def stop(self) -> None:
-        """End in order: accept nothing more, tell the plugins, wait for the connections, cut the rest."""
+        """Stop in order: accept no more, tell the plugins, wait for the connections, abort the others."""
         if self.state == "ready":
             self._certificates.cancel()
         self.state = "stopping"
@@ -324,13 +324,13 @@ class Server:
         return gatherResults([*before, *(self._end(service) for service in self.services)])
 
     def hurry(self) -> None:
-        """Wait for connections no longer, nor begin to."""
+        """End the wait for connections, also one that has not begun."""
         for service in self.all_services:
             service.hurry()
 
 
 async def _start(services: Iterable[Service], within: float, blocking: float) -> None:
-    """Start one after the other, or none: if one cannot, those before it are stopped."""
+    """Start the services one after the other. If one fails, stop those before it."""
     started: list[Service] = []
     try:
         for service in services:
@@ -342,6 +342,6 @@ async def _start(services: Iterable[Service], within: float, blocking: float) ->
 
 
 async def _stop(services: Iterable[Service]) -> None:
-    """Stop plugins that have started and do not get to serve."""
+    """Stop plugins that have started and will not serve."""
     for service in services:
         await service.end(0)

@@ -1,4 +1,4 @@
-"""One `[service.NAME]`: a plugin instance, its listeners, its limits."""
+"""Service of a table `[service.NAME]`: a plugin instance, its listeners, its limits."""
 
 from __future__ import annotations
 
@@ -36,26 +36,27 @@ from sockd.tls.credentials import Credentials, Settings
 from sockd.tls.pem import CredentialsFault
 
 PAUSED = "paused"
-"""Why a service is held that somebody has paused."""
+"""Reason to hold a service that an operator has paused."""
 
 DRAIN_IDLE = 5.0
-"""Seconds. A connection on which nothing moves for so long has nothing to finish when its service ends."""
+"""Seconds without a byte after which a connection counts as idle when its service drains."""
 
 DRAIN_SPREAD = 30.0
-"""Seconds over which such are closed, or half of the drain timeout if that is less: their peers come back."""
+"""Seconds over which idle connections close, or half of the drain timeout if that is less: not all peers
+reconnect at once."""
 
 
 @dataclass(slots=True)
 class Shared:
-    """What the services of one process have in common.
+    """Parts that the services of one process share.
 
     Attributes:
-        deadlines: where their connections wait.
-        unread: the output that peers leave unread.
-        grant: how many connections may be accepted now.
+        deadlines: deadlines of the connections.
+        unread: bound on the output that peers leave unread.
+        grant: returns the number of connections that may be accepted now.
         open_socket: opens an endpoint, or finds it open.
-        loops: keeps datagram ports from answering services.
-        starting: told which plugin is about to start, in words; nothing once that is over.
+        loops: guard against loops of datagram ports with other services.
+        starting: called with the plugin that is about to start, in words; empty after the start.
     """
 
     deadlines: Deadlines
@@ -67,17 +68,15 @@ class Shared:
 
 
 class Service:
-    """Everything that one service consists of while it runs.
-
-    Its life: `bind`, `start`, `open`; then `close` and `end`.
+    """Running service. Life: `bind`, `start`, `open`; then `close` and `end`.
 
     Args:
-        config: its table.
-        state_dir: the daemon's; the service has a folder of its own in it.
-        shared: what it has in common with the other services.
+        config: table of the service.
+        state_dir: folder of the daemon, in which the service has a folder of its own.
+        shared: parts that it shares with the other services.
         reactor: accepts, reads and keeps the time.
-        each_connection: whether every connection is written to the log.
-        former: the service whose place this one takes, so that it counts on, in the log and in its limits.
+        each_connection: write every connection to the log.
+        former: service that this one replaces; counts and limits continue.
     """
 
     def __init__(
@@ -119,12 +118,12 @@ class Service:
             former.connections.handshakes if former is not None else None,
         )
         self._holds: set[str] = set()
-        self._emptied: Deferred[None] | None = None  # once the end has begun
+        self._emptied: Deferred[None] | None = None  # set when the drain has begun
         self._hurried = False
         self._set_room(config.limits)
 
     def _set_room(self, limits: Limits) -> None:
-        """Let connections wait for a place, if they are to."""
+        """Let connections wait for a place if `over_limit` is "queue"."""
         room = self.connections.room
         if limits.over_limit == "queue" and room is None:
             self.connections.let_wait(
@@ -135,7 +134,7 @@ class Service:
             self.hold("full", held=False)
 
     def bind(self) -> None:
-        """Open every socket and build what serves it; no peer is answered yet.
+        """Open every socket and build its listener; no peer is answered yet.
 
         Raises:
             BindError: an endpoint cannot be opened.
@@ -145,7 +144,7 @@ class Service:
             self.listeners.append(self.build(listener))
 
     def build(self, listener: ListenerConfig) -> Listener:
-        """A listener that is not open yet. Raises as `bind` does."""
+        """Return a listener that is not open yet. Raises as `bind`."""
         return (self._stream if listener.endpoint.stream else self._datagrams)(listener)
 
     def _stream(self, listener: ListenerConfig) -> StreamListener:
@@ -220,7 +219,7 @@ class Service:
         )
 
     def _limited(self, replies: Replies) -> Replies:
-        """What the plugin says about replies, unless the configuration says otherwise."""
+        """Return the bounds on replies: the plugin's, or those of the configuration."""
         limits = self.config.limits
         if limits.max_amplification is not None:
             replies = replace(replies, factor=limits.max_amplification)
@@ -229,19 +228,19 @@ class Service:
         return replies
 
     def release(self) -> None:
-        """Close the sockets of a service that does not get to serve."""
+        """Close the sockets of a service that will not serve."""
         for listener in self.listeners:
             listener.bound.close()
 
     async def start(self, within: float, blocking: float) -> None:
-        """Let the plugin make itself ready.
+        """Start the plugin.
 
         Args:
-            within: seconds until it has to be.
-            blocking: seconds for which it may keep the reactor at a time.
+            within: seconds for the start.
+            blocking: seconds for which one step may block the reactor.
 
         Raises:
-            PluginError: it could not.
+            PluginError: the plugin cannot start.
         """
         who = f"service '{self.name}': plugin '{self.config.plugin}'"
         self._shared.starting(who)
@@ -260,17 +259,17 @@ class Service:
             raise
 
     def begin(self, listeners: Iterable[Listener]) -> None:
-        """Start the plugin's factories of listeners that open next.
+        """Start the factories of listeners that open next.
 
         Raises:
-            PluginError: one could not.
+            PluginError: a factory cannot start.
         """
         for listener in listeners:
             self._built("startFactory", listener.begin)
 
     @property
     def datagram_ports(self) -> Iterator[int]:
-        """The UDP ports that it listens at."""
+        """UDP ports of the service."""
         for listener in self.listeners:
             if isinstance(listener, DatagramListener) and isinstance(listener.bound.endpoint, InetEndpoint):
                 yield listener.bound.socket.getsockname()[1]
@@ -289,25 +288,25 @@ class Service:
         self.events.listening(listener.bound.address, listener.protocol)
 
     def hold(self, why: str, *, held: bool) -> None:
-        """Accept no more, or again, as far as this reason goes."""
+        """Hold the listeners for this reason, or release them."""
         (self._holds.add if held else self._holds.discard)(why)
         for listener in self.listeners:
             listener.hold(why, held=held)
 
     @property
     def state(self) -> str:
-        """Whether it takes new peers: `open`, `paused` by somebody, or `draining`."""
+        """State of accepting: `open`, `paused` by an operator, or `draining`."""
         return "draining" if self._emptied else "paused" if PAUSED in self._holds else "open"
 
     @property
     def lost(self) -> bool:
-        """Whether a UNIX socket of it has lost its path."""
+        """Tell whether a UNIX socket of the service has lost its path."""
         return any(listener.bound.lost for listener in self.listeners)
 
     # Changes while it runs.
 
     def refresh_credentials(self) -> None:
-        """Show new certificates to new peers, where the files have changed."""
+        """Use new certificates for new peers where the files have changed."""
         for listener in self.listeners:
             credentials = listener.credentials if isinstance(listener, StreamListener) else None
             if credentials is not None:
@@ -318,7 +317,7 @@ class Service:
                     self.events.certificates_faulty(listener.bound.address, str(fault))
 
     def change(self, limits: Limits) -> None:
-        """Other limits hold from now on, for connections that are open too."""
+        """Apply other limits, to open connections too."""
         self.config = replace(self.config, limits=limits)
         self._set_room(limits)
         self._admission.change(Terms.of(limits))
@@ -328,7 +327,7 @@ class Service:
                 listener.allow(self._limited(listener.declared))
 
     async def change_listeners(self, config: ServiceConfig, new: Sequence[Listener]) -> None:
-        """Serve the listeners of another configuration: these, and those that are the same in both."""
+        """Serve the listeners of another configuration: the new ones, and those that are in both."""
         kept = [
             listener
             for listener in self.listeners
@@ -344,18 +343,18 @@ class Service:
             self._open(listener)
 
     async def close(self, taken: Collection[BoundSocket] = ()) -> None:
-        """Accept nothing more; sockets that another service has taken over stay open."""
+        """Accept no more; sockets that another service has taken over stay open."""
         closing, self.listeners = self.listeners, []
         for listener in closing:
             await listener.close(keep=listener.bound in taken)
 
     async def end(self, patience: float) -> int:
-        """Let connections finish for so many seconds, then the plugin; returns how many had to be cut."""
-        for listener in self.listeners:  # there are some only if it does not get to serve
+        """Drain for at most so many seconds, stop the plugin, return the number of aborted connections."""
+        for listener in self.listeners:  # only a service that does not serve still has some
             listener.abandon()
         try:
             self.plugin.drain()
-        except BaseException:  # the end comes, whatever a plugin raises
+        except BaseException:  # the service ends, whatever a plugin raises
             self.events.plugin_fault("drain", Failure())
         self._emptied = Deferred()
         self.connections.drain(DRAIN_IDLE, min(DRAIN_SPREAD, patience / 2))
@@ -371,7 +370,7 @@ class Service:
         return cut
 
     def hurry(self) -> None:
-        """Wait for connections no longer, nor begin to."""
+        """End the wait for connections, also one that has not begun."""
         self._hurried = True
         self._end_wait()
 

@@ -1,10 +1,10 @@
-"""What of a configuration one worker serves.
+"""Share of one worker in a configuration.
 
-Streams are served by every worker, each datagram socket by one: two readers would tear the datagrams of one
-peer apart. A service whose plugin keeps in memory what its peers share (`shared_state`) is served by the
-first worker alone.
+Every worker serves streams, and one worker serves each datagram socket: two readers would split the datagrams
+of one peer. The first worker alone serves a service whose plugin keeps shared state in memory
+(`shared_state`).
 
-Totals hold for all workers together. Rates, and what a process has of its own, are divided among those that
+Totals hold for all workers together. Rates, and limits of each process, are divided among the workers that
 serve.
 """
 
@@ -20,22 +20,22 @@ from sockd.config.limits import SCOPES
 from sockd.endpoint import InetEndpoint, Transport
 
 Ports = Mapping[tuple[str, int], int]
-"""The port of a socket, by the service's name and the listener's place in its `listen`."""
+"""Ports of sockets, by the name of the service and the index in its `listen`."""
 
 _DIVIDED: Mapping[Transport, Sequence[str]] = {
     transport: [key for key, scope in SCOPES.items() if (scope.workers, scope.over) == ("divided", transport)]
     for transport in get_args(Transport)
 }
-"""Limits of which each worker has its part, by the transport that they are for."""
+"""Limits that are divided among the workers, by transport."""
 
 
 def needs_one_worker(service: ServiceConfig) -> bool:
-    """Whether the plugin keeps in memory what its peers share."""
+    """Return whether the plugin keeps shared state of its peers in memory."""
     return bool(getattr(type(service.options), "shared_state", False))
 
 
 def at_true_ports(config: Config, ports: Ports) -> Config:
-    """The same with the ports that the kernel has chosen in the place of 0, so that no two are equal."""
+    """Return the configuration with the ports that the kernel has chosen instead of 0."""
 
     def listener(name: str, index: int, written: Listener) -> Listener:
         endpoint, port = written.endpoint, ports.get((name, index))
@@ -53,12 +53,12 @@ def at_true_ports(config: Config, ports: Ports) -> Config:
 
 
 def share(config: Config, worker: int, workers: int) -> Config:
-    """The part of one worker.
+    """Return the part of one worker.
 
     Args:
-        config: the whole, with the plugins' options.
-        worker: which one, from 0.
-        workers: how many there are.
+        config: whole configuration, with the options of the plugins.
+        worker: number of the worker, from 0.
+        workers: number of workers.
     """
     services = {}
     for name, service in config.services.items():
@@ -77,7 +77,7 @@ def share(config: Config, worker: int, workers: int) -> Config:
 
 
 def _owner(service: ServiceConfig, listener: Listener, workers: int) -> int | None:
-    """The one worker that serves a listener; None where all do."""
+    """Return the number of the worker that serves a listener; None if all do."""
     if needs_one_worker(service):
         return 0
     if listener.endpoint.stream:
@@ -86,7 +86,7 @@ def _owner(service: ServiceConfig, listener: Listener, workers: int) -> int | No
 
 
 def divided(service: ServiceConfig, limits: Limits, workers: int) -> Limits:
-    """The limits of one process, where those of the service are so."""
+    """Return the limits of one process for these limits of the service."""
     owners = [_owner(service, listener, workers) for listener in service.listen]
     among = dict.fromkeys(_DIVIDED["stream"], workers if None in owners else 1)
     among |= dict.fromkeys(_DIVIDED["datagram"], len({*owners} - {None}))
@@ -97,7 +97,7 @@ def divided(service: ServiceConfig, limits: Limits, workers: int) -> Limits:
 
 
 def _part(whole: Rate | int | None, among: int) -> Rate | int | None:
-    """One of so many equal parts; of a rate it lets at least one in at once."""
+    """Return one of so many equal parts; a part of a rate admits at least one at once."""
     if whole is None or among < 2:
         return whole
     if isinstance(whole, int):
