@@ -31,6 +31,7 @@ from sockd.plugin import Context
 from sockd_plugins.files import Files, engine, raw
 from sockd_plugins.files.buffers import Buffers
 from sockd_plugins.files.engine import Engine
+from sockd_plugins.files.ledger import Quota
 from sockd_plugins.files.peer import Peer
 from sockd_plugins.files.put import receive_puts
 from sockd_plugins.files.raw import receive_raw
@@ -564,6 +565,21 @@ def test_a_source_has_a_share_of_its_own(tmp_path: Path) -> None:
     senders[0].sends(b"x")
     assert service.connects().sends(b"put 1 - b\n").reads() == ["go"]
     service.stop()
+
+
+def test_a_sender_may_send_the_next_file_as_soon_as_the_last_is_acknowledged(tmp_path: Path) -> None:
+    disk = SlowDisk(tmp_path)
+    disk.store.close()
+    disk.store = Store.open(tmp_path, Limits(GIB, quota=Quota(source_files=1)))
+    sender = connect(disk, "upload").sends(b"put 1 - a\nx")
+    while ok("a", b"x") not in sender.reads():
+        assert disk.turns(1)
+    other = connect(disk, "upload").sends(b"put 0 - b\n")
+    disk.turns()
+    assert other.reads() == ["go", ok("b", b"")]
+    for each in (sender, other):
+        each.is_cut_off()
+    disk.stop()
 
 
 # peers that are slow

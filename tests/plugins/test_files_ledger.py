@@ -132,6 +132,13 @@ def test_each_source_has_its_share(opened: Opener, quota: dict[str, int]) -> Non
     third.close()
 
 
+def test_what_a_worker_that_crashed_was_receiving_does_not_count(opened: Opener) -> None:
+    store = opened(source_files=1)
+    upload = begin(store, 10)
+    upload._part.close()  # the kernel closes the descriptors of a process that ends
+    receive(store, 1)
+
+
 def test_what_was_interrupted_counts_until_it_ends(opened: Opener) -> None:
     store = opened(source_files=1)
     upload = begin(store, 10, keep=True)

@@ -13,6 +13,7 @@ import hashlib
 import os
 import stat
 import struct
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from sockd_plugins.files.parts import TALLY, Parts, listed
 from sockd_plugins.files.refused import FileRefused
 
 _TALLY = struct.Struct("=qq16s")  # bytes, files, and the mark of the folders that they belong to
+
+_SWEEP_SECONDS = 1.0  # between two searches for the parts of crashed workers, at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ class Ledger:
         self._quota = quota
         self._folders = folders
         self._parts = parts
+        self._sweep_at = 0.0
         self._lock = Lock()  # flock(2) does not part the threads that share a descriptor
 
     @contextmanager
@@ -93,8 +97,21 @@ class Ledger:
             yield
             return
         with self._locked():
-            self._check(source, size, "", files=1)
+            try:
+                self._check(source, size, "", files=1)
+            except FileRefused:
+                if not self._swept():
+                    raise
+                self._check(source, size, "", files=1)
             yield
+
+    def _swept(self) -> bool:
+        """Remove the parts of a worker that has crashed; return False if that was done just now."""
+        if time.monotonic() < self._sweep_at:
+            return False
+        self._sweep_at = time.monotonic() + _SWEEP_SECONDS
+        self._parts.sweep()
+        return True
 
     def check_growth(self, source: str, id: str, size: int) -> None:  # noqa: A002
         """Refuse an upload of unknown size that has become too large for a bound.

@@ -200,13 +200,16 @@ class Parts:
     def _sweep(self, name: str) -> bool:
         """Remove a file that no process needs; return False if it is no plain file."""
         # Opening a device may have effects, so the kind is checked before; a link is not followed.
-        if not stat.S_ISREG(os.lstat(name, dir_fd=self.folder).st_mode):
+        status = os.lstat(name, dir_fd=self.folder)
+        if not stat.S_ISREG(status.st_mode):
             return False
+        match = _NAME.fullmatch(name)
+        state = match[1] + SUFFIX if match else None
+        if state is not None and status.st_nlink == 1 and self._waits(state):
+            return True  # without a lock, which its sender may want in this moment
         file = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self.folder)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            match = _NAME.fullmatch(name)
-            state = match[1] + SUFFIX if match else None
             if state is not None and os.fstat(file).st_nlink == 1 and self._waits(state):
                 return True
             if state is not None:

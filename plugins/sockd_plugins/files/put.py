@@ -67,6 +67,7 @@ from sockd_plugins.files.names import safe_name
 from sockd_plugins.files.peer import Peer
 from sockd_plugins.files.refused import FileRefused
 from sockd_plugins.files.state import Facts
+from sockd_plugins.files.upload import Stored
 
 _MAX_LINE = 1024
 """Bytes of a line. A correct line has less than 300; more of a wrong one is shown in the error."""
@@ -92,7 +93,8 @@ async def receive_puts(peer: Peer, engine: Engine) -> None:
     """Receive file after file, until the peer ends."""
     while (line := await peer.line(_MAX_LINE, first=True)) is not None:
         async with await _open(peer, engine, line) as upload:
-            await _receive(peer, upload)
+            stored = await _receive(peer, upload)
+        peer.acknowledge(stored)  # when the part does not count any more
 
 
 async def _open(peer: Peer, engine: Engine, line: bytes) -> Incoming:
@@ -106,7 +108,8 @@ async def _open(peer: Peer, engine: Engine, line: bytes) -> Incoming:
     return upload
 
 
-async def _receive(peer: Peer, upload: Incoming) -> None:
+async def _receive(peer: Peer, upload: Incoming) -> Stored:
+    """Receive the data of a file, and what may follow it."""
     facts = upload.facts
     told = upload.durable
     while left := (facts.size or 0) - upload.received:
@@ -118,8 +121,7 @@ async def _receive(peer: Peer, upload: Incoming) -> None:
         if upload.kept and upload.durable > told:
             told = upload.durable
             peer.say(f"at {told}")
-    stored = await upload.finish(await _digest(peer, facts.digest, left))
-    peer.acknowledge(stored)
+    return await upload.finish(await _digest(peer, facts.digest, left))
 
 
 def announces(data: bytes) -> bool | None:
