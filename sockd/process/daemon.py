@@ -35,6 +35,9 @@ from sockd.telemetry.snapshot import About
 WATCH_EVERY = 0.5
 """Seconds between two looks at the configuration's files."""
 
+OUTDATED = "the configuration has changed again before it was ready"
+"""Reason for the refusal of a reload that gives way to the next one."""
+
 ENDING = (signal.SIGTERM, signal.SIGINT)
 """Signals that end the daemon in order; a further one hurries."""
 
@@ -79,6 +82,7 @@ class DaemonProcess(service.Service):
         self._told_to_stop = False
         self._serving = False
         self._changing = ""  # by a reload or an upgrade
+        self._awaiting_end: list[Deferred[None]] = []  # of that change
         self._reload_deferred = False  # a signal has come before the daemon serves, or during a change
         self._reload_requests = Debounced(self._reload, reactor)
         self._events = DaemonEvents()
@@ -219,6 +223,11 @@ class DaemonProcess(service.Service):
             raise NotChanged("there is no configuration file; it was started from the command line")
         if dry_run:
             return await self.role.plan()
+        if await self._is_outdated():
+            over: Deferred[None] = Deferred()
+            self._awaiting_end.append(over)
+            self.role.give_up_reload(OUTDATED)
+            await over
         with self.change("reload"):
             self.notifier.reloading()
             try:
@@ -260,6 +269,9 @@ class DaemonProcess(service.Service):
         finally:
             self._changing = ""
             self.notifier.ready()
+            waiting, self._awaiting_end = self._awaiting_end, []
+            for over in waiting:
+                over.callback(None)
             self._ask_deferred_reload()
 
     # Reloads for signals and for files that change.
@@ -274,9 +286,20 @@ class DaemonProcess(service.Service):
             return
         if self._changing or not self._serving:
             self._reload_deferred = True
+            if await self._is_outdated():
+                self.role.give_up_reload(OUTDATED)
             return
         with suppress(NotChanged):  # the log has the reason
             await self.reload()
+
+    async def _is_outdated(self) -> bool:
+        """Tell whether a reload is under way whose files have changed since it has read them."""
+        if self._changing != "reload":
+            return False
+        with suppress(NotChanged):  # they cannot be read now: the next reload says why
+            stamp = await read_files(self._stamp_now, self._reactor)
+            return self._changing == "reload" and stamp != self.stamp
+        return False
 
     def _ask_deferred_reload(self) -> None:
         if self._reload_deferred:

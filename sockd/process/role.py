@@ -132,6 +132,9 @@ class Role(Protocol):
         """
         ...
 
+    def give_up_reload(self, reason: str) -> None:
+        """Refuse a reload that waits for the start of a plugin; it raises NotChanged with the reason."""
+
     async def upgrade(self, process: Process) -> None:
         """Execute the code that is installed now.
 

@@ -39,28 +39,49 @@ class Interrupted(BaseException):
     """Raised in a plugin that blocks; no `except Exception` of the plugin catches it."""
 
 
-async def run(start: Start, within: float, blocking: float, clock: IReactorTime) -> None:
-    """Let a plugin start.
+class Starts:
+    """Starts of plugins, each under a deadline.
 
     Args:
-        start: begins it.
-        within: seconds until it has to be finished.
-        blocking: seconds for which one step of it may keep the reactor.
         clock: of the reactor.
-
-    Raises:
-        Unfinished: the time is over; what it waited for has been cancelled.
-        BaseException: whatever the plugin raises.
     """
-    try:
-        with _alarm(blocking):
-            result = start()
-        if isawaitable(result):
-            await _Deadline(result, _begins_at(start), within, blocking, clock).ended
-    except Interrupted as error:
-        raise Unfinished(
-            f"it blocks everything else for {blocking:g} s{_at(_place(error.__traceback__))}"
-        ) from error
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._waiting: set[_Deadline] = set()
+
+    async def run(self, start: Start, within: float, blocking: float) -> None:
+        """Let a plugin start.
+
+        Args:
+            start: begins the start.
+            within: seconds for the start.
+            blocking: seconds for which one step may block the reactor.
+
+        Raises:
+            Unfinished: the time is over, or `give_up` was called; what the start waited for is cancelled.
+            BaseException: whatever the plugin raises.
+        """
+        try:
+            with _alarm(blocking):
+                result = start()
+            if not isawaitable(result):
+                return
+            deadline = _Deadline(result, _begins_at(start), within, blocking, self._clock)
+            self._waiting.add(deadline)
+            try:
+                await deadline.ended
+            finally:
+                self._waiting.discard(deadline)
+        except Interrupted as error:
+            raise Unfinished(
+                f"it blocks everything else for {blocking:g} s{_at(_place(error.__traceback__))}"
+            ) from error
+
+    def give_up(self, reason: str) -> None:
+        """End every start that waits, as if its deadline had come."""
+        for deadline in tuple(self._waiting):
+            deadline.give_up(reason)
 
 
 class _Deadline:
@@ -87,10 +108,10 @@ class _Deadline:
     ) -> None:
         self.ended: Deferred[None] = Deferred()
         self._awaited = awaited
-        self._within = within
         self._late = self._over = False
         self._place = begun_at
-        self._timer: IDelayedCall = clock.callLater(within, self._cancel)
+        late = f"it has not finished within {within:g} s"
+        self._timer: IDelayedCall = clock.callLater(within, self._cancel, late)
         self._steps = _finish(_Steps(awaited, blocking))
         self._starting = Deferred.fromCoroutine(self._steps)
         self._starting.addBoth(self._finished)
@@ -105,14 +126,19 @@ class _Deadline:
         self._timer.cancel()
         self.ended.callback(result)
 
-    def _cancel(self) -> None:
+    def give_up(self, reason: str) -> None:
+        """Cancel what is awaited before the time is over."""
+        self._timer.cancel()
+        self._cancel(reason)
+
+    def _cancel(self, reason: str) -> None:
         self._late = True
         self._place = _suspended_at(self._awaited) or self._place
         self._starting.cancel()
         if not self._over:
             with suppress(BaseException):  # a plugin that has caught the cancellation may raise anything
                 self._steps.close()
-        self.ended.errback(Unfinished(f"it has not finished within {self._within:g} s{_at(self._place)}"))
+        self.ended.errback(Unfinished(f"{reason}{_at(self._place)}"))
 
 
 async def _finish(steps: Awaitable[None]) -> None:

@@ -129,6 +129,10 @@ class ServingRole:
             self.set_log_level(config.log.level)
         return plan
 
+    def give_up_reload(self, reason: str) -> None:
+        """Refuse a reload that waits for the start of a plugin."""
+        self.server.give_up_starts(reason)
+
     async def _read(self) -> Config:
         """Return the configuration as the file has it now.
 

@@ -15,7 +15,7 @@ from sockd.config.plan import Plan, plan
 from sockd.datagram import Loops
 from sockd.errors import BindError, PluginError
 from sockd.serving.listener import Listener
-from sockd.serving.plugin_start import BLOCKED_AT_RELOAD
+from sockd.serving.plugin_start import BLOCKED_AT_RELOAD, Starts
 from sockd.serving.reuse import Sockets
 from sockd.serving.service import PAUSED, Service, Shared
 from sockd.sockets.deadlines import Deadlines
@@ -59,7 +59,11 @@ class Server:
         self.descriptors = Descriptors(reactor, self._hold, self._events.descriptors_short, self._relieve)
         self._unread = Unread(config.daemon.max_unread_output)
         self._shared = Shared(
-            Deadlines(reactor), self._unread, self.descriptors.grant, Loops(reactor.seconds)
+            Deadlines(reactor),
+            self._unread,
+            self.descriptors.grant,
+            Loops(reactor.seconds),
+            Starts(reactor),
         )
         self._ending: dict[Service, Deferred[int]] = {}  # services that finish, and how many they cut
         self._services: dict[str, Service] = {}
@@ -142,6 +146,10 @@ class Server:
     async def unstart(self) -> None:
         """Stop the plugins of a daemon that has not served."""
         await _stop(self.services)
+
+    def give_up_starts(self, reason: str) -> None:
+        """End the starts of plugins that wait; a reload that waits for them is refused."""
+        self._shared.starts.give_up(reason)
 
     def starting(self, told: Callable[[str], None]) -> None:
         """Have `told` called with a text before each start of a plugin, and with an empty one after it."""

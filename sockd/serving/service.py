@@ -23,8 +23,8 @@ from sockd.errors import BindError, PluginError, in_words
 from sockd.limits import Admission, Terms
 from sockd.plugin import Context, IDatagramPlugin, IStreamPlugin, Plugin, Replies
 from sockd.process.end import PLUGIN_STOP_TIMEOUT
-from sockd.serving import plugin_start as starting
 from sockd.serving.listener import DatagramListener, Listener, StreamListener
+from sockd.serving.plugin_start import Starts, Unfinished
 from sockd.sockets.deadlines import Deadlines
 from sockd.sockets.open import BoundSocket, OpenSocket, open_socket
 from sockd.sockets.ports import Grant
@@ -56,6 +56,7 @@ class Shared:
         grant: returns the number of connections that may be accepted now.
         open_socket: opens an endpoint, or finds it open.
         loops: guard against loops of datagram ports with other services.
+        starts: starts of plugins that are under way.
         starting: called with the plugin that is about to start, in words; empty after the start.
     """
 
@@ -63,6 +64,7 @@ class Shared:
     unread: Unread
     grant: Grant
     loops: Loops
+    starts: Starts
     open_socket: OpenSocket = open_socket
     starting: Callable[[str], None] = lambda words: None  # noqa: ARG005
 
@@ -245,8 +247,8 @@ class Service:
         who = f"service '{self.name}': plugin '{self.config.plugin}'"
         self._shared.starting(who)
         try:
-            await starting.run(partial(self.plugin.start, self._context), within, blocking, self._reactor)
-        except starting.Unfinished as error:
+            await self._shared.starts.run(partial(self.plugin.start, self._context), within, blocking)
+        except Unfinished as error:
             raise PluginError(f"{who} cannot start: {error}") from error
         except BaseException as error:  # SystemExit too: the start of the daemon must say what it was
             raise PluginError(f"{who} cannot start: {in_words(error)}") from error

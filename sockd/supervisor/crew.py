@@ -87,7 +87,7 @@ class Crew:
         self._failures = [0] * size
         self._timers: list[IDelayedCall | None] = [None] * size
         self._stopping = False
-        self._spare = Spare(reactor, lambda: self._launch(NO_SLOT), load, events)
+        self.spare = Spare(reactor, lambda: self._launch(NO_SLOT), load, events)
 
     @property
     def serving(self) -> list[WorkerProcess]:
@@ -152,7 +152,7 @@ class Crew:
     # One of them.
 
     def _replace(self, slot: int) -> None:
-        if not self._spare.ready and self._starting >= AT_ONCE:
+        if not self.spare.ready and self._starting >= AT_ONCE:
             self._timers[slot] = self._reactor.callLater(TURN, self._replace, slot)
             return
         self._timers[slot] = None
@@ -160,7 +160,7 @@ class Crew:
 
     async def _bring_up(self, slot: int) -> None:
         try:
-            worker = self._spare.take() or self._launch(slot)
+            worker = self.spare.take() or self._launch(slot)
         except OSError as error:
             self._again(slot, describe_os_error(error))
             return
@@ -180,35 +180,16 @@ class Crew:
         self._reserve()
 
     async def try_out(self, order: Order) -> None:
-        """Let a process that serves no peer load a configuration: the spare worker, or a new process.
-
-        Raises:
-            OSError: no process can be started.
-            Refused: it cannot.
-            NoAnswer: it has ended, or took too long.
-        """
-        worker = self._spare.take() or self._launch(NO_SLOT)
+        """Let a process that serves no peer load a configuration; raises as `Spare.try_out` does."""
         try:
-            await worker.check(order)
-        except BaseException as error:  # whatever it was, nothing of it must come to serve
-            worker.kill()
-            await worker.gone
-            if isinstance(error, NoAnswer):
-                raise NoAnswer(worker.why_trial_failed()) from error
-            raise
-        else:
-            # Where plugins have started, something of them may be left.
-            if order.message.get("services"):
-                worker.kill()
-            else:
-                self._spare.give_back(worker)
+            await self.spare.try_out(order)
         finally:
             self._reserve()
 
     def _reserve(self) -> None:
         """Prepare a spare worker, once every slot is taken."""
         if not self._stopping and len(self.serving) == len(self.workers):
-            self._spare.prepare()
+            self.spare.prepare()
 
     @property
     def _starting(self) -> int:
@@ -228,8 +209,8 @@ class Crew:
         how = how_it_ended(code)
         if worker.last is not None:
             self.final_snapshot(worker, worker.last)
-        if worker is self._spare.worker:
-            self._spare.ended(worker, how)
+        if worker is self.spare.worker:
+            self.spare.ended(worker, how)
         elif worker in self.leaving:
             self.leaving.discard(worker)
             self._events.left(worker.slot, worker.pid, how)
@@ -304,7 +285,7 @@ class Crew:
         Raises:
             CannotServe: nothing has changed.
         """
-        self._spare.drop()
+        self.spare.drop()
         self.generation += 1
         try:
             new = await self._ready_workers()
@@ -354,7 +335,7 @@ class Crew:
     def _begin_to_stop(self) -> list[WorkerProcess]:
         self._stopping = True
         self._forget_timers()
-        spare = self._spare.drop()
+        spare = self.spare.drop()
         return [*self.all_workers, *([spare] if spare is not None else ())]
 
     def _forget_timers(self) -> None:

@@ -159,6 +159,10 @@ class SupervisingRole:
         self.supervisor.events.reloaded(plan.as_dict())
         return plan
 
+    def give_up_reload(self, reason: str) -> None:
+        """Refuse a reload that waits for the start of a plugin, as long as it is on trial."""
+        self.supervisor.crew.spare.give_up_trials(reason)
+
     async def upgrade(self, process: Process) -> None:
         """Execute the code that is installed now, in this process. Returns only if that fails.
 

@@ -48,6 +48,7 @@ class Spare:
         self._events = events
         self._failures = 0
         self._timer: IDelayedCall | None = None
+        self._on_trial: set[WorkerProcess] = set()
 
     @property
     def ready(self) -> bool:
@@ -88,6 +89,39 @@ class Spare:
             self._forget_timer()
             self.worker = worker
         else:
+            worker.kill()
+
+    async def try_out(self, order: Order) -> None:
+        """Let the spare worker, or a new process, load a configuration and start what is new in it.
+
+        Raises:
+            OSError: no process can be started.
+            Refused: the configuration cannot be served.
+            NoAnswer: the process has ended, or took too long.
+        """
+        worker = self.take() or self._launch()
+        self._on_trial.add(worker)
+        try:
+            await worker.check(order)
+        except BaseException as error:  # whatever it was, nothing of it must come to serve
+            worker.kill()
+            await worker.gone
+            if isinstance(error, NoAnswer):
+                raise NoAnswer(worker.why_trial_failed()) from error
+            raise
+        else:
+            # Where plugins have started, something of them may be left.
+            if order.message.get("services"):
+                worker.kill()
+            else:
+                self.give_back(worker)
+        finally:
+            self._on_trial.discard(worker)
+
+    def give_up_trials(self, reason: str) -> None:
+        """End the trials that are under way."""
+        for worker in self._on_trial:
+            worker.fault = reason
             worker.kill()
 
     def ended(self, worker: WorkerProcess, how: str) -> None:

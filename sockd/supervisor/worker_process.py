@@ -162,6 +162,8 @@ class WorkerProcess:
 
     def why_trial_failed(self) -> str:
         """Return why a process has ended that was to try a configuration."""
+        if self.fault:
+            return f"{self._plugin} cannot start: {self.fault}" if self._plugin else self.fault
         if self._plugin:
             return self.why_gone()
         return f"a plugin ends the process or blocks it while it is loaded: {self.why_gone()}"

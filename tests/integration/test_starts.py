@@ -161,6 +161,26 @@ def test_a_start_that_does_not_come_back_is_a_refusal_and_the_rest_serves_on(
 
 
 @WORKERS
+@pytest.mark.parametrize("how", ["waits", "awaits"])
+def test_a_start_that_hangs_gives_way_to_a_configuration_that_is_repaired(
+    start: Start, tmp_path: Path, workers: int, how: str
+) -> None:
+    def patient(text: str) -> str:
+        return text.replace("500ms", "1h")
+
+    daemon = start(patient(config(workers)), env=environment(tmp_path)).ready()
+    (tmp_path / "sockd.toml").write_text(patient(config(workers, how)))
+    daemon.signal(signal.SIGHUP)
+    wait_until(lambda: (tmp_path / "starts").exists())
+    (tmp_path / "sockd.toml").write_text(patient(config(workers, "in time")))
+    told = reload(tmp_path)
+    assert told.returncode == 0, told.stderr
+    reason = daemon.wait_for("not reloaded")["reason"]
+    assert "cannot start: the configuration has changed again before it was ready" in reason
+    assert (tmp_path / "late.sock").exists()
+
+
+@WORKERS
 def test_a_factory_that_cannot_start_is_refused_and_the_rest_serves_on(
     start: Start, tmp_path: Path, workers: int
 ) -> None:

@@ -98,6 +98,12 @@ class FakeRole:
             raise self.fault
         return NOTHING
 
+    def give_up_reload(self, reason: str) -> None:
+        self.done.append("give up")
+        if self.reloading is not None:
+            reloading, self.reloading = self.reloading, None
+            reloading.errback(NotChanged(reason))
+
     async def upgrade(self, process: object) -> None:
         raise NotChanged("no")
 
@@ -238,16 +244,50 @@ def test_a_second_change_is_refused_and_a_signal_is_deferred(running: Running) -
     running.role.reloading = Deferred()
     first = running.reload()
     running.reactor.turn()
-    [refused] = running.reload()
+    second = running.reload()
+    running.reactor.turn()  # the thread that looks at the files has ended
+    [refused] = second
     assert "another reload is not finished yet" in str(refused)
     signal.raise_signal(signal.SIGHUP)
     running.reactor.turn()
+    running.reactor.turn()
     assert running.daemon.reload_due
+    assert "give up" not in running.role.done
     running.role.reloading.callback(None)
     assert first == [NOTHING]
     running.reactor.advance(2)
     running.reactor.turn()
     assert running.role.done.count("reload") == 2
+
+
+def test_a_reload_that_hangs_gives_way_to_a_signal_once_the_files_have_changed(running: Running) -> None:
+    running.start()
+    running.role.reloading = Deferred()
+    first = running.reload()
+    running.reactor.turn()
+    running.source.state = "second"
+    signal.raise_signal(signal.SIGHUP)
+    running.reactor.turn()
+    running.reactor.turn()
+    assert "the configuration has changed again" in str(first)
+    running.reactor.advance(2)
+    running.reactor.turn()
+    assert running.role.done[-3:] == ["reload", "give up", "reload"]
+    assert running.daemon.config_ok
+
+
+def test_a_reload_that_hangs_gives_way_to_an_operator_once_the_files_have_changed(running: Running) -> None:
+    running.start()
+    running.role.reloading = Deferred()
+    first = running.reload()
+    running.reactor.turn()
+    running.source.state = "second"
+    second = running.reload()
+    running.reactor.turn()
+    assert "the configuration has changed again" in str(first)
+    running.reactor.turn()
+    assert second == [NOTHING]
+    assert running.role.done[-3:] == ["reload", "give up", "reload"]
 
 
 def test_a_reload_that_fails_is_told_and_one_that_succeeds_takes_it_back(running: Running) -> None:

@@ -28,7 +28,8 @@ class Outcome:
     def __init__(self, start: Callable[[], Any], blocking: float = WITHIN) -> None:
         self.clock = Clock()
         self.results: list[Any] = []
-        Deferred.fromCoroutine(starting.run(start, WITHIN, blocking, self.clock)).addBoth(self.results.append)
+        self.starts = starting.Starts(self.clock)
+        Deferred.fromCoroutine(self.starts.run(start, WITHIN, blocking)).addBoth(self.results.append)
 
     @property
     def error(self) -> BaseException:
@@ -91,6 +92,16 @@ def test_where_nothing_but_a_deferred_is_known_the_line_of_start_is_told() -> No
         return Deferred()
 
     assert f"{__file__}:{line_of(start, 'def start')} in start" in Outcome(start).late()
+
+
+def test_a_start_that_is_given_up_tells_the_reason_and_where_it_waits() -> None:
+    outcome = Outcome(waits)
+    outcome.starts.give_up("the file has changed")
+    assert isinstance(outcome.error, starting.Unfinished)
+    assert str(outcome.error).startswith("the file has changed: ")
+    assert str(outcome.error).endswith("in waits_for")
+    outcome.clock.advance(WITHIN)
+    assert len(outcome.results) == 1
 
 
 def test_what_a_late_start_waits_for_is_cancelled_so_that_it_can_tidy_up() -> None:

@@ -23,6 +23,7 @@ from sockd.datagram import Loops
 from sockd.limits.sources import source_key
 from sockd.plugin import Plugin
 from sockd.serving.listener import layers_of
+from sockd.serving.plugin_start import Starts
 from sockd.serving.service import Service, Shared
 from sockd.sockets.deadlines import Deadlines
 from sockd.stream.connection import Connection
@@ -102,7 +103,7 @@ class Model(RuleBasedStateMachine):
         self.service = Service(
             ServiceConfig(name="model", plugin="model", listen=(), limits=first, options=Plugin()),
             Path("state"),
-            Shared(Deadlines(self.clock), Unread(2**20), int, Loops(self.clock.seconds)),
+            Shared(Deadlines(self.clock), Unread(2**20), int, Loops(self.clock.seconds), Starts(self.clock)),
             self.clock,
             each_connection=False,
         )

@@ -189,7 +189,7 @@ def test_after_the_end_nobody_is_started(crew: Crew, clock: Clock) -> None:
 def reserved(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> Crew:
     """With a spare worker that is ready at once, and whoever comes after it."""
     monkeypatch.setattr(Made, "spares", [])
-    crew._spare.worker.kill()  # type: ignore[union-attr]
+    crew.spare.worker.kill()  # type: ignore[union-attr]
     crew._reactor.advance(0)
     return crew
 
