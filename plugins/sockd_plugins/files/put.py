@@ -35,6 +35,9 @@ and repeats the second as the file grows. It keeps the data for the service's `k
 last byte, also after `error`, unless the code is `digest-mismatch`. The digest is that of the whole file. The
 peer must read these lines while it sends.
 
+    (printf 'keep %d - %s\n' $(stat -c %s FILE) FILE; cat FILE) | nc -N HOST PORT
+    (echo resume ID; tail -c +$((OFFSET + 1)) FILE) | nc -N HOST PORT
+
 Either line may be replaced by
 
     error CODE TEXT                 nothing of this file is kept; earlier files are
