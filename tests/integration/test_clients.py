@@ -405,6 +405,7 @@ def test_many_pasted_lines_arrive_as_many(served: Served, terminal: Callable[...
     echo.until("three")
     for line in ("one", "two", "three"):
         echo.until(line)
+    echo.until(">")
     echo.types("\x04")
     assert echo.ends() == 0
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from crews import wait_until
 from running import PATIENCE, Daemon, Start
 
 CONFIG = """
@@ -116,7 +117,8 @@ def test_a_daemon_that_is_killed_loses_nothing_that_it_has_acknowledged(start: S
         sender.send(daemon.port("files")[1], iter(()))
     assert all(sent.stored for sent in sender.files)
     check(folder, sender)
-    assert [name for name in os.listdir(folder / ".sockd-part") if name != ".stored"] == []
+    # A part is removed after the answer.
+    wait_until(lambda: [name for name in os.listdir(folder / ".sockd-part") if name != ".stored"] == [])
 
 
 def check(folder: Path, sender: Sender) -> None:
