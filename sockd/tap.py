@@ -47,7 +47,7 @@ class Options(usage.Options):
 
 def makeService(options: Options) -> service.IService:
     """Return the daemon with every socket open. twistd calls it before it detaches and changes the user."""
-    return _daemon(options.loaded, options.source, options.parent)
+    return choose_role(options.loaded, options.source, options.parent)
 
 
 def run(config: Config, source: Source | None = None) -> NoReturn:
@@ -63,7 +63,8 @@ def run(config: Config, source: Source | None = None) -> NoReturn:
     sys.exit(0)
 
 
-def _daemon(config: Config, source: Source | None, options: ServerOptions) -> service.Service:
+def choose_role(config: Config, source: Source | None, options: ServerOptions) -> service.Service:
+    """Return the daemon that serves, or that supervises workers if the configuration asks for them."""
     # Each role loads its own half of the code: a supervisor holds no line that reads a byte of a peer.
     if config.daemon.workers and source is not None:
         from sockd.supervisor.assembly import supervised
@@ -84,7 +85,7 @@ class _Foreground(UnixApplicationRunner):
     @override
     def createOrGetApplication(self) -> Any:
         application = service.Application("sockd")
-        _daemon(*self._sockd, self.config).setServiceParent(application)
+        choose_role(*self._sockd, self.config).setServiceParent(application)
         return application
 
 

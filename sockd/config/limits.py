@@ -131,7 +131,7 @@ class Limits(BaseModel):
     handshake_timeout: Annotated[SomeTime, _CONNECTION] = Field(
         default="10s",
         validate_default=True,
-        description="Time for a TLS handshake, from the first byte on.",
+        description="Time for a TLS handshake, with the wait for the first byte and for its turn.",
     )
     handshake_rate: Annotated[RateOrOff, Scope("service", "stream", "divided")] = Field(
         default="off",

@@ -75,7 +75,7 @@ def start_worker(*options: str) -> tuple[int, socket.socket]:
 
 
 @implementer(IReadDescriptor)
-class Process:
+class ChildProcess:
     """Child of this process.
 
     It is watched by a descriptor of its own (pidfd_open(2)), so that its end is noticed whatever else handles

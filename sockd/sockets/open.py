@@ -70,7 +70,13 @@ class BoundSocket:
         """Tell whether the path of a UNIX socket is gone, or another process's: no client reaches it."""
         if self.inode is None or not isinstance(self.endpoint, UnixEndpoint):
             return False  # a path that another process has made is not checked
-        return self.inode != _inode(self.endpoint.path)
+        try:
+            status = self.endpoint.path.lstat()
+        except PermissionError:  # after a change of user its folder may be out of reach: nobody knows
+            return False
+        except OSError:
+            return True
+        return self.inode != (status.st_dev, status.st_ino)
 
     def close(self) -> None:
         """Close the socket for this process; unless another one shares it, queued connections are reset."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from sockd.ipc.child import Process, how_it_ended, start
+from sockd.ipc.child import ChildProcess, how_it_ended, start
 from sockd.supervisor.handover import Handover
 
 SUCCESSOR = "sockd.supervisor.successor"
@@ -50,7 +50,7 @@ async def try_out(handover: Handover, reactor: Any) -> None:
                 pid = start(SUCCESSOR, str(state), TRIAL, keep=[state, *handover.descriptors], errors=errors)
             except OSError as error:
                 raise NotReplaced(f"the new code cannot be tried: {error.strerror}") from error
-        process = Process(reactor, pid, ended.callback)
+        process = ChildProcess(reactor, pid, ended.callback)
         timer = reactor.callLater(TRIAL_TIMEOUT, process.signal, signal.SIGKILL)
         code = await ended
         if timer.active():

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IDelayedCall
 
 from sockd.ipc.calls import Calls
 from sockd.ipc.channel import Rest
-from sockd.ipc.child import Process, how_it_ended, start_worker
+from sockd.ipc.child import ChildProcess, how_it_ended, start_worker
 from sockd.telemetry.snapshot import ProcessSnapshot
 
 START_TIMEOUT = 30.0
@@ -137,7 +137,7 @@ class WorkerProcess:
             rest = Rest(bytes.fromhex(handed.received), bytes.fromhex(handed.unsent))
             self.state, self.last, self.started_at = "open", handed.last, self.started_at - handed.age
         try:
-            self._process = Process(reactor, self.pid, self._has_ended)
+            self._process = ChildProcess(reactor, self.pid, self._has_ended)
         except OSError:
             channel.close()
             if handed is None:

@@ -189,6 +189,21 @@ def test_a_path_that_somebody_else_has_taken_over_is_left_alone(tmp_path: Path) 
     other.close()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_path_out_of_reach_is_not_taken_for_lost(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    bound = open_socket(parse(f"unix:{folder}/x"), SocketOptions())
+    folder.chmod(0o700)
+    try:
+        os.seteuid(65534)
+        assert not bound.lost
+    finally:
+        os.seteuid(0)
+    (folder / "x").unlink()
+    assert bound.lost
+    bound.close()
+
+
 @pytest.mark.parametrize("scheme", ["unix", "unixgram"])
 def test_a_path_left_behind_by_a_killed_process_is_replaced(tmp_path: Path, scheme: str) -> None:
     bound = opened(f"{scheme}:{tmp_path}/s")
