@@ -335,11 +335,25 @@ def test_draining_closes_who_waits_and_lets_a_file_come_to_its_end(service: Serv
     idle = service.connects().sends(b"put 1 - a\n1")
     busy = service.connects().sends(b"put 2 sha256 b\n2")
     service.plugin.drain()
+    assert not idle.wire.disconnecting
+    service.clock.advance(1)
     assert idle.wire.disconnecting
     assert not busy.wire.disconnecting
     busy.sends(b"3", b"sha256=" + sha256(b"23").encode() + b"\n")
     assert busy.wire.disconnecting
     assert service.received() == {"a": b"1", "b": b"23"}
+
+
+def test_a_file_that_begins_just_after_a_drain_is_received(service: Service) -> None:
+    new, between = service.connects(), service.connects().sends(b"put 1 - a\n1")
+    service.plugin.drain()
+    service.clock.advance(0.9)
+    new.sends(b"put 1 - b\n2")
+    between.sends(b"put 1 - c\n3")
+    assert service.received() == {"a": b"1", "b": b"2", "c": b"3"}
+    service.clock.advance(0.1)
+    assert new.wire.disconnecting
+    assert between.wire.disconnecting
 
 
 # raw

@@ -32,6 +32,10 @@ the peer would lose the answer with the reason."""
 _PATIENCE = 300.0
 """Seconds for which a peer may be slower than `min_rate`, such as a phone in a tunnel."""
 
+_LAST_CALL = 1.0
+"""Seconds from the beginning of a drain in which a peer may still begin a file: it may have connected, or be
+about to send the next one, in this moment."""
+
 _STALL = 60.0
 """Seconds that count of one wait for data at most: the idle timeout ends silent peers."""
 
@@ -77,7 +81,7 @@ class Peer(Protocol):
         self._paused = False
         self._finished = False  # the peer has ended its side
         self._lost = False  # the connection is lost
-        self._draining = False
+        self._last_call: float | None = None  # time until which a file may begin, once the service drains
         self._refused = False
 
     async def line(self, limit: int, *, first: bool = False) -> bytes | None:
@@ -85,14 +89,14 @@ class Peer(Protocol):
 
         Args:
             limit: bytes of the line at most.
-            first: whether the line begins a file; then the result is also None when the service drains.
+            first: whether the line begins a file; then the result is also None soon after the service drains.
         """
         self._give_back()
         while (end := self._unread.head(limit + 1).find(b"\n")) < 0:
             if len(self._unread) > limit:
                 raise FileRefused("bad-request", f"expected a line of at most {limit} bytes, found more")
             if first and not self._unread:  # between two files a peer may wait
-                if self._draining or not await self._more():
+                if not await self._another():
                     return None
                 continue
             if not await self._more_in_time(len(self._unread) + 1):
@@ -100,6 +104,16 @@ class Peer(Protocol):
                     raise FileRefused("incomplete", "the line has no end")
                 return None
         return b"".join(self._take(end + 1)).removesuffix(b"\n").removesuffix(b"\r")
+
+    async def _another(self) -> bool:
+        """Wait for another file, or for another event; return False if no file can begin any more."""
+        if self._last_call is None:
+            return await self._more()
+        if (left := self._last_call - self._context.clock.seconds()) <= 0:
+            return False
+        with suppress(TimedOut):
+            return await Deferred.fromCoroutine(self._more()).addTimeout(left, self._context.clock)
+        return False
 
     async def read(self, size: int, within: float | None = None) -> list[Piece]:
         """Return the next bytes: at most `size`, and none only if the peer has ended its side.
@@ -162,8 +176,8 @@ class Peer(Protocol):
         self.say(f"ok {stored.name} {stored.size} sha256={stored.sha256}")
 
     def drain(self) -> None:
-        """Accept no further file."""
-        self._draining = True
+        """Accept no further file, but for those that begin within a moment."""
+        self._last_call = self._context.clock.seconds() + _LAST_CALL
         self._wake()
 
     @override
