@@ -85,6 +85,7 @@ class DaemonProcess(service.Service):
         self._awaiting_end: list[Deferred[None]] = []  # of that change
         self._reload_deferred = False  # a signal has come before the daemon serves, or during a change
         self._reload_requests = Debounced(self._reload, reactor)
+        self._looks_at_files = Debounced(self._give_way, reactor)
         self._events = DaemonEvents()
         self.stamp = self._stamp_now()
         notifier.describe = self._describe
@@ -146,7 +147,7 @@ class DaemonProcess(service.Service):
         soon = self._reactor.callFromThread
         startup.obey(
             {
-                signal.SIGHUP: partial(soon, self._reload_requests.ask),
+                signal.SIGHUP: partial(soon, self._ask_reload),
                 signal.SIGUSR1: partial(soon, self._reopen_logs),
                 signal.SIGUSR2: partial(soon, self._on_upgrade),
             }
@@ -286,11 +287,19 @@ class DaemonProcess(service.Service):
             return
         if self._changing or not self._serving:
             self._reload_deferred = True
-            if await self._is_outdated():
-                self.role.give_up_reload(OUTDATED)
             return
         with suppress(NotChanged):  # the log has the reason
             await self.reload()
+
+    def _ask_reload(self) -> None:
+        self._reload_requests.ask()
+        if self._changing == "reload":
+            self._looks_at_files.ask()
+
+    async def _give_way(self) -> None:
+        """Give up a reload that hangs on files which have changed since: the next one waits for it."""
+        if await self._is_outdated():
+            self.role.give_up_reload(OUTDATED)
 
     async def _is_outdated(self) -> bool:
         """Tell whether a reload is under way whose files have changed since it has read them."""
@@ -315,7 +324,7 @@ class DaemonProcess(service.Service):
             return
         stamp = self._stamp_now()
         if stamp == seen != self.stamp:
-            self._reload_requests.ask()
+            self._ask_reload()
         self._reactor.callLater(WATCH_EVERY, self._watch, stamp)
 
     # Other signals.
