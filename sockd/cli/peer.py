@@ -43,6 +43,7 @@ class Peer:
         self._unsent: deque[bytes] = deque()  # datagrams, or pieces of a stream
         self._shut = not address.stream
         self._broken: OSError | None = None
+        self._lost: OSError | None = None  # an error behind what has been read
 
     @property
     def unsent(self) -> bool:
@@ -55,6 +56,8 @@ class Peer:
         Raises:
             Failed: the service speaks another protocol, or the connection broke.
         """
+        if self._lost is not None:
+            raise self._failed(reason(self._lost) + self._hint(self._lost))
         arrived: list[bytes] = []
         try:
             while len(arrived) < MOST_READS:
@@ -71,6 +74,8 @@ class Peer:
         except OSError as error:
             if not arrived:
                 raise self._failed(reason(error) + self._hint(error)) from None
+            if self._address.stream:  # the kernel tells it once; what arrived before is shown first
+                self._lost = error
         return arrived
 
     def write(self, data: bytes) -> None:
