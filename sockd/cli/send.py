@@ -128,7 +128,7 @@ def _announce(connection: Connection, answers: BinaryIO, name: str, size: int) -
             raise NotSentError("the server speaks another protocol")
     except RefusedError:
         raise
-    except BaseException as error:
+    except BaseException as error:  # Ctrl-C too: nothing half-sent looks whole
         # A reset: a server that takes any bytes for a file would take a close for its end.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         if isinstance(error, TimeoutError):

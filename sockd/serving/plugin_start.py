@@ -168,7 +168,7 @@ class _Steps:
             except GeneratorExit:
                 steps.close()
                 raise
-            except BaseException as error:
+            except BaseException as error:  # passed on to what is delegated to
                 step = partial(steps.throw, error)
 
 

@@ -147,7 +147,7 @@ class Parts:
         except FileNotFoundError:
             part.close()
             raise FileRefused("unknown", "the upload of this id cannot be resumed") from None
-        except BaseException:
+        except BaseException:  # whatever it was, no descriptor and no lock stay
             part.close()
             raise
         return part, state

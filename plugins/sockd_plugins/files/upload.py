@@ -110,7 +110,7 @@ class Upload:
             upload = cls(store, part, state.facts)
             try:
                 upload._reread(state.durable)
-            except BaseException:
+            except BaseException:  # whatever it was, no descriptor and no lock stay
                 part.close()
                 raise
             return upload
