@@ -239,7 +239,7 @@ def test_every_plugin_module_has_an_entry_point() -> None:
 
 @pytest.mark.parametrize("module", sorted(modules_of_plugins()))
 def test_every_plugin_has_a_test(module: str) -> None:
-    assert list(ROOT.glob(f"tests/plugins/test_{module}*.py"))
+    assert [*ROOT.glob(f"tests/plugins/test_{module}*.py"), *ROOT.glob(f"tests/plugins/{module}/test_*.py")]
 
 
 @pytest.mark.parametrize("name", PLUGINS)

@@ -25,7 +25,7 @@ from typing_extensions import override
 from sockd.cli.send import NotSentError, put, send
 from sockd.plugin import Context
 from sockd_plugins.files import Files
-from sockd_plugins.files.store import PARTS
+from sockd_plugins.files.storage.store import PARTS
 
 Talk = Callable[[socket.socket], None]
 Serve = Callable[[Talk], str]

@@ -2,9 +2,9 @@
 
 Two protocols for streams, TCP or UNIX, are described in their modules:
 
-- `upload` (the default, `put.py`): names, sizes, digests, file after file; `sockd send` speaks it.
-- `raw` (`raw.py`): a connection is a file; for `nc` and `socat`. Nobody can tell whether such a file is
-  whole: with `unverified` it goes to a folder of its own, unless its digest follows.
+- `upload` (the default, `stream/put.py`): names, sizes, digests, file after file; `sockd send` speaks it.
+- `raw` (`stream/raw.py`): a connection is a file; for `nc` and `socat`. Nobody can tell whether such a file
+  is whole: with `unverified` it goes to a folder of its own, unless its digest follows.
 
 An existing file is never replaced; if a name is taken the new file gets a number. A slow connection has at
 most 64 KiB in memory, a fast one 8 MiB while the disk keeps up, and all of them together `memory`.
@@ -40,14 +40,14 @@ from zope.interface import implementer
 from sockd.errors import ValueFault
 from sockd.plugin import ConfigPath, Context, Duration, IStreamPlugin, Plugin, Size
 from sockd.reading import obstacle_to_folder
-from sockd_plugins.files.buffers import Buffers
-from sockd_plugins.files.engine import Engine
-from sockd_plugins.files.ledger import Quota
-from sockd_plugins.files.names import safe_name
-from sockd_plugins.files.peer import Peer
-from sockd_plugins.files.put import receive_puts
-from sockd_plugins.files.raw import receive_raw
-from sockd_plugins.files.store import PARTS, Limits, Store
+from sockd_plugins.files.storage.engine import Engine
+from sockd_plugins.files.storage.ledger import Quota
+from sockd_plugins.files.storage.names import safe_name
+from sockd_plugins.files.storage.store import PARTS, Limits, Store
+from sockd_plugins.files.stream.buffers import Buffers
+from sockd_plugins.files.stream.peer import Peer
+from sockd_plugins.files.stream.put import receive_puts
+from sockd_plugins.files.stream.raw import receive_raw
 
 _STOP_SECONDS = 3.0  # for pending work of the disk; a disk that takes longer may hang for ever
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from sockd_plugins.files import kernel
-from sockd_plugins.files.ledger import source_key
-from sockd_plugins.files.refused import FileRefused
-from sockd_plugins.files.state import Facts
-from sockd_plugins.files.store import PARTS, Limits, Store
-from sockd_plugins.files.upload import Upload
+from sockd_plugins.files.storage import kernel
+from sockd_plugins.files.storage.ledger import source_key
+from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.state import Facts
+from sockd_plugins.files.storage.store import PARTS, Limits, Store
+from sockd_plugins.files.storage.upload import Upload
 
 GIB = 1 << 30
 DATA = b"some data"

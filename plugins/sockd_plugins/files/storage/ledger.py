@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from threading import Lock
 
-from sockd_plugins.files.parts import TALLY, Parts, listed
-from sockd_plugins.files.refused import FileRefused
+from sockd_plugins.files.storage.parts import TALLY, Parts, listed
+from sockd_plugins.files.storage.refused import FileRefused
 
 _TALLY = struct.Struct("=qq16s")  # bytes, files, and the mark of the folders that they belong to
 

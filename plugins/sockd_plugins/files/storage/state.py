@@ -12,7 +12,7 @@ import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
-from sockd_plugins.files.refused import FileRefused
+from sockd_plugins.files.storage.refused import FileRefused
 
 SUFFIX = ".state"
 

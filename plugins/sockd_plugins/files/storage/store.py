@@ -18,13 +18,13 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sockd_plugins.files.kernel import rename_new
-from sockd_plugins.files.ledger import Ledger, Quota, source_key
-from sockd_plugins.files.names import MAX_COPIES, candidates
-from sockd_plugins.files.parts import PARTS, Part, Parts, open_parts
-from sockd_plugins.files.refused import FileRefused
-from sockd_plugins.files.room import Room
-from sockd_plugins.files.state import Facts
+from sockd_plugins.files.storage.kernel import rename_new
+from sockd_plugins.files.storage.ledger import Ledger, Quota, source_key
+from sockd_plugins.files.storage.names import MAX_COPIES, candidates
+from sockd_plugins.files.storage.parts import PARTS, Part, Parts, open_parts
+from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.room import Room
+from sockd_plugins.files.storage.state import Facts
 
 __all__ = ["PARTS", "Limits", "Store"]
 

@@ -16,11 +16,11 @@ import time
 from dataclasses import dataclass
 from itertools import islice
 
-from sockd_plugins.files.ledger import source_key
-from sockd_plugins.files.parts import Part
-from sockd_plugins.files.refused import FileRefused, disk_errors
-from sockd_plugins.files.state import Facts
-from sockd_plugins.files.store import Store
+from sockd_plugins.files.storage.ledger import source_key
+from sockd_plugins.files.storage.parts import Part
+from sockd_plugins.files.storage.refused import FileRefused, disk_errors
+from sockd_plugins.files.storage.state import Facts
+from sockd_plugins.files.storage.store import Store
 
 _STEP = 8 << 20
 """Bytes of room to take ahead of the data at most: some hundred calls for a gigabyte, and a bound for what a

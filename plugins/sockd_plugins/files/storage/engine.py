@@ -24,10 +24,10 @@ from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from sockd_plugins.files.refused import FileRefused
-from sockd_plugins.files.state import Facts
-from sockd_plugins.files.store import Store
-from sockd_plugins.files.upload import Piece, Stored, Upload
+from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.state import Facts
+from sockd_plugins.files.storage.store import Store
+from sockd_plugins.files.storage.upload import Piece, Stored, Upload
 
 _THREADS = 4  # an upload has one piece of work at a time; more threads would only make one disk seek
 

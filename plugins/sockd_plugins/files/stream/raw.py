@@ -44,12 +44,12 @@ import secrets
 import time
 
 from sockd.plugin import first_message_received
-from sockd_plugins.files.engine import LEAST_WINDOW, Engine
-from sockd_plugins.files.inbox import Inbox
-from sockd_plugins.files.peer import Peer
-from sockd_plugins.files.put import ANNOUNCEMENT, announces
-from sockd_plugins.files.refused import FileRefused
-from sockd_plugins.files.state import Facts
+from sockd_plugins.files.storage.engine import LEAST_WINDOW, Engine
+from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.state import Facts
+from sockd_plugins.files.stream.inbox import Inbox
+from sockd_plugins.files.stream.peer import Peer
+from sockd_plugins.files.stream.put import ANNOUNCEMENT, announces
 
 _WAIT_FOR_GO = 2.0
 """Seconds after which a silent peer is taken for one that speaks `upload` and waits for an answer."""

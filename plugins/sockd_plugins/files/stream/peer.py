@@ -19,11 +19,11 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from sockd.plugin import Context, takes_at_once
-from sockd_plugins.files.buffers import Buffers
-from sockd_plugins.files.engine import LEAST_WINDOW
-from sockd_plugins.files.inbox import Inbox
-from sockd_plugins.files.refused import FileRefused
-from sockd_plugins.files.upload import Piece, Stored
+from sockd_plugins.files.storage.engine import LEAST_WINDOW
+from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.upload import Piece, Stored
+from sockd_plugins.files.stream.buffers import Buffers
+from sockd_plugins.files.stream.inbox import Inbox
 
 _LINGER = 10.0
 """Seconds that a refused peer has to end what it sends. An earlier close would reset the connection, and

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from sockd_plugins.files import ledger
-from sockd_plugins.files.ledger import Quota, source_key
-from sockd_plugins.files.refused import FileRefused
-from sockd_plugins.files.state import Facts
-from sockd_plugins.files.store import PARTS, Limits, Store
-from sockd_plugins.files.upload import Upload
+from sockd_plugins.files.storage import ledger
+from sockd_plugins.files.storage.ledger import Quota, source_key
+from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.state import Facts
+from sockd_plugins.files.storage.store import PARTS, Limits, Store
+from sockd_plugins.files.storage.upload import Upload
 
 GIB = 1 << 30
 MIB = 1 << 20

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sockd_plugins.files.inbox import Inbox
+from sockd_plugins.files.stream.inbox import Inbox
 
 PIECES = st.lists(
     st.one_of(st.binary(max_size=20), st.integers(1, 6000).map(lambda size: bytes([size % 251]) * size))

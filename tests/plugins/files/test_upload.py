@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from sockd_plugins.files.names import candidates
-from sockd_plugins.files.refused import FileRefused
-from sockd_plugins.files.state import Facts
-from sockd_plugins.files.store import PARTS, Limits, Store
-from sockd_plugins.files.upload import Stored, Upload
+from sockd_plugins.files.storage.names import candidates
+from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.state import Facts
+from sockd_plugins.files.storage.store import PARTS, Limits, Store
+from sockd_plugins.files.storage.upload import Stored, Upload
 
 GIB = 1 << 30
 DATA = bytes(range(250)) * 400
@@ -260,9 +260,9 @@ def test_a_part_that_cannot_be_removed_is_swept_by_the_next_start(
 
 CRASH = """
     import os, pathlib, signal, sys
-    from sockd_plugins.files.state import Facts
-    from sockd_plugins.files.store import Limits, Store
-    from sockd_plugins.files.upload import Upload
+    from sockd_plugins.files.storage.state import Facts
+    from sockd_plugins.files.storage.store import Limits, Store
+    from sockd_plugins.files.storage.upload import Upload
 
     store = Store.open(pathlib.Path(sys.argv[1]), Limits(1 << 30))
     real = os.fsync

@@ -10,12 +10,12 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from sockd_plugins.files import upload as uploads
-from sockd_plugins.files.engine import LEAST_WINDOW, MOST_WINDOW, Engine, Incoming
-from sockd_plugins.files.ledger import Quota
-from sockd_plugins.files.refused import FileRefused
-from sockd_plugins.files.state import Facts
-from sockd_plugins.files.store import PARTS, Limits, Store
+from sockd_plugins.files.storage import upload as uploads
+from sockd_plugins.files.storage.engine import LEAST_WINDOW, MOST_WINDOW, Engine, Incoming
+from sockd_plugins.files.storage.ledger import Quota
+from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.state import Facts
+from sockd_plugins.files.storage.store import PARTS, Limits, Store
 
 GIB = 1 << 30
 MIB = 1 << 20

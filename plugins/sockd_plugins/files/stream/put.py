@@ -10,7 +10,7 @@ For each file the peer sends a line, the data, and in one case a second line:
 
 SIZE is decimal. DIGEST is `sha256=HEX`, or `sha256` if it comes after the data, or `-` for none. NAME is the
 rest of the line, with its spaces: at most 200 bytes, no path, no control character, nothing that has another
-meaning on some system (see `names.py`).
+meaning on some system (see `storage/names.py`).
 
 The server answers each file with
 
@@ -65,12 +65,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from sockd_plugins.files.engine import Engine, Incoming
-from sockd_plugins.files.names import safe_name
-from sockd_plugins.files.peer import Peer
-from sockd_plugins.files.refused import FileRefused
-from sockd_plugins.files.state import Facts
-from sockd_plugins.files.upload import Stored
+from sockd_plugins.files.storage.engine import Engine, Incoming
+from sockd_plugins.files.storage.names import safe_name
+from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.state import Facts
+from sockd_plugins.files.storage.upload import Stored
+from sockd_plugins.files.stream.peer import Peer
 
 _MAX_LINE = 1024
 """Bytes of a line. A correct line has less than 300; more of a wrong one is shown in the error."""

@@ -23,8 +23,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sockd_plugins.files.refused import FileRefused
-from sockd_plugins.files.state import SUFFIX, Facts, State, create_state, open_state
+from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.state import SUFFIX, Facts, State, create_state, open_state
 
 PARTS = ".sockd-part"  # no received file can have this name, because it begins with a dot
 

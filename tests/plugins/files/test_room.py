@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from sockd_plugins.files import kernel, room
-from sockd_plugins.files.refused import FileRefused
-from sockd_plugins.files.room import Room
-from sockd_plugins.files.state import Facts
-from sockd_plugins.files.store import PARTS, Limits, Store
-from sockd_plugins.files.upload import Upload
+from sockd_plugins.files.storage import kernel, room
+from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.room import Room
+from sockd_plugins.files.storage.state import Facts
+from sockd_plugins.files.storage.store import PARTS, Limits, Store
+from sockd_plugins.files.storage.upload import Upload
 
 KIB = 1 << 10
 MIB = 1 << 20

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import RLock
 
-from sockd_plugins.files.kernel import allocate
-from sockd_plugins.files.refused import FileRefused
+from sockd_plugins.files.storage.kernel import allocate
+from sockd_plugins.files.storage.refused import FileRefused
 
 
 @dataclass(slots=True)

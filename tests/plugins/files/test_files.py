@@ -28,14 +28,16 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from sockd.plugin import Context
-from sockd_plugins.files import Files, engine, raw
-from sockd_plugins.files.buffers import Buffers
-from sockd_plugins.files.engine import Engine
-from sockd_plugins.files.ledger import Quota
-from sockd_plugins.files.peer import Peer
-from sockd_plugins.files.put import receive_puts
-from sockd_plugins.files.raw import receive_raw
-from sockd_plugins.files.store import PARTS, Limits, Store
+from sockd_plugins.files import Files
+from sockd_plugins.files.storage import engine
+from sockd_plugins.files.storage.engine import Engine
+from sockd_plugins.files.storage.ledger import Quota
+from sockd_plugins.files.storage.store import PARTS, Limits, Store
+from sockd_plugins.files.stream import raw
+from sockd_plugins.files.stream.buffers import Buffers
+from sockd_plugins.files.stream.peer import Peer
+from sockd_plugins.files.stream.put import receive_puts
+from sockd_plugins.files.stream.raw import receive_raw
 
 T = TypeVar("T")
 BATCH = 1 << 20

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sockd.text import printable
-from sockd_plugins.files.names import MAX_BYTES, MAX_COPIES, candidates, safe_name
+from sockd_plugins.files.storage.names import MAX_BYTES, MAX_COPIES, candidates, safe_name
 
 FOLDER = Path("/srv/files")
 

@@ -1,0 +1,1 @@
+"""Protocols over connections, TCP or UNIX: `upload` and `raw`."""
