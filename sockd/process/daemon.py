@@ -224,11 +224,8 @@ class DaemonProcess(service.Service):
             raise NotChanged("there is no configuration file; it was started from the command line")
         if dry_run:
             return await self.role.plan()
-        if await self._is_outdated():
-            over: Deferred[None] = Deferred()
-            self._awaiting_end.append(over)
-            self.role.give_up_reload(OUTDATED)
-            await over
+        if await self._give_way():
+            await self._end_of_change()
         with self.change("reload"):
             self.notifier.reloading()
             try:
@@ -296,19 +293,23 @@ class DaemonProcess(service.Service):
         if self._changing == "reload":
             self._looks_at_files.ask()
 
-    async def _give_way(self) -> None:
-        """Give up a reload that hangs on files which have changed since: the next one waits for it."""
-        if await self._is_outdated():
-            self.role.give_up_reload(OUTDATED)
-
-    async def _is_outdated(self) -> bool:
-        """Tell whether a reload is under way whose files have changed since it has read them."""
+    async def _give_way(self) -> bool:
+        """Give up a reload whose files have changed since it read them; return whether there is one."""
         if self._changing != "reload":
             return False
         with suppress(NotChanged):  # they cannot be read now: the next reload says why
             stamp = await read_files(self._stamp_now, self._reactor)
-            return self._changing == "reload" and stamp != self.stamp
+            if self._changing == "reload" and stamp != self.stamp:
+                self.role.give_up_reload(OUTDATED)
+                return True
         return False
+
+    async def _end_of_change(self) -> None:
+        """Wait until no reload or upgrade is under way."""
+        if self._changing:
+            over: Deferred[None] = Deferred()
+            self._awaiting_end.append(over)
+            await over
 
     def _ask_deferred_reload(self) -> None:
         if self._reload_deferred:

@@ -30,7 +30,7 @@ class Debounced:
         clock: its seconds should be monotonic.
     """
 
-    def __init__(self, call: Callable[[], Awaitable[None]], clock: IReactorTime) -> None:
+    def __init__(self, call: Callable[[], Awaitable[object]], clock: IReactorTime) -> None:
         self._call = call
         self._clock = clock
         self._asked = -QUIET  # when it was last asked

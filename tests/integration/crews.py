@@ -53,6 +53,20 @@ class Worse(Who):
         os._exit(3)
 '''
 
+CONFIG = """
+[daemon]
+workers = 2
+drain_timeout = "1h"
+[control]
+listen = "unix:run/control.sock"
+[metrics]
+listen = "tcp:0:interface=127.0.0.1"
+[service.who]
+plugin = "tells:Who"
+listen = ["tcp:0:interface=127.0.0.1", "udp:0:interface=127.0.0.1", "unix:run/who.sock"]
+"""
+"""Configuration of a daemon that outlives changes of its code, and says which worker serves."""
+
 
 def environment(folder: Path) -> dict[str, str]:
     """Return an environment in which a daemon finds these plugins as `tells:Who` and so on."""

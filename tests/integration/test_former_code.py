@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import sockd
-from crews import alive, ask, asked, connected_to_each, environment, spare, wait_until, workers
+from crews import CONFIG, alive, ask, asked, connected_to_each, environment, spare, wait_until, workers
 from running import BIN, Daemon, Start
 
 FORMER = "31661671f3505987fb6a5bf82e3574fef1314e96"
@@ -27,19 +27,6 @@ FORMER = "31661671f3505987fb6a5bf82e3574fef1314e96"
 
 ROOT = Path(sockd.__file__).parent.parent
 PACKAGES = ("sockd", "plugins")
-
-CONFIG = """
-[daemon]
-workers = 2
-drain_timeout = "1h"
-[control]
-listen = "unix:run/control.sock"
-[metrics]
-listen = "tcp:0:interface=127.0.0.1"
-[service.who]
-plugin = "tells:Who"
-listen = ["tcp:0:interface=127.0.0.1", "udp:0:interface=127.0.0.1", "unix:run/who.sock"]
-"""
 
 
 def former_code(folder: Path) -> Path:

@@ -17,21 +17,20 @@ from typing import Any
 import pytest
 
 import sockd
-from crews import alive, ask, asked, connected_to_each, descriptors, environment, spare, wait_until, workers
+from crews import (
+    CONFIG,
+    alive,
+    ask,
+    asked,
+    connected_to_each,
+    descriptors,
+    environment,
+    spare,
+    wait_until,
+    workers,
+)
 from running import BIN, PATIENCE, Daemon, Start
 
-CONFIG = """
-[daemon]
-workers = 2
-drain_timeout = "1h"
-[control]
-listen = "unix:run/control.sock"
-[metrics]
-listen = "tcp:0:interface=127.0.0.1"
-[service.who]
-plugin = "tells:Who"
-listen = ["tcp:0:interface=127.0.0.1", "udp:0:interface=127.0.0.1", "unix:run/who.sock"]
-"""
 VERSION = f'__version__ = "{sockd.__version__}"'
 NEW = '__version__ = "99.9"'
 
