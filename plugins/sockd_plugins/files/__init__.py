@@ -1,10 +1,11 @@
 """Receives files: each appears in a folder when it is whole, verified and durable, and never before.
 
-Two protocols for streams, TCP or UNIX, are described in their modules:
+Protocols for streams, TCP or UNIX, are described in their modules:
 
 - `upload` (the default, `stream/put.py`): names, sizes, digests, file after file; `sockd send` speaks it.
 - `raw` (`stream/raw.py`): a connection is a file; for `nc` and `socat`. Nobody can tell whether such a file
   is whole: with `unverified` it goes to a folder of its own, unless its digest follows.
+- `http` (`http/`): PUT and POST, forms and a page for browsers.
 
 An existing file is never replaced; if a name is taken the new file gets a number. A slow connection has at
 most 64 KiB in memory, a fast one 8 MiB while the disk keeps up, and all of them together `memory`.
@@ -40,18 +41,21 @@ from zope.interface import implementer
 from sockd.errors import ValueFault
 from sockd.plugin import ConfigPath, Context, Duration, IStreamPlugin, Plugin, Size
 from sockd.reading import obstacle_to_folder
+from sockd_plugins.files.http.serve import serve_http
+from sockd_plugins.files.http.site import Options, Site
+from sockd_plugins.files.http.table import ROUTES
 from sockd_plugins.files.storage.engine import Engine
 from sockd_plugins.files.storage.ledger import Quota
 from sockd_plugins.files.storage.names import safe_name
 from sockd_plugins.files.storage.store import PARTS, Limits, Store
 from sockd_plugins.files.stream.buffers import Buffers
-from sockd_plugins.files.stream.peer import Peer
+from sockd_plugins.files.stream.peer import Peer, Talk
 from sockd_plugins.files.stream.put import receive_puts
 from sockd_plugins.files.stream.raw import receive_raw
 
 _STOP_SECONDS = 3.0  # for pending work of the disk; a disk that takes longer may hang for ever
 
-_TALKS = {"upload": receive_puts, "raw": receive_raw}
+_PROTOCOLS = ("upload", "raw", "http")
 
 _SHOWN = 5  # names of files in the way
 
@@ -79,7 +83,7 @@ def _folder_name(name: str) -> str:
 class Files(Plugin):
     """Receive files into a folder. A file appears there whole, verified and durable, or not at all."""
 
-    protocols: ClassVar[tuple[str, ...]] = tuple(_TALKS)
+    protocols: ClassVar[tuple[str, ...]] = _PROTOCOLS
 
     directory: ConfigPath = Field(description="The folder for the files; made if it is missing.")
     max_size: Size = Field(
@@ -126,6 +130,13 @@ class Files(Plugin):
         description="Time for which an upload that can be resumed is kept after its last byte.",
     )
 
+    serve: bool = Field(default=False, description="Whether received files are listed and sent over 'http'.")
+    origins: tuple[str, ...] = Field(
+        default=(),
+        description="Origins of web pages on other hosts that may send files over 'http', such as"
+        " 'https://example.org'; '*' for all.",
+    )
+
     _engine: Engine = PrivateAttr()  # set by `start`
     _clock: IReactorTime = PrivateAttr()
     _buffers: Buffers = PrivateAttr()
@@ -162,8 +173,14 @@ class Files(Plugin):
 
     def stream_factory(self, protocol: str, context: Context) -> IProtocolFactory:
         """Build a protocol that speaks `protocol` for each connection."""
-        talk = _TALKS[protocol]
-        return _Peers(lambda: Peer(partial(talk, engine=self._engine), context, self._buffers, self.min_rate))
+        # The factory is asked for before the start, and for each connection after it.
+        return _Peers(lambda: Peer(self._talk(protocol, context), context, self._buffers, self.min_rate))
+
+    def _talk(self, protocol: str, context: Context) -> Talk:
+        if protocol == "http":
+            site = Site(self._engine, Options(self.origins, self.serve), context)
+            return partial(serve_http, routes=ROUTES, site=site)
+        return partial(receive_raw if protocol == "raw" else receive_puts, engine=self._engine)
 
     @property
     def _peers(self) -> tuple[Peer, ...]:

@@ -31,6 +31,12 @@ class Inbox:
         else:
             pieces.append(data)
 
+    def prepend(self, data: Piece) -> None:
+        """Put bytes before all others."""
+        if data:
+            self._length += len(data)
+            self._pieces.appendleft(data)
+
     def head(self, most: int) -> bytes:
         """Return the first bytes, at most so many, without taking them."""
         if self._pieces and len(self._pieces[0]) >= min(most, self._length):

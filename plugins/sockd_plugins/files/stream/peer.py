@@ -6,13 +6,13 @@ All peers are paused while they have more in memory together than they may (`buf
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from typing_extensions import override
@@ -24,6 +24,7 @@ from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.upload import Piece, Stored
 from sockd_plugins.files.stream.buffers import Buffers
 from sockd_plugins.files.stream.inbox import Inbox
+from sockd_plugins.files.stream.output import Output
 
 _LINGER = 10.0
 """Seconds that a refused peer has to end what it sends. An earlier close would reset the connection, and
@@ -83,6 +84,7 @@ class Peer(Protocol):
         self._lost = False  # the connection is lost
         self._last_call: float | None = None  # time until which a file may begin, once the service drains
         self._refused = False
+        self._output: Output | None = None
 
     async def line(self, limit: int, *, first: bool = False) -> bytes | None:
         """Return the next line without its end; None if the peer has ended its side.
@@ -140,6 +142,48 @@ class Peer(Protocol):
                 break
         return self._take(size)
 
+    async def some(self, size: int, within: float | None = None, *, more: bool = False) -> list[Piece] | None:
+        """Return the bytes that are there, at most `size`; wait for the first of them.
+
+        Args:
+            size: bytes.
+            within: seconds to wait; None for any time.
+            more: whether the bytes of the last call are still in memory, and these come in addition.
+
+        Returns:
+            Bytes; none if the peer has ended its side, None if time is up, or memory is short and `more` set.
+        """
+        if not more:
+            self._give_back()
+        self._window = max(size, LEAST_WINDOW)
+        if self._paused:
+            self._regulate_reading()
+        end = None if within is None else self._context.clock.seconds() + within
+        while not self._unread:
+            left = None if end is None else end - self._context.clock.seconds()
+            if (left is not None and left <= 0) or (more and self._buffers.short):
+                return None
+            if not await self._more_in_time(1, left):
+                return []
+        return self._take(size)
+
+    async def peek(self, most: int) -> bytes:
+        """Wait for what begins a file, as `line` does; return its first bytes, without taking them.
+
+        Args:
+            most: bytes to return at most; none if the peer has ended its side, or the service drains.
+        """
+        self._give_back()
+        while not self._unread and await self._another():
+            pass
+        return self._unread.head(most)
+
+    def put_back(self, pieces: Sequence[Piece]) -> None:
+        """Leave bytes that were read, and were too many, to the next read."""
+        for piece in reversed(pieces):
+            self._unread.prepend(piece)
+            self._lent -= len(piece)
+
     async def sends_only(self, line: Callable[[bytes], bool | None], limit: int, seconds: float) -> bool:
         """Tell whether the peer sends a certain line at first, and then nothing more.
 
@@ -165,8 +209,29 @@ class Peer(Protocol):
 
     def say(self, line: str) -> None:
         """Send a line, unless the connection is lost."""
+        self.write(line.encode() + b"\n")
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, unless the connection is lost."""
         if not self._lost:
-            self.transport.write(line.encode() + b"\n")
+            self.transport.write(data)
+
+    async def send(self, chunks: AsyncIterator[bytes]) -> None:
+        """Send bytes as the peer takes them.
+
+        Raises:
+            Gone: the connection broke.
+        """
+        if self._lost:
+            raise Gone
+        self._output = output = Output(self.transport)
+        try:
+            async for chunk in chunks:
+                if not await output.send(chunk):
+                    raise Gone
+        finally:
+            self._output = None
+            output.close()
 
     def acknowledge(self, stored: Stored) -> None:
         """Tell the peer, and the log, that a file is stored."""
@@ -179,6 +244,11 @@ class Peer(Protocol):
         """Accept no further file, but for those that begin within a moment."""
         self._last_call = self._context.clock.seconds() + _LAST_CALL
         self._wake()
+
+    @property
+    def clock(self) -> IReactorTime:
+        """Clock of the service."""
+        return self._context.clock
 
     @override
     def connectionMade(self) -> None:
@@ -204,7 +274,7 @@ class Peer(Protocol):
 
     def regulate(self) -> None:
         """Implement `Holder.regulate`."""
-        if self._buffers.short and self._unread:
+        if self._buffers.short and (self._unread or self._lent):
             self._wake()
         self._regulate_reading()
 
@@ -219,6 +289,8 @@ class Peer(Protocol):
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = True
+        if self._output is not None:
+            self._output.stopProducing()
         self._wake()
 
     async def _converse(self) -> None:
@@ -229,12 +301,12 @@ class Peer(Protocol):
         except FileRefused as refused:
             self._context.logger.info("file refused", code=refused.code, reason=str(refused), peer=self.host)
             self.say(f"error {refused.code} {refused}")
-            await self._linger()
+            await self.linger()
         if not self._lost:
             self.transport.loseConnection()
 
-    async def _linger(self) -> None:
-        """Let the peer read the error: end our side, and drop what still comes."""
+    async def linger(self) -> None:
+        """Let the peer read a refusal: end our side, and drop what still comes for a while."""
         self._refused = True
         self._take(len(self._unread))
         self._give_back()

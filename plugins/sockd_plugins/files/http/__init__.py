@@ -1,0 +1,1 @@
+"""Protocol `http`: PUT, POST, forms, resumable uploads and a page for browsers, over connections."""

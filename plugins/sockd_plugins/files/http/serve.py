@@ -1,0 +1,69 @@
+"""Conversation of HTTP/1.1: request after request on a connection, one answer for each, in their order.
+
+A request that is refused before its body was read gets the answer at once; then the server ends its side and
+drops what still comes for a while, so that clients that do not look up while they send get it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sockd.plugin import first_message_received
+from sockd_plugins.files.http.head import Malformed, read_head
+from sockd_plugins.files.http.refusals import problem, refusal
+from sockd_plugins.files.http.request import Answer, Request, phrase
+from sockd_plugins.files.http.routes import Route, answer
+from sockd_plugins.files.http.site import Site
+from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.stream.peer import Gone, Peer
+
+
+async def serve_http(peer: Peer, routes: Sequence[Route], site: Site) -> None:
+    """Answer the requests of a connection, until one of both ends it."""
+    while True:
+        try:
+            head = await read_head(peer)
+        except Malformed as malformed:
+            site.context.logger.info(
+                "file refused", code="bad-request", reason=str(malformed), peer=peer.host
+            )
+            peer.write(_bare(malformed))
+            await peer.linger()
+            return
+        except FileRefused:  # it ended within the head, or was too slow
+            return
+        if head is None:
+            return
+        first_message_received(peer.transport)
+        request = Request(peer, head)
+        if not await request.send(await _answer(request, routes, site)):
+            if not request.over:
+                await peer.linger()
+            return
+
+
+async def _answer(request: Request, routes: Sequence[Route], site: Site) -> Answer:
+    """Return the answer to a request; there is one even after a fault."""
+    try:
+        return await answer(routes, request, site)
+    except FileRefused as refused:
+        site.context.logger.info(
+            "file refused", code=refused.code, reason=str(refused), peer=request.sender_host
+        )
+        return refusal(request, refused)
+    except Gone:
+        raise
+    except Exception:  # a fault of one request must not end others
+        site.context.logger.failure("plugin fault", peer=request.sender_host)
+        return problem(request, 500, "the server has failed; its log tells why")
+
+
+def _bare(malformed: Malformed) -> bytes:
+    """Return the answer to what cannot be read as a request."""
+    refused = problem(None, malformed.status, str(malformed))
+    body = refused.body if isinstance(refused.body, bytes) else b""
+    head = (
+        f"HTTP/1.1 {malformed.status} {phrase(malformed.status)}\r\nConnection: close\r\n"
+        f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body

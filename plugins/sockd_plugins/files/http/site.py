@@ -1,0 +1,57 @@
+"""Site: what all requests of a service share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sockd.plugin import Context
+from sockd_plugins.files.http.request import Request
+from sockd_plugins.files.storage.engine import Engine
+from sockd_plugins.files.storage.upload import Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Options of the plugin that concern HTTP.
+
+    Attributes:
+        min_rate: bytes a second.
+        origins: of pages on other hosts that may send files, as browsers write them; "*" for all.
+        serve: whether received files are listed and sent.
+    """
+
+    origins: tuple[str, ...] = ()
+    serve: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Service that requests are for.
+
+    Attributes:
+        engine: receives the files.
+        options: of the plugin.
+        context: of the service.
+    """
+
+    engine: Engine
+    options: Options
+    context: Context
+
+    async def sender(self, request: Request) -> str:
+        """Return the sender of a request.
+
+        Raises:
+            FileRefused: the client may not send.
+        """
+        return request.sender_host
+
+    def stored(self, request: Request, stored: Stored) -> None:
+        """Write to the log that a file is stored."""
+        self.context.logger.info(
+            "file received",
+            file=stored.name,
+            size=stored.size,
+            sha256=stored.sha256,
+            peer=request.sender_host,
+        )
