@@ -25,20 +25,15 @@ from sockd_plugins.files.storage.upload import Piece, Stored
 from sockd_plugins.files.stream.buffers import Buffers
 from sockd_plugins.files.stream.inbox import Inbox
 from sockd_plugins.files.stream.output import Output
+from sockd_plugins.files.stream.pace import Pace
 
 _LINGER = 10.0
 """Seconds that a refused peer has to end what it sends. An earlier close would reset the connection, and
 the peer would lose the answer with the reason."""
 
-_PATIENCE = 300.0
-"""Seconds for which a peer may be slower than `min_rate`, such as a phone in a tunnel."""
-
 _LAST_CALL = 1.0
 """Seconds from the beginning of a drain in which a peer may still begin a file: it may have connected, or be
 about to send the next one, in this moment."""
-
-_STALL = 60.0
-"""Seconds that count of one wait for data at most: the idle timeout ends silent peers."""
 
 
 class Gone(Exception):
@@ -71,9 +66,7 @@ class Peer(Protocol):
         self._talk = talk
         self._context = context
         self._buffers = buffers
-        self._min_rate = min_rate
-        self._patience = _PATIENCE
-        self._since: float | None = None  # time of the last byte of a file, while more is awaited
+        self._pace = Pace(context.clock, min_rate)
         self._wanted = 1  # bytes to wait for
         self._unread = Inbox()
         self._window = LEAST_WINDOW  # bytes that may be unread before the peer is paused
@@ -265,8 +258,9 @@ class Peer(Protocol):
             return
         self._unread.append(data)
         self._buffers.add(len(data))
-        if self._since is not None:
-            self._measure(self._since, len(data))
+        self._pace.count(len(data))
+        if self._pace.too_slow:
+            self._wake()
         if len(self._unread) >= self._wanted:
             self._wake()
         if len(self._unread) >= self._window:
@@ -355,29 +349,19 @@ class Peer(Protocol):
 
     async def _more_in_time(self, wanted: int, within: float | None = None) -> bool:
         """Wait as `_more`, at most so many seconds; refuse a peer that has sent too slowly for too long."""
-        if self._min_rate:
-            self._since = self._context.clock.seconds()
+        self._pace.begin()
         try:
             if within is None:
                 return await self._more(wanted)
             with suppress(TimedOut):
                 more = Deferred.fromCoroutine(self._more(wanted))
                 return await more.addTimeout(within, self._context.clock)
-            if self._since is not None:
-                self._measure(self._since, 0)
+            self._pace.count(0)
             return True
         finally:
-            self._since = None
-            if self._patience < 0:
-                raise FileRefused("too-slow", f"expected at least {self._min_rate} bytes a second")
-
-    def _measure(self, since: float, size: int) -> None:
-        """Compare the bytes that came with the time that they took."""
-        self._since = now = self._context.clock.seconds()
-        patience = self._patience - min(now - since, _STALL) + size / self._min_rate
-        self._patience = min(patience, _PATIENCE)
-        if patience < 0:
-            self._wake()
+            self._pace.end()
+            if self._pace.too_slow:
+                raise FileRefused("too-slow", f"expected at least {self._pace.rate} bytes a second")
 
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, None
