@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test coverage lint format docs bench zoo soak fuzz lock clean
+.PHONY: run test coverage lint format docs bench zoo soak crash fuzz lock clean
 
 run: $(STAMP)
 	exec $(BIN)/twistd -n sockd -c config/sockd.toml
@@ -36,6 +36,10 @@ zoo: $(STAMP)
 # Half an hour of mixed load, reloads and misbehaviour.
 soak: $(STAMP)
 	$(BIN)/python -m benchmarks.soak $(ARGS)
+
+# Crashes at each system call of an upload; as root it cuts the power of disks too.
+crash: $(STAMP)
+	$(BIN)/python -m benchmarks.crash $(ARGS)
 
 # A minute of arbitrary input for each reader of what comes from outside.
 fuzz: $(STAMP)

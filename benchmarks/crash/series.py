@@ -1,0 +1,13 @@
+"""Uploads that meet the faults: each protocol, whole and interrupted."""
+
+from __future__ import annotations
+
+from benchmarks.crash.streams import Keep, Raw, Upload
+from benchmarks.crash.trial import Series
+
+SERIES = (
+    Series("upload", Upload()),
+    Series("keep", Keep()),
+    Series("resume", Keep(), interrupted=True),
+    Series("raw", Raw()),
+)
