@@ -1,11 +1,12 @@
 """Receives files: each appears in a folder when it is whole, verified and durable, and never before.
 
-Protocols for streams, TCP or UNIX, are described in their modules:
+The protocols are described in their modules:
 
 - `upload` (the default, `stream/put.py`): names, sizes, digests, file after file; `sockd send` speaks it.
 - `raw` (`stream/raw.py`): a connection is a file; for `nc` and `socat`. Nobody can tell whether such a file
   is whole: with `unverified` it goes to a folder of its own, unless its digest follows.
 - `http` (`http/`): PUT and POST, forms and a page for browsers.
+- `tftp` (`tftp/receiver.py`), over UDP: write requests of TFTP, from devices and `curl`.
 
 An existing file is never replaced; if a name is taken the new file gets a number. A slow connection has at
 most 64 KiB in memory, a fast one 8 MiB while the disk keeps up, and all of them together `memory`.
@@ -27,19 +28,29 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Annotated, ClassVar, cast
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IProtocolFactory, IReactorTime
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import DatagramProtocol, Factory
 from typing_extensions import override
 from zope.interface import implementer
 
 from sockd.errors import ValueFault
-from sockd.plugin import ConfigPath, Context, Duration, IStreamPlugin, Plugin, Size
+from sockd.plugin import (
+    ConfigPath,
+    Context,
+    Duration,
+    IDatagramPlugin,
+    IStreamPlugin,
+    Plugin,
+    Replies,
+    Size,
+    Transport,
+)
 from sockd.reading import obstacle_to_folder
 from sockd_plugins.files.http.serve import serve_http
 from sockd_plugins.files.http.site import Options, Site
@@ -52,10 +63,12 @@ from sockd_plugins.files.stream.buffers import Buffers
 from sockd_plugins.files.stream.peer import Peer, Talk
 from sockd_plugins.files.stream.put import receive_puts
 from sockd_plugins.files.stream.raw import receive_raw
+from sockd_plugins.files.tftp.places import Places
+from sockd_plugins.files.tftp.receiver import REPLIES, Desk, Receiver
 
 _STOP_SECONDS = 3.0  # for pending work of the disk; a disk that takes longer may hang for ever
 
-_PROTOCOLS = ("upload", "raw", "http")
+_STREAMS = ("upload", "raw", "http")
 
 _SHOWN = 5  # names of files in the way
 
@@ -79,11 +92,15 @@ def _folder_name(name: str) -> str:
         raise ValueFault("a plain name, or '' for none", repr(name)) from error
 
 
-@implementer(IStreamPlugin)
+@implementer(IStreamPlugin, IDatagramPlugin)
 class Files(Plugin):
     """Receive files into a folder. A file appears there whole, verified and durable, or not at all."""
 
-    protocols: ClassVar[tuple[str, ...]] = _PROTOCOLS
+    protocols: ClassVar[Mapping[str, tuple[Transport, ...]]] = {
+        **dict.fromkeys(_STREAMS, ("stream",)),
+        "tftp": ("datagram",),
+    }
+    replies: ClassVar[Replies] = REPLIES
 
     directory: ConfigPath = Field(description="The folder for the files; made if it is missing.")
     max_size: Size = Field(
@@ -129,6 +146,12 @@ class Files(Plugin):
         validate_default=True,
         description="Time for which an upload that can be resumed is kept after its last byte.",
     )
+    tftp_transfers: int = Field(
+        default=1000, ge=1, description="Files that may come over 'tftp' at once, in each worker."
+    )
+    tftp_source_transfers: int = Field(
+        default=100, ge=1, description="Files of a source that may come over 'tftp' at once, in each worker."
+    )
 
     serve: bool = Field(default=False, description="Whether received files are listed and sent over 'http'.")
     origins: tuple[str, ...] = Field(
@@ -140,6 +163,7 @@ class Files(Plugin):
     _engine: Engine = PrivateAttr()  # set by `start`
     _clock: IReactorTime = PrivateAttr()
     _buffers: Buffers = PrivateAttr()
+    _desk: Desk = PrivateAttr()
 
     @override
     def problems(self) -> Iterable[tuple[str, str]]:
@@ -151,6 +175,8 @@ class Files(Plugin):
         engine = Engine(context.clock)
         await engine.open(self._open_store)
         self._clock, self._engine, self._buffers = context.clock, engine, Buffers(self.memory)
+        places = Places(self.tftp_transfers, self.tftp_source_transfers)
+        self._desk = Desk(engine, self._buffers, context, places, self.min_rate)
         if left_alone := engine.store.left_alone:
             context.logger.warn(
                 "not touched among the unfinished files",
@@ -182,10 +208,14 @@ class Files(Plugin):
             return partial(serve_http, routes=ROUTES, site=site)
         return partial(receive_raw if protocol == "raw" else receive_puts, engine=self._engine)
 
+    def datagram_protocol(self, protocol: str, context: Context) -> DatagramProtocol:  # noqa: ARG002
+        """Build the one protocol over datagrams."""
+        return Receiver(lambda: self._desk)
+
     @property
     def _peers(self) -> tuple[Peer, ...]:
         started = hasattr(self, "_buffers")
-        return tuple(cast("set[Peer]", self._buffers.holders)) if started else ()
+        return tuple(peer for peer in self._buffers.holders if isinstance(peer, Peer)) if started else ()
 
     @override
     def drain(self) -> None:
@@ -202,6 +232,8 @@ class Files(Plugin):
     async def _silence(self) -> None:
         for peer in self._peers:
             await peer.ended
+        for unfinished in tuple(self._desk.unfinished):
+            await unfinished
 
 
 class _Peers(Factory):
