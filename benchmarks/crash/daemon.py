@@ -12,7 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.crash.board import Board
-from benchmarks.processes import HOST, START_TIMEOUT, StartError, free_ports
+from benchmarks.processes import START_TIMEOUT, StartError, free_ports
+
+HOST = "127.0.7.1"
+"""Address of the daemons: a port is free again when one starts anew, because no client has this address."""
 
 CONFIGURATION = "sockd.toml"
 LOG = "log"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from benchmarks.processes import HOST
+from benchmarks.crash.daemon import HOST
 
 PATIENCE = 20.0
 """Seconds for an answer; a daemon that takes longer hangs."""

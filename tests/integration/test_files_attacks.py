@@ -1,0 +1,263 @@
+"""Senders that mean harm, and programs that do while files come: clear answers, and a clean folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from crews import wait_until
+from running import PATIENCE, Daemon, Start
+
+CONFIG = """
+[service.files]
+plugin = "files"
+listen = [
+  {{ endpoint = "tcp:0:interface=127.0.0.1", protocol = "upload" }},
+  {{ endpoint = "tcp:0:interface=127.0.0.1", protocol = "raw" }},
+]
+[service.files.limits]
+idle_timeout = "{idle}"
+[service.files.options]
+directory = "received"
+unverified = "unverified"
+max_size = "64MiB"
+"""
+PARTS = ".sockd-part"
+DATA = bytes(range(256)) * 4000
+MIB = 1 << 20
+
+
+class Receiver:
+    """Daemon that receives files, and its folder."""
+
+    def __init__(self, daemon: Daemon, folder: Path) -> None:
+        self.daemon = daemon.ready()
+        self.folder = folder
+        self.around = set(os.listdir(folder.parent))
+
+    def connect(self, protocol: str = "upload") -> socket.socket:
+        which = ("upload", "raw").index(protocol)
+        return socket.create_connection(self.daemon.port("files", which=which), PATIENCE)
+
+    def upload(self, name: bytes, data: bytes = DATA, head: str = "") -> str:
+        """Send a file over `upload`; return the last line of the answer."""
+        head = head or f"put {len(data)} -"
+        with self.connect() as connection:
+            connection.sendall(head.encode() + b" " + name + b"\n" + data)
+            connection.shutdown(socket.SHUT_WR)
+            return connection.makefile("r").read().splitlines()[-1]
+
+    def files(self) -> dict[str, bytes]:
+        """Return what is stored, when no upload is left."""
+        wait_until(lambda: set(os.listdir(self.folder / PARTS)) <= {".stored"})
+        found = (path for path in self.folder.rglob("*") if PARTS not in path.parts)
+        return {str(path.relative_to(self.folder)): path.read_bytes() for path in found if path.is_file()}
+
+    def is_clean(self) -> None:
+        """Check that nothing is stored, and nothing was made elsewhere."""
+        assert self.files() == {}
+        assert set(os.listdir(self.folder.parent)) == self.around
+
+
+@pytest.fixture
+def receive(start: Start, tmp_path: Path) -> Callable[..., Receiver]:
+    def started(idle: str = "1m") -> Receiver:
+        return Receiver(start(CONFIG.format(idle=idle), how="sockd"), tmp_path / "received")
+
+    return started
+
+
+@pytest.fixture
+def receiver(receive: Callable[..., Receiver]) -> Receiver:
+    return receive()
+
+
+BAD_NAMES = [
+    b"../escape", b"..", b".", b"/etc/sockd-escape", b"a/../../escape", b"a/b", b"..\\escape", b"C:\\escape",
+    b".sockd-part", b".sockd-part/x", b"unverified/x", b".hidden", b"-rf", b" a", b"a ", b"a.",
+    b"a\x00b", b"a\rb", b"a\x1b[2Jb", b"a\x7fb", "a\u202etxt.exe".encode(), "a\u2028b".encode(), b"\xff\xfe",
+    b"\xed\xa0\x80", b"CON", b"nul.txt", b"COM1", b"a:b", b"a|b", b"a*", b"a" * 201, b"\xcc\x81" * 101,
+    "\u200b".encode(), "\uff0e\uff0e/x".encode(), b"%2e%2e%2f/x",
+]  # fmt: skip
+
+
+def test_a_name_that_means_another_place_or_hides_something_is_refused(receiver: Receiver) -> None:
+    answers = {name: receiver.upload(name) for name in BAD_NAMES}
+    strange = {
+        name: answer
+        for name, answer in answers.items()
+        if not answer.startswith(("error bad-name", "error bad-request"))
+    }
+    assert strange == {}
+    receiver.is_clean()
+    receiver.upload(b"good")
+    assert receiver.files() == {"good": DATA}
+
+
+# other programs change the folder
+
+
+SWAPPER = """
+import os, sys
+received, outside = sys.argv[1:]
+names = [os.path.join(received, name) for name in ("a", "b", ".sockd-part", "unverified")]
+print("ready", flush=True)
+for turn in range(1 << 62):
+    for name in names:
+        spare = f"{outside}-spare-{os.path.basename(name)}"
+        try:
+            if os.path.islink(name):
+                os.unlink(name)
+                if os.path.lexists(spare):
+                    os.rename(spare, name)
+            else:
+                if os.path.lexists(name):
+                    os.rename(name, spare)
+                os.symlink(outside, name)
+        except OSError:
+            pass
+"""
+"""Program that replaces names in the folder by links to another one, and back, as fast as it can."""
+
+
+@contextmanager
+def swapping(receiver: Receiver, outside: Path) -> Iterator[None]:
+    command = [sys.executable, "-c", SWAPPER, str(receiver.folder), str(outside)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as swapper:
+        assert swapper.stdout is not None
+        swapper.stdout.readline()
+        try:
+            yield
+        finally:
+            swapper.kill()
+
+
+def test_links_that_come_and_go_in_the_folder_lead_nobody_outside(receiver: Receiver, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_bytes(b"precious")
+    with swapping(receiver, outside), ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(receiver.upload, [b"a", b"b", b"c"] * 20))
+    for answer in answers:
+        assert answer.startswith(("ok ", "error ")), answer
+    assert {path.name: path.read_bytes() for path in outside.iterdir()} == {"precious": b"precious"}
+    assert any(answer.startswith("ok c") for answer in answers)
+
+
+@pytest.mark.parametrize("name", ["a", "unverified"])
+def test_a_link_in_place_of_a_file_or_a_folder_is_not_followed(
+    receiver: Receiver, tmp_path: Path, name: str
+) -> None:
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"precious")
+    if name == "unverified":
+        (receiver.folder / name).rmdir()
+    (receiver.folder / name).symlink_to(precious)
+    assert receiver.upload(name.encode()).startswith(f"ok {name} (2) ")
+    assert precious.read_bytes() == b"precious"
+    assert (receiver.folder / f"{name} (2)").read_bytes() == DATA
+
+
+def test_uploads_of_one_name_at_the_same_time_are_all_stored(receiver: Receiver) -> None:
+    contents = [bytes([number]) * (3 * MIB + number) for number in range(8)]
+    with ThreadPoolExecutor(len(contents)) as pool:
+        answers = list(pool.map(lambda data: receiver.upload(b"a.bin", data), contents))
+    assert all(answer.startswith("ok a") for answer in answers), answers
+    assert sorted(receiver.files().values()) == contents
+    assert sorted(receiver.files()) == sorted(["a.bin", *(f"a ({number}).bin" for number in range(2, 9))])
+
+
+# senders that lie
+
+
+WRONG = hashlib.sha256(b"something else").hexdigest()
+
+
+LIES = {
+    f"put {len(DATA) + 1} -": "incomplete",
+    f"put {len(DATA)} sha256={WRONG}": "digest-mismatch",
+    f"keep {len(DATA)} sha256={WRONG}": "digest-mismatch",
+    f"put {10**18 - 1} -": "too-large",
+    f"put {10**18} -": "bad-request",
+    "put -1 -": "bad-request",
+    "put 0x10 -": "bad-request",
+    "put \u0661 -": "bad-request",
+}
+
+
+def test_a_sender_that_lies_about_size_or_digest_is_told_and_leaves_nothing(receiver: Receiver) -> None:
+    answers = {head: receiver.upload(b"a", head=head).split()[1] for head in LIES}
+    assert answers == LIES
+    receiver.is_clean()
+
+
+def test_a_sender_of_more_than_it_has_announced_gets_the_announced_file_and_a_refusal(
+    receiver: Receiver,
+) -> None:
+    with receiver.connect() as connection:
+        connection.sendall(b"put 10 - a\n" + b"0123456789" + b"more and more")
+        connection.shutdown(socket.SHUT_WR)
+        answers = connection.makefile("r").read().splitlines()
+    assert answers[1].startswith("ok a 10 ")
+    assert answers[2].startswith("error ")
+    assert receiver.files() == {"a": b"0123456789"}
+
+
+def test_a_raw_sender_whose_digest_is_wrong_leaves_nothing(receiver: Receiver) -> None:
+    with receiver.connect("raw") as connection:
+        connection.sendall(DATA + f"sha256={WRONG}\n".encode())
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.makefile("r").read().startswith("error digest-mismatch")
+    receiver.is_clean()
+
+
+# senders that stop
+
+
+SENDER = """
+import socket, sys
+with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as connection:
+    connection.sendall(b"put 60000000 - a\\n" + bytes(1000000))
+    print("sent", flush=True)
+    while connection.recv(100):
+        pass
+    print("ended", flush=True)
+"""
+
+
+def test_a_sender_that_is_stopped_keeps_nothing_and_nobody_waits_for_it(
+    receive: Callable[..., Receiver],
+) -> None:
+    receiver = receive(idle="1s")
+    port = str(receiver.daemon.port("files")[1])
+    with subprocess.Popen([sys.executable, "-c", SENDER, port], stdout=subprocess.PIPE, text=True) as sender:
+        assert sender.stdout is not None
+        assert sender.stdout.readline() == "sent\n"
+        sender.send_signal(signal.SIGSTOP)
+        assert receiver.upload(b"b").startswith("ok b ")
+        assert receiver.files() == {"b": DATA}, "the part of the stopped sender goes"
+        sender.send_signal(signal.SIGCONT)
+        assert sender.stdout.readline() == "ended\n"
+
+
+def test_hundreds_of_slow_senders_leave_nothing_and_keep_nobody_waiting(receiver: Receiver) -> None:
+    slow = [receiver.connect() for _ in range(300)]
+    for number, connection in enumerate(slow):
+        connection.sendall(f"put 1000000 - {number}\n".encode() + b"x" * 10)
+    assert {connection.recv(3) for connection in slow} == {b"go\n"}
+    assert receiver.upload(b"quick").startswith("ok quick ")
+    for connection in slow:
+        connection.sendall(b"x" * 1000)
+    for connection in slow:
+        connection.close()
+    assert receiver.files() == {"quick": DATA}
