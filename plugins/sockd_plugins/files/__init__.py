@@ -133,6 +133,9 @@ class Files(Plugin):
         default="",
         description="Folder, in the directory, for what comes over 'raw' without its digest; '' for none.",
     )
+    folders: bool = Field(
+        default=False, description="Whether files may have relative names, such as 'folder/a.txt'."
+    )
     quota: Size = Field(
         default=0, description="Bytes that the directory may hold, unfinished files included. 0: any."
     )
@@ -192,6 +195,7 @@ class Files(Plugin):
             reserve_files=self.reserve_files,
             mode=None if self.mode is None else int(self.mode, 8),
             unverified=self.unverified,
+            folders=self.folders,
             keep_for=self.keep_parts,
             quota=Quota(self.quota, self.quota_files, self.source_quota, self.source_files),
         )

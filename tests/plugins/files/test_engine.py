@@ -14,6 +14,7 @@ from sockd_plugins.files.storage import upload as uploads
 from sockd_plugins.files.storage.engine import LEAST_WINDOW, MOST_WINDOW, Engine, Incoming
 from sockd_plugins.files.storage.ledger import Quota
 from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.storage.store import PARTS, Limits, Store
 
@@ -37,7 +38,7 @@ class Started:
         wait(self.engine.open(lambda: Store.open(folder, Limits(GIB, **limits))))
 
     def begin(self, name: str = "a", size: int | None = len(DATA), **options: Any) -> Incoming:
-        return wait(self.engine.begin(Facts(name, size), **options))
+        return wait(self.engine.begin(Facts(name, size), Sender(), **options))
 
     def find(self, id_: str) -> Incoming:
         return wait(self.engine.find(id_))
@@ -328,7 +329,7 @@ def receive_until(folder: Path, step: int, tell: int) -> None:
     write = os.write
     for name in CALLS:
         setattr(os, name, counted(getattr(os, name)))
-    upload = uploads.Upload.begin(store, Facts("a", len(WHOLE)), keep=True)
+    upload = uploads.Upload.begin(store, Facts("a", len(WHOLE)), Sender(), keep=True)
     write(tell, f"{upload.id}\n0\n".encode())
     for start in range(0, len(WHOLE), 1000):
         upload.write(WHOLE[start : start + 1000])

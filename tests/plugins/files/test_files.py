@@ -29,7 +29,7 @@ from zope.interface import implementer
 
 from sockd.plugin import Context
 from sockd_plugins.files import Files
-from sockd_plugins.files.storage import engine
+from sockd_plugins.files.storage import incoming
 from sockd_plugins.files.storage.engine import Engine
 from sockd_plugins.files.storage.ledger import Quota
 from sockd_plugins.files.storage.store import PARTS, Limits, Store
@@ -46,7 +46,7 @@ GIB = 1 << 30
 
 @pytest.fixture(autouse=True)
 def largest_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "MOST_WINDOW", BATCH)
+    monkeypatch.setattr(incoming, "MOST_WINDOW", BATCH)
 
 
 class Wire(StringTransport):
@@ -319,8 +319,8 @@ WHOLE = b"put 30 sha256 a\n" + b"x" * 30 + b"sha256=" + sha256(b"x" * 30).encode
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> int:
     size = 4
-    monkeypatch.setattr(engine, "LEAST_WINDOW", size)
-    monkeypatch.setattr(engine, "MOST_WINDOW", size)
+    monkeypatch.setattr(incoming, "LEAST_WINDOW", size)
+    monkeypatch.setattr(incoming, "MOST_WINDOW", size)
     monkeypatch.setattr(raw, "LEAST_WINDOW", size)
     return size
 
@@ -520,13 +520,17 @@ def test_an_upload_goes_on_after_a_new_start(service: Service) -> None:
     again.stop()
 
 
-def test_an_upload_in_use_has_one_sender(service: Service) -> None:
+def test_an_upload_in_use_is_taken_from_the_connection_that_is_older(service: Service) -> None:
+    """That one may be dead, and would not be noticed for minutes."""
     first = service.connects().sends(b"keep 2 - a\n0")
     id_ = first.reads()[0].split()[1]
-    assert service.connects().sends(f"resume {id_}\n".encode()).reads()[0].startswith("error busy ")
-    first.sends(b"1")
     service.clock.advance(1)
-    assert first.reads()[-1] == ok("a", b"01")
+    second = service.connects().sends(f"resume {id_}\n".encode())
+    assert first.reads()[-1] == "error taken another connection goes on with this upload"
+    assert second.reads() == [f"go {id_} 1"]
+    second.sends(b"1")
+    service.clock.advance(1)
+    assert second.reads()[-1] == ok("a", b"01")
 
 
 def test_an_upload_with_wrong_data_is_not_kept(service: Service) -> None:

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from sockd_plugins.files.storage import ledger
-from sockd_plugins.files.storage.ledger import Quota, source_key
+from sockd_plugins.files.storage import tally
+from sockd_plugins.files.storage.ledger import Quota
 from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.storage.store import PARTS, Limits, Store
 from sockd_plugins.files.storage.upload import Upload
@@ -33,7 +34,7 @@ def opened(tmp_path: Path) -> Iterator[Opener]:
 
 
 def begin(store: Store, size: int | None, source: str = "192.0.2.1", **options: Any) -> Upload:
-    return Upload.begin(store, Facts("a", size), source=source, **options)
+    return Upload.begin(store, Facts("a", size), Sender(source), **options)
 
 
 def receive(store: Store, size: int, *, verified: bool = True) -> None:
@@ -88,11 +89,13 @@ def test_the_count_is_not_taken_anew_for_each_file(opened: Opener, monkeypatch: 
     store = opened(size=GIB)
     counted: list[int] = []
 
-    def count(folder: int) -> tuple[int, int]:
-        counted.append(folder)
-        return 0, 0
+    count = tally._count
 
-    monkeypatch.setattr(ledger, "_count", count)
+    def counting(folder: int, path: str, mark: list[int]) -> Any:
+        counted.append(folder)
+        return count(folder, path, mark)
+
+    monkeypatch.setattr(tally, "_count", counting)
     for _ in range(10):
         receive(store, 10)
     assert len(counted) <= 2
@@ -150,6 +153,6 @@ def test_what_was_interrupted_counts_until_it_ends(opened: Opener) -> None:
 
 
 def test_a_source_is_an_ipv4_address_or_a_network_of_ipv6_or_a_text() -> None:
-    keys = [source_key(host) for host in ("192.0.2.1", "192.0.2.2", "fe80::1%eth0", "-")]
+    keys = [Sender(host).source for host in ("192.0.2.1", "192.0.2.2", "fe80::1%eth0", "-")]
     assert len(set(keys)) == 4
-    assert source_key("fe80::2%eth1") == keys[2]
+    assert Sender("fe80::2%eth1").source == keys[2]

@@ -10,6 +10,7 @@ import pytest
 from sockd_plugins.files.storage import kernel, room
 from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.room import Room
+from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.storage.store import PARTS, Limits, Store
 from sockd_plugins.files.storage.upload import Upload
@@ -49,7 +50,7 @@ def free(folder: Path) -> int:
 
 
 def test_an_announced_size_takes_no_room(store: Store, tmp_path: Path) -> None:
-    upload = Upload.begin(store, Facts("a", 100 * MIB))
+    upload = Upload.begin(store, Facts("a", 100 * MIB), Sender())
     assert allocated(tmp_path / "in") == 0
     upload.write(b"x")
     assert allocated(tmp_path / "in") <= 64 * KIB
@@ -60,7 +61,7 @@ def test_an_announced_size_takes_no_room(store: Store, tmp_path: Path) -> None:
 def test_room_is_taken_no_further_ahead_than_what_has_come(
     store: Store, tmp_path: Path, size: int | None
 ) -> None:
-    upload = Upload.begin(store, Facts("a", size))
+    upload = Upload.begin(store, Facts("a", size), Sender())
     for count in range(1, 4):
         upload.write(bytes(MIB))
         assert count * MIB <= allocated(tmp_path / "in") <= 2 * count * MIB + 64 * KIB
@@ -71,7 +72,7 @@ def test_room_is_taken_no_further_ahead_than_what_has_come(
 def test_a_file_that_is_whole_takes_no_more_than_its_size(
     store: Store, tmp_path: Path, size: int | None
 ) -> None:
-    upload = Upload.begin(store, Facts("a", size))
+    upload = Upload.begin(store, Facts("a", size), Sender())
     upload.write(bytes(MIB))
     upload.write(b"x")
     upload.commit()
@@ -83,7 +84,7 @@ def test_a_file_that_is_whole_takes_no_more_than_its_size(
 
 @pytest.mark.usefixtures("no_allocation")
 def test_where_nothing_can_be_allocated_files_are_stored_all_the_same(store: Store, tmp_path: Path) -> None:
-    upload = Upload.begin(store, Facts("a", 2 * MIB))
+    upload = Upload.begin(store, Facts("a", 2 * MIB), Sender())
     upload.write(bytes(MIB))
     assert allocated(tmp_path / "in") <= MIB + 64 * KIB
     upload.write(bytes(MIB))
@@ -95,7 +96,8 @@ def test_where_nothing_can_be_allocated_files_are_stored_all_the_same(store: Sto
 def test_the_reserve_stays_free_while_many_write_at_once(small_disk: Path, reserve: int) -> None:
     store = Store.open(small_disk, Limits(GIB, reserve))
     uploads = [
-        Upload.begin(store, Facts(f"{number}", 150 * KIB if number % 2 else None)) for number in range(4)
+        Upload.begin(store, Facts(f"{number}", 150 * KIB if number % 2 else None), Sender())
+        for number in range(4)
     ]
     codes: list[str] = []
     least = [free(small_disk)]
@@ -122,7 +124,7 @@ def test_the_reserve_stays_free_while_many_write_at_once(small_disk: Path, reser
 
 def test_the_last_room_is_for_data_and_not_for_what_may_follow(small_disk: Path) -> None:
     store = Store.open(small_disk, Limits(GIB))
-    upload = Upload.begin(store, Facts("a"))
+    upload = Upload.begin(store, Facts("a"), Sender())
     for _ in range(50):  # 200 of 256 KiB: there is no room for twice as much
         upload.write(bytes(4096))
     assert upload.commit().size == 200 * KIB
@@ -149,7 +151,7 @@ def test_files_that_others_must_be_able_to_make_are_kept_for_them(small_disk: Pa
 
     def receive_many() -> None:
         for _ in range(100):
-            upload = Upload.begin(store, Facts("a"))
+            upload = Upload.begin(store, Facts("a"), Sender())
             upload.commit()
             upload.close()
 

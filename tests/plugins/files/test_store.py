@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from sockd_plugins.files.storage import kernel
-from sockd_plugins.files.storage.ledger import source_key
 from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.storage.store import PARTS, Limits, Store
 from sockd_plugins.files.storage.upload import Upload
@@ -34,7 +34,7 @@ def opened(folder: Path) -> Iterator[Store]:
 
 
 def receive(opened: Store, name: str = "a.bin", data: bytes = DATA) -> str:
-    upload = Upload.begin(opened, Facts(name, len(data)))
+    upload = Upload.begin(opened, Facts(name, len(data)), Sender())
     try:
         upload.write(data)
         return upload.commit().name
@@ -108,7 +108,7 @@ def test_the_folder_of_the_parts_that_was_removed_is_made_again(opened: Store, f
 
 
 def test_a_part_that_was_removed_while_it_grew_is_told(opened: Store, folder: Path) -> None:
-    upload = Upload.begin(opened, Facts("a.bin"))
+    upload = Upload.begin(opened, Facts("a.bin"), Sender())
     upload.write(DATA)
     (folder / PARTS / parts(folder)[0]).unlink()
     assert refusal(upload.commit) == f"io its part was removed from {PARTS}"
@@ -209,14 +209,14 @@ def test_a_name_among_the_parts_that_is_taken_is_passed_over(
 ) -> None:
     names = iter(["taken", "free"])
     monkeypatch.setattr("secrets.token_hex", lambda _: next(names))
-    taken = f"taken-{len(DATA)}-{source_key('')}"
+    taken = f"taken-{len(DATA)}-{Sender().source}"
     (folder / PARTS / taken).mkdir()
     assert receive(opened) == "a.bin"
     assert parts(folder) == [taken]
 
 
 def test_a_sweep_leaves_the_parts_that_are_being_written(opened: Store, folder: Path) -> None:
-    upload = Upload.begin(opened, Facts("a.bin"))
+    upload = Upload.begin(opened, Facts("a.bin"), Sender())
     upload.write(DATA)
     (folder / PARTS / "dead").write_bytes(b"left by a crash")
     Store.open(folder, Limits(GIB)).close()
@@ -343,7 +343,7 @@ def test_a_mode_says_who_may_read_a_file_whatever_the_umask_is(
 ) -> None:
     umask(mask)
     opened = Store.open(folder, Limits(GIB, 0, mode=0o640))
-    upload = Upload.begin(opened, Facts("a.bin"))
+    upload = Upload.begin(opened, Facts("a.bin"), Sender())
     (part,) = parts(folder)
     assert mode(folder / PARTS / part) == 0o600
     upload.commit()

@@ -14,9 +14,11 @@ import pytest
 
 from sockd_plugins.files.storage.names import candidates
 from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.storage.store import PARTS, Limits, Store
-from sockd_plugins.files.storage.upload import Stored, Upload
+from sockd_plugins.files.storage.stored import Stored
+from sockd_plugins.files.storage.upload import Upload
 
 GIB = 1 << 30
 DATA = bytes(range(250)) * 400
@@ -38,7 +40,7 @@ def store(folder: Path) -> Iterator[Store]:
 def receive(
     store: Store, name: str = "a.bin", data: bytes = DATA, size: int | None = None, sha256: str | None = None
 ) -> Stored:
-    upload = Upload.begin(store, Facts(name, size))
+    upload = Upload.begin(store, Facts(name, size), Sender())
     try:
         upload.write(data[:1000])
         upload.write(data[1000:])
@@ -67,7 +69,8 @@ def refusal(action: Callable[[], object]) -> str:
 def test_a_file_is_there_whole_with_its_digest_in_the_answer(
     store: Store, folder: Path, size: int | None, sha256: str | None
 ) -> None:
-    assert receive(store, size=size, sha256=sha256) == Stored("a.bin", len(DATA), DIGEST)
+    stored = receive(store, size=size, sha256=sha256)
+    assert stored == Stored("a.bin", len(DATA), DIGEST, f"sha256={DIGEST}", stored.id, "a.bin")
     assert received(folder) == {"a.bin": DATA}
     assert parts(folder) == []
 
@@ -83,7 +86,7 @@ def test_the_folder_is_for_its_owner_alone(store: Store, folder: Path) -> None:
 
 
 def test_nothing_is_under_the_name_before_the_commit(store: Store, folder: Path) -> None:
-    upload = Upload.begin(store, Facts("a.bin", len(DATA)))
+    upload = Upload.begin(store, Facts("a.bin", len(DATA)), Sender())
     upload.write(DATA)
     assert received(folder) == {}
     upload.commit()
@@ -260,6 +263,7 @@ def test_a_part_that_cannot_be_removed_is_swept_by_the_next_start(
 
 CRASH = """
     import os, pathlib, signal, sys
+    from sockd_plugins.files.storage.sender import Sender
     from sockd_plugins.files.storage.state import Facts
     from sockd_plugins.files.storage.store import Limits, Store
     from sockd_plugins.files.storage.upload import Upload
@@ -276,7 +280,7 @@ CRASH = """
         step()
         real(fd)
     os.fsync = fsync
-    upload = Upload.begin(store, Facts("a.bin", 4))
+    upload = Upload.begin(store, Facts("a.bin", 4), Sender())
     step()
     upload.write(b"da")
     step()

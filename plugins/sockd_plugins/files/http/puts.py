@@ -19,7 +19,7 @@ from sockd_plugins.files.http.site import Site
 from sockd_plugins.files.storage.names import safe_name
 from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.state import Facts
-from sockd_plugins.files.storage.upload import Stored
+from sockd_plugins.files.storage.stored import Stored
 
 JSON = "application/json"
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from sockd.plugin import Context
 from sockd_plugins.files.http.request import Request
 from sockd_plugins.files.storage.engine import Engine
-from sockd_plugins.files.storage.upload import Stored
+from sockd_plugins.files.storage.sender import Sender
+from sockd_plugins.files.storage.stored import Stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +39,19 @@ class Site:
     options: Options
     context: Context
 
-    async def sender(self, request: Request) -> str:
+    async def sender(self, request: Request) -> Sender:
         """Return the sender of a request.
 
         Raises:
             FileRefused: the client may not send.
         """
-        return request.sender_host
+        return Sender(request.sender_host)
 
     def stored(self, request: Request, stored: Stored) -> None:
         """Write to the log that a file is stored."""
         self.context.logger.info(
             "file received",
-            file=stored.name,
+            file=stored.path,
             size=stored.size,
             sha256=stored.sha256,
             peer=request.sender_host,

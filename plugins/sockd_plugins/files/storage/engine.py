@@ -2,7 +2,8 @@
 
 A protocol begins an upload, or finds one that was interrupted, and uses it as a context:
 
-    async with await engine.begin(Facts("a.txt", 5), source="192.0.2.1") as upload:
+    async with await engine.begin(Facts("a.txt", 5), Sender("192.0.2.1")) as upload:
+        upload.on_taken(...)                    # somebody else wants it: stop reading, leave the context
         while pieces := ...:                    # `upload.window` bytes, or fewer `upload.within` seconds
             await upload.write(pieces)          # back-pressure: read no more than a window meanwhile
         stored = await upload.finish(sha256)    # the file is published and durable
@@ -13,43 +14,40 @@ until it expires. Every step refuses by `FileRefused`, which the protocol says i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from threading import Thread
-from types import TracebackType
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred, execute
-from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
+from twisted.internet.defer import TimeoutError as TimedOut
+from twisted.internet.interfaces import IDelayedCall, IReactorFromThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
+from sockd_plugins.files.storage.incoming import LEAST_WINDOW, MOST_WINDOW, Incoming
 from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.storage.store import Store
-from sockd_plugins.files.storage.upload import Piece, Stored, Upload
+from sockd_plugins.files.storage.unfinished import Unfinished, list_unfinished, look_at, search_unfinished
+from sockd_plugins.files.storage.upload import Upload, remove_upload
+
+__all__ = ["LEAST_WINDOW", "MOST_WINDOW", "Engine", "Incoming"]
 
 _THREADS = 4  # an upload has one piece of work at a time; more threads would only make one disk seek
 
-LEAST_WINDOW = 1 << 16
-"""Bytes that an upload collects for one piece of work at first: what a slow one costs."""
-
-MOST_WINDOW = 4 << 20
-"""Bytes for one piece of work at most: the change of threads costs nothing beside the disk then."""
-
-_QUICK = 0.05
-"""Seconds for a window, with its way to the disk, below which the next is twice as large."""
-
-_SLOW = 0.5
-"""Seconds for a window, with its way to the disk, above which the next is half as large."""
-
-_FILL_SECONDS = 1.0
-"""Seconds after which a window is written that is not full: a sender that stalls keeps no memory, and what is
-not written of an upload that can be resumed is sent again."""
-
 _SWEEP_SECONDS = 600.0  # between two searches for expired uploads, at least
 
-_FINAL = {"digest-mismatch", "too-large", "bad-name"}  # refusals after which going on would be in vain
+_TAKE_SECONDS = 3.0
+"""Seconds that the holder of an upload has to leave it to another connection: its disk may be busy."""
+
+_TAKE_PAUSE = 0.1
+"""Seconds between tries to take an upload that another process has."""
+
+_LOOK_SECONDS = 0.5
+"""Seconds between looks for uploads that other processes want: an idle connection does not write."""
 
 T = TypeVar("T")
 
@@ -69,6 +67,8 @@ class Engine:
         self.clock = clock
         self._swept = clock.seconds()
         self._reactor = IReactorFromThreads(clock, None)
+        self._running: dict[str, Incoming] = {}
+        self._looks: IDelayedCall | None = None
         self._pool = ThreadPool(0, _THREADS, "files")
         # A disk that never answers must not keep the process from its end.
         self._pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
@@ -88,124 +88,130 @@ class Engine:
             return execute(work, *args)
         return deferToThreadPool(self._reactor, self._pool, work, *args)
 
-    async def begin(self, facts: Facts, source: str = "", *, keep: bool = False) -> Incoming:
-        """Begin an upload: its name is safe, its size and its place in the ledger are checked.
+    async def begin(self, facts: Facts, sender: Sender, *, keep: bool = False) -> Incoming:
+        """Begin an upload: its name, its size and its place in the ledger are checked.
 
         Args:
             facts: what the sender announces.
-            source: address of the sender.
+            sender: who it is.
             keep: whether the upload can be resumed when its connection breaks.
 
         Raises:
             FileRefused: it is not accepted.
         """
-        return Incoming(self, await self.run(self._begin, facts, source, keep))
+        return self._enter(await self.run(self._begin, facts, sender, keep))
 
-    async def find(self, id: str) -> Incoming:  # noqa: A002
+    async def find(self, id: str, sender: Sender | None = None, *, take_over: bool = False) -> Incoming:  # noqa: A002
         """Go on with an upload that was interrupted, at its durable offset.
 
+        Args:
+            id: of the upload.
+            sender: who goes on. An upload that was begun with a key needs the same key.
+            take_over: whether to end the connection that has it, in any worker, and to wait a moment for it.
+
         Raises:
-            FileRefused: there is none of this id, or it is in use.
+            FileRefused: there is none of this id, it is another sender's, or it is in use.
         """
-        return Incoming(self, await self.run(Upload.resume, self.store, id))
+        resume = partial(Upload.resume, self.store, id, sender)
+        return self._enter(await self._when_free(id, resume, take_over=take_over))
+
+    async def look(self, id: str) -> Unfinished:  # noqa: A002
+        """Look at an unfinished upload, without taking it.
+
+        Raises:
+            FileRefused: there is none of this id.
+        """
+        if running := self._running.get(id):
+            return running.look(self.store.parts.keep_for)
+        return await self.run(look_at, self.store.parts, id)
+
+    async def search(self, name: str, sender: Sender) -> Unfinished | None:
+        """Find the newest unfinished upload that can be resumed, by its name and sender.
+
+        Args:
+            name: as it was announced.
+            sender: with a key, the upload was begun with the same one; without, from the same source.
+        """
+        id = await self.run(search_unfinished, self.store.parts, name, sender)  # noqa: A001
+        return None if id is None else await self.look(id)
+
+    async def list(self) -> list[Unfinished]:
+        """List the unfinished uploads: those that can be resumed, and all that this process receives."""
+        found = await self.run(list_unfinished, self.store.parts)
+        running = [upload.look(self.store.parts.keep_for) for upload in self._running.values()]
+        return [*running, *(upload for upload in found if upload.id not in self._running)]
+
+    async def end(self, id: str) -> None:  # noqa: A002
+        """Remove an unfinished upload, also while a connection sends it.
+
+        Raises:
+            FileRefused: there is none of this id, or it is busy for longer than a moment.
+        """
+        await self._when_free(id, partial(remove_upload, self.store, id), take_over=True)
+
+    def left(self, upload: Incoming) -> None:
+        """Note that an upload is over, or left to the sender's next connection."""
+        self._running.pop(upload.id, None)
+        if not self._running and self._looks is not None:
+            self._looks.cancel()
+            self._looks = None
 
     def stop(self) -> None:
         """End the threads, which must be idle, and close the store."""
+        if self._looks is not None:
+            self._looks.cancel()
+            self._looks = None
         self._pool.stop()
         self.store.close()
 
-    def _begin(self, facts: Facts, source: str, keep: bool) -> Upload:
+    def _begin(self, facts: Facts, sender: Sender, keep: bool) -> Upload:
         if self.clock.seconds() - self._swept >= _SWEEP_SECONDS:
             self._swept = self.clock.seconds()
             self.store.parts.sweep()
-        return Upload.begin(self.store, facts, source=source, keep=keep)
+        return Upload.begin(self.store, facts, sender, keep=keep)
 
+    def _enter(self, upload: Upload) -> Incoming:
+        incoming = self._running[upload.id] = Incoming(self, upload)
+        if self._looks is None:
+            self._looks = self.clock.callLater(_LOOK_SECONDS, self._look_for_wanted)
+        return incoming
 
-class Incoming:
-    """Upload in progress; a context, at the end of which it is over.
+    async def _when_free(self, id: str, work: Callable[[], T], *, take_over: bool) -> T:  # noqa: A002
+        """Do work that needs the lock of an upload; wait for it if that is to be taken over."""
+        end = self.clock.seconds() + _TAKE_SECONDS
+        asked = False
+        try:
+            while True:
+                try:
+                    return await self.run(work)
+                except FileRefused as refused:
+                    if refused.code != "busy" or not take_over or self.clock.seconds() >= end:
+                        raise
+                if running := self._running.get(id):
+                    running.take()
+                    left = max(end - self.clock.seconds(), 0)
+                    with suppress(TimedOut):
+                        await running.wait_until_left().addTimeout(left, self.clock)
+                else:
+                    asked = True
+                    await self.run(self.store.parts.want, id)
+                    await self._pause(_TAKE_PAUSE)
+        finally:
+            if asked:
+                await self.run(self.store.parts.unwant, id)
 
-    Attributes:
-        window: bytes to collect for the next `write`.
-    """
+    async def _pause(self, seconds: float) -> None:
+        pause: Deferred[None] = Deferred()
+        self.clock.callLater(seconds, pause.callback, None)
+        await pause
 
-    def __init__(self, engine: Engine, upload: Upload) -> None:
-        self.window = LEAST_WINDOW
-        self._engine = engine
-        self._upload = upload
-        self._last = engine.clock.seconds()
+    def _look_for_wanted(self) -> None:
+        self._looks = None
+        looked = self.run(self.store.parts.wanted)
+        looked.addCallbacks(self._give_up_wanted, lambda _: self._give_up_wanted(set()))  # a disk that fails
 
-    @property
-    def id(self) -> str:
-        """Id of the upload, by which it is found again."""
-        return self._upload.id
-
-    @property
-    def kept(self) -> bool:
-        """True if it can be resumed when its connection breaks."""
-        return self._upload.kept
-
-    @property
-    def within(self) -> float | None:
-        """Seconds in which to collect a window; None if a slow sender may take its time for a small one."""
-        return _FILL_SECONDS if self.kept or self.window > LEAST_WINDOW else None
-
-    @property
-    def facts(self) -> Facts:
-        """Announcement with which it was begun."""
-        return self._upload.facts
-
-    @property
-    def received(self) -> int:
-        """Bytes that were written."""
-        return self._upload.size
-
-    @property
-    def durable(self) -> int:
-        """Bytes that neither a crash nor a power cut can remove; a sender may be told."""
-        return self._upload.durable
-
-    async def write(self, pieces: Sequence[Piece]) -> None:
-        """Write and hash the next bytes.
-
-        Raises:
-            FileRefused: there is no room for them, or the disk fails.
-        """
-        await self._engine.run(self._upload.write, *pieces)
-        now = self._engine.clock.seconds()
-        took, self._last = now - self._last, now
-        if took < _QUICK:
-            self.window = min(2 * self.window, MOST_WINDOW)
-        elif took > _SLOW:
-            self.window = max(self.window // 2, LEAST_WINDOW)
-
-    async def sync(self) -> int:
-        """Make durable what was written; return the offset."""
-        return await self._engine.run(self._upload.sync)
-
-    async def finish(self, sha256: str | None = None, *, verified: bool = True) -> Stored:
-        """Check size and digest, publish the file, and return when it is durable.
-
-        Args:
-            sha256: the digest that the sender tells.
-            verified: whether the file is known to be whole, from its size or its digest.
-
-        Raises:
-            FileRefused: it is not as announced, or cannot be published.
-        """
-        return await self._engine.run(partial(self._upload.commit, sha256, verified=verified))
-
-    async def abandon(self) -> None:
-        """Remove the upload, whether it can be resumed or not. A finished file stays."""
-        await self._engine.run(self._upload.close)
-
-    async def __aenter__(self) -> Incoming:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        final = isinstance(error, FileRefused) and error.code in _FINAL
-        if error is None or final or not self._upload.kept:
-            await self.abandon()
-            return
-        await self._engine.run(self._upload.suspend)
+    def _give_up_wanted(self, wanted: set[str]) -> None:
+        for id in wanted & self._running.keys():  # noqa: A001
+            self._running[id].take()
+        if self._running and self._looks is None:
+            self._looks = self.clock.callLater(_LOOK_SECONDS, self._look_for_wanted)

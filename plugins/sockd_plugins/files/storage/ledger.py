@@ -1,29 +1,22 @@
 """Ledger: what a service has stored, and what it and each source are receiving, against what they may.
 
 An upload is entered before its first byte. Its entry is the name of its part, which tells size and source, so
-that all workers see it and a crash leaves no wrong entry. What is stored is counted in the folder and noted
-in a file beside the parts; it is counted anew when something else has changed the folder. A lock on the
-folder of the parts (flock(2)) makes a check and the change that follows it one step for all workers.
+that all workers see it and a crash leaves no wrong entry. What is stored is counted (`tally.py`). A lock on
+the folder of the parts (flock(2)) makes a check and the change that follows it one step for all workers.
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import os
-import stat
-import struct
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
 from threading import Lock
 
-from sockd_plugins.files.storage.parts import TALLY, Parts, listed
+from sockd_plugins.files.storage.parts import Parts
 from sockd_plugins.files.storage.refused import FileRefused
-
-_TALLY = struct.Struct("=qq16s")  # bytes, files, and the mark of the folders that they belong to
+from sockd_plugins.files.storage.tally import Tally
 
 _SWEEP_SECONDS = 1.0  # between two searches for the parts of crashed workers, at least
 
@@ -33,7 +26,7 @@ class Quota:
     """Bounds of what a service may take; 0 is no bound.
 
     Attributes:
-        size: bytes of the files in its folder and of those that are being received.
+        size: bytes of the files in its directory, with its folders, and of those that are being received.
         files: their number.
         source_size: bytes that a source may have announced or sent and not finished.
         source_files: uploads that a source may have begun and not finished.
@@ -55,29 +48,18 @@ class Quota:
         return bool(self.counts_stored or self.source_size or self.source_files)
 
 
-def source_key(host: str) -> str:
-    """Return the key of a source: of an IPv4 address, of the /64 of an IPv6 address, or of another text."""
-    try:
-        address = ip_address(host.partition("%")[0])
-    except ValueError:
-        source = host.encode()
-    else:
-        source = address.packed[:8] if isinstance(address, IPv6Address) else address.packed
-    return hashlib.blake2b(source, digest_size=8).hexdigest()
-
-
 class Ledger:
     """Ledger of one service.
 
     Args:
         quota: what the service and each source may take.
-        folders: the descriptors of the folders with the stored files.
+        folder: the descriptor of the directory with the stored files.
         parts: the unfinished uploads.
     """
 
-    def __init__(self, quota: Quota, folders: Sequence[int], parts: Parts) -> None:
+    def __init__(self, quota: Quota, folder: int, parts: Parts) -> None:
         self._quota = quota
-        self._folders = folders
+        self._tally = Tally(folder, parts.folder)
         self._parts = parts
         self._sweep_at = 0.0
         self._lock = Lock()  # flock(2) does not part the threads that share a descriptor
@@ -113,35 +95,42 @@ class Ledger:
         self._parts.sweep()
         return True
 
-    def check_growth(self, source: str, id: str, size: int) -> None:  # noqa: A002
-        """Refuse an upload of unknown size that has become too large for a bound.
+    @contextmanager
+    def growing(self, source: str, id: str, size: int) -> Iterator[None]:  # noqa: A002
+        """Check the size of an upload that was begun without one, and keep others from the ledger meanwhile.
 
         Args:
             source: the key of its sender.
             id: of the upload.
             size: bytes that it will have.
+
+        Raises:
+            FileRefused: it exceeds a bound.
         """
-        if self._quota.size or self._quota.source_size:
-            with self._locked():
-                self._check(source, size, id, files=0)
+        if not (self._quota.size or self._quota.source_size):
+            yield
+            return
+        with self._locked():
+            self._check(source, size, id, files=0)
+            yield
 
     @contextmanager
-    def storing(self, source: str, id: str, size: int) -> Iterator[None]:  # noqa: A002
+    def storing(self, source: str, id: str, size: int, folder: str) -> Iterator[None]:  # noqa: A002
         """Note that an upload becomes a stored file while this context is open.
 
         Args:
             source: the key of its sender.
             id: of the upload.
             size: bytes of the file.
+            folder: path of the folder that it is stored in.
         """
         if not self._quota.counts_stored:
             yield
             return
         with self._locked():
             self._check(source, size, id, files=1)
-            stored, files = self._stored()
             yield
-            self._note(stored + size, files + 1, self._mark())
+            self._tally.add(folder, size)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -170,7 +159,7 @@ class Ledger:
             )
         if not quota.counts_stored:
             return
-        stored, count = self._stored()
+        stored, count = self._tally.count()
         if quota.files and count + len(running) + files > quota.files:
             raise FileRefused(
                 "quota",
@@ -184,50 +173,3 @@ class Ledger:
                 f"the folder may hold {quota.size} bytes: {stored} are stored, {coming} are being received,"
                 f" and {size} more do not fit",
             )
-
-    def _stored(self) -> tuple[int, int]:
-        """Return the bytes and the number of the stored files."""
-        mark = self._mark()
-        noted = b""
-        with suppress(OSError), self._tally() as file:
-            noted = os.pread(file, _TALLY.size, 0)
-        if len(noted) == _TALLY.size:
-            size, files, noted_mark = _TALLY.unpack(noted)
-            if noted_mark == mark:
-                return size, files
-        counts = [_count(folder) for folder in self._folders]
-        size, files = sum(count[0] for count in counts), sum(count[1] for count in counts)
-        self._note(size, files, mark)
-        return size, files
-
-    def _note(self, size: int, files: int, mark: bytes) -> None:
-        """Keep the figures for the next check; without them it counts."""
-        with suppress(OSError), self._tally() as file:
-            os.pwrite(file, _TALLY.pack(size, files, mark), 0)
-
-    def _mark(self) -> bytes:
-        """Return what changes whenever a file gets or loses its name in one of the folders."""
-        found = [os.fstat(folder) for folder in self._folders]
-        text = repr([(status.st_ino, status.st_mtime_ns) for status in found])
-        return hashlib.blake2b(text.encode(), digest_size=16).digest()
-
-    @contextmanager
-    def _tally(self) -> Iterator[int]:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
-        file = os.open(TALLY, flags, 0o600, dir_fd=self._parts.folder)
-        try:
-            yield file
-        finally:
-            os.close(file)
-
-
-def _count(folder: int) -> tuple[int, int]:
-    """Count the bytes and the number of the plain files in a folder."""
-    size = files = 0
-    for name in listed(folder):
-        with suppress(FileNotFoundError):
-            status = os.lstat(name, dir_fd=folder)
-            if stat.S_ISREG(status.st_mode):
-                size += status.st_size
-                files += 1
-    return size, files

@@ -12,6 +12,12 @@ from sockd.text import printable
 MAX_BYTES = 200
 """Bytes of a name in UTF-8: file systems take 255, and a number before the extension needs room."""
 
+MAX_PATH_BYTES = 1000
+"""Bytes of a relative path in UTF-8: PATH_MAX is 4096, and the directory and a number need room."""
+
+MAX_DEPTH = 32
+"""Components of a relative path: each is a system call at each file."""
+
 MAX_COPIES = 999
 """Files of one name: finding a free number costs a system call for each number that is taken."""
 
@@ -38,6 +44,22 @@ def safe_name(raw: str) -> str:
     if fault := _fault(name):
         raise ValueError(f"expected a plain file name, found {fault}: {printable(repr(raw))}")
     return name
+
+
+def safe_path(raw: str) -> str:
+    """Return a relative path whose components `safe_name` accepts, such as `folder/a.txt`.
+
+    Raises:
+        ValueError: the path is refused; the text tells why.
+    """
+    if raw.startswith("/"):
+        raise ValueError(f"expected a relative path, found an absolute one: {printable(repr(raw))}")
+    if raw.count("/") >= MAX_DEPTH:
+        raise ValueError(f"expected a path of at most {MAX_DEPTH} components, found more")
+    path = "/".join(safe_name(component) for component in raw.split("/"))
+    if len(path.encode()) > MAX_PATH_BYTES:
+        raise ValueError(f"expected a path of at most {MAX_PATH_BYTES} bytes, found more")
+    return path
 
 
 def _fault(name: str) -> str | None:

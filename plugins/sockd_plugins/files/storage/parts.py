@@ -7,6 +7,8 @@ A part in use is locked (flock(2)) as long as its descriptor is open. The name o
 so that a listing of the folder tells what all processes together receive (`ledger.py`). An upload that can be
 resumed has a second file, `ID.state` (`state.py`). After a crash, parts with a state are kept until they
 expire, and the others are removed. A file is removed only while its name refers to the descriptor in hand.
+
+A process that wants an upload which another one has makes a file `ID.wanted`; the other one looks for it.
 """
 
 from __future__ import annotations
@@ -24,12 +26,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import SUFFIX, Facts, State, create_state, open_state
 
 PARTS = ".sockd-part"  # no received file can have this name, because it begins with a dot
 
 TALLY = ".stored"
 """Name of the file in which the ledger keeps what is stored. It is no part."""
+
+WANTED = ".wanted"
+"""End of the name of a file that asks for an upload."""
+
+_LOCK_TRIES = 5
+_LOCK_PAUSE = 0.01
+"""Seconds between tries to lock a part: a sweep, or a look at it, holds a lock for less than that."""
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
@@ -65,10 +75,20 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Unfinished upload in the folder; `size` is the announced one, or what has arrived so far."""
+    """Part in the folder.
+
+    Attributes:
+        id: of the upload.
+        name: of the part.
+        size: bytes that were announced, or have arrived so far.
+        announced: bytes that were announced; None if the size is unknown.
+        source: the key of the sender.
+    """
 
     id: str
+    name: str
     size: int
+    announced: int | None
     source: str
 
 
@@ -82,24 +102,25 @@ class Parts:
 
     def __init__(self, folder: int, keep_for: float) -> None:
         self.folder = folder
-        self._keep_for = keep_for
+        self.keep_for = keep_for
 
-    def create(self, mode: int, source: str, facts: Facts, *, keep: bool) -> Part:
+    def create(self, mode: int, facts: Facts, sender: Sender, *, keep: bool) -> Part:
         """Create an empty part, locked as long as it is open.
 
         Args:
             mode: its permissions, before the umask.
-            source: the sender's key in the ledger.
             facts: what the sender has announced.
+            sender: who it is.
             keep: whether the upload can be resumed.
 
         Raises:
+            FileRefused: too much was announced.
             OSError: the disk fails; nothing is left then.
         """
-        size = "x" if facts.size is None else str(facts.size)
+        source = sender.source
         while True:
             id = secrets.token_hex(8)  # noqa: A001
-            name = f"{id}-{size}-{source}"
+            name = _part_name(id, facts.size, source)
             try:
                 file = os.open(name, _NEW, mode, dir_fd=self.folder)
             except FileExistsError:
@@ -109,12 +130,12 @@ class Parts:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.fstat(file).st_nlink:
                     if keep:
-                        part.state = create_state(self.folder, id, facts)
+                        part.state = create_state(self.folder, id, facts, sender)
                         os.fsync(self.folder)
                     return part
             except BlockingIOError:
                 pass  # another process found it before it was locked, and removes it
-            except OSError:
+            except BaseException:  # whatever it was, nothing is left
                 self.remove(part)
                 part.close()
                 raise
@@ -127,20 +148,19 @@ class Parts:
             FileRefused: there is none, or it is in use.
             OSError: the disk fails.
         """
-        name = next((name for name in listed(self.folder) if name.startswith(f"{id}-")), None)
-        match = _NAME.fullmatch(name or "")
-        if name is None or match is None or match[1] != id:
-            raise FileRefused("unknown", "there is no unfinished upload of this id; it may have expired")
+        entry = self.find(id)
         try:
-            file = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self.folder)
+            file = os.open(entry.name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self.folder)
         except FileNotFoundError:
             raise FileRefused("unknown", "there is no unfinished upload of this id; it has ended") from None
-        part = Part(id, name, match[3], file)
+        part = Part(id, entry.name, entry.source, file)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
             if os.fstat(file).st_nlink != 1:  # it was published, or removed
                 raise FileRefused("unknown", "there is no unfinished upload of this id; it has ended")
-            part.state = state = open_state(self.folder, id)
+            entry = self.find(id)  # its size may have become known meanwhile
+            part.name = entry.name
+            part.state = state = open_state(self.folder, id, entry.announced)
         except BlockingIOError:
             part.close()
             raise FileRefused("busy", "another connection receives this upload") from None
@@ -150,7 +170,59 @@ class Parts:
         except BaseException:  # whatever it was, no descriptor and no lock stay
             part.close()
             raise
+        self.unwant(id)
         return part, state
+
+    def declare(self, part: Part, size: int) -> None:
+        """Note durably the size of an upload that was begun without one.
+
+        Raises:
+            OSError: the disk fails.
+        """
+        name = _part_name(part.id, size, part.source)
+        os.rename(part.name, name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
+        part.name = name
+        os.fsync(self.folder)
+
+    def want(self, id: str) -> None:  # noqa: A002
+        """Ask the process that has an upload to leave it."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        os.close(os.open(id + WANTED, flags, 0o600, dir_fd=self.folder))
+
+    def unwant(self, id: str) -> None:  # noqa: A002
+        """Ask no more."""
+        with suppress(OSError):
+            os.unlink(id + WANTED, dir_fd=self.folder)
+
+    def is_wanted(self, id: str) -> bool:  # noqa: A002
+        """Tell whether a process asks for an upload."""
+        return os.access(id + WANTED, os.F_OK, dir_fd=self.folder)
+
+    def wanted(self) -> set[str]:
+        """List the ids of the uploads that a process asks for."""
+        return {name.removesuffix(WANTED) for name in listed(self.folder) if name.endswith(WANTED)}
+
+    def is_locked(self, name: str) -> bool:
+        """Tell whether a process has a part."""
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self.folder)
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(file)
+        return False
+
+    def find(self, id: str) -> Entry:  # noqa: A002
+        """Find a part.
+
+        Raises:
+            FileRefused: there is none.
+        """
+        for name in listed(self.folder):
+            if name.startswith(f"{id}-") and (entry := self._entry(name)):
+                return entry
+        raise FileRefused("unknown", "there is no unfinished upload of this id; it may have expired")
 
     def is_there(self, part: Part) -> bool:
         """Tell whether the name of a part still refers to its descriptor."""
@@ -168,14 +240,19 @@ class Parts:
     def entries(self) -> Iterator[Entry]:
         """List the unfinished uploads of all processes."""
         for name in listed(self.folder):
-            if (match := _NAME.fullmatch(name)) is None:
-                continue
-            id, size, source = match.groups()  # noqa: A001
-            if size != "x":
-                yield Entry(id, int(size), source)
-                continue
-            with suppress(FileNotFoundError):
-                yield Entry(id, os.stat(name, dir_fd=self.folder, follow_symlinks=False).st_size, source)
+            if entry := self._entry(name):
+                yield entry
+
+    def _entry(self, name: str) -> Entry | None:
+        if (match := _NAME.fullmatch(name)) is None:
+            return None
+        id, size, source = match.groups()  # noqa: A001
+        if size != "x":
+            return Entry(id, name, int(size), int(size), source)
+        with suppress(FileNotFoundError):
+            grown = os.stat(name, dir_fd=self.folder, follow_symlinks=False).st_size
+            return Entry(id, name, grown, None, source)
+        return None
 
     def sweep(self) -> list[str]:
         """Remove the parts that no process holds and no sender can resume any more.
@@ -227,7 +304,7 @@ class Parts:
             age = time.time() - os.lstat(state, dir_fd=self.folder).st_mtime
         except FileNotFoundError:
             return False
-        return age < self._keep_for
+        return age < self.keep_for
 
 
 def listed(folder: int) -> list[str]:
@@ -267,6 +344,20 @@ def open_parts(folder: int, path: Path) -> int:
             os.fchown(parts, -1, around.st_gid)
             os.fchmod(parts, 0o2700)
     return parts
+
+
+def _part_name(id: str, size: int | None, source: str) -> str:  # noqa: A002
+    return f"{id}-{'x' if size is None else size}-{source}"
+
+
+def _lock(file: int) -> None:
+    """Lock a part; raise BlockingIOError if another holder keeps it."""
+    for _ in range(_LOCK_TRIES - 1):
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(_LOCK_PAUSE)
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _refers(folder: int, name: str, file: int) -> bool:

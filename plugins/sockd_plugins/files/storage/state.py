@@ -2,22 +2,27 @@
 
 The file begins with the offset in 20 decimal digits and a line end. They are written in place, after the data
 up to there was synchronized, and are synchronized themselves before a sender is told the offset. The rest is
-JSON and never changes.
+JSON and never changes. The size is in the name of the part alone, because it may become known late.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 
+from sockd_plugins.files.storage.names import safe_path
 from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.sender import Sender
 
 SUFFIX = ".state"
 
 _OFFSET = 20  # digits; 2**63 has 19
-_MOST = 4096  # bytes of a state; a name has 200 at most
+
+_MOST = 16384
+"""Bytes of a state. A name has 1,000 at most, and the metadata of tus comes in a header of 8 KiB at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +30,18 @@ class Facts:
     """Announcement of a sender.
 
     Attributes:
-        name: of the file, as `safe_name` returned it.
+        name: of the file, as `safe_name` or `safe_path` returned it.
         size: in bytes; None if unknown.
         digest: what the protocol has to know of it to go on.
+        algorithm: of the running digest, one of `digests.RUNNING`.
+        extra: what a protocol keeps with the upload; it survives a restart.
     """
 
     name: str
     size: int | None = None
     digest: str = "-"
+    algorithm: str = "sha256"
+    extra: Mapping[str, str] = field(default_factory=dict)
 
 
 class State:
@@ -41,11 +50,13 @@ class State:
     Args:
         file: its descriptor, which belongs to this object.
         facts: what was announced.
+        sender: who has announced it; without its grant.
         durable: the offset.
     """
 
-    def __init__(self, file: int, facts: Facts, durable: int = 0) -> None:
+    def __init__(self, file: int, facts: Facts, sender: Sender, durable: int = 0) -> None:
         self.facts = facts
+        self.sender = sender
         self.durable = durable
         self._file = file
 
@@ -61,36 +72,68 @@ class State:
             os.close(self._file)
 
 
-def create_state(folder: int, id: str, facts: Facts) -> State:  # noqa: A002
+def create_state(folder: int, id: str, facts: Facts, sender: Sender) -> State:  # noqa: A002
     """Create the state of a new upload, durably but for its name.
 
     Raises:
+        FileRefused: there is more to keep than a state may have.
         OSError: the disk fails; nothing is left then.
     """
+    kept = {
+        "name": facts.name,
+        "digest": facts.digest,
+        "algorithm": facts.algorithm,
+        "extra": dict(facts.extra),
+        "sender": [sender.host, sender.key, sender.folder],
+    }
+    content = b"%020d\n" % 0 + json.dumps(kept, ensure_ascii=False).encode(errors="backslashreplace")
+    if len(content) > _MOST:
+        raise FileRefused("bad-request", f"expected at most {_MOST} bytes about the file, found more")
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     file = os.open(id + SUFFIX, flags, 0o600, dir_fd=folder)
     try:
-        os.pwrite(file, b"%020d\n" % 0 + json.dumps(asdict(facts)).encode(), 0)
+        os.pwrite(file, content, 0)
         os.fsync(file)
     except OSError:
         os.close(file)
         with suppress(OSError):
             os.unlink(id + SUFFIX, dir_fd=folder)
         raise
-    return State(file, facts)
+    return State(file, facts, sender)
 
 
-def open_state(folder: int, id: str) -> State:  # noqa: A002
-    """Open the state of an upload whose part is locked.
+def open_state(folder: int, id: str, size: int | None, *, write: bool = True) -> State:  # noqa: A002
+    """Open the state of an upload.
+
+    Args:
+        folder: the descriptor of the folder that it is in.
+        id: of the upload.
+        size: of the file, from the name of the part; None if unknown.
+        write: whether the offset is to be recorded; the part is locked then.
 
     Raises:
         FileRefused: a crash has left it unfinished.
         OSError: it cannot be opened.
     """
-    file = os.open(id + SUFFIX, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    access = os.O_RDWR if write else os.O_RDONLY
+    file = os.open(id + SUFFIX, access | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     try:
         content = os.pread(file, _MOST, 0)
-        return State(file, Facts(**json.loads(content[_OFFSET:])), int(content[:_OFFSET]))
-    except (ValueError, TypeError):
+        while content != (again := os.pread(file, _MOST, 0)):  # its owner has just written
+            content = again
+        return State(file, *_parse(content[_OFFSET:], size), int(content[:_OFFSET]))
+    except (ValueError, TypeError, KeyError, AttributeError):
         os.close(file)
         raise FileRefused("unknown", "the upload of this id cannot be resumed") from None
+    except BaseException:
+        os.close(file)
+        raise
+
+
+def _parse(content: bytes, size: int | None) -> tuple[Facts, Sender]:
+    kept = json.loads(content)
+    host, key, folder = kept.pop("sender")
+    if not all(isinstance(value, str) for value in (host, key, folder, kept["digest"])):
+        raise TypeError("expected text")
+    safe_path(kept["name"])
+    return Facts(size=size, **kept), Sender(host, key, folder)

@@ -1,8 +1,8 @@
 """Folder that receives files, and the folder of unfinished uploads in it (`parts.py`).
 
-Both are on the same file system. A crash at any point leaves a part behind and nothing else. A part gets its
-name by link(2), or, where a file system has no hard links, by renameat2(2) with RENAME_NOREPLACE: neither
-replaces or follows an existing file.
+Folders within it are made for files with relative names (`folders.py`). All are on the same file system. A
+crash at any point leaves a part behind and nothing else. A part gets its name by link(2), or, where a file
+system has no hard links, by renameat2(2) with RENAME_NOREPLACE: neither replaces or follows an existing file.
 
 Names are looked up in the descriptors of the folders. A folder that is removed while the service runs is made
 again for the next file.
@@ -13,17 +13,19 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sockd_plugins.files.storage.folders import open_folder, open_inside, replace_descriptor
 from sockd_plugins.files.storage.kernel import rename_new
-from sockd_plugins.files.storage.ledger import Ledger, Quota, source_key
+from sockd_plugins.files.storage.ledger import Ledger, Quota
 from sockd_plugins.files.storage.names import MAX_COPIES, candidates
 from sockd_plugins.files.storage.parts import PARTS, Part, Parts, open_parts
 from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.room import Room
+from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
 
 __all__ = ["PARTS", "Limits", "Store"]
@@ -42,6 +44,7 @@ class Limits:
         reserve_files: files that other programs must be able to make there.
         mode: the permissions of a file; None leaves them to the umask and the folder's default ACL.
         unverified: name of the folder for files of which nobody can tell that they are whole; "" for none.
+        folders: whether files may have relative names, so that folders are made for them.
         keep_for: seconds for which an upload that can be resumed is kept.
         quota: what the service and each source may take.
     """
@@ -51,6 +54,7 @@ class Limits:
     reserve_files: int = 0
     mode: int | None = None
     unverified: str = ""
+    folders: bool = False
     keep_for: float = 86400.0
     quota: Quota = field(default_factory=Quota)
 
@@ -66,15 +70,14 @@ class Store:
         left_alone: names among the parts that no upload has made.
     """
 
-    def __init__(self, path: Path, folder: int, parts: int, unverified: int | None, limits: Limits) -> None:
+    def __init__(self, path: Path, folder: int, parts: int, limits: Limits) -> None:
         self.limits = limits
         self.room = Room(folder, limits.reserve, limits.reserve_files)
         self.parts = Parts(parts, limits.keep_for)
         self.left_alone: Sequence[str] = ()
         self._path = path
         self._folder = folder
-        self._unverified = unverified
-        self.ledger = Ledger(limits.quota, self._folders, self.parts)
+        self.ledger = Ledger(limits.quota, folder, self.parts)
 
     @classmethod
     def open(cls, path: Path, limits: Limits) -> Store:
@@ -88,16 +91,15 @@ class Store:
             OSError: files cannot be stored there; the text tells why.
         """
         with ExitStack() as on_failure:
-            folder = _open_folder(path)
+            folder = open_folder(path)
             on_failure.callback(os.close, folder)
             if not os.access(path, os.W_OK | os.X_OK, effective_ids=True):
                 raise PermissionError(errno.EACCES, "files cannot be created there", str(path))
             parts = open_parts(folder, path)
             on_failure.callback(os.close, parts)
-            unverified = _open_inside(folder, path, limits.unverified) if limits.unverified else None
-            if unverified is not None:
-                on_failure.callback(os.close, unverified)
-            store = cls(path, folder, parts, unverified, limits)
+            if limits.unverified:
+                _make_inside(folder, path, limits.unverified)
+            store = cls(path, folder, parts, limits)
             store.left_alone = store.parts.sweep()
             store._try()
             on_failure.pop_all()
@@ -106,19 +108,14 @@ class Store:
     def close(self) -> None:
         """Close the folders."""
         os.close(self.parts.folder)
-        for folder in self._folders:
-            os.close(folder)
+        os.close(self._folder)
 
-    @property
-    def _folders(self) -> tuple[int, ...]:
-        return (self._folder,) if self._unverified is None else (self._folder, self._unverified)
-
-    def create_part(self, facts: Facts, source: str, *, keep: bool) -> Part:
+    def create_part(self, facts: Facts, sender: Sender, *, keep: bool) -> Part:
         """Create a part for a new file.
 
         Args:
             facts: what was announced; room for it must be there, but is not taken yet.
-            source: the key of the sender.
+            sender: who it is.
             keep: whether the upload can be resumed.
 
         Raises:
@@ -128,24 +125,31 @@ class Store:
         size = facts.size or 0
         # With a mode of its own a file is private until it is whole.
         mode = 0o666 if self.limits.mode is None else 0o600
-        with self.room.lock, self.ledger.entering(source, size):
+        self._check_path(_joined(sender.folder, facts.name))
+        with self.room.lock, self.ledger.entering(sender.source, size):
             self.room.check(size, files=1)
             try:
-                return self.parts.create(mode, source, facts, keep=keep)
+                return self.parts.create(mode, facts, sender, keep=keep)
             except FileNotFoundError:  # one of the folders was removed
                 self._make_again()
-                return self.parts.create(mode, source, facts, keep=keep)
+                return self.parts.create(mode, facts, sender, keep=keep)
 
-    def publish(self, part: Part, name: str, *, verified: bool = True) -> str:
-        """Make a part durable under its name, or under a numbered one if that is taken.
+    def _check_path(self, path: str) -> None:
+        """Refuse a path on which another file than a folder is; folders that are missing are made later."""
+        folder, _, _ = path.rpartition("/")
+        if folder:
+            with suppress(FileNotFoundError), _as_refusal():
+                os.close(open_inside(self._folder, folder, make=False))
+
+    def publish(self, part: Part, path: str) -> str:
+        """Make a part durable under a path, or under a numbered name if that is taken.
 
         Args:
             part: the part.
-            name: as `safe_name` returned it.
-            verified: whether the file is known to be whole; others may have a folder of their own.
+            path: relative to the directory, as `safe_path` returned it.
 
         Returns:
-            The name that it has got, with its folder if it is not verified.
+            The path that it has got.
 
         Raises:
             FileRefused: all names are taken, the part is gone, or the service has its share.
@@ -154,19 +158,21 @@ class Store:
         if self.limits.mode is not None:
             os.fchmod(part.file, self.limits.mode)
         os.fsync(part.file)
-        folder, prefix = self._folder, ""
-        if not verified and self._unverified is not None:
-            self._make_unverified_again()
-            folder, prefix = self._unverified, f"{self.limits.unverified}/"
-        status = os.fstat(part.file)
-        with self.ledger.storing(part.source, part.id, status.st_size):
-            candidate = self._name(part, folder, name)
+        within, _, name = path.rpartition("/")
+        with _as_refusal():
+            folder = open_inside(self._folder, within)
         try:
-            os.fsync(folder)
-        except OSError:
-            os.unlink(candidate, dir_fd=folder)
-            raise
-        return prefix + candidate
+            size = os.fstat(part.file).st_size
+            with self.ledger.storing(part.source, part.id, size, within):
+                candidate = self._name(part, folder, name)
+            try:
+                os.fsync(folder)
+            except OSError:
+                os.unlink(candidate, dir_fd=folder)
+                raise
+        finally:
+            os.close(folder)
+        return _joined(within, candidate)
 
     def _name(self, part: Part, folder: int, name: str) -> str:
         """Give a part the first name that is free."""
@@ -184,21 +190,17 @@ class Store:
     def _make_again(self) -> None:
         """Make a removed folder again, behind the same descriptor."""
         if not os.fstat(self._folder).st_nlink:
-            _replace(self._folder, _open_folder(self._path))
+            replace_descriptor(self._folder, open_folder(self._path))
         try:
-            _replace(self.parts.folder, open_parts(self._folder, self._path))
+            replace_descriptor(self.parts.folder, open_parts(self._folder, self._path))
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise FileRefused("io", f"{PARTS} on the server cannot be used: {reason}") from error
 
-    def _make_unverified_again(self) -> None:
-        if self._unverified is not None and not os.fstat(self._unverified).st_nlink:
-            _replace(self._unverified, _open_inside(self._folder, self._path, self.limits.unverified))
-
     def _try(self) -> None:
         """Check that files can be stored here. A full disk is no fault, because it may get free again."""
         try:
-            part = self.parts.create(0o600, source_key(""), Facts(""), keep=False)
+            part = self.parts.create(0o600, Facts(""), Sender(), keep=False)
         except OSError as error:
             if error.errno in _FULL:
                 return
@@ -240,34 +242,25 @@ class Store:
         return OSError(number, why, str(self._path))
 
 
-def _open_folder(path: Path) -> int:
-    """Open a folder; if it was missing, make it durably."""
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for folder in missing:
-        parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(parent)
-        finally:
-            os.close(parent)
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def _joined(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
 
 
-def _open_inside(folder: int, path: Path, name: str) -> int:
-    """Open a folder within another, and make it durably if it is missing.
-
-    Args:
-        folder: the descriptor of the folder that it is in.
-        path: of that folder, for messages.
-        name: its name.
-    """
-    with suppress(FileExistsError):
-        os.mkdir(name, stat.S_IMODE(os.fstat(folder).st_mode) & 0o777, dir_fd=folder)
-        os.fsync(folder)
+@contextmanager
+def _as_refusal() -> Iterator[None]:
+    """Refuse a path that leads through another file than a folder."""
     try:
-        return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+        yield
+    except NotADirectoryError as error:
+        raise FileRefused("exists", f"expected a folder, found something else: {error.filename}") from error
+
+
+def _make_inside(folder: int, path: Path, name: str) -> None:
+    """Make a folder within another if it is missing; an error has the whole path."""
+    try:
+        os.close(open_inside(folder, name))
     except OSError as error:
-        raise OSError(error.errno, f"expected a folder: {error.strerror}", str(path / name)) from error
+        raise OSError(error.errno, error.strerror, str(path / name)) from error
 
 
 def _give_name(source_folder: int, source: str, folder: int, name: str) -> None:
@@ -278,11 +271,3 @@ def _give_name(source_folder: int, source: str, folder: int, name: str) -> None:
         if error.errno not in _NO_LINKS:
             raise
         rename_new(source_folder, source, folder, name)
-
-
-def _replace(descriptor: int, other: int) -> None:
-    """Let a descriptor refer to the file of another one, which is closed."""
-    try:
-        os.dup2(other, descriptor, inheritable=False)
-    finally:
-        os.close(other)

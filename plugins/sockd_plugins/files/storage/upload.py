@@ -10,17 +10,23 @@ Every call here waits for the disk. One thread at a time may use an upload.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 
-from sockd_plugins.files.storage.ledger import source_key
+from sockd_plugins.files.storage.digests import Digest, add_file, check_digests, digests_of, new_digest
+from sockd_plugins.files.storage.names import safe_path
 from sockd_plugins.files.storage.parts import Part
+from sockd_plugins.files.storage.pieces import Piece, copy_file, write_pieces
 from sockd_plugins.files.storage.refused import FileRefused, disk_errors
+from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.storage.store import Store
+from sockd_plugins.files.storage.stored import Stored
+
+__all__ = ["Piece", "Stored", "Upload", "remove_upload"]
 
 _STEP = 8 << 20
 """Bytes of room to take ahead of the data at most: some hundred calls for a gigabyte, and a bound for what a
@@ -36,20 +42,13 @@ SYNC_SECONDS = 1.0
 _SYNC_SHARE = 10
 """Times as long as a synchronization took until the next one that is only due to time."""
 
-_VECTORS = 1000  # pieces of one writev(2); IOV_MAX is 1024
 
-_REREAD = 1 << 20  # bytes to hash at once of an upload that is resumed
+@dataclass(slots=True)
+class _Mark:
+    """Place to go back to."""
 
-Piece = bytes | bytearray | memoryview
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """File on the disk; `name` may have a number that the sender did not give."""
-
-    name: str
     size: int
-    sha256: str
+    hash: Digest
 
 
 class Upload:
@@ -61,54 +60,66 @@ class Upload:
         store: where it is to be stored.
         part: the part for its data.
         facts: what the sender has announced.
+        sender: who it is.
 
     Attributes:
-        facts: as given.
+        facts: as given; with a size once that is known.
+        sender: as given.
         size: bytes that were written.
         durable: bytes of them that a power cut cannot remove.
     """
 
-    def __init__(self, store: Store, part: Part, facts: Facts) -> None:
+    def __init__(self, store: Store, part: Part, facts: Facts, sender: Sender) -> None:
         self.facts = facts
+        self.sender = sender
         self.size = 0
         self.durable = 0
         self._store = store
         self._part = part
         self._taken = 0  # bytes that have room on the disk
-        self._hash = hashlib.sha256()
+        self._hash = new_digest(facts.algorithm)
+        self._mark: _Mark | None = None
+        self._synchronized = 0
         self._sync_at = time.monotonic() + SYNC_SECONDS
         self._failed = False  # a write: the file ends nobody knows where
         self._lost = False  # a synchronization: a second one would succeed without the data (fsync(2))
 
     @classmethod
-    def begin(cls, store: Store, facts: Facts, *, source: str = "", keep: bool = False) -> Upload:
+    def begin(cls, store: Store, facts: Facts, sender: Sender, *, keep: bool = False) -> Upload:
         """Begin an upload.
 
         Args:
             store: where it is to be stored.
             facts: what the sender announces.
-            source: address of the sender, for the ledger.
+            sender: who it is.
             keep: whether the upload can be resumed.
 
         Raises:
-            FileRefused: the file is larger than allowed, or than the room that is left, or exceeds a quota.
+            FileRefused: its name is not accepted, the file is larger than allowed, or than the room that is
+                left, or exceeds a quota.
         """
-        if (facts.size or 0) > (most := store.limits.max_size):
-            raise FileRefused("too-large", f"expected at most {most} bytes, found {facts.size}")
+        _check_name(store, facts.name)
+        new_digest(facts.algorithm)
         with disk_errors():
-            return cls(store, store.create_part(facts, source_key(source), keep=keep), facts)
+            _check_size(store, sender, facts.size)
+            return cls(store, store.create_part(facts, sender, keep=keep), facts, sender)
 
     @classmethod
-    def resume(cls, store: Store, id: str) -> Upload:  # noqa: A002
+    def resume(cls, store: Store, id: str, sender: Sender | None = None) -> Upload:  # noqa: A002
         """Go on with an upload that was interrupted, at its durable offset.
 
+        Args:
+            store: where it is.
+            id: of the upload.
+            sender: who goes on; None if the id alone is to tell.
+
         Raises:
-            FileRefused: there is no such upload, it is in use, or the disk fails.
+            FileRefused: there is no such upload, it is in use, it is another's, or the disk fails.
         """
         with disk_errors():
             part, state = store.parts.resume(id)
-            upload = cls(store, part, state.facts)
             try:
+                upload = cls(store, part, state.facts, _owner(state.sender, sender))
                 upload._reread(state.durable)
             except BaseException:  # whatever it was, no descriptor and no lock stay
                 part.close()
@@ -125,38 +136,39 @@ class Upload:
         """True if the upload can be resumed."""
         return self._part.state is not None
 
+    def is_wanted(self) -> bool:
+        """Tell whether another process asks for the upload."""
+        return self._store.parts.is_wanted(self._part.id)
+
     def write(self, *pieces: Piece) -> None:
         """Write the next bytes, and synchronize them if that is due.
 
         Raises:
-            FileRefused: there is no room for them, or the disk fails.
+            FileRefused: there is no room for them, they are more than was announced, or the disk fails.
         """
         length = sum(map(len, pieces))
-        end = self.size + length
-        if end > self._store.limits.max_size:
-            raise FileRefused(
-                "too-large", f"expected at most {self._store.limits.max_size} bytes, found more"
-            )
-        self._check()
+        self._expect(end := self.size + length)
         with disk_errors():
             if end <= self._taken or self._take_room(end):
-                self._append(pieces, length)
+                self._write(pieces)
             else:
                 with self._store.room.booked(length):
-                    self._append(pieces, length)
+                    self._write(pieces)
         for piece in pieces:
             self._hash.update(piece)
         self.size = end
-        if end - self.durable >= SYNC_BYTES or (self.kept and time.monotonic() >= self._sync_at):
+        due = self.kept and time.monotonic() >= self._sync_at
+        if end - self._synchronized >= SYNC_BYTES or due:
             self.sync()
 
     def sync(self) -> int:
-        """Make the bytes durable that were written; return their number.
+        """Make the bytes durable that were written, and return their number; none behind a mark counts.
 
         Raises:
             FileRefused: the disk fails. Nothing is known of the bytes since the last synchronization then.
         """
-        if self.durable == self.size:
+        end = self.size if self._mark is None else self._mark.size
+        if self._synchronized == self.size and self.durable == end:
             return self.durable
         if self._lost:
             raise FileRefused("io", "the disk has failed")
@@ -164,13 +176,85 @@ class Upload:
         self._lost = True
         with disk_errors():
             os.fdatasync(self._part.file)
-            if self._part.state is not None:
-                self._part.state.record(self.size)
+            if self._part.state is not None and end != self.durable:
+                self._part.state.record(end)
         self._lost = False
-        self.durable = self.size
+        self._synchronized = self.size
+        self.durable = end
         now = time.monotonic()
         self._sync_at = now + max(SYNC_SECONDS, _SYNC_SHARE * (now - began))
         return self.durable
+
+    def declare(self, size: int) -> None:
+        """Note a size that was not known at the beginning.
+
+        Args:
+            size: bytes of the whole file.
+
+        Raises:
+            FileRefused: it is another than before, less than what has come, or exceeds a bound.
+        """
+        if self.facts.size == size:
+            return
+        if self.facts.size is not None:
+            raise FileRefused("bad-request", f"expected a size of {self.facts.size} as before, found {size}")
+        if size < self.size:
+            raise FileRefused("bad-request", f"expected a size of {self.size} bytes or more, found {size}")
+        with disk_errors():
+            _check_size(self._store, self.sender, size)
+        with disk_errors(), self._store.ledger.growing(self._part.source, self._part.id, size):
+            self._store.room.check(size - self.size)
+            self._store.parts.declare(self._part, size)
+        self.facts = replace(self.facts, size=size)
+
+    def append(self, id: str) -> None:  # noqa: A002
+        """Add the data of another upload, which is whole and not published, and stays as it is.
+
+        Args:
+            id: of the other one.
+
+        Raises:
+            FileRefused: there is none of this id, it is in use, or not whole; or as `write`.
+        """
+        with disk_errors():
+            part, state = self._store.parts.resume(id)
+            try:
+                _owner(state.sender, self.sender)
+                if state.facts.size != state.durable:
+                    raise FileRefused("incomplete", f"the upload {id} is not whole")
+                self._expect(end := self.size + state.durable)
+                with self._store.room.booked(state.durable):
+                    self._failed = True
+                    copy_file(part.file, self._part.file, state.durable, self._hash)
+                    self._failed = False
+                self.size = end
+                self._taken = max(self._taken, end)
+            finally:
+                part.close()
+
+    def mark(self) -> None:
+        """Remember the end of what was written; what comes behind it is not durable until the next mark."""
+        self._mark = _Mark(self.size, self._hash.copy())
+
+    def unmark(self) -> None:
+        """Let what was written since the mark count."""
+        self._mark = None
+
+    def rewind(self) -> None:
+        """Forget what was written since the mark.
+
+        Raises:
+            FileRefused: the disk fails.
+        """
+        if self._mark is None:
+            raise ValueError("there is no mark")
+        with disk_errors():
+            os.ftruncate(self._part.file, self._mark.size)
+            os.lseek(self._part.file, self._mark.size, os.SEEK_SET)
+        self.size, self._hash = self._mark.size, self._mark.hash.copy()
+        self._taken = self.size
+        self._synchronized = min(self._synchronized, self.size)
+        self._failed = False
 
     def _take_room(self, end: int) -> bool:
         """Take room up to `end` and some more; return False if the file system cannot allocate."""
@@ -178,24 +262,24 @@ class Upload:
         if self.facts.size is not None:
             ahead = max(end, min(ahead, self.facts.size))
         else:
-            self._store.ledger.check_growth(self._part.source, self._part.id, end)
+            with self._store.ledger.growing(self._part.source, self._part.id, end):
+                pass
         file, start = self._part.file, self._taken
         self._taken += self._store.room.take(file, start, end - start, ahead - start)
         return end <= self._taken
 
-    def _append(self, pieces: tuple[Piece, ...], length: int) -> None:
+    def _write(self, pieces: tuple[Piece, ...]) -> None:
         self._failed = True
-        if len(pieces) > _VECTORS:
-            rest = iter(pieces)
-            while group := tuple(islice(rest, _VECTORS)):
-                self._append(group, sum(map(len, group)))
-            return
-        written = os.writev(self._part.file, pieces)
-        if written < length:  # a signal, or the disk is nearly full
-            left = memoryview(b"".join(pieces))[written:]
-            while left:
-                left = left[os.write(self._part.file, left) :]
+        write_pieces(self._part.file, pieces)
         self._failed = False
+
+    def _expect(self, end: int) -> None:
+        """Refuse more bytes than there may be, and to go on after an error of the disk."""
+        if end > (most := self._store.limits.max_size):
+            raise FileRefused("too-large", f"expected at most {most} bytes, found more")
+        if self.facts.size is not None and end > self.facts.size:
+            raise FileRefused("incomplete", f"expected {self.facts.size} bytes, found more")
+        self._check()
 
     def _check(self) -> None:
         """Refuse to go on after an error of the disk."""
@@ -208,32 +292,44 @@ class Upload:
         if (found := os.fstat(file).st_size) < durable:
             raise FileRefused("io", f"expected {durable} bytes of this upload, found {found}")
         os.ftruncate(file, durable)
-        while piece := os.read(file, _REREAD):
-            self._hash.update(piece)
-            self.size += len(piece)
-        self.durable = self._taken = durable
+        self.size = add_file((self._hash,), file, durable)
+        os.lseek(file, self.size, os.SEEK_SET)
+        self.durable = self._synchronized = self._taken = durable
 
-    def commit(self, sha256: str | None = None, *, verified: bool = True) -> Stored:
+    def commit(
+        self, sha256: str | None = None, *, verified: bool = True, digests: Mapping[str, str] | None = None
+    ) -> Stored:
         """Give the file its name; when this returns, a power cut cannot remove it.
 
         Args:
             sha256: what the sender says the digest is.
             verified: whether the sender has told the size or the digest.
+            digests: more of them, by their algorithms.
 
         Raises:
             FileRefused: it is not what was announced, there is no name left for it, or the disk fails.
         """
         if self.facts.size not in (None, self.size):
             raise FileRefused("incomplete", f"expected {self.facts.size} bytes, found {self.size}")
-        digest = self._hash.hexdigest()
-        if sha256 not in (None, digest):
-            raise FileRefused("digest-mismatch", f"expected sha256={sha256}, found sha256={digest}")
         self._check()
+        expected = dict(digests or {})
+        if sha256 is not None:
+            expected["sha256"] = sha256
+        algorithm = self.facts.algorithm
+        found = {algorithm: self._hash.hexdigest()}
         with disk_errors():
+            found |= digests_of(self._part.file, self.size, [name for name in expected if name not in found])
+        check_digests(expected, found)
+        unverified = "" if verified else self._store.limits.unverified
+        path = "/".join(filter(None, (self.sender.folder, unverified, self.facts.name)))
+        grant = self.sender.grant
+        with nullcontext() if grant is None else grant.spend(self.size), disk_errors():
             if self._taken > self.size:
                 os.ftruncate(self._part.file, self.size)  # gives back what was taken beyond the end
-            name = self._store.publish(self._part, self.facts.name, verified=verified)
-        return Stored(name, self.size, digest)
+            path = self._store.publish(self._part, path)
+        name = path.removeprefix(f"{self.sender.folder}/") if self.sender.folder else path
+        digest = f"{algorithm}={found[algorithm]}"
+        return Stored(name, self.size, found.get("sha256", ""), digest, self.id, path)
 
     def close(self) -> None:
         """Remove the part. A committed file has its name, and stays."""
@@ -247,3 +343,39 @@ class Upload:
                 self.sync()
         finally:
             self._part.close()
+
+
+def _check_name(store: Store, name: str) -> None:
+    """Refuse a name that no protocol may pass on, and a path where none may be given."""
+    try:
+        if safe_path(name) == name and (store.limits.folders or "/" not in name):
+            return
+    except ValueError as error:
+        raise FileRefused("bad-name", str(error)) from error
+    raise FileRefused("bad-name", f"expected a plain file name, found a path: {name}")
+
+
+def _check_size(store: Store, sender: Sender, size: int | None) -> None:
+    if (size or 0) > (most := store.limits.max_size):
+        raise FileRefused("too-large", f"expected at most {most} bytes, found {size}")
+    if sender.grant is not None:
+        sender.grant.admit(size)
+
+
+def _owner(owner: Sender, sender: Sender | None) -> Sender:
+    """Return the owner of an upload with the grant of who goes on with it; refuse others than the owner."""
+    if owner.key and (sender is None or sender.key != owner.key):
+        raise FileRefused("denied", "this upload is another sender's")
+    return owner if sender is None else replace(owner, grant=sender.grant)
+
+
+def remove_upload(store: Store, id: str) -> None:  # noqa: A002
+    """Remove an unfinished upload that no process has.
+
+    Raises:
+        FileRefused: there is none of this id, it is in use, or the disk fails.
+    """
+    with disk_errors():
+        part, _ = store.parts.resume(id)
+        store.parts.remove(part)
+        part.close()

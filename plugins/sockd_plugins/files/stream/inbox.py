@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from sockd_plugins.files.storage.upload import Piece
+from sockd_plugins.files.storage.pieces import Piece
 
 _SMALL = 4096  # bytes below which pieces are joined; an object of its own costs more than a copy
 

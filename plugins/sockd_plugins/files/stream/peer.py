@@ -20,8 +20,9 @@ from zope.interface import implementer
 
 from sockd.plugin import Context, takes_at_once
 from sockd_plugins.files.storage.engine import LEAST_WINDOW
+from sockd_plugins.files.storage.pieces import Piece
 from sockd_plugins.files.storage.refused import FileRefused
-from sockd_plugins.files.storage.upload import Piece, Stored
+from sockd_plugins.files.storage.stored import Stored
 from sockd_plugins.files.stream.buffers import Buffers
 from sockd_plugins.files.stream.inbox import Inbox
 from sockd_plugins.files.stream.output import Output
@@ -78,6 +79,7 @@ class Peer(Protocol):
         self._last_call: float | None = None  # time until which a file may begin, once the service drains
         self._refused = False
         self._output: Output | None = None
+        self._interruption: FileRefused | None = None
 
     async def line(self, limit: int, *, first: bool = False) -> bytes | None:
         """Return the next line without its end; None if the peer has ended its side.
@@ -229,9 +231,14 @@ class Peer(Protocol):
     def acknowledge(self, stored: Stored) -> None:
         """Tell the peer, and the log, that a file is stored."""
         self._context.logger.info(
-            "file received", file=stored.name, size=stored.size, sha256=stored.sha256, peer=self.host
+            "file received", file=stored.path, size=stored.size, sha256=stored.sha256, peer=self.host
         )
         self.say(f"ok {stored.name} {stored.size} sha256={stored.sha256}")
+
+    def interrupt(self) -> None:
+        """End the conversation, where it waits for the peer next: another connection has taken its upload."""
+        self._interruption = FileRefused("taken", "another connection goes on with this upload")
+        self._wake()
 
     def drain(self) -> None:
         """Accept no further file, but for those that begin within a moment."""
@@ -302,6 +309,7 @@ class Peer(Protocol):
     async def linger(self) -> None:
         """Let the peer read a refusal: end our side, and drop what still comes for a while."""
         self._refused = True
+        self._interruption = None
         self._take(len(self._unread))
         self._give_back()
         if not self._lost:
@@ -334,6 +342,7 @@ class Peer(Protocol):
 
     async def _more(self, wanted: int = 1) -> bool:
         """Wait until so many bytes are unread, or for another event; return False if no event can come."""
+        self._check_interruption()
         if self._finished:
             return False
         if self._lost:
@@ -345,7 +354,13 @@ class Peer(Protocol):
             await self._waiting
         finally:
             self._buffers.go_on()
+        self._check_interruption()
         return True
+
+    def _check_interruption(self) -> None:
+        interruption, self._interruption = self._interruption, None
+        if interruption is not None:
+            raise interruption
 
     async def _more_in_time(self, wanted: int, within: float | None = None) -> bool:
         """Wait as `_more`, at most so many seconds; refuse a peer that has sent too slowly for too long."""

@@ -9,8 +9,8 @@ For each file the peer sends a line, the data, and in one case a second line:
     sha256=HEX                      only if DIGEST was `sha256`
 
 SIZE is decimal. DIGEST is `sha256=HEX`, or `sha256` if it comes after the data, or `-` for none. NAME is the
-rest of the line, with its spaces: at most 200 bytes, no path, no control character, nothing that has another
-meaning on some system (see `storage/names.py`).
+rest of the line, with its spaces: at most 200 bytes, no control character, nothing that has another meaning
+on some system (see `storage/names.py`). With the option `folders` it may be a relative path, with `/`.
 
 The server answers each file with
 
@@ -33,7 +33,7 @@ The server answers either with the first of
 
 and repeats the second as the file grows. It keeps the data for the service's `keep_parts`, counted from the
 last byte, also after `error`, unless the code is `digest-mismatch`. The digest is that of the whole file. The
-peer must read these lines while it sends.
+peer must read these lines while it sends. `resume` ends an older connection that still has the file.
 
     (printf 'keep %d - %s\n' $(stat -c %s FILE) FILE; cat FILE) | nc -N HOST PORT
     (echo resume ID; tail -c +$((OFFSET + 1)) FILE) | nc -N HOST PORT
@@ -56,7 +56,9 @@ line, and closes. CODE is one of
     incomplete         the peer ended within the data
     digest-mismatch    the data does not have the digest
     unknown            there is no file of this ID to resume
-    busy               another connection sends the file of this ID
+    busy               another connection sends the file of this ID, and does not leave it
+    taken              another connection goes on with this file
+    denied             the file of this ID is another sender's
     io                 the disk failed
 """
 
@@ -66,10 +68,11 @@ import re
 from dataclasses import dataclass
 
 from sockd_plugins.files.storage.engine import Engine, Incoming
-from sockd_plugins.files.storage.names import safe_name
+from sockd_plugins.files.storage.names import safe_path
 from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
-from sockd_plugins.files.storage.upload import Stored
+from sockd_plugins.files.storage.stored import Stored
 from sockd_plugins.files.stream.peer import Peer
 
 _MAX_LINE = 1024
@@ -103,10 +106,12 @@ async def receive_puts(peer: Peer, engine: Engine) -> None:
 async def _open(peer: Peer, engine: Engine, line: bytes) -> Incoming:
     """Begin the file that a line announces, or go on with it, and answer."""
     put = _parse(line)
+    sender = Sender(peer.host)
     if isinstance(put, str):
-        upload = await engine.find(put)
+        upload = await engine.find(put, sender, take_over=True)
     else:
-        upload = await engine.begin(put.facts, peer.host, keep=put.keep)
+        upload = await engine.begin(put.facts, sender, keep=put.keep)
+    upload.on_taken(peer.interrupt)
     peer.say(f"go {upload.id} {upload.durable}" if upload.kept else "go")
     return upload
 
@@ -149,7 +154,7 @@ def _parse(line: bytes) -> Put | str:
         raise FileRefused("bad-request", f"expected 'put SIZE DIGEST NAME', found {text!r}")
     command, size, digest, name = match.groups()
     try:
-        return Put(Facts(safe_name(name), int(size), digest), keep=command == "keep")
+        return Put(Facts(safe_path(name), int(size), digest), keep=command == "keep")
     except ValueError as error:
         raise FileRefused("bad-name", str(error)) from error
 

@@ -46,6 +46,7 @@ import time
 from sockd.plugin import first_message_received
 from sockd_plugins.files.storage.engine import LEAST_WINDOW, Engine
 from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.stream.inbox import Inbox
 from sockd_plugins.files.stream.peer import Peer
@@ -72,7 +73,8 @@ async def receive_raw(peer: Peer, engine: Engine) -> None:
     first_message_received(peer.transport)  # the file is the only message
     kept_back = _DIGEST_LENGTH if engine.store.limits.unverified else 0
     last = Inbox()  # what may be the digest
-    async with await engine.begin(Facts(_name()), peer.host) as upload:
+    async with await engine.begin(Facts(_name()), Sender(peer.host)) as upload:
+        upload.on_taken(peer.interrupt)
         while pieces:
             for piece in pieces:
                 last.append(piece)

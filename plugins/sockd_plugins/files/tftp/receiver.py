@@ -39,9 +39,9 @@ from typing_extensions import override
 
 from sockd.plugin import Context, Replies
 from sockd_plugins.files.storage.engine import Engine
-from sockd_plugins.files.storage.ledger import source_key
 from sockd_plugins.files.storage.names import safe_name
 from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.stream.buffers import Buffers
 from sockd_plugins.files.tftp.packets import (
@@ -236,7 +236,7 @@ class Receiver(DatagramProtocol):
         """Receive the file of a request, and answer its last block."""
         transfer, desk, host = running.transfer, self._desk, _host(address)
         try:
-            desk.places.take(source_key(host), transfer)
+            desk.places.take(Sender(host).source, transfer)
             name, sender = self._identify(request.name, host)
             size = None if request.netascii else terms.size  # converted text has another length
             async with await desk.engine.begin(Facts(name, size), sender) as upload:
@@ -256,14 +256,14 @@ class Receiver(DatagramProtocol):
         finally:
             desk.places.give_back(transfer)
 
-    def _identify(self, path: str, host: str) -> tuple[str, str]:
+    def _identify(self, path: str, host: str) -> tuple[str, Sender]:
         """Return the name of a file, and its sender.
 
         Raises:
             FileRefused: the name is not accepted.
         """
         try:
-            return safe_name(path.lstrip("/")), host
+            return safe_name(path.lstrip("/")), Sender(host)
         except ValueError as fault:
             raise FileRefused("bad-name", str(fault)) from fault
 

@@ -1,0 +1,88 @@
+"""Digests: the running one of an upload, and others that a sender may tell."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from typing import Protocol, Self
+
+from sockd_plugins.files.storage.refused import FileRefused
+
+RUNNING = ("sha256", "blake3")
+"""Algorithms that an upload can be begun with."""
+
+KNOWN = (*RUNNING, "sha512", "sha1", "md5")
+"""Algorithms in which a sender may tell a digest; another than the running one costs a second reading."""
+
+_REREAD = 1 << 20  # bytes to hash at once of a file
+
+
+class Digest(Protocol):
+    """Running digest."""
+
+    def update(self, data: bytes | bytearray | memoryview, /) -> object:
+        """Add the next bytes."""
+
+    def hexdigest(self) -> str:
+        """Return the digest of the bytes so far."""
+
+    def copy(self) -> Self:
+        """Return another digest of the same bytes."""
+
+
+def new_digest(algorithm: str) -> Digest:
+    """Begin a digest.
+
+    Raises:
+        FileRefused: the algorithm is not known here.
+    """
+    if algorithm not in KNOWN:
+        raise FileRefused(
+            "bad-request", f"expected a digest by one of {', '.join(KNOWN)}, found {algorithm!r}"
+        )
+    if algorithm == "blake3":
+        digest: Digest = import_module("blake3").blake3()
+        return digest
+    return hashlib.new(algorithm, usedforsecurity=False)
+
+
+def add_file(digests: Iterable[Digest], file: int, size: int) -> int:
+    """Add the first bytes of a file to digests.
+
+    Args:
+        digests: to add to.
+        file: the descriptor; its position is kept.
+        size: bytes.
+
+    Returns:
+        The bytes that were there, `size` or fewer.
+    """
+    position = 0
+    while piece := os.pread(file, min(_REREAD, size - position), position):
+        for digest in digests:
+            digest.update(piece)
+        position += len(piece)
+    return position
+
+
+def digests_of(file: int, size: int, algorithms: Iterable[str]) -> dict[str, str]:
+    """Return the digests of a file, in hexadecimal digits, after reading it once."""
+    digests = {algorithm: new_digest(algorithm) for algorithm in algorithms}
+    if digests:
+        add_file(digests.values(), file, size)
+    return {algorithm: digest.hexdigest() for algorithm, digest in digests.items()}
+
+
+def check_digests(expected: Mapping[str, str], found: Mapping[str, str]) -> None:
+    """Compare digests.
+
+    Raises:
+        FileRefused: one is not as expected.
+    """
+    for algorithm, digest in expected.items():
+        if found[algorithm] != digest.lower():
+            raise FileRefused(
+                "digest-mismatch", f"expected {algorithm}={digest}, found {algorithm}={found[algorithm]}"
+            )

@@ -1,0 +1,80 @@
+"""Folders, opened relative to descriptors and never through a symbolic link."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+_OPEN = os.O_RDONLY | os.O_DIRECTORY
+_INSIDE = _OPEN | os.O_NOFOLLOW
+
+
+def open_folder(path: Path) -> int:
+    """Open a folder; if it was missing, make it durably."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in missing:
+        parent = os.open(folder.parent, _OPEN)
+        try:
+            os.fsync(parent)
+        finally:
+            os.close(parent)
+    return os.open(path, _OPEN)
+
+
+def open_inside(folder: int, path: str, *, make: bool = True) -> int:
+    """Open a folder within another, component by component.
+
+    A missing one is made with the permissions of the one around it. Each name on the way is made durable,
+    also where another process has just made it.
+
+    Args:
+        folder: the descriptor of the folder that the path starts from.
+        path: as `safe_path` returned it; "" for the folder itself.
+        make: whether missing folders are made.
+
+    Raises:
+        FileNotFoundError: it is missing, and not to be made.
+        NotADirectoryError: another file has one of the names, such as a symbolic link.
+        OSError: the disk fails.
+    """
+    inner = os.open(".", _OPEN, dir_fd=folder)
+    try:
+        for name in path.split("/") if path else ():
+            outer, inner = inner, _enter(inner, name, make=make)
+            os.close(outer)
+    except BaseException:  # whatever it was, no descriptor stays
+        os.close(inner)
+        raise
+    return inner
+
+
+def _enter(folder: int, name: str, *, make: bool) -> int:
+    if make:
+        with suppress(FileExistsError):
+            os.mkdir(name, stat.S_IMODE(os.fstat(folder).st_mode) & 0o777, dir_fd=folder)
+    try:
+        inner = os.open(name, _INSIDE, dir_fd=folder)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            why = "expected a folder, found something else"
+            raise NotADirectoryError(errno.ENOTDIR, why, name) from error
+        raise
+    if make:
+        try:
+            os.fsync(folder)
+        except OSError:
+            os.close(inner)
+            raise
+    return inner
+
+
+def replace_descriptor(descriptor: int, other: int) -> None:
+    """Let a descriptor refer to the file of another one, which is closed."""
+    try:
+        os.dup2(other, descriptor, inheritable=False)
+    finally:
+        os.close(other)

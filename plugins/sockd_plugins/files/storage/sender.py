@@ -1,0 +1,70 @@
+"""Sender of a file, and what it may still send."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+from typing import Protocol
+
+
+class Grant(Protocol):
+    """Bound of what a token or a user may send. Its calls may wait for the disk; a thread makes them."""
+
+    def admit(self, size: int | None) -> None:
+        """Check an upload before its first byte, and when its size becomes known.
+
+        Args:
+            size: bytes; None if unknown.
+
+        Raises:
+            FileRefused: there is no such right any more, or it does not reach.
+        """
+
+    def spend(self, size: int) -> AbstractContextManager[object]:
+        """Note durably that a file is published while the context is open; undone if that fails.
+
+        Args:
+            size: bytes of the file.
+
+        Raises:
+            FileRefused: the right does not reach.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Sender of files, as the ledger and the folder know it.
+
+    Attributes:
+        host: address; "-" if unknown.
+        key: whom the ledger counts, such as "token:ID" or "user:NAME"; "" for the host.
+        folder: folder of its own within the directory, as `safe_path` returned it; "" for none.
+        grant: what a token or a user may still send; None for no bound of its own.
+    """
+
+    host: str = "-"
+    key: str = ""
+    folder: str = ""
+    grant: Grant | None = None
+
+    @property
+    def source(self) -> str:
+        """Key of the source in the ledger, as 16 hexadecimal digits.
+
+        Without a key, an IPv4 address is a source, the /64 of an IPv6 address is, and so is another text.
+        """
+        return _hash(b"key " + self.key.encode()) if self.key else _hash(_network(self.host))
+
+
+def _network(host: str) -> bytes:
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host.encode()
+    return address.packed[:8] if isinstance(address, IPv6Address) else address.packed
+
+
+def _hash(source: bytes) -> str:
+    return hashlib.blake2b(source, digest_size=8).hexdigest()
