@@ -30,7 +30,7 @@ MOMENTS = 300
 CUTS = 100
 """Random moments of a power cut, of each kind."""
 
-SMALL = 12 << 20
+SMALL = 7 << 20
 """Bytes of the disk that is too small for a file."""
 
 FILES = 40

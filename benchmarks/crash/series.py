@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from benchmarks.crash.streams import Keep, Raw, Upload
+from benchmarks.crash.tftp import Tftp
 from benchmarks.crash.trial import Series
+from benchmarks.crash.web import Put
 
 SERIES = (
     Series("upload", Upload()),
     Series("keep", Keep()),
     Series("resume", Keep(), interrupted=True),
     Series("raw", Raw()),
+    Series("http PUT", Put()),
+    Series("tftp", Tftp()),
 )
