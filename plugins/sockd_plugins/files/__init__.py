@@ -27,6 +27,7 @@ user can open it. Anything in `.sockd-part` that is not a plain file is left alo
 from __future__ import annotations
 
 import re
+import shutil
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -55,6 +56,10 @@ from sockd.reading import obstacle_to_folder
 from sockd_plugins.files.http.serve import serve_http
 from sockd_plugins.files.http.site import Options, Site
 from sockd_plugins.files.http.table import ROUTES
+from sockd_plugins.files.received.command import PATH, Command
+from sockd_plugins.files.received.delivery import Delivery, Recipient
+from sockd_plugins.files.received.outbox import Outbox
+from sockd_plugins.files.received.webhook import Webhook
 from sockd_plugins.files.storage.engine import Engine
 from sockd_plugins.files.storage.ledger import Quota
 from sockd_plugins.files.storage.names import safe_name
@@ -90,6 +95,13 @@ def _folder_name(name: str) -> str:
         return safe_name(name) if name else ""
     except ValueError as error:
         raise ValueFault("a plain name, or '' for none", repr(name)) from error
+
+
+def _web_address(url: str) -> str:
+    """Check the URL of a web server."""
+    if url and not re.match("https?://[^/]", url):
+        raise ValueFault("a URL such as 'https://example.org/received'", repr(url))
+    return url
 
 
 @implementer(IStreamPlugin, IDatagramPlugin)
@@ -156,6 +168,21 @@ class Files(Plugin):
         default=100, ge=1, description="Files of a source that may come over 'tftp' at once, in each worker."
     )
 
+    on_received: tuple[str, ...] = Field(
+        default=(),
+        description="Program with its arguments that is run for each received file, such as"
+        " ['/usr/bin/clamscan', '{file}']; tried again until it exits with 0.",
+    )
+    on_received_timeout: Duration = Field(
+        default="5m", validate_default=True, description="Time after which that program is ended."
+    )
+    webhook: Annotated[str, AfterValidator(_web_address)] = Field(
+        default="", description="URL to which a notice of each received file is posted, as JSON."
+    )
+    webhook_secret: str = Field(
+        default="", description="Secret with which the notices to the webhook are signed."
+    )
+
     serve: bool = Field(default=False, description="Whether received files are listed and sent over 'http'.")
     origins: tuple[str, ...] = Field(
         default=(),
@@ -170,13 +197,17 @@ class Files(Plugin):
 
     @override
     def problems(self) -> Iterable[tuple[str, str]]:
-        reason = obstacle_to_folder(self.directory)
-        return () if reason is None else (("directory", f"no files can be received: {reason}"),)
+        if (reason := obstacle_to_folder(self.directory)) is not None:
+            yield "directory", f"no files can be received: {reason}"
+        if self.on_received and shutil.which(self.on_received[0], path=PATH) is None:
+            yield "on_received", f"there is no program {self.on_received[0]!r}, or it may not be executed"
 
     @override
     async def start(self, context: Context) -> None:
         engine = Engine(context.clock)
         await engine.open(self._open_store)
+        if recipients := self._recipients(context):
+            engine.store.notices = await engine.run(self._open_delivery, recipients, context)
         self._clock, self._engine, self._buffers = context.clock, engine, Buffers(self.memory)
         places = Places(self.tftp_transfers, self.tftp_source_transfers)
         self._desk = Desk(engine, self._buffers, context, places, self.min_rate)
@@ -200,6 +231,20 @@ class Files(Plugin):
             quota=Quota(self.quota, self.quota_files, self.source_quota, self.source_files),
         )
         return Store.open(self.directory, limits)
+
+    def _recipients(self, context: Context) -> dict[str, Recipient]:
+        recipients: dict[str, Recipient] = {}
+        if self.on_received:
+            seconds = self.on_received_timeout
+            recipients["command"] = Command(self.on_received, seconds, self.directory, context.service)
+        if self.webhook:
+            recipients["webhook"] = Webhook(self.webhook, self.webhook_secret, context.service)
+        return recipients
+
+    def _open_delivery(self, recipients: Mapping[str, Recipient], context: Context) -> Delivery:
+        seconds = {name: recipient.seconds for name, recipient in recipients.items()}
+        outbox = Outbox(context.state_dir, self.directory, seconds)
+        return Delivery(outbox, recipients, context.clock, context.logger)
 
     def stream_factory(self, protocol: str, context: Context) -> IProtocolFactory:
         """Build a protocol that speaks `protocol` for each connection."""
@@ -231,6 +276,8 @@ class Files(Plugin):
         if not hasattr(self, "_engine"):  # it could not start
             return
         await Deferred.fromCoroutine(self._silence()).addTimeout(_STOP_SECONDS, self._clock)
+        if (notices := self._engine.store.notices) is not None:
+            await self._engine.run(notices.stop)
         self._engine.stop()
 
     async def _silence(self) -> None:
