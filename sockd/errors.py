@@ -72,6 +72,10 @@ class PluginError(Exception):
     """Error of a plugin that cannot be imported, breaks its contract or fails. Its author acts."""
 
 
+class CommandRefused(Exception):
+    """Refusal of a command that an operator gives to a plugin. The text is the reason, in one line."""
+
+
 class BindError(Exception):
     """Error of an endpoint that the machine does not let open.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -22,17 +22,20 @@ from twisted.logger import Logger
 from zope.interface import Attribute, Interface
 
 from sockd.config import Duration, Size
-from sockd.endpoint import Transport
+from sockd.endpoint import Endpoint, Transport
 from sockd.errors import ValueFault
 from sockd.reading import Unreadable, read_bytes
 
 __all__ = [
+    "Command",
     "ConfigPath",
+    "Configured",
     "Context",
     "Duration",
     "FileContent",
     "IDatagramPlugin",
     "IStreamPlugin",
+    "Listening",
     "Plugin",
     "Replies",
     "Size",
@@ -55,6 +58,40 @@ class Context:
     clock: IReactorTime
     logger: Logger
     state_dir: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Listener of a service, as it is configured.
+
+    Attributes:
+        endpoint: its address.
+        protocol: one of the plugin's `protocols`.
+        encrypted: whether peers have to speak TLS.
+    """
+
+    endpoint: Endpoint
+    protocol: str
+    encrypted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """Service as its configuration has it, whether or not a daemon serves it.
+
+    Attributes:
+        service: the service's name.
+        listeners: the service's, in their order.
+        state_dir: the folder of `Context.state_dir`.
+    """
+
+    service: str
+    listeners: tuple[Listening, ...]
+    state_dir: Path
+
+
+Command = Callable[..., Any]
+"""Command of a plugin for operators: its arguments are keywords, its result is what JSON can hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +156,14 @@ class Plugin(BaseModel):
         `sockd check` calls this before a start. It must not change or make anything.
         """
         return ()
+
+    def commands(self, configured: Configured) -> Mapping[str, Command]:  # noqa: ARG002  # for those who do
+        """Return the commands with which an operator looks into the service's files, by name.
+
+        They run in the process of `sockd`, beside a daemon that may serve the service in this moment, and may
+        wait for the disk. A refusal is a `sockd.errors.CommandRefused`.
+        """
+        return {}
 
     def start(self, context: Context) -> Awaitable[None] | None:
         """Prepare, before the first listener opens to peers. A failure stops the start of the daemon."""
