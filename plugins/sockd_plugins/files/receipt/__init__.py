@@ -1,0 +1,1 @@
+"""After receipt: signed receipts, and an outbox that tells others of each file at least once."""
