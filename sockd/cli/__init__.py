@@ -38,6 +38,8 @@ COMMANDS = {
     "stop": ("sockd.cli.operate", "Stop the daemon in order."),
     "connect": ("sockd.cli.connect", "Talk to a service."),
     "send": ("sockd.cli.send", "Send files to a file receiver."),
+    "files": ("sockd.cli.files", "Invite senders to a file receiver, and see its tokens and uploads."),
+    "verify": ("sockd.cli.verify", "Check a file against its receipt."),
     "time": ("sockd.cli.time", "Ask a time service."),
     "chat": ("sockd.cli.chat", "Join a chat."),
 }

@@ -27,11 +27,11 @@ user can open it. Anything in `.sockd-part` that is not a plain file is left alo
 from __future__ import annotations
 
 import re
-import shutil
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Annotated, ClassVar
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 from twisted.internet.defer import Deferred
@@ -42,9 +42,12 @@ from zope.interface import implementer
 
 from sockd.errors import ValueFault
 from sockd.plugin import (
+    Command,
     ConfigPath,
+    Configured,
     Context,
     Duration,
+    FileContent,
     IDatagramPlugin,
     IStreamPlugin,
     Plugin,
@@ -53,13 +56,13 @@ from sockd.plugin import (
     Transport,
 )
 from sockd.reading import obstacle_to_folder
+from sockd_plugins.files.access.access import Access, Means
+from sockd_plugins.files.access.tokens import Tokens
+from sockd_plugins.files.access.users import Users
+from sockd_plugins.files.commands import Commands
 from sockd_plugins.files.http.serve import serve_http
 from sockd_plugins.files.http.site import Options, Site
 from sockd_plugins.files.http.table import ROUTES
-from sockd_plugins.files.received.command import PATH, Command
-from sockd_plugins.files.received.delivery import Delivery, Recipient
-from sockd_plugins.files.received.outbox import Outbox
-from sockd_plugins.files.received.webhook import Webhook
 from sockd_plugins.files.storage.engine import Engine
 from sockd_plugins.files.storage.ledger import Quota
 from sockd_plugins.files.storage.names import safe_name
@@ -74,6 +77,8 @@ from sockd_plugins.files.tftp.receiver import REPLIES, Desk, Receiver
 _STOP_SECONDS = 3.0  # for pending work of the disk; a disk that takes longer may hang for ever
 
 _STREAMS = ("upload", "raw", "http")
+
+_MOST_USERS = 1 << 20  # bytes of a file of users: some thousand of them
 
 _SHOWN = 5  # names of files in the way
 
@@ -97,10 +102,22 @@ def _folder_name(name: str) -> str:
         raise ValueFault("a plain name, or '' for none", repr(name)) from error
 
 
+def _listed(means: object) -> object:
+    """Make one word a list of one."""
+    return (means,) if isinstance(means, str) else means
+
+
+def _users(content: bytes) -> bytes:
+    """Check the lines of a file of users."""
+    Users.read(content)
+    return content
+
+
 def _web_address(url: str) -> str:
-    """Check the URL of a web server."""
-    if url and not re.match("https?://[^/]", url):
-        raise ValueFault("a URL such as 'https://example.org/received'", repr(url))
+    """Check the public address of a service."""
+    parts = urlsplit(url)
+    if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
+        raise ValueFault("an address such as 'https://drop.example.org'", repr(url))
     return url
 
 
@@ -168,21 +185,6 @@ class Files(Plugin):
         default=100, ge=1, description="Files of a source that may come over 'tftp' at once, in each worker."
     )
 
-    on_received: tuple[str, ...] = Field(
-        default=(),
-        description="Program with its arguments that is run for each received file, such as"
-        " ['/usr/bin/clamscan', '{file}']; tried again until it exits with 0.",
-    )
-    on_received_timeout: Duration = Field(
-        default="5m", validate_default=True, description="Time after which that program is ended."
-    )
-    webhook: Annotated[str, AfterValidator(_web_address)] = Field(
-        default="", description="URL to which a notice of each received file is posted, as JSON."
-    )
-    webhook_secret: str = Field(
-        default="", description="Secret with which the notices to the webhook are signed."
-    )
-
     serve: bool = Field(default=False, description="Whether received files are listed and sent over 'http'.")
     origins: tuple[str, ...] = Field(
         default=(),
@@ -190,27 +192,48 @@ class Files(Plugin):
         " 'https://example.org'; '*' for all.",
     )
 
+    access: Annotated[tuple[Means, ...], BeforeValidator(_listed)] = Field(
+        default=("anyone",),
+        min_length=1,
+        description="Who may send: 'anyone', or whoever has one of 'tokens', 'users', 'certificates'.",
+    )
+    users: Annotated[bytes, FileContent(_MOST_USERS), AfterValidator(_users)] = Field(
+        default=b"",
+        description="File with the users, a line for each password or key, as `sockd files password` prints"
+        " it. The files of a user go to a folder of that name.",
+        repr=False,
+    )
+    url: Annotated[str, AfterValidator(_web_address)] = Field(
+        default="",
+        description="Public address of the 'http' listener, such as 'https://drop.example.org', for the links"
+        " of `sockd files invite`; by default that of the listener.",
+    )
+
     _engine: Engine = PrivateAttr()  # set by `start`
+    _access: Access = PrivateAttr()
+    _tokens: Tokens = PrivateAttr()
     _clock: IReactorTime = PrivateAttr()
     _buffers: Buffers = PrivateAttr()
     _desk: Desk = PrivateAttr()
 
     @override
     def problems(self) -> Iterable[tuple[str, str]]:
-        if (reason := obstacle_to_folder(self.directory)) is not None:
-            yield "directory", f"no files can be received: {reason}"
-        if self.on_received and shutil.which(self.on_received[0], path=PATH) is None:
-            yield "on_received", f"there is no program {self.on_received[0]!r}, or it may not be executed"
+        reason = obstacle_to_folder(self.directory)
+        return () if reason is None else (("directory", f"no files can be received: {reason}"),)
+
+    @override
+    def commands(self, configured: Configured) -> Mapping[str, Command]:
+        return Commands(configured, self.directory, self.keep_parts, self.url, self.access).all()
 
     @override
     async def start(self, context: Context) -> None:
         engine = Engine(context.clock)
         await engine.open(self._open_store)
-        if recipients := self._recipients(context):
-            engine.store.notices = await engine.run(self._open_delivery, recipients, context)
+        self._tokens = Tokens(context.state_dir)
+        self._access = Access(self.access, Users.read(self.users), self._tokens, engine.run, context.clock)
         self._clock, self._engine, self._buffers = context.clock, engine, Buffers(self.memory)
         places = Places(self.tftp_transfers, self.tftp_source_transfers)
-        self._desk = Desk(engine, self._buffers, context, places, self.min_rate)
+        self._desk = Desk(engine, self._access, self._buffers, context, places, self.min_rate)
         if left_alone := engine.store.left_alone:
             context.logger.warn(
                 "not touched among the unfinished files",
@@ -232,20 +255,6 @@ class Files(Plugin):
         )
         return Store.open(self.directory, limits)
 
-    def _recipients(self, context: Context) -> dict[str, Recipient]:
-        recipients: dict[str, Recipient] = {}
-        if self.on_received:
-            seconds = self.on_received_timeout
-            recipients["command"] = Command(self.on_received, seconds, self.directory, context.service)
-        if self.webhook:
-            recipients["webhook"] = Webhook(self.webhook, self.webhook_secret, context.service)
-        return recipients
-
-    def _open_delivery(self, recipients: Mapping[str, Recipient], context: Context) -> Delivery:
-        seconds = {name: recipient.seconds for name, recipient in recipients.items()}
-        outbox = Outbox(context.state_dir, self.directory, seconds)
-        return Delivery(outbox, recipients, context.clock, context.logger)
-
     def stream_factory(self, protocol: str, context: Context) -> IProtocolFactory:
         """Build a protocol that speaks `protocol` for each connection."""
         # The factory is asked for before the start, and for each connection after it.
@@ -253,9 +262,10 @@ class Files(Plugin):
 
     def _talk(self, protocol: str, context: Context) -> Talk:
         if protocol == "http":
-            site = Site(self._engine, Options(self.origins, self.serve), context)
+            site = Site(self._engine, self._access, Options(self.origins, self.serve), context)
             return partial(serve_http, routes=ROUTES, site=site)
-        return partial(receive_raw if protocol == "raw" else receive_puts, engine=self._engine)
+        talk = receive_raw if protocol == "raw" else receive_puts
+        return partial(talk, engine=self._engine, access=self._access)
 
     def datagram_protocol(self, protocol: str, context: Context) -> DatagramProtocol:  # noqa: ARG002
         """Build the one protocol over datagrams."""
@@ -276,9 +286,8 @@ class Files(Plugin):
         if not hasattr(self, "_engine"):  # it could not start
             return
         await Deferred.fromCoroutine(self._silence()).addTimeout(_STOP_SECONDS, self._clock)
-        if (notices := self._engine.store.notices) is not None:
-            await self._engine.run(notices.stop)
         self._engine.stop()
+        self._tokens.close()
 
     async def _silence(self) -> None:
         for peer in self._peers:

@@ -29,13 +29,16 @@ from zope.interface import implementer
 
 from sockd.plugin import Context
 from sockd_plugins.files import Files
+from sockd_plugins.files.access.access import Access
+from sockd_plugins.files.access.tokens import Tokens
+from sockd_plugins.files.access.users import Users
 from sockd_plugins.files.storage import incoming
 from sockd_plugins.files.storage.engine import Engine
 from sockd_plugins.files.storage.ledger import Quota
 from sockd_plugins.files.storage.store import PARTS, Limits, Store
 from sockd_plugins.files.stream import raw
 from sockd_plugins.files.stream.buffers import Buffers
-from sockd_plugins.files.stream.peer import Peer
+from sockd_plugins.files.stream.peer import Peer, Talk
 from sockd_plugins.files.stream.put import receive_puts
 from sockd_plugins.files.stream.raw import receive_raw
 
@@ -663,6 +666,17 @@ def test_any_rate_will_do_where_none_is_asked_for(tmp_path: Path) -> None:
 # memory
 
 
+def open_to_all(engine: Engine) -> Access:
+    return Access(("anyone",), Users(), Tokens(Path("state")), engine.run, engine.clock)
+
+
+def talk(protocol: str, engine: Engine) -> Talk:
+    access = open_to_all(engine)
+    if protocol == "raw":
+        return partial(receive_raw, engine=engine, access=access)
+    return partial(receive_puts, engine=engine, access=access)
+
+
 def memory(senders: list[Sender]) -> int:
     """Return the bytes in memory, including those that are being written."""
     return sum(len(sender.peer._unread) + sender.peer._lent for sender in senders)
@@ -673,7 +687,7 @@ def test_uploads_together_stay_within_the_memory_and_all_are_served(tmp_path: Pa
     buffers = Buffers(8 * BATCH)
     context = Context("files", Clock(), Logger("sockd.files"), Path("state"))
     data = os.urandom(BATCH)
-    senders = [Sender(Peer(partial(receive_puts, engine=disk), context, buffers)) for _ in range(40)]
+    senders = [Sender(Peer(talk("upload", disk), context, buffers)) for _ in range(40)]
     for number, sender in enumerate(senders):
         sender.sends(b"put %d - %d\n" % (len(data), number))
     disk.turns()
@@ -700,8 +714,8 @@ def test_peers_that_stop_short_of_a_batch_leave_the_memory_to_others(tmp_path: P
     disk = SlowDisk(tmp_path)
     buffers = Buffers(4 * BATCH)
     context = Context("files", Clock(), Logger("sockd.files"), Path("state"))
-    talk = partial(receive_puts, engine=disk)
-    stopped = [Sender(Peer(talk, context, buffers)) for _ in range(20)]
+    puts = talk("upload", disk)
+    stopped = [Sender(Peer(puts, context, buffers)) for _ in range(20)]
     for number, sender in enumerate(stopped):
         sender.sends(b"put %d - %d\n" % (BATCH, number))
         disk.turns()
@@ -709,7 +723,7 @@ def test_peers_that_stop_short_of_a_batch_leave_the_memory_to_others(tmp_path: P
         disk.turns()
     assert memory(stopped) <= 4 * BATCH
     assert {sender.wire.producerState for sender in stopped} == {"producing"}
-    other = Sender(Peer(talk, context, buffers)).sends(b"put %d - other\n" % BATCH)
+    other = Sender(Peer(puts, context, buffers)).sends(b"put %d - other\n" % BATCH)
     disk.turns()
     other.sends(bytes(BATCH))
     disk.turns()
@@ -726,9 +740,9 @@ def test_lines_that_nobody_ends_do_not_stop_those_who_send_files(tmp_path: Path)
     disk = SlowDisk(tmp_path)
     buffers = Buffers(1000)
     context = Context("files", Clock(), Logger("sockd.files"), Path("state"))
-    talk = partial(receive_puts, engine=disk)
-    endless = [Sender(Peer(talk, context, buffers)).sends(b"x" * 500) for _ in range(5)]
-    other = Sender(Peer(talk, context, buffers)).sends(b"put 5 - a\n")
+    puts = talk("upload", disk)
+    endless = [Sender(Peer(puts, context, buffers)).sends(b"x" * 500) for _ in range(5)]
+    other = Sender(Peer(puts, context, buffers)).sends(b"put 5 - a\n")
     disk.turns()
     assert other.wire.producerState == "producing"
     other.sends(b"hello")
@@ -774,12 +788,9 @@ class SlowDisk(Engine):
         return count
 
 
-TALKS = {"upload": receive_puts, "raw": receive_raw}
-
-
 def connect(disk: Engine, protocol: str) -> Sender:
     context = Context("files", Clock(), Logger("sockd.files"), Path("state"))
-    return Sender(Peer(partial(TALKS[protocol], engine=disk), context, Buffers(GIB)))
+    return Sender(Peer(talk(protocol, disk), context, Buffers(GIB)))
 
 
 @pytest.mark.parametrize("protocol", ["upload", "raw"])

@@ -15,6 +15,6 @@ It raises `FileRefused` with the code `denied` or `expired`. Where each protocol
     tftp     `credentials.split_token`, t/TOKEN/NAME
     raw      nothing
 
-Over TLS each of them adds `certificate=transport.getPeerCertificate()`. `sender` costs little and may be
+Each of them adds `certificate=certificate_of(transport)`. `sender` costs little and may be
 called for each request; passwords that were right are remembered.
 """

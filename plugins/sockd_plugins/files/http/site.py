@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sockd.plugin import Context
+from sockd_plugins.files.access.access import Access
 from sockd_plugins.files.http.request import Request
 from sockd_plugins.files.storage.engine import Engine
 from sockd_plugins.files.storage.sender import Sender
@@ -31,11 +32,13 @@ class Site:
 
     Attributes:
         engine: receives the files.
+        access: decides who may send.
         options: of the plugin.
         context: of the service.
     """
 
     engine: Engine
+    access: Access
     options: Options
     context: Context
 
@@ -45,7 +48,7 @@ class Site:
         Raises:
             FileRefused: the client may not send.
         """
-        return Sender(request.sender_host)
+        return await self.access.sender(request.sender_host)
 
     def stored(self, request: Request, stored: Stored) -> None:
         """Write to the log that a file is stored."""

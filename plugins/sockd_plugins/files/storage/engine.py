@@ -31,7 +31,6 @@ from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.storage.store import Store
-from sockd_plugins.files.storage.stored import Stored
 from sockd_plugins.files.storage.unfinished import Unfinished, list_unfinished, look_at, search_unfinished
 from sockd_plugins.files.storage.upload import Upload, remove_upload
 
@@ -149,11 +148,6 @@ class Engine:
             FileRefused: there is none of this id, or it is busy for longer than a moment.
         """
         await self._when_free(id, partial(remove_upload, self.store, id), take_over=True)
-
-    def tell(self, stored: Stored) -> None:
-        """Tell those of a file who want to know."""
-        if self.store.notices is not None:
-            self.store.notices.deliver(stored.id)
 
     def left(self, upload: Incoming) -> None:
         """Note that an upload is over, or left to the sender's next connection."""

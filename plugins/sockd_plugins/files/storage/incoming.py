@@ -48,9 +48,6 @@ class Owner(Protocol):
     def left(self, upload: Incoming) -> None:
         """Note that an upload is over, or left to the sender's next connection."""
 
-    def tell(self, stored: Stored) -> None:
-        """Tell those of a file who want to know."""
-
 
 class Incoming:
     """Upload in progress; a context, at the end of which it is over.
@@ -210,9 +207,7 @@ class Incoming:
         """
         self._on_taken = None  # it is over before anybody can go on
         commit = partial(self._upload.commit, sha256, verified=verified, digests=digests)
-        stored = await self._engine.run(commit)
-        self._engine.tell(stored)
-        return stored
+        return await self._engine.run(commit)
 
     async def abandon(self) -> None:
         """Remove the upload, whether it can be resumed or not. A finished file stays."""

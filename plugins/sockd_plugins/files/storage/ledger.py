@@ -16,6 +16,7 @@ from threading import Lock
 
 from sockd_plugins.files.storage.parts import Parts
 from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.sender import Grant, Sender
 from sockd_plugins.files.storage.tally import Tally
 
 _SWEEP_SECONDS = 1.0  # between two searches for the parts of crashed workers, at least
@@ -65,26 +66,26 @@ class Ledger:
         self._lock = Lock()  # flock(2) does not part the threads that share a descriptor
 
     @contextmanager
-    def entering(self, source: str, size: int) -> Iterator[None]:
+    def entering(self, sender: Sender, size: int) -> Iterator[None]:
         """Check a new upload, and keep others from the ledger until its part is there.
 
         Args:
-            source: the key of its sender.
+            sender: who has announced it.
             size: bytes that were announced; 0 if unknown.
 
         Raises:
             FileRefused: it would exceed a bound; the text has the numbers.
         """
-        if not self._quota.bounds:
+        if not self._quota.bounds and sender.grant is None:
             yield
             return
         with self._locked():
             try:
-                self._check(source, size, "", files=1)
+                self._check(sender.source, size, "", files=1, grant=sender.grant)
             except FileRefused:
                 if not self._swept():
                     raise
-                self._check(source, size, "", files=1)
+                self._check(sender.source, size, "", files=1, grant=sender.grant)
             yield
 
     def _swept(self) -> bool:
@@ -96,22 +97,22 @@ class Ledger:
         return True
 
     @contextmanager
-    def growing(self, source: str, id: str, size: int) -> Iterator[None]:  # noqa: A002
+    def growing(self, sender: Sender, id: str, size: int) -> Iterator[None]:  # noqa: A002
         """Check the size of an upload that was begun without one, and keep others from the ledger meanwhile.
 
         Args:
-            source: the key of its sender.
+            sender: whose it is.
             id: of the upload.
             size: bytes that it will have.
 
         Raises:
             FileRefused: it exceeds a bound.
         """
-        if not (self._quota.size or self._quota.source_size):
+        if not (self._quota.size or self._quota.source_size) and sender.grant is None:
             yield
             return
         with self._locked():
-            self._check(source, size, id, files=0)
+            self._check(sender.source, size, id, files=0, grant=sender.grant)
             yield
 
     @contextmanager
@@ -141,10 +142,12 @@ class Ledger:
             finally:
                 fcntl.flock(self._parts.folder, fcntl.LOCK_UN)
 
-    def _check(self, source: str, size: int, without: str, files: int) -> None:
+    def _check(self, source: str, size: int, without: str, files: int, grant: Grant | None = None) -> None:
         """Compare all bounds with what is there and what is to come, an upload `without` not counted."""
         running = [entry for entry in self._parts.entries() if entry.id != without]
         own = [entry for entry in running if entry.source == source]
+        if grant is not None:
+            grant.admit(size, [entry.size for entry in own])
         quota = self._quota
         if quota.source_files and len(own) + files > quota.source_files:
             raise FileRefused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
@@ -12,20 +13,22 @@ from typing import Protocol
 class Grant(Protocol):
     """Bound of what a token or a user may send. Its calls may wait for the disk; a thread makes them."""
 
-    def admit(self, size: int | None) -> None:
-        """Check an upload before its first byte, and when its size becomes known.
+    def admit(self, size: int, coming: Sequence[int]) -> None:
+        """Check an upload before its first byte, and while it grows if its size is unknown.
 
         Args:
-            size: bytes; None if unknown.
+            size: bytes that it has or will have, as far as that is known.
+            coming: sizes of the sender's other unfinished uploads.
 
         Raises:
             FileRefused: there is no such right any more, or it does not reach.
         """
 
-    def spend(self, size: int) -> AbstractContextManager[object]:
+    def spend(self, upload: str, size: int) -> AbstractContextManager[object]:
         """Note durably that a file is published while the context is open; undone if that fails.
 
         Args:
+            upload: the id of the upload; after a crash it is not noted twice.
             size: bytes of the file.
 
         Raises:

@@ -27,7 +27,6 @@ from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.room import Room
 from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
-from sockd_plugins.files.storage.stored import Notices
 
 __all__ = ["PARTS", "Limits", "Store"]
 
@@ -68,7 +67,6 @@ class Store:
         room: what may be taken of its disk.
         ledger: what is stored and being received.
         parts: the unfinished uploads.
-        notices: of received files; None if nobody is told of them.
         left_alone: names among the parts that no upload has made.
     """
 
@@ -76,7 +74,6 @@ class Store:
         self.limits = limits
         self.room = Room(folder, limits.reserve, limits.reserve_files)
         self.parts = Parts(parts, limits.keep_for)
-        self.notices: Notices | None = None
         self.left_alone: Sequence[str] = ()
         self._path = path
         self._folder = folder
@@ -129,7 +126,7 @@ class Store:
         # With a mode of its own a file is private until it is whole.
         mode = 0o666 if self.limits.mode is None else 0o600
         self._check_path(_joined(sender.folder, facts.name))
-        with self.room.lock, self.ledger.entering(sender.source, size):
+        with self.room.lock, self.ledger.entering(sender, size):
             self.room.check(size, files=1)
             try:
                 return self.parts.create(mode, facts, sender, keep=keep)

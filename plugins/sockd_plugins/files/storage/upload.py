@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from sockd_plugins.files.storage.digests import Digest, add_file, check_digests, digests_of, new_digest
@@ -101,7 +101,7 @@ class Upload:
         _check_name(store, facts.name)
         new_digest(facts.algorithm)
         with disk_errors():
-            _check_size(store, sender, facts.size)
+            _check_size(store, facts.size)
             return cls(store, store.create_part(facts, sender, keep=keep), facts, sender)
 
     @classmethod
@@ -200,9 +200,8 @@ class Upload:
             raise FileRefused("bad-request", f"expected a size of {self.facts.size} as before, found {size}")
         if size < self.size:
             raise FileRefused("bad-request", f"expected a size of {self.size} bytes or more, found {size}")
-        with disk_errors():
-            _check_size(self._store, self.sender, size)
-        with disk_errors(), self._store.ledger.growing(self._part.source, self._part.id, size):
+        _check_size(self._store, size)
+        with disk_errors(), self._store.ledger.growing(self.sender, self._part.id, size):
             self._store.room.check(size - self.size)
             self._store.parts.declare(self._part, size)
         self.facts = replace(self.facts, size=size)
@@ -262,7 +261,7 @@ class Upload:
         if self.facts.size is not None:
             ahead = max(end, min(ahead, self.facts.size))
         else:
-            with self._store.ledger.growing(self._part.source, self._part.id, end):
+            with self._store.ledger.growing(self.sender, self._part.id, end):
                 pass
         file, start = self._part.file, self._taken
         self._taken += self._store.room.take(file, start, end - start, ahead - start)
@@ -322,31 +321,14 @@ class Upload:
         check_digests(expected, found)
         unverified = "" if verified else self._store.limits.unverified
         path = "/".join(filter(None, (self.sender.folder, unverified, self.facts.name)))
-        digest = f"{algorithm}={found[algorithm]}"
-        stored = Stored(path, self.size, found.get("sha256", ""), digest, self.id, path)
-        with self._noted(stored), disk_errors():
+        grant = self.sender.grant
+        with nullcontext() if grant is None else grant.spend(self.id, self.size), disk_errors():
             if self._taken > self.size:
                 os.ftruncate(self._part.file, self.size)  # gives back what was taken beyond the end
             path = self._store.publish(self._part, path)
         name = path.removeprefix(f"{self.sender.folder}/") if self.sender.folder else path
-        return replace(stored, name=name, path=path)
-
-    @contextmanager
-    def _noted(self, stored: Stored) -> Iterator[None]:
-        """Note durably that a file is published in this context; undone if that fails."""
-        grant, notices = self.sender.grant, self._store.notices
-        with nullcontext() if grant is None else grant.spend(self.size):
-            if notices is None:
-                yield
-                return
-            with disk_errors():
-                notices.write(stored, self.sender, os.fstat(self._part.file).st_ino)
-            try:
-                yield
-            except BaseException:  # whatever it was, nobody is told of a file that is not there
-                with suppress(OSError):  # a notice without a file is dropped later
-                    notices.withdraw(self.id)
-                raise
+        digest = f"{algorithm}={found[algorithm]}"
+        return Stored(name, self.size, found.get("sha256", ""), digest, self.id, path)
 
     def close(self) -> None:
         """Remove the part. A committed file has its name, and stays."""
@@ -372,11 +354,9 @@ def _check_name(store: Store, name: str) -> None:
     raise FileRefused("bad-name", f"expected a plain file name, found a path: {name}")
 
 
-def _check_size(store: Store, sender: Sender, size: int | None) -> None:
+def _check_size(store: Store, size: int | None) -> None:
     if (size or 0) > (most := store.limits.max_size):
         raise FileRefused("too-large", f"expected at most {most} bytes, found {size}")
-    if sender.grant is not None:
-        sender.grant.admit(size)
 
 
 def _owner(owner: Sender, sender: Sender | None) -> Sender:

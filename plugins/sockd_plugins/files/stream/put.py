@@ -67,10 +67,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from sockd_plugins.files.access.access import Access, certificate_of
 from sockd_plugins.files.storage.engine import Engine, Incoming
 from sockd_plugins.files.storage.names import safe_path
 from sockd_plugins.files.storage.refused import FileRefused
-from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.storage.stored import Stored
 from sockd_plugins.files.stream.peer import Peer
@@ -95,18 +95,18 @@ class Put:
     keep: bool
 
 
-async def receive_puts(peer: Peer, engine: Engine) -> None:
+async def receive_puts(peer: Peer, engine: Engine, access: Access) -> None:
     """Receive file after file, until the peer ends."""
     while (line := await peer.line(_MAX_LINE, first=True)) is not None:
-        async with await _open(peer, engine, line) as upload:
+        async with await _open(peer, engine, access, line) as upload:
             stored = await _receive(peer, upload)
         peer.acknowledge(stored)  # when the part does not count any more
 
 
-async def _open(peer: Peer, engine: Engine, line: bytes) -> Incoming:
+async def _open(peer: Peer, engine: Engine, access: Access, line: bytes) -> Incoming:
     """Begin the file that a line announces, or go on with it, and answer."""
     put = _parse(line)
-    sender = Sender(peer.host)
+    sender = await access.sender(peer.host, certificate=certificate_of(peer.transport))
     if isinstance(put, str):
         upload = await engine.find(put, sender, take_over=True)
     else:

@@ -44,9 +44,9 @@ import secrets
 import time
 
 from sockd.plugin import first_message_received
+from sockd_plugins.files.access.access import Access, certificate_of
 from sockd_plugins.files.storage.engine import LEAST_WINDOW, Engine
 from sockd_plugins.files.storage.refused import FileRefused
-from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.stream.inbox import Inbox
 from sockd_plugins.files.stream.peer import Peer
@@ -59,7 +59,7 @@ _DIGEST = re.compile(rb"sha256=([0-9a-f]{64})\n")
 _DIGEST_LENGTH = 72
 
 
-async def receive_raw(peer: Peer, engine: Engine) -> None:
+async def receive_raw(peer: Peer, engine: Engine, access: Access) -> None:
     """Receive one file."""
     if await peer.sends_only(announces, ANNOUNCEMENT, _WAIT_FOR_GO):
         raise FileRefused(
@@ -73,7 +73,8 @@ async def receive_raw(peer: Peer, engine: Engine) -> None:
     first_message_received(peer.transport)  # the file is the only message
     kept_back = _DIGEST_LENGTH if engine.store.limits.unverified else 0
     last = Inbox()  # what may be the digest
-    async with await engine.begin(Facts(_name()), Sender(peer.host)) as upload:
+    sender = await access.sender(peer.host, certificate=certificate_of(peer.transport))
+    async with await engine.begin(Facts(_name()), sender) as upload:
         upload.on_taken(peer.interrupt)
         while pieces:
             for piece in pieces:

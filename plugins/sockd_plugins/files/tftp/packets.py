@@ -35,6 +35,8 @@ MOST_TEXT = 160
 NUMBERS: Mapping[Code, int] = {
     "bad-request": 4,  # illegal TFTP operation
     "bad-name": 2,  # access violation
+    "denied": 2,
+    "expired": 2,
     "too-large": 3,  # disk full or allocation exceeded
     "disk-full": 3,
     "quota": 3,

@@ -38,6 +38,8 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from sockd.plugin import Context, Replies
+from sockd_plugins.files.access.access import Access
+from sockd_plugins.files.access.credentials import split_token
 from sockd_plugins.files.storage.engine import Engine
 from sockd_plugins.files.storage.names import safe_name
 from sockd_plugins.files.storage.refused import FileRefused
@@ -87,6 +89,7 @@ class Desk:
 
     Attributes:
         engine: stores the files.
+        access: decides who may send.
         buffers: memory of all uploads.
         context: the service's.
         places: places of the transfers.
@@ -95,6 +98,7 @@ class Desk:
     """
 
     engine: Engine
+    access: Access
     buffers: Buffers
     context: Context
     places: Places
@@ -237,7 +241,7 @@ class Receiver(DatagramProtocol):
         transfer, desk, host = running.transfer, self._desk, _host(address)
         try:
             desk.places.take(Sender(host).source, transfer)
-            name, sender = self._identify(request.name, host)
+            name, sender = await self._identify(request.name, host)
             size = None if request.netascii else terms.size  # converted text has another length
             async with await desk.engine.begin(Facts(name, size), sender) as upload:
                 stored = await transfer.receive(upload)
@@ -256,14 +260,16 @@ class Receiver(DatagramProtocol):
         finally:
             desk.places.give_back(transfer)
 
-    def _identify(self, path: str, host: str) -> tuple[str, Sender]:
-        """Return the name of a file, and its sender.
+    async def _identify(self, path: str, host: str) -> tuple[str, Sender]:
+        """Return the name of a file, and its sender, who may have a token in the path: `t/TOKEN/NAME`.
 
         Raises:
-            FileRefused: the name is not accepted.
+            FileRefused: the name is not accepted, or the sender may not send.
         """
+        token, path = split_token(path)
+        sender = await self._desk.access.sender(host, token=token)
         try:
-            return safe_name(path.lstrip("/")), Sender(host)
+            return safe_name(path.lstrip("/")), sender
         except ValueError as fault:
             raise FileRefused("bad-name", str(fault)) from fault
 

@@ -101,16 +101,24 @@ def test_a_token_for_one_file_is_used_up_by_it(tokens: Tokens) -> None:
 def test_no_more_bytes_than_granted_are_spent(tokens: Tokens) -> None:
     text, token = tokens.make(max_size=10)
     grant = TokenGrant(tokens, token.id)
-    grant.admit(10)
-    assert refusal(grant.admit, 11)[0] == "quota"
+    grant.admit(10, [])
+    assert refusal(grant.admit, 11, [])[0] == "quota"
     tokens.spend(token.id, "u1", 6)
-    grant.admit(None)
-    grant.admit(4)
+    grant.admit(4, [])
     told = f"the token {token.id} may send 10 bytes: 6 are sent, and 5 more do not fit"
-    assert refusal(grant.admit, 5) == ("quota", told)
+    assert refusal(grant.admit, 5, []) == ("quota", told)
     assert refusal(tokens.spend, token.id, "u2", 5) == ("quota", told)
     tokens.spend(token.id, "u3", 4)
     assert tokens.find(text).size == 10
+
+
+def test_unfinished_uploads_may_be_some_times_what_is_left(tokens: Tokens) -> None:
+    _, token = tokens.make(max_size=10, max_files=2)
+    grant = TokenGrant(tokens, token.id)
+    grant.admit(10, [10, 10, 10])
+    assert refusal(grant.admit, 10, [10, 10, 10, 1])[0] == "quota"
+    grant.admit(1, [1] * 7)
+    assert refusal(grant.admit, 1, [1] * 8)[0] == "too-many"
 
 
 def test_what_could_not_be_published_is_given_back(tokens: Tokens) -> None:
@@ -177,7 +185,7 @@ def test_a_database_that_is_none_is_an_error_of_the_disk(tokens: Tokens, tmp_pat
     folder = tmp_path / "state" / "files"
     folder.mkdir(parents=True)
     (folder / FILE).write_bytes(b"no database" * 100)
-    with pytest.raises(OSError, match="the tokens cannot be read or written: file is not a database"):
+    with pytest.raises(OSError, match="the database cannot be used: file is not a database"):
         tokens.find(make_token())
 
 

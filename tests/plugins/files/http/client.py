@@ -16,6 +16,9 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from sockd.plugin import Context
+from sockd_plugins.files.access.access import Access
+from sockd_plugins.files.access.tokens import Tokens
+from sockd_plugins.files.access.users import Users
 from sockd_plugins.files.http.routes import Route
 from sockd_plugins.files.http.serve import serve_http
 from sockd_plugins.files.http.site import Options, Site
@@ -69,7 +72,9 @@ class Service:
         self.engine = Engine(self.clock)
         self.engine.store = Store.open(folder, limits or Limits(1 << 30))
         self.context = Context("files", self.clock, Logger(namespace="files"), folder / "state")
-        self.site = Site(self.engine, options or Options(), self.context)
+        tokens = Tokens(folder / "state")
+        self.access = Access(("anyone",), Users(), tokens, self.engine.run, self.clock)
+        self.site = Site(self.engine, self.access, options or Options(), self.context)
         self.routes = routes
         self.buffers = Buffers(1 << 26)
 

@@ -1,0 +1,167 @@
+"""Decision who may send, from what a peer has shown, and what is known of it afterwards."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Literal
+
+from cryptography.x509.oid import NameOID
+from OpenSSL.crypto import X509
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.interfaces import IReactorTime
+
+from sockd.errors import ValueFault
+from sockd_plugins.files.access.credentials import is_token
+from sockd_plugins.files.access.tokens import TokenGrant, Tokens
+from sockd_plugins.files.access.users import Users, user_name
+from sockd_plugins.files.storage.refused import FileRefused, disk_errors
+from sockd_plugins.files.storage.sender import Sender
+
+Means = Literal["anyone", "tokens", "users", "certificates"]
+"""Ways by which a sender may come in: without any proof, or with one."""
+
+Run = Callable[..., Deferred[Any]]
+
+_REMEMBERED = 1000  # right passwords, and sources with wrong ones
+
+_TRIES = 10
+"""Wrong passwords of a source that are looked at; each costs 50 ms of a processor."""
+
+_PAUSE_SECONDS = 60.0  # after which a source may try as often again
+
+_OF_TOKEN, _OF_USER = "token:", "user:"  # begin the keys of senders
+
+_WORDS = {
+    "tokens": "a token",
+    "users": "a user with a password or key",
+    "certificates": "a client certificate",
+}
+
+
+class Access:
+    """Access to one service.
+
+    Args:
+        means: the ways by which senders may come in.
+        users: those with passwords and keys.
+        tokens: the drop tokens.
+        run: runs blocking work in a thread, as `Engine.run`.
+        clock: tells the time.
+    """
+
+    def __init__(
+        self, means: tuple[Means, ...], users: Users, tokens: Tokens, run: Run, clock: IReactorTime
+    ) -> None:
+        self._means = means
+        self._users = users
+        self._tokens = tokens
+        self._run = run
+        self._clock = clock
+        self._trying = DeferredLock()  # one thread at most tries passwords, so that the disk has the others
+        self._secret = secrets.token_bytes(32)
+        self._right: OrderedDict[bytes, None] = OrderedDict()
+        self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    async def sender(
+        self,
+        host: str,
+        *,
+        token: str | None = None,
+        user: str | None = None,
+        password: str | None = None,
+        key: bytes | None = None,
+        certificate: X509 | None = None,
+    ) -> Sender:
+        """Return the sender that a peer has proved to be.
+
+        Args:
+            host: address of the peer; "-" if it has none.
+            token: text of a drop token.
+            user: name of a user; or, with any password, the text of a token.
+            password: of the user; or, with any user, the text of a token.
+            key: an SSH public key in binary form, which the peer has proved to own.
+            certificate: the client's, which TLS has verified.
+
+        Raises:
+            FileRefused: `denied` or `expired`, or `io` if it cannot be found out.
+        """
+        if token is not None:
+            return await self._by_token(host, token)
+        if user is not None:
+            if key is not None:
+                return self._by_key(host, user, key)
+            if password is not None and user in self._users:
+                return await self._by_password(host, user, password)
+            if text := next((text for text in (user, password or "") if is_token(text)), None):
+                return await self._by_token(host, text)
+        if certificate is not None and "certificates" in self._means:
+            return self._by_certificate(host, certificate)
+        if "anyone" in self._means:
+            return Sender(host)
+        if user is not None and password is not None and "users" in self._means:
+            return await self._by_password(host, user, password)
+        raise FileRefused("denied", f"expected {self._expected()}")
+
+    async def _by_token(self, host: str, text: str) -> Sender:
+        if not {"anyone", "tokens"} & set(self._means):
+            raise FileRefused("denied", f"expected {self._expected()}, found a token")
+        with disk_errors():
+            token = await self._run(self._tokens.find, text)
+        return Sender(host, f"{_OF_TOKEN}{token.id}", token.folder, TokenGrant(self._tokens, token.id))
+
+    def _by_key(self, host: str, user: str, key: bytes) -> Sender:
+        if "users" not in self._means or not self._users.has_key(user, key):
+            raise FileRefused("denied", "this key is not one of that user")
+        return _user(host, user)
+
+    async def _by_password(self, host: str, user: str, password: str) -> Sender:
+        if "users" not in self._means:
+            raise FileRefused("denied", f"expected {self._expected()}, found a user")
+        mark = hmac.digest(self._secret, f"{user}\0{password}".encode("utf-8", "surrogatepass"), "sha256")
+        if mark not in self._right:
+            self._check_tries(host)
+            async with self._trying:
+                right = await self._run(self._users.has_password, user, password)
+            if not right:
+                self._count_try(host)
+                raise FileRefused("denied", "wrong user or password")
+            self._right[mark] = None
+            if len(self._right) > _REMEMBERED:
+                self._right.popitem(last=False)
+        return _user(host, user)
+
+    def _by_certificate(self, host: str, certificate: X509) -> Sender:
+        names = certificate.to_cryptography().subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        try:
+            return _user(host, user_name("\0".join(str(name.value) for name in names)))
+        except ValueFault:
+            raise FileRefused("denied", "the certificate's common name is no user's name") from None
+
+    def _check_tries(self, host: str) -> None:
+        """Refuse a source that guesses passwords, without the work of trying one more."""
+        tries, since = self._wrong.get(Sender(host).source, (0, 0.0))
+        if tries >= _TRIES and self._clock.seconds() - since < _PAUSE_SECONDS:
+            raise FileRefused("denied", f"{tries} wrong passwords came from there; wait a minute")
+
+    def _count_try(self, host: str) -> None:
+        source, now = Sender(host).source, self._clock.seconds()
+        tries, since = self._wrong.pop(source, (0, now))
+        self._wrong[source] = (1, now) if now - since >= _PAUSE_SECONDS else (tries + 1, since)
+        if len(self._wrong) > _REMEMBERED:
+            self._wrong.popitem(last=False)
+
+    def _expected(self) -> str:
+        return " or ".join(text for means, text in _WORDS.items() if means in self._means)
+
+
+def _user(host: str, name: str) -> Sender:
+    return Sender(host, f"{_OF_USER}{name}", name)
+
+
+def certificate_of(transport: object) -> X509 | None:
+    """Return the certificate of a client, which TLS has verified; None if it has none."""
+    found = getattr(transport, "getPeerCertificate", None)
+    return None if found is None else found()

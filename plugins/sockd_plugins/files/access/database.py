@@ -1,0 +1,118 @@
+"""SQLite databases in the service's state folder, which several processes share and no crash damages."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+
+from sockd_plugins.files.access.own_files import give_to_owner, make_folder
+
+_BUSY_SECONDS = 10.0  # for another process, which needs milliseconds
+
+
+class Database:
+    """Database that is opened when it is needed, and again if its file was replaced. Calls wait for the disk.
+
+    Args:
+        path: its file; made, with its folder, by the first change that may create it.
+        tables: statements that make the tables if they are missing.
+    """
+
+    def __init__(self, path: Path, tables: str) -> None:
+        self._path = path
+        self._tables = tables
+        self._lock = Lock()  # for the threads that share the connection
+        self._opened: tuple[sqlite3.Connection, tuple[int, int]] | None = None
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection | None]:
+        """Open the database to read it; None if there is none.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        with self._lock, self._as_os_error():
+            yield self._connection(create=False)
+
+    @contextmanager
+    def changing(self, *, create: bool = False) -> Iterator[sqlite3.Connection | None]:
+        """Open a transaction, which is durable at the end of the context, and undone by an exception.
+
+        Args:
+            create: whether to make the database; else the result is None if there is none.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        with self._lock, self._as_os_error():
+            connection = self._connection(create=create)
+            if connection is None:
+                yield None
+                return
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            self._close()
+
+    def _connection(self, *, create: bool) -> sqlite3.Connection | None:
+        try:
+            found = os.stat(self._path)
+        except FileNotFoundError:
+            self._close()
+            if not create:
+                return None
+            make_folder(self._path.parent)
+            found = _make_file(self._path)
+        identity = found.st_dev, found.st_ino
+        if self._opened is None or self._opened[1] != identity:
+            self._close()
+            self._opened = _open(self._path, self._tables), identity
+        return self._opened[0]
+
+    def _close(self) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened[0].close()
+
+    @contextmanager
+    def _as_os_error(self) -> Iterator[None]:
+        """Turn an error of the database into one of the disk, which protocols and commands know."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise OSError(errno.EIO, f"the database cannot be used: {error}", str(self._path)) from error
+
+
+def _open(path: Path, tables: str) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")  # a commit costs one synchronization
+        database.execute("PRAGMA synchronous = FULL")
+        database.executescript(tables)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _make_file(path: Path) -> os.stat_result:
+    """Make an empty file that only the owner of its folder can read."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        give_to_owner(path)
+        return os.fstat(file)
+    finally:
+        os.close(file)
