@@ -19,6 +19,7 @@ _STATUS: Mapping[str, int] = {
     "too-slow": 408,
     "exists": 409,
     "busy": 409,
+    "taken": 409,
     "too-large": 413,
     "too-many": 429,
     "io": 500,
@@ -42,7 +43,12 @@ def refusal(request: Request | None, refused: FileRefused) -> Answer:
         headers.append(("Retry-After", str(seconds)))
     if code == "denied":
         headers.append(("WWW-Authenticate", 'Bearer realm="files"'))
-    return problem(request, _STATUS.get(code, 400), str(refused), code, headers)
+    return problem(request, status_of(refused), str(refused), code, headers)
+
+
+def status_of(refused: FileRefused) -> int:
+    """Return the status of the answer to a refused file."""
+    return _STATUS.get(refused.code, 400)
 
 
 def problem(

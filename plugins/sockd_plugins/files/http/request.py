@@ -16,8 +16,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from sockd_plugins.files.http.head import Head, Headers
+from sockd_plugins.files.storage.pieces import Piece
 from sockd_plugins.files.storage.refused import FileRefused
-from sockd_plugins.files.storage.upload import Piece
 from sockd_plugins.files.stream.inbox import Inbox
 from sockd_plugins.files.stream.peer import Peer
 
@@ -118,6 +118,10 @@ class Request:
     async def _send_interim(self, status: int, headers: list[tuple[str, str]]) -> None:
         interim = h11.InformationalResponse(status_code=status, headers=headers, reason=phrase(status))
         self._peer.write(self._http.send(interim) or b"")
+
+    def interrupt(self) -> None:
+        """Let `read` raise `FileRefused`: another connection has taken the upload."""
+        self._peer.interrupt()
 
     async def read(self, size: int, within: float | None = None) -> list[Piece]:
         """Return the next bytes of the body, at most `size`; none at its end.

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from sockd.plugin import first_message_received
 from sockd_plugins.files.http.head import Malformed, read_head
+from sockd_plugins.files.http.origins import answer_page, let_page_read
 from sockd_plugins.files.http.refusals import problem, refusal
 from sockd_plugins.files.http.request import Answer, Request, phrase
 from sockd_plugins.files.http.routes import Route, answer
@@ -36,7 +37,9 @@ async def serve_http(peer: Peer, routes: Sequence[Route], site: Site) -> None:
             return
         first_message_received(peer.transport)
         request = Request(peer, head)
-        if not await request.send(await _answer(request, routes, site)):
+        answered = await _answer(request, routes, site)
+        let_page_read(request, site.options.origins, answered)
+        if not await request.send(answered):
             if not request.over:
                 await peer.linger()
             return
@@ -45,11 +48,9 @@ async def serve_http(peer: Peer, routes: Sequence[Route], site: Site) -> None:
 async def _answer(request: Request, routes: Sequence[Route], site: Site) -> Answer:
     """Return the answer to a request; there is one even after a fault."""
     try:
-        return await answer(routes, request, site)
+        return answer_page(request, site.options.origins) or await answer(routes, request, site)
     except FileRefused as refused:
-        site.context.logger.info(
-            "file refused", code=refused.code, reason=str(refused), peer=request.sender_host
-        )
+        site.refused(request, refused)
         return refusal(request, refused)
     except Gone:
         raise

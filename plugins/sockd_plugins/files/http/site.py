@@ -8,6 +8,7 @@ from sockd.plugin import Context
 from sockd_plugins.files.access.access import Access
 from sockd_plugins.files.http.request import Request
 from sockd_plugins.files.storage.engine import Engine
+from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.stored import Stored
 
@@ -17,7 +18,6 @@ class Options:
     """Options of the plugin that concern HTTP.
 
     Attributes:
-        min_rate: bytes a second.
         origins: of pages on other hosts that may send files, as browsers write them; "*" for all.
         serve: whether received files are listed and sent.
     """
@@ -58,4 +58,10 @@ class Site:
             size=stored.size,
             sha256=stored.sha256,
             peer=request.sender_host,
+        )
+
+    def refused(self, request: Request, refused: FileRefused) -> None:
+        """Write to the log that a file is refused."""
+        self.context.logger.info(
+            "file refused", code=refused.code, reason=str(refused), peer=request.sender_host
         )

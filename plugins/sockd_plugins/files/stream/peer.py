@@ -115,7 +115,8 @@ class Peer(Protocol):
     async def read(self, size: int, within: float | None = None) -> list[Piece]:
         """Return the next bytes: at most `size`, and none only if the peer has ended its side.
 
-        Fewer than `size` are returned at the end, while memory is short, and when time is up.
+        Fewer than `size` are returned at the end, while memory is short, and when time is up. When the
+        connection breaks, what had arrived is returned first.
 
         Args:
             size: bytes.
@@ -126,7 +127,7 @@ class Peer(Protocol):
         if self._paused:
             self._regulate_reading()
         end = None if within is None else self._context.clock.seconds() + within
-        while len(self._unread) < size and not (self._buffers.short and self._unread):
+        while len(self._unread) < size and not ((self._buffers.short or self._lost) and self._unread):
             if end is None or not self._unread:
                 go_on = await self._more_in_time(size if end is None else 1)
             elif (left := end - self._context.clock.seconds()) > 0:
