@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import Protocol
 
 import h11
 from twisted.internet.defer import Deferred
@@ -41,6 +42,16 @@ def phrase(status: int) -> str:
     return _PHRASES.get(status, "")
 
 
+class Body(Protocol):
+    """Body of an answer that is too large for memory."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Return an iterator of its bytes."""
+
+    def close(self) -> None:
+        """Release what it reads from, whether it was sent or not."""
+
+
 @dataclass
 class Answer:
     """Answer to a request.
@@ -53,7 +64,7 @@ class Answer:
 
     status: int
     headers: list[tuple[str, str]] = field(default_factory=list)
-    body: bytes | AsyncIterator[bytes] = b""
+    body: bytes | Body = b""
 
 
 class Request:
@@ -200,30 +211,35 @@ class Request:
 
         Returns:
             Whether another request may follow on this connection.
+
+        Raises:
+            Gone: the connection broke.
         """
+        try:
+            await self._send(answer)
+        finally:
+            if not isinstance(answer.body, bytes):
+                answer.body.close()
+        return self.over and self._http.our_state is h11.DONE
+
+    async def _send(self, answer: Answer) -> None:
         headers = [("Date", formatdate(usegmt=True)), ("Server", "sockd"), *answer.headers]
-        body = answer.body
+        body, http = answer.body, self._http
         names = {name.lower() for name, _ in headers}
         if isinstance(body, bytes) and answer.status not in _NO_BODY and "content-length" not in names:
             headers.append(("Content-Length", str(len(body))))
         if not self.over:
             headers.append(("Connection", "close"))
-        http = self._http
-        head = (
-            http.send(h11.Response(status_code=answer.status, headers=headers, reason=phrase(answer.status)))
-            or b""
-        )
-        if self._for_head:
-            self._peer.write(head)
-        elif isinstance(body, bytes):
-            self._peer.write(head + (http.send(h11.Data(data=body)) or b"") if body else head)
-        else:
-            self._peer.write(head)
+        status = h11.Response(status_code=answer.status, headers=headers, reason=phrase(answer.status))
+        head = http.send(status) or b""
+        if not self._for_head and isinstance(body, bytes) and body:
+            head += http.send(h11.Data(data=body)) or b""
+        self._peer.write(head)
+        if not self._for_head and not isinstance(body, bytes):
             await self._peer.send(self._framed(body))
         self._peer.write(http.send(h11.EndOfMessage()) or b"")
-        return self.over and http.our_state is h11.DONE
 
-    async def _framed(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def _framed(self, body: Body) -> AsyncIterator[bytes]:
         async for data in body:
             yield self._http.send(h11.Data(data=data)) or b""
 

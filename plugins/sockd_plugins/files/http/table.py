@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sockd_plugins.files.http.downloads import get
 from sockd_plugins.files.http.puts import post, put
-from sockd_plugins.files.http.ranges import tell_progress
 from sockd_plugins.files.http.routes import Route
 
-ROUTES: Sequence[Route] = (Route("/", {"PUT": put, "POST": post, "HEAD": tell_progress}),)
+ROUTES: Sequence[Route] = (Route("/", {"PUT": put, "POST": post, "GET": get}),)

@@ -110,6 +110,14 @@ class Store:
         os.close(self.parts.folder)
         os.close(self._folder)
 
+    def open_folder(self, path: str) -> int:
+        """Open a folder in the directory, never through a symbolic link; "" for the directory itself.
+
+        Raises:
+            OSError: there is none, or the disk fails.
+        """
+        return open_inside(self._folder, path, make=False)
+
     def create_part(self, facts: Facts, sender: Sender, *, keep: bool) -> Part:
         """Create a part for a new file.
 

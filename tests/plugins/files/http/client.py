@@ -34,6 +34,13 @@ class Wire(StringTransport):
 
     half_closed = False
     aborted = False
+    pausing = False  # its output is not read
+
+    @override
+    def write(self, data: bytes) -> None:
+        super().write(data)  # type: ignore[no-untyped-call]
+        if self.pausing and self.producer is not None:
+            self.producer.pauseProducing()
 
     def loseWriteConnection(self) -> None:
         self.half_closed = True
