@@ -26,8 +26,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorFromThreads, IReac
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
+from sockd_plugins.files.storage.finished import Finished, note_finished, read_finished
 from sockd_plugins.files.storage.incoming import LEAST_WINDOW, MOST_WINDOW, Incoming
-from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.parking import Parking
+from sockd_plugins.files.storage.refused import FileRefused, disk_errors
 from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.storage.store import Store
@@ -59,12 +61,14 @@ class Engine:
 
     Attributes:
         store: set by `open`.
+        parking: uploads between two requests.
     """
 
     store: Store
 
     def __init__(self, clock: IReactorTime) -> None:
         self.clock = clock
+        self.parking = Parking(clock, self.find)
         self._swept = clock.seconds()
         self._reactor = IReactorFromThreads(clock, None)
         self._running: dict[str, Incoming] = {}
@@ -141,13 +145,41 @@ class Engine:
         running = [upload.look(self.store.parts.keep_for) for upload in self._running.values()]
         return [*running, *(upload for upload in found if upload.id not in self._running)]
 
-    async def end(self, id: str) -> None:  # noqa: A002
+    async def end(self, id: str, sender: Sender | None = None) -> None:  # noqa: A002
         """Remove an unfinished upload, also while a connection sends it.
 
+        Args:
+            id: of the upload.
+            sender: who wants it, as in `find`; None for the operator.
+
         Raises:
-            FileRefused: there is none of this id, or it is busy for longer than a moment.
+            FileRefused: there is none of this id, it is another sender's, or busy for longer than a moment.
         """
-        await self._when_free(id, partial(remove_upload, self.store, id), take_over=True)
+        await self._when_free(id, partial(remove_upload, self.store, id, sender), take_over=True)
+
+    async def finished(self, id: str) -> Finished | None:  # noqa: A002
+        """Return what became of an upload that was noted when it was finished; None if it was not.
+
+        Raises:
+            FileRefused: the disk fails.
+        """
+        return await self.run(self._finished, id)
+
+    def _finished(self, id: str) -> Finished | None:  # noqa: A002
+        with disk_errors():
+            return read_finished(self.store.parts.folder, id)
+
+    async def note(self, id: str, finished: Finished) -> None:  # noqa: A002
+        """Note what became of an upload that is a part of another one.
+
+        Raises:
+            FileRefused: the disk fails.
+        """
+        await self.run(self._note, id, finished)
+
+    def _note(self, id: str, finished: Finished) -> None:  # noqa: A002
+        with disk_errors():
+            note_finished(self.store.parts.folder, id, finished)
 
     def left(self, upload: Incoming) -> None:
         """Note that an upload is over, or left to the sender's next connection."""

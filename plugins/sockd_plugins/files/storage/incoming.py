@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.storage.unfinished import Unfinished
 from sockd_plugins.files.storage.upload import Piece, Stored, Upload
@@ -55,6 +56,8 @@ class Incoming:
     Attributes:
         window: bytes to collect for the next `write`.
         is_taken: whether another connection wants it; nothing more can be written then.
+        is_left: whether it is over, or left to the sender's next connection.
+        stored: the file, once it is finished.
     """
 
     def __init__(self, engine: Owner, upload: Upload) -> None:
@@ -64,7 +67,8 @@ class Incoming:
         self._upload = upload
         self._last = engine.clock.seconds()
         self._on_taken: Callable[[], object] | None = None
-        self._is_left = False
+        self.is_left = False
+        self.stored: Stored | None = None
         self._waiting: list[Deferred[None]] = []
 
     @property
@@ -131,7 +135,7 @@ class Incoming:
     def wait_until_left(self) -> Deferred[None]:
         """Return what fires when the connection that has it has left it."""
         left: Deferred[None] = Deferred()
-        if self._is_left:
+        if self.is_left:
             left.callback(None)
         else:
             self._waiting.append(left)
@@ -164,6 +168,18 @@ class Incoming:
         """Make durable what was written; return the offset."""
         return await self._engine.run(self._upload.sync)
 
+    async def settle(self) -> None:
+        """Let what a request has brought survive the end of the daemon; make it durable if that is due."""
+        await self._engine.run(self._upload.settle)
+
+    def go_on_as(self, sender: Sender) -> None:
+        """Let a sender go on with an upload that another connection has begun.
+
+        Raises:
+            FileRefused: it is another sender's.
+        """
+        self._upload.go_on_as(sender)
+
     async def declare(self, size: int) -> None:
         """Note a size that was not known at the beginning.
 
@@ -193,7 +209,12 @@ class Incoming:
         await self._engine.run(self._upload.append, id)
 
     async def finish(
-        self, sha256: str | None = None, *, verified: bool = True, digests: Mapping[str, str] | None = None
+        self,
+        sha256: str | None = None,
+        *,
+        verified: bool = True,
+        digests: Mapping[str, str] | None = None,
+        noted: bool = False,
     ) -> Stored:
         """Check size and digests, publish the file, and return when it is durable.
 
@@ -201,13 +222,21 @@ class Incoming:
             sha256: the digest that the sender tells.
             verified: whether the file is known to be whole, from its size or its digest.
             digests: more digests, by their algorithms (`digests.KNOWN`).
+            noted: whether `Engine.finished` is to find it.
 
         Raises:
             FileRefused: it is not as announced, or cannot be published.
         """
         self._on_taken = None  # it is over before anybody can go on
         commit = partial(self._upload.commit, sha256, verified=verified, digests=digests)
-        return await self._engine.run(commit)
+        self.stored = await self._engine.run(self._finish, commit, noted)
+        return self.stored
+
+    def _finish(self, commit: Callable[[], Stored], noted: bool) -> Stored:
+        stored = commit()
+        if noted:
+            self._upload.note(stored)
+        return stored
 
     async def abandon(self) -> None:
         """Remove the upload, whether it can be resumed or not. A finished file stays."""
@@ -224,7 +253,7 @@ class Incoming:
             self._leave()
 
     def _leave(self) -> None:
-        self._is_left = True
+        self.is_left = True
         self._engine.left(self)
         waiting, self._waiting = self._waiting, []
         for left in waiting:
@@ -238,7 +267,7 @@ class Incoming:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         final = isinstance(error, FileRefused) and error.code in _FINAL
-        if self._is_left:
+        if self.is_left:
             return
         if error is None or final:
             await self.abandon()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os.path
 import re
+import secrets
+import time
 import unicodedata
 from collections.abc import Iterator
 
@@ -93,3 +95,8 @@ def candidates(name: str) -> Iterator[str]:
     stem, extension = os.path.splitext(name)
     for number in range(2, MAX_COPIES + 1):
         yield f"{stem} ({number}){extension}"
+
+
+def timed_name() -> str:
+    """Return a name for a file of which nobody has told one: the time in UTC and four random bytes."""
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(4)}.bin"

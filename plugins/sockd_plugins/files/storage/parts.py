@@ -25,6 +25,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from sockd_plugins.files.storage.finished import NOTES, sweep_finished
 from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import SUFFIX, Facts, State, create_state, open_state
@@ -260,11 +261,12 @@ class Parts:
         Returns:
             The names that are no parts or cannot be removed.
         """
+        sweep_finished(self.folder, self.keep_for)
         left_alone = []
         names = sorted(listed(self.folder))
         ids = {entry.id for entry in self.entries()}  # listed later, as a part is there before its state
         for name in names:
-            if name == TALLY or ((state := _STATE_NAME.fullmatch(name)) and state[1] in ids):
+            if name in (TALLY, NOTES) or ((state := _STATE_NAME.fullmatch(name)) and state[1] in ids):
                 continue
             try:
                 with suppress(FileNotFoundError, BlockingIOError):

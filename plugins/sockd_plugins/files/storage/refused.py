@@ -23,6 +23,7 @@ Code = Literal[
     "denied",
     "expired",
     "incomplete",
+    "overrun",
     "digest-mismatch",
     "io",
 ]

@@ -2,8 +2,7 @@
 
 The data goes into a part (`parts.py`), for which room is taken as the data comes. It is synchronized every
 few megabytes, so that a crash or a power cut costs little, and an offset that a sender is told stays true.
-`commit` makes the rest durable, gives the part its name without replacing a file, and makes the name durable
-too.
+`commit` makes the rest durable, and gives the part its name, durably and without replacing a file.
 
 Every call here waits for the disk. One thread at a time may use an upload.
 """
@@ -16,8 +15,9 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
+from sockd_plugins.files.storage.bounds import check_name, check_size, owner_of
 from sockd_plugins.files.storage.digests import Digest, add_file, check_digests, digests_of, new_digest
-from sockd_plugins.files.storage.names import safe_path
+from sockd_plugins.files.storage.finished import Finished, note_finished
 from sockd_plugins.files.storage.parts import Part
 from sockd_plugins.files.storage.pieces import Piece, copy_file, write_pieces
 from sockd_plugins.files.storage.refused import FileRefused, disk_errors
@@ -38,6 +38,9 @@ synchronization has to write."""
 
 SYNC_SECONDS = 1.0
 """Time after which an upload that can be resumed is synchronized."""
+
+_SETTLE_BYTES = 1 << 20
+"""Bytes that are synchronized at the end of a request; fewer wait for more, or for a second."""
 
 _SYNC_SHARE = 10
 """Times as long as a synchronization took until the next one that is only due to time."""
@@ -98,10 +101,10 @@ class Upload:
             FileRefused: its name is not accepted, the file is larger than allowed, or than the room that is
                 left, or exceeds a quota.
         """
-        _check_name(store, facts.name)
+        check_name(store, facts.name)
         new_digest(facts.algorithm)
         with disk_errors():
-            _check_size(store, facts.size)
+            check_size(store, facts.size)
             return cls(store, store.create_part(facts, sender, keep=keep), facts, sender)
 
     @classmethod
@@ -119,8 +122,8 @@ class Upload:
         with disk_errors():
             part, state = store.parts.resume(id)
             try:
-                upload = cls(store, part, state.facts, _owner(state.sender, sender))
-                upload._reread(state.durable)
+                upload = cls(store, part, state.facts, owner_of(state.sender, sender))
+                upload._reread(state.durable, state.arrived)
             except BaseException:  # whatever it was, no descriptor and no lock stay
                 part.close()
                 raise
@@ -174,16 +177,45 @@ class Upload:
             raise FileRefused("io", "the disk has failed")
         began = time.monotonic()
         self._lost = True
+        state = self._part.state
         with disk_errors():
+            if state is not None and state.arrived > self.durable:
+                state.note(self.durable)  # a failure may lose what has arrived
             os.fdatasync(self._part.file)
-            if self._part.state is not None and end != self.durable:
-                self._part.state.record(end)
+            if state is not None and end != self.durable:
+                state.record(end)
         self._lost = False
         self._synchronized = self.size
         self.durable = end
         now = time.monotonic()
         self._sync_at = now + max(SYNC_SECONDS, _SYNC_SHARE * (now - began))
         return self.durable
+
+    def settle(self) -> None:
+        """Make durable what was written if that is due; else let it survive the end of this process.
+
+        Raises:
+            FileRefused: the disk fails.
+        """
+        if self.size - self.durable >= _SETTLE_BYTES or time.monotonic() >= self._sync_at:
+            self.sync()
+        elif self._part.state is not None:
+            self._check()
+            with disk_errors():
+                self._part.state.note(self.size)
+
+    def go_on_as(self, sender: Sender) -> None:
+        """Let a sender go on with the upload.
+
+        Raises:
+            FileRefused: it is another's.
+        """
+        self.sender = owner_of(self.sender, sender)
+
+    def note(self, stored: Stored) -> None:
+        """Note what became of the upload, for a client that asks again."""
+        with suppress(OSError):
+            note_finished(self._store.parts.folder, self.id, Finished(self.facts, stored))
 
     def declare(self, size: int) -> None:
         """Note a size that was not known at the beginning.
@@ -200,7 +232,7 @@ class Upload:
             raise FileRefused("bad-request", f"expected a size of {self.facts.size} as before, found {size}")
         if size < self.size:
             raise FileRefused("bad-request", f"expected a size of {self.size} bytes or more, found {size}")
-        _check_size(self._store, size)
+        check_size(self._store, size)
         with disk_errors(), self._store.ledger.growing(self.sender, self._part.id, size):
             self._store.room.check(size - self.size)
             self._store.parts.declare(self._part, size)
@@ -218,7 +250,7 @@ class Upload:
         with disk_errors():
             part, state = self._store.parts.resume(id)
             try:
-                _owner(state.sender, self.sender)
+                owner_of(state.sender, self.sender)
                 if state.facts.size != state.durable:
                     raise FileRefused("incomplete", f"the upload {id} is not whole")
                 self._expect(end := self.size + state.durable)
@@ -285,15 +317,17 @@ class Upload:
         if self._failed or self._lost:
             raise FileRefused("io", "the disk has failed")
 
-    def _reread(self, durable: int) -> None:
-        """Hash what is there, and drop what was not made durable."""
+    def _reread(self, durable: int, arrived: int) -> None:
+        """Hash what is there, and drop what may be wrong."""
         file = self._part.file
         if (found := os.fstat(file).st_size) < durable:
             raise FileRefused("io", f"expected {durable} bytes of this upload, found {found}")
-        os.ftruncate(file, durable)
-        self.size = add_file((self._hash,), file, durable)
+        end = arrived if found >= arrived else durable
+        os.ftruncate(file, end)
+        self.size = add_file((self._hash,), file, end)
         os.lseek(file, self.size, os.SEEK_SET)
-        self.durable = self._synchronized = self._taken = durable
+        self._taken = end
+        self.durable = self._synchronized = durable
 
     def commit(
         self, sha256: str | None = None, *, verified: bool = True, digests: Mapping[str, str] | None = None
@@ -344,35 +378,22 @@ class Upload:
             self._part.close()
 
 
-def _check_name(store: Store, name: str) -> None:
-    """Refuse a name that no protocol may pass on, and a path where none may be given."""
-    try:
-        if safe_path(name) == name and (store.limits.folders or "/" not in name):
-            return
-    except ValueError as error:
-        raise FileRefused("bad-name", str(error)) from error
-    raise FileRefused("bad-name", f"expected a plain file name, found a path: {name}")
-
-
-def _check_size(store: Store, size: int | None) -> None:
-    if (size or 0) > (most := store.limits.max_size):
-        raise FileRefused("too-large", f"expected at most {most} bytes, found {size}")
-
-
-def _owner(owner: Sender, sender: Sender | None) -> Sender:
-    """Return the owner of an upload with the grant of who goes on with it; refuse others than the owner."""
-    if owner.key and (sender is None or sender.key != owner.key):
-        raise FileRefused("denied", "this upload is another sender's")
-    return owner if sender is None else replace(owner, grant=sender.grant)
-
-
-def remove_upload(store: Store, id: str) -> None:  # noqa: A002
+def remove_upload(store: Store, id: str, sender: Sender | None = None) -> None:  # noqa: A002
     """Remove an unfinished upload that no process has.
 
+    Args:
+        store: where it is.
+        id: of the upload.
+        sender: who wants it; None for the operator.
+
     Raises:
-        FileRefused: there is none of this id, it is in use, or the disk fails.
+        FileRefused: there is none of this id, it is in use, it is another's, or the disk fails.
     """
     with disk_errors():
-        part, _ = store.parts.resume(id)
-        store.parts.remove(part)
-        part.close()
+        part, state = store.parts.resume(id)
+        try:
+            if sender is not None:
+                owner_of(state.sender, sender)
+            store.parts.remove(part)
+        finally:
+            part.close()

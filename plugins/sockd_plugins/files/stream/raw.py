@@ -40,12 +40,11 @@ told that this port speaks `raw`; the announcement is not stored.
 from __future__ import annotations
 
 import re
-import secrets
-import time
 
 from sockd.plugin import first_message_received
 from sockd_plugins.files.access.access import Access, certificate_of
 from sockd_plugins.files.storage.engine import LEAST_WINDOW, Engine
+from sockd_plugins.files.storage.names import timed_name
 from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.stream.inbox import Inbox
@@ -74,7 +73,7 @@ async def receive_raw(peer: Peer, engine: Engine, access: Access) -> None:
     kept_back = _DIGEST_LENGTH if engine.store.limits.unverified else 0
     last = Inbox()  # what may be the digest
     sender = await access.sender(peer.host, certificate=certificate_of(peer.transport))
-    async with await engine.begin(Facts(_name()), sender) as upload:
+    async with await engine.begin(Facts(timed_name()), sender) as upload:
         upload.on_taken(peer.interrupt)
         while pieces:
             for piece in pieces:
@@ -88,7 +87,3 @@ async def receive_raw(peer: Peer, engine: Engine, access: Access) -> None:
             await upload.write(last.take(len(last)))
         stored = await upload.finish(digest and digest[1].decode(), verified=digest is not None)
     peer.acknowledge(stored)
-
-
-def _name() -> str:
-    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(4)}.bin"

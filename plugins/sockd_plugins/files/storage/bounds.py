@@ -1,0 +1,33 @@
+"""Bounds of an upload: which name and size it may have, and who may go on with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sockd_plugins.files.storage.names import safe_path
+from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.sender import Sender
+from sockd_plugins.files.storage.store import Store
+
+
+def check_name(store: Store, name: str) -> None:
+    """Refuse a name that no protocol may pass on, and a path where none may be given."""
+    try:
+        if safe_path(name) == name and (store.limits.folders or "/" not in name):
+            return
+    except ValueError as error:
+        raise FileRefused("bad-name", str(error)) from error
+    raise FileRefused("bad-name", f"expected a plain file name, found a path: {name}")
+
+
+def check_size(store: Store, size: int | None) -> None:
+    """Refuse a size that is larger than that of any file may be."""
+    if (size or 0) > (most := store.limits.max_size):
+        raise FileRefused("too-large", f"expected at most {most} bytes, found {size}")
+
+
+def owner_of(owner: Sender, sender: Sender | None) -> Sender:
+    """Return the owner of an upload with the grant of who goes on with it; refuse others than the owner."""
+    if owner.key and (sender is None or sender.key != owner.key):
+        raise FileRefused("denied", "this upload is another sender's")
+    return owner if sender is None else replace(owner, grant=sender.grant)

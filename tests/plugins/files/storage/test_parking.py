@@ -1,0 +1,257 @@
+"""Uploads between two requests."""
+
+import os
+from collections.abc import Awaitable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from sockd_plugins.files.storage.engine import Engine, Incoming
+from sockd_plugins.files.storage.finished import NOTES
+from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.sender import Sender
+from sockd_plugins.files.storage.state import Facts
+from sockd_plugins.files.storage.store import PARTS, Limits, Store
+
+DATA = os.urandom(100_000)
+ANN = Sender("192.0.2.1", "user:ann")
+MIB = 1 << 20
+T = TypeVar("T")
+
+
+class Started:
+    """Engine where nothing waits."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = Clock()
+        self.folder = folder
+        self.engine = Engine(self.clock)
+        done(self.engine.open(lambda: Store.open(folder, Limits(1 << 30))))
+
+    def begins(self, data: bytes = b"", name: str = "a", sender: Sender = ANN) -> str:
+        """Begin an upload with some data, and leave it to the next request."""
+
+        async def begin() -> str:
+            upload = await self.engine.begin(Facts(name, len(DATA)), sender, keep=True)
+            async with self.engine.parking.begun(upload):
+                await upload.write([data])
+                return upload.id
+
+        return done(begin())
+
+    def goes_on(self, id_: str, data: bytes = b"", sender: Sender = ANN) -> Incoming:
+        async def go_on() -> Incoming:
+            async with self.engine.parking.found(id_, sender) as upload:
+                await upload.write([data])
+                return upload
+
+        return done(go_on())
+
+    def finishes(self, id_: str) -> None:
+        async def finish() -> None:
+            async with self.engine.parking.found(id_, ANN) as upload:
+                await upload.finish(noted=True)
+
+        done(finish())
+
+    def looks(self, id_: str) -> int:
+        """Return the durable offset."""
+        return done(self.engine.look(id_)).durable
+
+    def restarts(self) -> "Started":
+        """Start again as after a kill: nothing of this process is closed in order."""
+        return Started(self.folder)
+
+
+def done(awaited: Awaitable[T]) -> T:
+    async def run() -> T:
+        return await awaited
+
+    results: list[T] = []
+    failures: list[Any] = []
+    Deferred.fromCoroutine(run()).addCallbacks(results.append, failures.append)
+    for failure in failures:
+        failure.raiseException()
+    return results.pop()
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Started]:
+    started = Started(tmp_path / "in")
+    yield started
+    done(started.engine.parking.close())
+    started.engine.stop()
+
+
+def code(action: Any, *args: Any) -> str:
+    with pytest.raises(FileRefused) as caught:
+        action(*args)
+    return caught.value.code
+
+
+def is_open(started: Started, id_: str) -> bool:
+    return done(started.engine.look(id_)).busy
+
+
+def test_a_request_goes_on_without_reading_the_part_again(started: Started) -> None:
+    id_ = started.begins(DATA[:10])
+    first = started.goes_on(id_, DATA[10:20])
+    assert started.goes_on(id_, DATA[20:30]) is first
+    assert first.received == 30
+
+
+def test_what_came_is_made_durable_within_a_second(started: Started) -> None:
+    id_ = started.begins(DATA[:10])
+    assert started.looks(id_) == 0
+    started.clock.advance(1)
+    assert started.looks(id_) == 10
+    assert is_open(started, id_)
+
+
+def test_a_megabyte_is_durable_at_the_end_of_its_request(tmp_path: Path) -> None:
+    started = Started(tmp_path)
+    upload = done(started.engine.begin(Facts("a"), ANN, keep=True))
+
+    async def write() -> None:
+        async with started.engine.parking.begun(upload):
+            await upload.write([bytes(MIB)])
+
+    done(write())
+    assert upload.durable == MIB
+    done(started.engine.parking.close())
+    started.engine.stop()
+
+
+def test_an_upload_is_closed_when_no_request_comes(started: Started) -> None:
+    id_ = started.begins(DATA[:10])
+    started.clock.pump([1, 19])
+    assert is_open(started, id_)
+    started.clock.advance(1)
+    assert not is_open(started, id_)
+    assert started.goes_on(id_, DATA[10:20]).received == 20
+
+
+def test_the_last_of_many_uploads_are_kept_open(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sockd_plugins.files.storage.parking._MOST", 2)
+    ids = [started.begins(name=str(number)) for number in range(3)]
+    assert [is_open(started, id_) for id_ in ids] == [False, True, True]
+
+
+def test_another_connection_takes_an_upload_that_waits(started: Started) -> None:
+    id_ = started.begins(DATA[:10])
+    taken = done(started.engine.find(id_, ANN, take_over=True))
+    assert taken.durable == 10
+    done(taken.abandon())
+
+
+def test_another_process_takes_an_upload_that_waits(started: Started) -> None:
+    id_ = started.begins(DATA[:10])
+    other = Started(started.folder)
+    found: list[Incoming] = []
+    finding = Deferred.fromCoroutine(other.engine.find(id_, ANN, take_over=True)).addCallback(found.append)
+    assert not finding.called
+    started.clock.advance(1)
+    other.clock.advance(1)
+    assert found[0].durable == 10
+    done(found[0].suspend())
+    other.engine.stop()
+
+
+def test_another_sender_cannot_go_on(started: Started) -> None:
+    id_ = started.begins(DATA[:10])
+    assert code(started.goes_on, id_, b"", Sender("192.0.2.1", "user:bob")) == "denied"
+    started.clock.pump([1, 20])
+    assert code(started.goes_on, id_, b"", Sender("192.0.2.1")) == "denied"
+    assert started.goes_on(id_, DATA[10:20]).received == 20
+
+
+def test_what_was_answered_survives_the_end_of_the_process(started: Started) -> None:
+    id_ = started.begins(DATA[:10])
+    started.goes_on(id_, DATA[10:20])
+    started.engine._running[id_]._upload._part.close()  # as the kernel does
+    again = started.restarts()
+    assert again.goes_on(id_).received == 20
+    assert again.looks(id_) == 0
+    done(again.engine.parking.close())
+    again.engine.stop()
+
+
+def test_only_what_is_durable_counts_after_the_machine_has_stopped(started: Started) -> None:
+    id_ = started.begins(DATA[:10])
+    started.clock.advance(1)
+    started.goes_on(id_, DATA[10:20])
+    started.engine._running[id_]._upload._part.close()
+    state = started.folder / PARTS / f"{id_}.state"
+    text = state.read_bytes()
+    state.write_bytes(text[:42] + b"0" * 8 + text[50:])  # the id of another run of the machine
+    again = started.restarts()
+    assert again.goes_on(id_).received == 10
+    done(again.engine.parking.close())
+    again.engine.stop()
+
+
+def test_a_state_of_an_earlier_version_is_understood(started: Started) -> None:
+    id_ = started.begins(DATA[:10])
+    started.clock.pump([1, 20])
+    state = started.folder / PARTS / f"{id_}.state"
+    text = state.read_bytes()
+    state.write_bytes(text[:20] + text[text.index(b"\n{") :])
+    assert started.goes_on(id_).received == 10
+
+
+def test_a_disk_that_fails_in_between_is_met_by_the_next_request(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id_ = started.begins(DATA[:10])
+
+    def fails(file: int) -> None:
+        raise OSError(5, "")
+
+    monkeypatch.setattr(os, "fdatasync", fails)
+    started.clock.advance(1)
+    assert code(started.goes_on, id_, DATA[10:20]) == "io"
+    monkeypatch.undo()
+    assert started.goes_on(id_).received == 0
+
+
+def test_a_finished_upload_is_remembered_for_a_while(started: Started) -> None:
+    id_ = started.begins(DATA)
+    started.finishes(id_)
+    found = done(started.engine.finished(id_))
+    assert found is not None
+    assert (found.facts.name, found.stored.name, found.stored.size) == ("a", "a", len(DATA))
+    assert found.stored.id == id_
+    assert code(started.goes_on, id_) == "unknown"
+    note = started.folder / PARTS / NOTES / id_
+    for age, there in ((86_000, True), (87_000, False)):
+        os.utime(note, (note.stat().st_mtime - age,) * 2)
+        started.engine.store.parts.sweep()
+        assert note.exists() == there
+    assert done(started.engine.finished(id_)) is None
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"facts": {}}', b'{"facts": {"x": 1}, "stored": {}}']
+)
+def test_a_note_that_a_crash_has_cut_is_no_note(started: Started, content: bytes) -> None:
+    id_ = started.begins(DATA)
+    started.finishes(id_)
+    (started.folder / PARTS / NOTES / id_).write_bytes(content)
+    assert done(started.engine.finished(id_)) is None
+
+
+def test_notes_are_no_unknown_files(started: Started) -> None:
+    started.finishes(started.begins(DATA))
+    assert started.engine.store.parts.sweep() == []
+
+
+def test_a_closed_service_keeps_nothing_open(started: Started) -> None:
+    id_ = started.begins(DATA[:10])
+    done(started.engine.parking.close())
+    assert not is_open(started, id_)
+    assert started.looks(id_) == 10
+    started.goes_on(id_, DATA[10:20])
+    assert not is_open(started, id_)
