@@ -10,12 +10,11 @@ offset, and kept for the next.
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sockd_plugins.files.http.bodies import finish
+from sockd_plugins.files.http.checked import Checked
 from sockd_plugins.files.http.digests import digests_of
 from sockd_plugins.files.http.paths import file_name
 from sockd_plugins.files.http.refusals import TEXT, problem
@@ -89,7 +88,7 @@ async def _receive(request: Request, site: Site, upload: Incoming, part: Range) 
         return _misplaced(request, upload.received, part)
     if upload.facts.size is None:
         await upload.declare(part.total)
-    checked = _Checked(digests_of(request.headers, "content-digest"))
+    checked = Checked(digests_of(request.headers, "content-digest"))
     if checked.expected:
         await upload.mark()
     known = upload.received - part.first  # bytes of the body that are there already
@@ -108,31 +107,6 @@ async def _receive(request: Request, site: Site, upload: Incoming, part: Range) 
     if upload.received == part.total:
         return await finish(request, site, upload, "repr-digest")
     return _kept(await upload.sync(), part)
-
-
-class _Checked:
-    """Digests that a part must have.
-
-    Args:
-        expected: in hexadecimal digits, by algorithm.
-    """
-
-    def __init__(self, expected: Mapping[str, str]) -> None:
-        self.expected = expected
-        self._running = {name: hashlib.new(name) for name in expected}
-
-    def add(self, pieces: Sequence[Piece]) -> None:
-        """Add the next bytes; a thread waits for it."""
-        for digest in self._running.values():
-            for piece in pieces:
-                digest.update(piece)
-
-    def fault(self) -> str | None:
-        """Return what is wrong; None if all are as expected."""
-        for name, digest in self._running.items():
-            if (found := digest.hexdigest()) != self.expected[name]:
-                return f"expected {name}={self.expected[name]} of this part, found {name}={found}"
-        return None
 
 
 def _behind(pieces: list[Piece], skipped: int) -> tuple[list[Piece], int]:

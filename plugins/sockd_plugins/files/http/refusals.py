@@ -21,6 +21,7 @@ _STATUS: Mapping[str, int] = {
     "busy": 409,
     "taken": 409,
     "too-large": 413,
+    "overrun": 413,
     "too-many": 429,
     "io": 500,
     "disk-full": 507,

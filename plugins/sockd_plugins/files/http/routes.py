@@ -25,11 +25,13 @@ class Route:
         prefix: of the path; a whole path if it does not end in "/".
         methods: code by method; GET answers HEAD too. OPTIONS is answered with the methods if it is missing.
         serves: tells whether a request is for this route; None for all.
+        abilities: return the header fields with which an answer to OPTIONS tells more than the methods.
     """
 
     prefix: str
     methods: Mapping[str, Handle]
     serves: Callable[[Request], bool] | None = None
+    abilities: Callable[[Site], list[tuple[str, str]]] | None = None
 
     def fits(self, request: Request) -> bool:
         """Tell whether a request is for this route, whatever its method is."""
@@ -56,5 +58,6 @@ async def answer(routes: Sequence[Route], request: Request, site: Site) -> Answe
         allowed["HEAD"] = None
     allow = [("Allow", ", ".join((*allowed, "OPTIONS")))]
     if request.method == "OPTIONS":
-        return Answer(204, allow)
+        abilities = [field for route in routes if route.abilities for field in route.abilities(site)]
+        return Answer(204, [*allow, *abilities])
     return problem(request, 405, f"expected one of {', '.join(allowed)}", headers=allow)

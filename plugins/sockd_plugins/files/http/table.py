@@ -4,8 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sockd_plugins.files.http import resumable
 from sockd_plugins.files.http.downloads import get
 from sockd_plugins.files.http.puts import post, put
+from sockd_plugins.files.http.resources import PLACE
 from sockd_plugins.files.http.routes import Route
+from sockd_plugins.files.http.tus import abilities, is_tus, serve_tus
 
-ROUTES: Sequence[Route] = (Route("/", {"PUT": put, "POST": post, "GET": get}),)
+_TUS = dict.fromkeys(("POST", "PUT", "HEAD", "PATCH", "DELETE"), serve_tus)
+
+_UPLOAD = {
+    "HEAD": resumable.head,
+    "PATCH": resumable.patch,
+    "DELETE": resumable.delete,
+    "GET": resumable.get,
+}
+
+ROUTES: Sequence[Route] = (
+    Route("/", _TUS, is_tus, abilities),
+    Route(PLACE, _UPLOAD),
+    Route("/", dict.fromkeys(("PUT", "POST"), resumable.create), resumable.creates, resumable.abilities),
+    Route("/", {"PUT": put, "POST": post, "GET": get}),
+)
