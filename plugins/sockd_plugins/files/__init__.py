@@ -5,7 +5,7 @@ The protocols are described in their modules:
 - `upload` (the default, `stream/put.py`): names, sizes, digests, file after file; `sockd send` speaks it.
 - `raw` (`stream/raw.py`): a connection is a file; for `nc` and `socat`. Nobody can tell whether such a file
   is whole: with `unverified` it goes to a folder of its own, unless its digest follows.
-- `http` (`http/`): PUT and POST, forms and a page for browsers.
+- `http` (`http/`): PUT and POST, forms, tus and the resumable uploads of the IETF.
 - `tftp` (`tftp/receiver.py`), over UDP: write requests of TFTP, from devices and `curl`.
 
 An existing file is never replaced; if a name is taken the new file gets a number. A slow connection has at
@@ -292,6 +292,7 @@ class Files(Plugin):
     async def _silence(self) -> None:
         for peer in self._peers:
             await peer.ended
+        await self._engine.parking.close()
         for unfinished in tuple(self._desk.unfinished):
             await unfinished
 

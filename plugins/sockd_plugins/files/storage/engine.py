@@ -33,8 +33,14 @@ from sockd_plugins.files.storage.refused import FileRefused, disk_errors
 from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.storage.store import Store
-from sockd_plugins.files.storage.unfinished import Unfinished, list_unfinished, look_at, search_unfinished
-from sockd_plugins.files.storage.upload import Upload, remove_upload
+from sockd_plugins.files.storage.unfinished import (
+    Unfinished,
+    list_unfinished,
+    look_at,
+    remove_upload,
+    search_unfinished,
+)
+from sockd_plugins.files.storage.upload import Upload
 
 __all__ = ["LEAST_WINDOW", "MOST_WINDOW", "Engine", "Incoming"]
 
@@ -155,7 +161,7 @@ class Engine:
         Raises:
             FileRefused: there is none of this id, it is another sender's, or busy for longer than a moment.
         """
-        await self._when_free(id, partial(remove_upload, self.store, id, sender), take_over=True)
+        await self._when_free(id, partial(remove_upload, self.store.parts, id, sender), take_over=True)
 
     async def finished(self, id: str) -> Finished | None:  # noqa: A002
         """Return what became of an upload that was noted when it was finished; None if it was not.

@@ -1,4 +1,4 @@
-"""Unfinished uploads, as a look at them shows. Nothing here takes one."""
+"""Unfinished uploads: a look at them, which takes none, and the removal of one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 
+from sockd_plugins.files.storage.bounds import owner_of
 from sockd_plugins.files.storage.parts import Entry, Parts
 from sockd_plugins.files.storage.refused import FileRefused, disk_errors
 from sockd_plugins.files.storage.sender import Sender
@@ -98,3 +99,24 @@ def _look(parts: Parts, entry: Entry) -> Unfinished:
         raise FileRefused("unknown", "there is no unfinished upload of this id; it has ended") from None
     durable, expires = state.durable, touched + parts.keep_for
     return Unfinished(entry.id, state.facts, state.sender, durable, durable, busy, expires)
+
+
+def remove_upload(parts: Parts, id: str, sender: Sender | None = None) -> None:  # noqa: A002
+    """Remove an unfinished upload that no process has.
+
+    Args:
+        parts: all of them.
+        id: of the upload.
+        sender: who wants it; None for the operator.
+
+    Raises:
+        FileRefused: there is none of this id, it is in use, it is another's, or the disk fails.
+    """
+    with disk_errors():
+        part, state = parts.resume(id)
+        try:
+            if sender is not None:
+                owner_of(state.sender, sender)
+            parts.remove(part)
+        finally:
+            part.close()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 
 from sockd_plugins.files.storage.bounds import check_name, check_size, owner_of
@@ -26,7 +26,7 @@ from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.storage.store import Store
 from sockd_plugins.files.storage.stored import Stored
 
-__all__ = ["Piece", "Stored", "Upload", "remove_upload"]
+__all__ = ["Piece", "Stored", "Upload"]
 
 _STEP = 8 << 20
 """Bytes of room to take ahead of the data at most: some hundred calls for a gigabyte, and a bound for what a
@@ -376,24 +376,3 @@ class Upload:
                 self.sync()
         finally:
             self._part.close()
-
-
-def remove_upload(store: Store, id: str, sender: Sender | None = None) -> None:  # noqa: A002
-    """Remove an unfinished upload that no process has.
-
-    Args:
-        store: where it is.
-        id: of the upload.
-        sender: who wants it; None for the operator.
-
-    Raises:
-        FileRefused: there is none of this id, it is in use, it is another's, or the disk fails.
-    """
-    with disk_errors():
-        part, state = store.parts.resume(id)
-        try:
-            if sender is not None:
-                owner_of(state.sender, sender)
-            store.parts.remove(part)
-        finally:
-            part.close()
