@@ -36,10 +36,13 @@ class Allowances:
     def grant(self, peer: Address, size: int, most: int, route: Route = b"") -> None:
         """Let `size` more bytes be sent to `peer`, `most` at most in all, by way of `route`."""
         self._turn()
+        newer = self._newer
+        if peer in newer:
+            newer[peer] = min(newer[peer][0] + size, most), route
+            return
         held, _ = self._older.pop(peer, _NOTHING)
-        held, _ = self._newer.pop(peer, (held, route))
-        if held or len(self._newer) < self._capacity:
-            self._newer[peer] = min(held + size, most), route
+        if held or len(newer) < self._capacity:
+            newer[peer] = min(held + size, most), route
 
     def spend(self, peer: Address, size: int) -> Route | None:
         """Spend `size` bytes of a peer's allowance; return its route, None if it may not be sent."""

@@ -185,17 +185,14 @@ class DatagramPort:
             allowance = int(allowance * self._factor)
         if allowance < self._floor:
             allowance = self._floor
-        self._peer, self._destination = address, destination
-        if self._unasked:
-            self._allowances.grant(address, allowance, self._most_owed, self._wire.route(destination))
-        else:
-            self._allowance = allowance
+        self._peer, self._destination, self._allowance = address, destination, allowance
         try:
             self._protocol.datagramReceived(datagram, address)
         except BaseException:  # the port stays open, whatever a plugin raises
             self._events.plugin_fault("datagramReceived", Failure(), address)
-        if self._allowance == allowance and allowance:  # not answered yet; a later reply may follow
-            self._allowances.grant(address, allowance, self._most_owed, self._wire.route(destination))
+        # What is left is kept for a later reply: of a datagram that is not answered yet, or `unasked`.
+        if self._allowance > 0 and (self._unasked or self._allowance == allowance):
+            self._allowances.grant(address, self._allowance, self._most_owed, self._wire.route(destination))
         self._allowance = -1
         self._watched = False
 
@@ -214,7 +211,7 @@ class DatagramPort:
         size = len(datagram)
         if self._allowance >= 0 and (addr is self._peer or addr == self._peer):
             if size > self._allowance:
-                self._events.dropped(addr, "reply too large")
+                self._write_more(datagram, addr)
                 return
             if self._watched and not self._loops.may_answer(addr, datagram):
                 self._events.dropped(addr, "loop")
@@ -223,6 +220,15 @@ class DatagramPort:
             self._wire.send(datagram, self._destination)
         else:
             self._write_later(datagram, addr)
+
+    def _write_more(self, datagram: bytes, addr: Address) -> None:
+        """Send a reply that is larger than its datagram allows, if earlier ones have left enough."""
+        if not self._unasked:
+            self._events.dropped(addr, "reply too large")
+            return
+        left, self._allowance = self._allowance, 0
+        self._allowances.grant(addr, left, self._most_owed, self._wire.route(self._destination))
+        self._write_later(datagram, addr)
 
     def _write_later(self, datagram: bytes, addr: Address) -> None:
         """Send a reply to an earlier datagram, or one of a service that sends `unasked`."""

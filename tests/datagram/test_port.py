@@ -257,6 +257,25 @@ def test_a_service_that_writes_unasked_is_held_to_what_its_peers_sent(bench: Ben
     assert bench.nothing_arrives()
 
 
+def test_what_an_answer_has_left_of_its_allowance_pays_for_an_unasked_and_for_a_larger_one(
+    bench: Bench,
+) -> None:
+    port = bench.serve(Recorder(b"12345", b"67890"), Replies(unasked=True))
+    bench.client.send(b"8 bytes.")
+    port.doRead()
+    assert bench.client.recv(100) == b"12345"
+    assert bench.nothing_arrives()
+    bench.client.send(b"8 bytes.")
+    port.doRead()
+    assert [bench.client.recv(100) for _ in range(2)] == [b"12345", b"67890"]
+    peer = bench.client.getsockname()
+    port.write(b"1", peer)  # 16 bytes came, and 15 went back
+    port.write(b"2", peer)
+    assert bench.client.recv(100) == b"1"
+    assert bench.nothing_arrives()
+    assert bench.dropped("reply not owed") == 2
+
+
 def test_a_peer_without_an_address_is_not_answered(unix_bench: Bench) -> None:
     protocol = Recorder(b"x")
     port = unix_bench.serve(protocol)

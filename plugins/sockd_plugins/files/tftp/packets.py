@@ -23,8 +23,8 @@ LEAST_BLOCK, MOST_BLOCK = 8, 65_464
 MOST_WINDOW = 64
 """Blocks of a window at most: a turn of the reactor takes as many."""
 
-WINDOW_BYTES = 128 << 10
-"""Bytes of a window at most: what a socket's default buffer holds beside the kernel's own figures."""
+USUAL_BUFFER = 212_992
+"""Bytes of a socket's receive buffer, if the operator does not choose another."""
 
 MOST_REQUEST = 1024
 """Bytes of a request. RFC 2347 permits 512; names of 200 bytes with folders may take more."""
@@ -130,8 +130,13 @@ def parse_request(packet: bytes) -> Request:
     return Request(text, mode == "netascii", options)
 
 
-def agree(options: Mapping[str, str]) -> Terms:
+def agree(options: Mapping[str, str], buffer: int = USUAL_BUFFER) -> Terms:
     """Return the terms for the options of a request. Unknown options are left out of the answer (RFC 2347).
+
+    Args:
+        options: as they were asked for.
+        buffer: bytes of the socket's receive buffer, which has to hold a window: where its last blocks are
+            lost, all wait for a timer.
 
     Raises:
         RequestRefused: the size of a block is no number. Leaving it out would not do: busybox sends blocks
@@ -156,11 +161,16 @@ def agree(options: Mapping[str, str]) -> Terms:
         elif option == "timeout" and 1 <= number <= 255:
             accepted[option] = timeout = number
         elif option == "windowsize" and 1 <= number <= 65_535:
-            accepted[option] = window = min(number, MOST_WINDOW, max(WINDOW_BYTES // block, 1))
+            accepted[option] = window = min(number, MOST_WINDOW, max(buffer // _footprint(block), 1))
     if not accepted:
         return Terms(block, window, timeout, size, acknowledgement(0))
     words = (f"{option}\0{value}\0" for option, value in accepted.items())
     return Terms(block, window, timeout, size, OACK + "".join(words).encode())
+
+
+def _footprint(block: int) -> int:
+    """Return the bytes that a block takes of a receive buffer: the kernel rounds up to a power of two."""
+    return 2 * block + 1024
 
 
 def _number(text: str) -> int | None:

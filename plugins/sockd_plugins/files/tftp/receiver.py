@@ -4,7 +4,8 @@
 
 A request has a name and a mode, `octet` or `netascii`, which is converted. The options `blksize`, `tsize`,
 `timeout` (RFC 2347 to 2349) and `windowsize` (RFC 7440) are accepted; others are left out of the answer. A
-block is at most 65464 bytes, a window at most 64 blocks and 128 KiB. Read requests are refused.
+block is at most 65464 bytes, a window at most 64 blocks and what the socket's receive buffer holds. Read
+requests are refused.
 
 The acknowledgement of the last block says that the file is stored, whole and durable. The server repeats its
 last acknowledgement after 2 seconds (or `timeout`), then after twice as many, and so on, and ends a transfer
@@ -29,6 +30,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from socket import SO_RCVBUF, SOL_SOCKET
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -156,6 +158,7 @@ class Receiver(DatagramProtocol):
     def startProtocol(self) -> None:
         self._desk = self._find_desk()
         self._port = self.transport
+        self._buffer = self._port.getHandle().getsockopt(SOL_SOCKET, SO_RCVBUF)
 
     @override
     def stopProtocol(self) -> None:
@@ -210,7 +213,7 @@ class Receiver(DatagramProtocol):
         self._end(address)
         try:
             request = parse_request(packet)
-            terms = agree(request.options)
+            terms = agree(request.options, self._buffer)
         except RequestRefused as refused:
             self._refused(_host(address), "bad-request", str(refused))
             self._port.write(error(refused.number, str(refused)), address)
