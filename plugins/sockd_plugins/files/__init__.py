@@ -27,6 +27,7 @@ user can open it. Anything in `.sockd-part` that is not a plain file is left alo
 from __future__ import annotations
 
 import re
+import shutil
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -63,6 +64,10 @@ from sockd_plugins.files.commands import Commands
 from sockd_plugins.files.http.serve import serve_http
 from sockd_plugins.files.http.site import Options, Site
 from sockd_plugins.files.http.table import ROUTES
+from sockd_plugins.files.notices.delivery import Delivery, Recipient
+from sockd_plugins.files.notices.outbox import Outbox
+from sockd_plugins.files.notices.program import PATH, Program
+from sockd_plugins.files.notices.webhook import Webhook
 from sockd_plugins.files.storage.engine import Engine
 from sockd_plugins.files.storage.ledger import Quota
 from sockd_plugins.files.storage.names import safe_name
@@ -114,10 +119,17 @@ def _users(content: bytes) -> bytes:
 
 
 def _web_address(url: str) -> str:
-    """Check the public address of a service."""
+    """Check the address of a web server."""
     parts = urlsplit(url)
     if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
         raise ValueFault("an address such as 'https://drop.example.org'", repr(url))
+    return url
+
+
+def _web_hook(url: str) -> str:
+    """Check the address that notices are posted to."""
+    if url and not re.match("https?://[^/]", url):
+        raise ValueFault("a URL such as 'https://example.org/received'", repr(url))
     return url
 
 
@@ -185,6 +197,21 @@ class Files(Plugin):
         default=100, ge=1, description="Files of a source that may come over 'tftp' at once, in each worker."
     )
 
+    on_received: tuple[str, ...] = Field(
+        default=(),
+        description="Program with its arguments that is run for each received file, such as"
+        " ['/usr/bin/clamscan', '{file}']; tried again until it exits with 0.",
+    )
+    on_received_timeout: Duration = Field(
+        default="5m", validate_default=True, description="Time after which that program is ended."
+    )
+    webhook: Annotated[str, AfterValidator(_web_hook)] = Field(
+        default="", description="URL to which a notice of each received file is posted, as JSON."
+    )
+    webhook_secret: str = Field(
+        default="", description="Secret with which the notices to the webhook are signed."
+    )
+
     serve: bool = Field(default=False, description="Whether received files are listed and sent over 'http'.")
     origins: tuple[str, ...] = Field(
         default=(),
@@ -218,8 +245,10 @@ class Files(Plugin):
 
     @override
     def problems(self) -> Iterable[tuple[str, str]]:
-        reason = obstacle_to_folder(self.directory)
-        return () if reason is None else (("directory", f"no files can be received: {reason}"),)
+        if (reason := obstacle_to_folder(self.directory)) is not None:
+            yield "directory", f"no files can be received: {reason}"
+        if self.on_received and shutil.which(self.on_received[0], path=PATH) is None:
+            yield "on_received", f"there is no program {self.on_received[0]!r}, or it may not be executed"
 
     @override
     def commands(self, configured: Configured) -> Mapping[str, Command]:
@@ -231,6 +260,8 @@ class Files(Plugin):
         await engine.open(self._open_store)
         self._tokens = Tokens(context.state_dir)
         self._access = Access(self.access, Users.read(self.users), self._tokens, engine.run, context.clock)
+        if recipients := self._recipients(context):
+            engine.store.notices = await engine.run(self._open_delivery, recipients, context)
         self._clock, self._engine, self._buffers = context.clock, engine, Buffers(self.memory)
         places = Places(self.tftp_transfers, self.tftp_source_transfers)
         self._desk = Desk(engine, self._access, self._buffers, context, places, self.min_rate)
@@ -254,6 +285,20 @@ class Files(Plugin):
             quota=Quota(self.quota, self.quota_files, self.source_quota, self.source_files),
         )
         return Store.open(self.directory, limits)
+
+    def _recipients(self, context: Context) -> dict[str, Recipient]:
+        recipients: dict[str, Recipient] = {}
+        if self.on_received:
+            seconds = self.on_received_timeout
+            recipients["program"] = Program(self.on_received, seconds, self.directory, context.service)
+        if self.webhook:
+            recipients["webhook"] = Webhook(self.webhook, self.webhook_secret, context.service)
+        return recipients
+
+    def _open_delivery(self, recipients: Mapping[str, Recipient], context: Context) -> Delivery:
+        seconds = {name: recipient.seconds for name, recipient in recipients.items()}
+        outbox = Outbox(context.state_dir, self.directory, seconds)
+        return Delivery(outbox, recipients, context.clock, context.logger)
 
     def stream_factory(self, protocol: str, context: Context) -> IProtocolFactory:
         """Build a protocol that speaks `protocol` for each connection."""
@@ -286,6 +331,8 @@ class Files(Plugin):
         if not hasattr(self, "_engine"):  # it could not start
             return
         await Deferred.fromCoroutine(self._silence()).addTimeout(_STOP_SECONDS, self._clock)
+        if (notices := self._engine.store.notices) is not None:
+            await self._engine.run(notices.stop)
         self._engine.stop()
         self._tokens.close()
 

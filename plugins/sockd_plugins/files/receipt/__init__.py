@@ -1,1 +1,1 @@
-"""After receipt: signed receipts, and an outbox that tells others of each file at least once."""
+"""Receipts: what was stored, signed with the key of the server."""

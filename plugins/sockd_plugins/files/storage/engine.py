@@ -33,6 +33,7 @@ from sockd_plugins.files.storage.refused import FileRefused, disk_errors
 from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.storage.store import Store
+from sockd_plugins.files.storage.stored import Stored
 from sockd_plugins.files.storage.unfinished import (
     Unfinished,
     list_unfinished,
@@ -186,6 +187,11 @@ class Engine:
     def _note(self, id: str, finished: Finished) -> None:  # noqa: A002
         with disk_errors():
             note_finished(self.store.parts.folder, id, finished)
+
+    def tell(self, stored: Stored) -> None:
+        """Tell those of a file who want to know."""
+        if self.store.notices is not None:
+            self.store.notices.deliver(stored.id)
 
     def left(self, upload: Incoming) -> None:
         """Note that an upload is over, or left to the sender's next connection."""

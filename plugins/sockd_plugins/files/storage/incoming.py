@@ -49,6 +49,9 @@ class Owner(Protocol):
     def left(self, upload: Incoming) -> None:
         """Note that an upload is over, or left to the sender's next connection."""
 
+    def tell(self, stored: Stored) -> None:
+        """Tell those of a file who want to know."""
+
 
 class Incoming:
     """Upload in progress; a context, at the end of which it is over.
@@ -230,6 +233,7 @@ class Incoming:
         self._on_taken = None  # it is over before anybody can go on
         commit = partial(self._upload.commit, sha256, verified=verified, digests=digests)
         self.stored = await self._engine.run(self._finish, commit, noted)
+        self._engine.tell(self.stored)
         return self.stored
 
     def _finish(self, commit: Callable[[], Stored], noted: bool) -> Stored:

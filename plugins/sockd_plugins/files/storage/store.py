@@ -27,6 +27,7 @@ from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.room import Room
 from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
+from sockd_plugins.files.storage.stored import Notices
 
 __all__ = ["PARTS", "Limits", "Store"]
 
@@ -67,6 +68,7 @@ class Store:
         room: what may be taken of its disk.
         ledger: what is stored and being received.
         parts: the unfinished uploads.
+        notices: of received files; None if nobody is told of them.
         left_alone: names among the parts that no upload has made.
     """
 
@@ -74,6 +76,7 @@ class Store:
         self.limits = limits
         self.room = Room(folder, limits.reserve, limits.reserve_files)
         self.parts = Parts(parts, limits.keep_for)
+        self.notices: Notices | None = None
         self.left_alone: Sequence[str] = ()
         self._path = path
         self._folder = folder

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
+
+from sockd_plugins.files.storage.sender import Sender
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +29,28 @@ class Stored:
     id: str = ""
     path: str = ""
     duplicate: bool = False
+
+
+class Notices(Protocol):
+    """Notices of received files, which others are told of."""
+
+    def write(self, stored: Stored, sender: Sender, inode: int) -> None:
+        """Write the notice of a file that is about to get its name, durably; a thread calls this.
+
+        Args:
+            stored: the file, under the path that it is to get.
+            sender: who has sent it.
+            inode: number of the file.
+
+        Raises:
+            OSError: the disk fails.
+        """
+
+    def withdraw(self, id: str) -> None:  # noqa: A002
+        """Remove the notice of a file that did not get a name; a thread calls this."""
+
+    def deliver(self, id: str) -> None:  # noqa: A002
+        """Deliver the notice of a file that has got its name."""
+
+    def stop(self) -> None:
+        """End the deliveries; a thread calls this."""

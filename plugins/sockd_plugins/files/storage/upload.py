@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 
 from sockd_plugins.files.storage.bounds import check_name, check_size, owner_of
@@ -355,14 +355,31 @@ class Upload:
         check_digests(expected, found)
         unverified = "" if verified else self._store.limits.unverified
         path = "/".join(filter(None, (self.sender.folder, unverified, self.facts.name)))
-        grant = self.sender.grant
-        with nullcontext() if grant is None else grant.spend(self.id, self.size), disk_errors():
+        digest = f"{algorithm}={found[algorithm]}"
+        stored = Stored(path, self.size, found.get("sha256", ""), digest, self.id, path)
+        with self._noted(stored), disk_errors():
             if self._taken > self.size:
                 os.ftruncate(self._part.file, self.size)  # gives back what was taken beyond the end
             path = self._store.publish(self._part, path)
         name = path.removeprefix(f"{self.sender.folder}/") if self.sender.folder else path
-        digest = f"{algorithm}={found[algorithm]}"
-        return Stored(name, self.size, found.get("sha256", ""), digest, self.id, path)
+        return replace(stored, name=name, path=path)
+
+    @contextmanager
+    def _noted(self, stored: Stored) -> Iterator[None]:
+        """Note durably that a file is published in this context; undone if that fails."""
+        grant, notices = self.sender.grant, self._store.notices
+        with nullcontext() if grant is None else grant.spend(self.id, self.size):
+            if notices is None:
+                yield
+                return
+            with disk_errors():
+                notices.write(stored, self.sender, os.fstat(self._part.file).st_ino)
+            try:
+                yield
+            except BaseException:  # whatever it was, nobody is told of a file that is not there
+                with suppress(OSError):  # a notice without a file is dropped later
+                    notices.withdraw(self.id)
+                raise
 
     def close(self) -> None:
         """Remove the part. A committed file has its name, and stays."""

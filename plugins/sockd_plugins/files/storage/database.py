@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
-from sockd_plugins.files.access.own_files import give_to_owner, make_folder
+from sockd_plugins.files.storage.own_files import give_to_owner, make_folder
 
 _BUSY_SECONDS = 10.0  # for another process, which needs milliseconds
 

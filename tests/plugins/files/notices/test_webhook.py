@@ -1,0 +1,80 @@
+import hashlib
+import hmac
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Event, Thread
+
+import pytest
+
+from sockd_plugins.files.notices.notice import NotDelivered, Notice
+from sockd_plugins.files.notices.webhook import Webhook
+
+NOTICE = Notice("0123456789abcdef", "a.txt", 5, "blake3=00ff", "192.0.2.1", "", 1_700_000_000.0)
+
+
+class Server(HTTPServer):
+    """Web server that keeps what it gets."""
+
+    status = 204
+    got: list[tuple[str, dict[str, str], bytes]]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.got.append((self.path, dict(self.headers), body))
+        self.send_response(self.server.status)
+        if self.server.status == 302:
+            self.send_header("Location", "/elsewhere")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(("127.0.0.1", 0), Handler) as server:
+        server.got = []
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def hook(server: Server, secret: str = "") -> Webhook:
+    return Webhook(f"http://127.0.0.1:{server.server_port}/hook", secret, "drop")
+
+
+def test_a_notice_is_posted_as_json(server: Server) -> None:
+    hook(server).deliver(NOTICE, Event())
+    ((path, fields, body),) = server.got
+    assert path == "/hook"
+    assert fields["Content-Type"] == "application/json"
+    assert "Sockd-Signature" not in fields
+    assert json.loads(body)["blake3"] == "00ff"
+
+
+def test_a_notice_is_signed_with_the_secret(server: Server) -> None:
+    hook(server, "s3cret").deliver(NOTICE, Event())
+    ((_, fields, body),) = server.got
+    expected = hmac.new(b"s3cret", body, hashlib.sha256).hexdigest()
+    assert fields["Sockd-Signature"] == f"sha256={expected}"
+
+
+@pytest.mark.parametrize("status", [302, 400, 503])
+def test_another_answer_than_success_is_a_failure(server: Server, status: int) -> None:
+    server.status = status
+    with pytest.raises(NotDelivered, match=f"the server answered {status}"):
+        hook(server).deliver(NOTICE, Event())
+    assert len(server.got) == 1  # a redirection is not followed
+
+
+def test_a_server_that_is_not_there_is_a_failure(server: Server) -> None:
+    with pytest.raises(NotDelivered, match=r"the server cannot be reached: .*refused"):
+        Webhook("http://127.0.0.1:1/", "", "drop").deliver(NOTICE, Event())
