@@ -2,7 +2,7 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from sockd_plugins.files.storage import upload as uploads
+from sockd_plugins.files.storage.direct import BLOCK
 from sockd_plugins.files.storage.engine import LEAST_WINDOW, MOST_WINDOW, Engine, Incoming
 from sockd_plugins.files.storage.ledger import Quota
 from sockd_plugins.files.storage.refused import FileRefused
@@ -191,16 +192,17 @@ def test_an_upload_on_a_full_disk_goes_on_when_there_is_room(
     upload = started.begin(keep=True)
     wait(upload.write([DATA[:MIB]]))
 
-    def full(file: int, pieces: Sequence[bytes]) -> int:
-        return os.write(file, pieces[0][:1000])
+    pwrite = os.pwrite
+
+    def part_of_it(file: int, data: bytes, position: int) -> int:
+        return pwrite(file, data[:BLOCK], position)
 
     def no_room(*_: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "writev", full)
-        write = os.write
-        patch.setattr(os, "write", lambda file, data: write(file, data) if len(data) == 1000 else no_room())
+        patch.setattr(os, "pwrite", part_of_it)
+        patch.setattr(os, "writev", no_room)
         breaks(upload, DATA[MIB:], fails="disk-full")
     again = started.find(upload.id)
     assert again.durable == MIB

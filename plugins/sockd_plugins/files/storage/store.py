@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sockd_plugins.files.storage.direct import DirectWriter
 from sockd_plugins.files.storage.folders import open_folder, open_inside, replace_descriptor
 from sockd_plugins.files.storage.kernel import rename_new
 from sockd_plugins.files.storage.ledger import Ledger, Quota
@@ -68,6 +69,7 @@ class Store:
         room: what may be taken of its disk.
         ledger: what is stored and being received.
         parts: the unfinished uploads.
+        writer: of the data.
         notices: of received files; None if nobody is told of them.
         left_alone: names among the parts that no upload has made.
     """
@@ -76,6 +78,7 @@ class Store:
         self.limits = limits
         self.room = Room(folder, limits.reserve, limits.reserve_files)
         self.parts = Parts(parts, limits.keep_for)
+        self.writer = DirectWriter()
         self.notices: Notices | None = None
         self.left_alone: Sequence[str] = ()
         self._path = path

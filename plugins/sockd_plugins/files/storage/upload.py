@@ -19,7 +19,7 @@ from sockd_plugins.files.storage.bounds import check_name, check_size, owner_of
 from sockd_plugins.files.storage.digests import Digest, add_file, check_digests, digests_of, new_digest
 from sockd_plugins.files.storage.finished import Finished, note_finished
 from sockd_plugins.files.storage.parts import Part
-from sockd_plugins.files.storage.pieces import Piece, copy_file, write_pieces
+from sockd_plugins.files.storage.pieces import Piece, copy_file
 from sockd_plugins.files.storage.refused import FileRefused, disk_errors
 from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
@@ -157,8 +157,6 @@ class Upload:
             else:
                 with self._store.room.booked(length):
                     self._write(pieces)
-        for piece in pieces:
-            self._hash.update(piece)
         self.size = end
         due = self.kept and time.monotonic() >= self._sync_at
         if end - self._synchronized >= SYNC_BYTES or due:
@@ -301,7 +299,7 @@ class Upload:
 
     def _write(self, pieces: tuple[Piece, ...]) -> None:
         self._failed = True
-        write_pieces(self._part.file, pieces)
+        self._store.writer.write(self._part.file, pieces, self._hash)
         self._failed = False
 
     def _expect(self, end: int) -> None:
