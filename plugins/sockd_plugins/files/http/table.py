@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sockd_plugins.files.http import resumable
 from sockd_plugins.files.http.downloads import get
+from sockd_plugins.files.http.page import PLACES, asks_for_page, show_page, show_part
 from sockd_plugins.files.http.puts import post, put
 from sockd_plugins.files.http.resources import PLACE
 from sockd_plugins.files.http.routes import Route
@@ -21,6 +22,8 @@ _UPLOAD = {
 }
 
 ROUTES: Sequence[Route] = (
+    Route("/", {"GET": show_page}, asks_for_page),
+    *(Route(place, {"GET": show_part}) for place in PLACES),
     Route("/", _TUS, is_tus, abilities),
     Route(PLACE, _UPLOAD),
     Route("/", dict.fromkeys(("PUT", "POST"), resumable.create), resumable.creates, resumable.abilities),
