@@ -100,7 +100,7 @@ class Upload {
     element("span", "name", row, this.path);
     element("span", "size", row, bytes(this.size));
     this.pauses = button("Pause", row, () => (this.state === "paused" ? this.resume() : this.pause()));
-    this.forgets = button("Remove", row, () => this.forget());
+    this.forgets = button("Give up", row, () => this.forget());
     this.bar = element("div", "bar", this.item);
     this.bar.setAttribute("role", "progressbar");
     this.bar.setAttribute("aria-label", this.path);
@@ -117,6 +117,7 @@ class Upload {
     this.bars[1].style.width = `${share(stored)}%`;
     this.bar.setAttribute("aria-valuenow", Math.floor(share(stored)));
     this.pauses.hidden = ["done", "failed", "missing"].includes(state);
+    this.forgets.textContent = ["done", "failed"].includes(state) ? "Hide" : "Give up";
     this.pauses.textContent = state === "paused" ? "Resume" : "Pause";
     const there = `${bytes(stored)} on the disk`;
     this.says.textContent = {
