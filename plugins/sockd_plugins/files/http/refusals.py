@@ -44,6 +44,7 @@ def refusal(request: Request | None, refused: FileRefused) -> Answer:
         headers.append(("Retry-After", str(seconds)))
     if code == "denied":
         headers.append(("WWW-Authenticate", 'Bearer realm="files"'))
+        headers.append(("WWW-Authenticate", 'Basic realm="files", charset="UTF-8"'))  # browsers ask for it
     return problem(request, status_of(refused), str(refused), code, headers)
 
 

@@ -16,6 +16,8 @@ import h11
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from sockd_plugins.files.access.access import certificate_of
+from sockd_plugins.files.access.credentials import split_token
 from sockd_plugins.files.http.head import Head, Headers
 from sockd_plugins.files.storage.pieces import Piece
 from sockd_plugins.files.storage.refused import FileRefused
@@ -78,25 +80,30 @@ class Request:
         method: its method; a route may set another, such as that of X-HTTP-Method-Override.
         path: decoded once; begins with "/", or is "*".
         base: what stood before `path` and belongs to every address that the client is told, such as a token.
+        token: drop token of the path, `/t/TOKEN/…`; None if it has none.
         query: decoded; of a repeated key the last value.
         version: "1.1" or "1.0".
         headers: the fields; `get` knows them in any case.
         trailers: fields after a chunked body; empty before its end.
         length: bytes of the body, 0 for none; None if it is chunked.
         sender_host: address of the client; "-" if unknown.
+        certificate: of the client; None without one.
         over: whether the whole body was read.
     """
 
     def __init__(self, peer: Peer, head: Head) -> None:
         self.method = head.method
-        self.path = head.path
+        self.token, self.path = split_token(head.path)
         self.base = ""
+        if self.token is not None:
+            self.base, self.path = f"/t/{self.token}", f"/{self.path}"
         self.query: Mapping[str, str] = head.query
         self.version = head.version
         self.headers = head.headers
         self.trailers = Headers([])
         self.length = head.length
         self.sender_host = peer.host
+        self.certificate = certificate_of(peer.transport)
         self.over = head.length == 0
         self._peer = peer
         self._http = head.http

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sockd.plugin import Context
 from sockd_plugins.files.access.access import Access
+from sockd_plugins.files.access.credentials import from_authorization
 from sockd_plugins.files.http.request import Request
 from sockd_plugins.files.storage.engine import Engine
 from sockd_plugins.files.storage.refused import FileRefused
@@ -43,12 +44,22 @@ class Site:
     context: Context
 
     async def sender(self, request: Request) -> Sender:
-        """Return the sender of a request.
+        """Return the sender of a request, who has a token in its path, or shows it or a password in a field.
 
         Raises:
             FileRefused: the client may not send.
         """
-        return await self.access.sender(request.sender_host)
+        try:
+            shown = from_authorization(request.headers.get("authorization"))
+        except ValueError as error:
+            raise FileRefused("denied", str(error)) from error
+        return await self.access.sender(
+            request.sender_host,
+            token=request.token or shown.token,
+            user=shown.user,
+            password=shown.password,
+            certificate=request.certificate,
+        )
 
     def stored(self, request: Request, stored: Stored) -> None:
         """Write to the log that a file is stored."""

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from sockd.plugin import Context
-from sockd_plugins.files.access.access import Access
+from sockd_plugins.files.access.access import Access, Means
 from sockd_plugins.files.access.tokens import Tokens
 from sockd_plugins.files.access.users import Users
 from sockd_plugins.files.http.routes import Route
@@ -73,17 +73,24 @@ class Service:
         limits: Limits | None = None,
         options: Options | None = None,
         routes: Sequence[Route] = ROUTES,
+        means: tuple[Means, ...] = ("anyone",),
+        users: str = "",
     ) -> None:
         self.clock = Clock()
         self.folder = folder
         self.engine = Engine(self.clock)
         self.engine.store = Store.open(folder, limits or Limits(1 << 30))
-        self.context = Context("files", self.clock, Logger(namespace="files"), folder / "state")
-        tokens = Tokens(folder / "state")
-        self.access = Access(("anyone",), Users(), tokens, self.engine.run, self.clock)
+        self.context = Context("files", self.clock, Logger(namespace="files"), folder.parent / "state")
+        self.tokens = Tokens(folder.parent / "state")
+        known = Users.read(users.encode())
+        self.access = Access(means, known, self.tokens, self.engine.run, self.clock)
         self.site = Site(self.engine, self.access, options or Options(), self.context)
         self.routes = routes
         self.buffers = Buffers(1 << 26)
+
+    def stop(self) -> None:
+        self.engine.stop()
+        self.tokens.close()
 
     def connect(self) -> Client:
         return Client(self)

@@ -12,4 +12,4 @@ from tests.plugins.files.http.client import Service
 def service(tmp_path: Path) -> Iterator[Service]:
     service = Service(tmp_path / "received")
     yield service
-    service.engine.stop()
+    service.stop()
