@@ -137,6 +137,7 @@ def test_files_arrive_and_each_gets_a_line(files: str, folder: Path, report: Pat
 
 def test_the_name_that_the_server_gave_is_told(files: str, folder: Path, report: Path) -> None:
     assert f"sent {report} (2.9" in run(report, files).stdout
+    report.write_bytes(report.read_bytes()[::-1])
     assert f"sent {report} as report (2).pdf (2.9" in run(report, files).stdout
     assert len(received(folder)) == 2
 

@@ -8,8 +8,9 @@ The protocols are described in their modules:
 - `http` (`http/`): PUT and POST, forms, tus and the resumable uploads of the IETF.
 - `tftp` (`tftp/receiver.py`), over UDP: write requests of TFTP, from devices and `curl`.
 
-An existing file is never replaced; if a name is taken the new file gets a number. A slow connection has at
-most 64 KiB in memory, a fast one 8 MiB while the disk keeps up, and all of them together `memory`.
+An existing file is never replaced: if a name is taken the new file gets a number, unless it has the same
+bytes, as when a sender has lost the answer. With `folders`, names may be relative paths. A slow connection
+has at most 64 KiB in memory, a fast one 8 MiB while the disk keeps up, and all of them together `memory`.
 
 Data is made durable every 8 MiB. An upload begun with `keep` can be resumed after a break, a crash or a power
 cut, for `keep_parts`.

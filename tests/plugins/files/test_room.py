@@ -150,8 +150,8 @@ def test_files_that_others_must_be_able_to_make_are_kept_for_them(small_disk: Pa
     store = Store.open(small_disk, Limits(GIB, 0, reserve_files=5))
 
     def receive_many() -> None:
-        for _ in range(100):
-            upload = Upload.begin(store, Facts("a"), Sender())
+        for number in range(100):
+            upload = Upload.begin(store, Facts(f"{number}"), Sender())
             upload.commit()
             upload.close()
 

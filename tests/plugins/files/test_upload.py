@@ -120,7 +120,7 @@ def test_a_thousand_files_of_one_name_are_enough(store: Store, folder: Path) -> 
     for name in most:
         (folder / name).touch()
     assert receive(store).name == last
-    assert refusal(lambda: receive(store)) == "exists"
+    assert refusal(lambda: receive(store, data=b"another")) == "exists"
     assert parts(folder) == []
 
 
@@ -173,13 +173,13 @@ def test_a_full_disk_refuses_one_file_and_keeps_the_others(small_disk: Path, siz
 def test_a_disk_without_inodes_is_full(small_disk: Path) -> None:
     store = Store.open(small_disk, Limits(GIB))
 
-    def outcome() -> str:
+    def outcome(number: int) -> str:
         try:
-            return receive(store, data=b"").name
+            return receive(store, f"{number}", b"").name
         except FileRefused as refused:
             return refused.code
 
-    outcomes = [outcome() for _ in range(20)]
+    outcomes = [outcome(number) for number in range(20)]
     assert outcomes[-1] == "disk-full"
     assert set(outcomes) == {"disk-full", *received(small_disk)}
     assert parts(small_disk) == []

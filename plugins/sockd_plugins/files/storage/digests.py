@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from importlib import import_module
 from typing import Protocol, Self
 
@@ -19,6 +20,9 @@ KNOWN = (*RUNNING, "sha512", "sha1", "md5")
 _REREAD = 1 << 20  # bytes to hash at once of a file
 
 
+_MOST_HASHES = 1000  # of about a kilobyte each
+
+
 class Digest(Protocol):
     """Running digest."""
 
@@ -30,6 +34,27 @@ class Digest(Protocol):
 
     def copy(self) -> Self:
         """Return another digest of the same bytes."""
+
+
+class Hashes:
+    """Running digests of uploads that are interrupted: an upload in many requests is not read for each.
+
+    What is durable of an upload never changes, so its id and the offset tell the bytes.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, int], Digest] = {}
+
+    def keep(self, id: str, durable: int, digest: Digest) -> None:  # noqa: A002
+        """Keep the digest of the first bytes of an upload; the oldest one is dropped for it."""
+        if len(self._kept) >= _MOST_HASHES:
+            with suppress(StopIteration, KeyError, RuntimeError):  # another thread has been here
+                del self._kept[next(iter(self._kept))]
+        self._kept[id, durable] = digest
+
+    def take(self, id: str, durable: int) -> Digest | None:  # noqa: A002
+        """Take the digest of the first bytes of an upload, if it was kept."""
+        return self._kept.pop((id, durable), None)
 
 
 def new_digest(algorithm: str) -> Digest:

@@ -162,7 +162,12 @@ class Engine:
         Raises:
             FileRefused: there is none of this id, it is another sender's, or busy for longer than a moment.
         """
-        await self._when_free(id, partial(remove_upload, self.store.parts, id, sender), take_over=True)
+        await self.look(id)
+        try:
+            await self._when_free(id, partial(remove_upload, self.store.parts, id, sender), take_over=True)
+        except FileRefused as refused:
+            if refused.code != "unknown":  # its connection has removed it
+                raise
 
     async def finished(self, id: str) -> Finished | None:  # noqa: A002
         """Return what became of an upload that was noted when it was finished; None if it was not.

@@ -186,9 +186,10 @@ class Parts:
         os.fsync(self.folder)
 
     def want(self, id: str) -> None:  # noqa: A002
-        """Ask the process that has an upload to leave it."""
+        """Ask the process that has an upload to leave it; on a full disk it does not hear of that."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
-        os.close(os.open(id + WANTED, flags, 0o600, dir_fd=self.folder))
+        with suppress(OSError):
+            os.close(os.open(id + WANTED, flags, 0o600, dir_fd=self.folder))
 
     def unwant(self, id: str) -> None:  # noqa: A002
         """Ask no more."""

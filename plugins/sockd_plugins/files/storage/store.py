@@ -18,6 +18,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sockd_plugins.files.storage.beside import SUFFIX, check_beside
+from sockd_plugins.files.storage.digests import Hashes
 from sockd_plugins.files.storage.direct import DirectWriter
 from sockd_plugins.files.storage.folders import open_folder, open_inside, replace_descriptor
 from sockd_plugins.files.storage.kernel import rename_new
@@ -29,6 +31,7 @@ from sockd_plugins.files.storage.room import Room
 from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.storage.stored import Notices
+from sockd_plugins.files.storage.twins import find_twin
 
 __all__ = ["PARTS", "Limits", "Store"]
 
@@ -72,6 +75,7 @@ class Store:
         writer: of the data.
         notices: of received files; None if nobody is told of them.
         left_alone: names among the parts that no upload has made.
+        hashes: running digests of interrupted uploads, by id and durable offset.
     """
 
     def __init__(self, path: Path, folder: int, parts: int, limits: Limits) -> None:
@@ -81,6 +85,7 @@ class Store:
         self.writer = DirectWriter()
         self.notices: Notices | None = None
         self.left_alone: Sequence[str] = ()
+        self.hashes = Hashes()
         self._path = path
         self._folder = folder
         self.ledger = Ledger(limits.quota, folder, self.parts)
@@ -154,6 +159,50 @@ class Store:
         if folder:
             with suppress(FileNotFoundError), _as_refusal():
                 os.close(open_inside(self._folder, folder, make=False))
+
+    def check_beside(self, part: Part, path: str) -> None:
+        """Check the file to which a part with a digest belongs (`beside.py`).
+
+        Raises:
+            FileRefused: that file has another digest.
+            OSError: the disk fails.
+        """
+        within, _, name = path.rpartition("/")
+        if name.endswith(SUFFIX):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                folder = open_inside(self._folder, within, make=False)
+                try:
+                    check_beside(folder, name, part.file, os.fstat(part.file).st_size)
+                finally:
+                    os.close(folder)
+
+    def find_twin(self, part: Part, path: str) -> str | None:
+        """Find a file with the bytes of a part under its path, or under a numbered name.
+
+        Args:
+            part: the part.
+            path: relative to the directory, as `safe_path` returned it.
+
+        Returns:
+            The path of the other one, which a power cut cannot remove; None if there is none.
+
+        Raises:
+            OSError: the disk fails.
+        """
+        within, _, name = path.rpartition("/")
+        try:
+            folder = open_inside(self._folder, within, make=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            twin = find_twin(folder, name, part.file, os.fstat(part.file).st_size)
+            if twin is None:
+                return None
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        os.close(open_inside(self._folder, within))  # makes the way there durable
+        return _joined(within, twin)
 
     def publish(self, part: Part, path: str) -> str:
         """Make a part durable under a path, or under a numbered name if that is taken.

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from sockd_plugins.files.storage.bounds import check_name, check_size, owner_of
@@ -20,6 +20,7 @@ from sockd_plugins.files.storage.digests import Digest, add_file, check_digests,
 from sockd_plugins.files.storage.finished import Finished, note_finished
 from sockd_plugins.files.storage.parts import Part
 from sockd_plugins.files.storage.pieces import Piece, copy_file
+from sockd_plugins.files.storage.publishing import publish
 from sockd_plugins.files.storage.refused import FileRefused, disk_errors
 from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
@@ -316,13 +317,16 @@ class Upload:
             raise FileRefused("io", "the disk has failed")
 
     def _reread(self, durable: int, arrived: int) -> None:
-        """Hash what is there, and drop what may be wrong."""
+        """Hash what is there, unless that is known, and drop what may be wrong."""
         file = self._part.file
         if (found := os.fstat(file).st_size) < durable:
             raise FileRefused("io", f"expected {durable} bytes of this upload, found {found}")
         end = arrived if found >= arrived else durable
         os.ftruncate(file, end)
-        self.size = add_file((self._hash,), file, end)
+        if digest := self._store.hashes.take(self.id, end):
+            self._hash, self.size = digest, end
+        else:
+            self.size = add_file((self._hash,), file, end)
         os.lseek(file, self.size, os.SEEK_SET)
         self._taken = end
         self.durable = self._synchronized = durable
@@ -355,29 +359,10 @@ class Upload:
         path = "/".join(filter(None, (self.sender.folder, unverified, self.facts.name)))
         digest = f"{algorithm}={found[algorithm]}"
         stored = Stored(path, self.size, found.get("sha256", ""), digest, self.id, path)
-        with self._noted(stored), disk_errors():
+        with disk_errors():
             if self._taken > self.size:
                 os.ftruncate(self._part.file, self.size)  # gives back what was taken beyond the end
-            path = self._store.publish(self._part, path)
-        name = path.removeprefix(f"{self.sender.folder}/") if self.sender.folder else path
-        return replace(stored, name=name, path=path)
-
-    @contextmanager
-    def _noted(self, stored: Stored) -> Iterator[None]:
-        """Note durably that a file is published in this context; undone if that fails."""
-        grant, notices = self.sender.grant, self._store.notices
-        with nullcontext() if grant is None else grant.spend(self.id, self.size):
-            if notices is None:
-                yield
-                return
-            with disk_errors():
-                notices.write(stored, self.sender, os.fstat(self._part.file).st_ino)
-            try:
-                yield
-            except BaseException:  # whatever it was, nobody is told of a file that is not there
-                with suppress(OSError):  # a notice without a file is dropped later
-                    notices.withdraw(self.id)
-                raise
+        return publish(self._store, self._part, self.sender, stored)
 
     def close(self) -> None:
         """Remove the part. A committed file has its name, and stays."""
@@ -387,7 +372,11 @@ class Upload:
     def suspend(self) -> None:
         """Leave the part to the sender's next connection, with as much of it durable as the disk allows."""
         try:
+            if self._mark is not None:
+                self.rewind()
             if not self._lost:
                 self.sync()
+            if not (self._lost or self._failed):  # a write that failed may have been hashed
+                self._store.hashes.keep(self.id, self.durable, self._hash)
         finally:
             self._part.close()

@@ -18,8 +18,8 @@ The server answers each file with
     ok NAME SIZE sha256=HEX         the file is on the disk, under this name
 
 NAME differs from the requested one if that was taken: an existing file is kept, and the new one becomes
-`name (2).ext`. The digest is that of the stored file. Lines and data may be sent without waiting for any
-answer. The peer ends by closing its side, or the connection.
+`name (2).ext`, unless they have the same bytes. The digest is that of the stored file. Lines and data may be
+sent without waiting for any answer. The peer ends by closing its side, or the connection.
 
 A file can be sent in several connections:
 

@@ -1,0 +1,59 @@
+"""Last step of an upload: the file gets its name, and all who have to know of it are told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
+
+from sockd_plugins.files.storage.parts import Part
+from sockd_plugins.files.storage.refused import disk_errors
+from sockd_plugins.files.storage.sender import Sender
+from sockd_plugins.files.storage.store import Store
+from sockd_plugins.files.storage.stored import Stored
+
+
+def publish(store: Store, part: Part, sender: Sender, stored: Stored) -> Stored:
+    """Give a part its name, unless the same file is there already; when this returns, it is durable.
+
+    Args:
+        store: where it is stored.
+        part: with all its data.
+        sender: whose it is.
+        stored: what is known of it; its path is the wanted one.
+
+    Returns:
+        The same with the name and the path that it has got.
+
+    Raises:
+        FileRefused: it has another digest than the file beside says, there is no name left for it, its sender
+            has no right to it, or the disk fails.
+    """
+    with disk_errors():
+        store.check_beside(part, stored.path)
+        twin = store.find_twin(part, stored.path)
+    path = twin
+    if path is None:
+        with _noted(store, part, sender, stored), disk_errors():
+            path = store.publish(part, stored.path)
+    name = path.removeprefix(f"{sender.folder}/") if sender.folder else path
+    return replace(stored, name=name, path=path, duplicate=twin is not None)
+
+
+@contextmanager
+def _noted(store: Store, part: Part, sender: Sender, stored: Stored) -> Iterator[None]:
+    """Note durably that a file is published in this context; undone if that fails."""
+    grant, notices = sender.grant, store.notices
+    with nullcontext() if grant is None else grant.spend(stored.id, stored.size):
+        if notices is None:
+            yield
+            return
+        with disk_errors():
+            notices.write(stored, sender, os.fstat(part.file).st_ino)
+        try:
+            yield
+        except BaseException:  # whatever it was, nobody is told of a file that is not there
+            with suppress(OSError):  # a notice without a file is dropped later
+                notices.withdraw(stored.id)
+            raise
