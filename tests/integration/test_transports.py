@@ -30,10 +30,22 @@ def datagram(daemon: Daemon, service: str, kind: str) -> socket.socket:
         client.bind("")
         client.connect(daemon.path(service, "unixgram"))
     else:
-        client = socket.socket(socket.AF_INET6 if kind == "udp6" else socket.AF_INET, socket.SOCK_DGRAM)
+        client = udp_client(daemon, kind)
         client.connect(daemon.port(service, "udp", DATAGRAMS.index(kind)))
     client.settimeout(PATIENCE)
     return client
+
+
+def udp_client(daemon: Daemon, kind: str) -> socket.socket:
+    """Return a socket on a port that the daemon has over neither IPv4 nor IPv6; those are never answered."""
+    addresses = [event["address"] for event in daemon.events if event.get("event") == "listening"]
+    own = {int(address.rpartition(":")[2]) for address in addresses if address.startswith("udp:")}
+    while True:
+        client = socket.socket(socket.AF_INET6 if kind == "udp6" else socket.AF_INET, socket.SOCK_DGRAM)
+        client.bind(("::1" if kind == "udp6" else "127.0.0.1", 0))
+        if client.getsockname()[1] not in own:
+            return client
+        client.close()
 
 
 def all_of(client: socket.socket) -> bytes:
