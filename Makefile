@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test coverage lint format docs bench zoo soak crash fuzz lock clean
+.PHONY: run test coverage lint format docs bench uploads zoo soak crash fuzz lock clean
 
 run: $(STAMP)
 	exec $(BIN)/twistd -n sockd -c config/sockd.toml
@@ -28,6 +28,10 @@ lint: $(STAMP)
 # Compares with peers in one run; takes some minutes, ARGS=--quick less than one.
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# Uploads of a large file to sockd and to other servers; ARGS=--quick takes some seconds.
+uploads: $(STAMP)
+	$(BIN)/python -m benchmarks.uploads $(ARGS)
 
 # Hostile peers against every service; ARGS=--quick takes less than a minute.
 zoo: $(STAMP)

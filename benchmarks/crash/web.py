@@ -6,6 +6,7 @@ import base64
 from collections.abc import Mapping
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse
+from urllib.parse import unquote
 
 from benchmarks.crash.daemon import HOST
 from benchmarks.crash.sending import PATIENCE, Sending
@@ -34,7 +35,7 @@ class Put:
         with suppress(ConnectionError, HTTPException):
             answer = _ask(port, "PUT", f"/{sending.name}", sending.data, {})
             if answer.status == 201:
-                sending.stored = answer.headers["Location"].rpartition("/")[2]
+                sending.stored = unquote(answer.headers["Location"].rpartition("/")[2])
             else:
                 sending.refused = f"{answer.status} {answer.reason}"
 
