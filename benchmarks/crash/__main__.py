@@ -75,7 +75,7 @@ class Run:
         for series in self._series:
             names = trial.calls(self._lab, series)
             for fault in self._faults:
-                if fault.cuts and not isinstance(self._lab.disk, disk.Ext4):
+                if fault.cuts and not (series.cuts and isinstance(self._lab.disk, disk.Ext4)):
                     continue
                 with self._console.status(f"{series.name}: {fault.title}"):
                     self.results[series.name][fault.title] = list(self._trials(series, fault, names))
@@ -95,7 +95,7 @@ class Run:
     def at_random(self, column: str, times: int, flags: int | None, seed: int) -> None:
         """Crash at random moments, while all senders are at work."""
         chance = random.Random(seed)  # noqa: S311  # no secret
-        clients = [series.client for series in self._series if not series.interrupted]
+        clients = [series.client for series in self._series if series.cuts and not series.interrupted]
         row = self.results.setdefault("all at once", {}).setdefault(column, [])
         with self._console.status(f"{column} at random moments"):
             for number in range(times):

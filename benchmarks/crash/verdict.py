@@ -11,8 +11,8 @@ from benchmarks.crash.sending import Sending
 
 PARTS = ".sockd-part"
 
-NOTES = frozenset({".stored"})
-"""Files among the parts that are no uploads: the figures of the ledger."""
+NOTES = frozenset({".stored", ".finished"})
+"""Names among the parts that are no uploads: the figures of the ledger, and notes of finished uploads."""
 
 
 def faults(received: Path, sendings: Iterable[Sending]) -> Iterator[str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from contextlib import suppress
-from http.client import HTTPConnection, HTTPException, HTTPResponse
-from urllib.parse import unquote
+from dataclasses import dataclass
+from email.message import Message
+from http.client import HTTPConnection, HTTPException
+from urllib.parse import unquote, urljoin, urlsplit
 
 from benchmarks.crash.daemon import HOST
 from benchmarks.crash.sending import PATIENCE, Sending
@@ -15,10 +17,19 @@ _SIZE = (20 << 20) + 4321
 
 _TUS = {"Tus-Resumable": "1.0.0"}
 
-_PATCH = 7 << 20
-"""Bytes of a request of tus: each answer tells an offset."""
+LARGE = 7 << 20
+"""Bytes of a request of tus that is made durable before its answer."""
 
 _GONE = {404, 410}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Answer to a request; the text has its status too."""
+
+    status: int
+    headers: Message
+    text: str
 
 
 class Put:
@@ -37,16 +48,24 @@ class Put:
             if answer.status == 201:
                 sending.stored = unquote(answer.headers["Location"].rpartition("/")[2])
             else:
-                sending.refused = f"{answer.status} {answer.reason}"
+                sending.refused = answer.text
 
 
 class Tus:
-    """Sender over tus 1.0."""
+    """Sender over tus 1.0.
+
+    Args:
+        size: bytes of a file.
+        request: bytes of a request; each answer tells an offset.
+    """
 
     protocol = "http"
     resumes = True
     names = True
-    size = _SIZE
+
+    def __init__(self, size: int = _SIZE, request: int = LARGE) -> None:
+        self.size = size
+        self._request = request
 
     def send(self, port: int, sending: Sending, leave_at: int | None = None) -> None:
         """Implement `Client.send`."""
@@ -68,33 +87,33 @@ class Tus:
         }
         answer = _ask(port, "POST", "/", b"", _TUS | headers)
         if answer.status == 201:
-            sending.id = answer.headers["Location"]
+            sending.id = urlsplit(urljoin("/", answer.headers["Location"])).path
             sending.found = 0
         else:
-            sending.refused = f"{answer.status} {answer.reason}"
+            sending.refused = answer.text
 
     def _look(self, port: int, sending: Sending) -> None:
-        answer = _ask(port, "HEAD", _path(sending.id), b"", _TUS)
+        answer = _ask(port, "HEAD", sending.id, b"", _TUS)
         if answer.status in _GONE:
             sending.vanished = True
         elif answer.status != 200:
-            sending.refused = f"{answer.status} {answer.reason}"
+            sending.refused = answer.text
         else:
             self._note(answer, sending)
 
     def _append(self, port: int, sending: Sending, leave_at: int | None) -> None:
         start = sending.found
-        most = start + _PATCH if leave_at is None else min(start + _PATCH, leave_at)
+        most = start + self._request if leave_at is None else min(start + self._request, leave_at)
         headers = {"Upload-Offset": str(start), "Content-Type": "application/offset+octet-stream"}
         sending.found = -1
-        answer = _ask(port, "PATCH", _path(sending.id), sending.data[start:most], _TUS | headers)
+        answer = _ask(port, "PATCH", sending.id, sending.data[start:most], _TUS | headers)
         if answer.status != 204:
-            sending.refused = f"{answer.status} {answer.reason}"
+            sending.refused = answer.text
         else:
             self._note(answer, sending)
 
     @staticmethod
-    def _note(answer: HTTPResponse, sending: Sending) -> None:
+    def _note(answer: Told, sending: Sending) -> None:
         """Note an offset. The whole length means to every client that the file is stored."""
         sending.found = int(answer.headers["Upload-Offset"])
         sending.told = max(sending.told, sending.found)
@@ -102,17 +121,13 @@ class Tus:
             sending.stored = sending.name
 
 
-def _path(address: str) -> str:
-    return "/" + address.split("/", 3)[3] if "://" in address else address
-
-
-def _ask(port: int, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> HTTPResponse:
+def _ask(port: int, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Told:
     """Send a request on a connection of its own, and read the whole answer."""
     connection = HTTPConnection(HOST, port, timeout=PATIENCE)
     try:
         connection.request(method, path, body, headers)
         answer = connection.getresponse()
-        answer.read()
-        return answer
+        text = answer.read().decode(errors="replace").strip()
+        return Told(answer.status, answer.headers, f"{answer.status} {text}")
     finally:
         connection.close()

@@ -144,6 +144,7 @@ RECEIVERS = (
     Receiver("sockd-raw", "sockd `raw`: SHA-256, synchronized", _sockd("raw"), senders.raw),
     Receiver("sockd-upload", "sockd `upload`: SHA-256, synchronized", _sockd("upload"), senders.upload),
     Receiver("sockd-http", "sockd `http` PUT: SHA-256, synchronized", _sockd("http"), senders.put),
+    Receiver("sockd-tus", "sockd tus: SHA-256, synchronized", _sockd("http"), senders.tus("/")),
     Receiver("ncat", "ncat into a file", _ncat, senders.raw, _no_program("ncat"), serves_once=True),
     Receiver("socat", "socat into a file", _socat, senders.raw, _no_program("socat"), serves_once=True),
     Receiver("nginx", "nginx PUT", _nginx, senders.put, _no_program("nginx")),

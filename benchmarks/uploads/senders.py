@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from ftplib import FTP, all_errors
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
+from urllib.parse import urljoin, urlsplit
 
 from benchmarks.processes import HOST, MeasureError
 
@@ -63,7 +64,7 @@ def tus(path: str) -> Send:
         common = {"Tus-Resumable": "1.0.0"}
         size = {"Upload-Length": str(file.stat().st_size), "Upload-Metadata": "filename Zi5iaW4="}
         made = _request(port, "POST", path, common | size)
-        place = "/" + made.headers["Location"].partition("://")[2].partition("/")[2]
+        place = urlsplit(urljoin(path, made.headers["Location"])).path
         data = {"Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
         _request(port, "PATCH", place, common | data, file)
 
