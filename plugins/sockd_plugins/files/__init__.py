@@ -65,6 +65,8 @@ from sockd_plugins.files.commands import Commands
 from sockd_plugins.files.http.serve import serve_http
 from sockd_plugins.files.http.site import Options, Site
 from sockd_plugins.files.http.table import ROUTES
+from sockd_plugins.files.notices.bucket import Bucket
+from sockd_plugins.files.notices.bucket import obstacle as obstacle_to_bucket
 from sockd_plugins.files.notices.delivery import Delivery, Recipient
 from sockd_plugins.files.notices.outbox import Outbox
 from sockd_plugins.files.notices.program import PATH, Program
@@ -213,6 +215,16 @@ class Files(Plugin):
         default="", description="Secret with which the notices to the webhook are signed."
     )
 
+    bucket: str = Field(
+        default="",
+        description="Bucket of an object store that gets a copy of each received file: 's3://NAME/FOLDER'.",
+    )
+    bucket_options: dict[str, str] = Field(
+        default_factory=dict,
+        description="Options of that store, such as endpoint, region, access_key_id, secret_access_key.",
+        repr=False,
+    )
+
     serve: bool = Field(default=False, description="Whether received files are listed and sent over 'http'.")
     origins: tuple[str, ...] = Field(
         default=(),
@@ -250,6 +262,9 @@ class Files(Plugin):
             yield "directory", f"no files can be received: {reason}"
         if self.on_received and shutil.which(self.on_received[0], path=PATH) is None:
             yield "on_received", f"there is no program {self.on_received[0]!r}, or it may not be executed"
+
+        if self.bucket and (reason := obstacle_to_bucket(self.bucket, self.bucket_options)) is not None:
+            yield "bucket", reason
 
     @override
     def commands(self, configured: Configured) -> Mapping[str, Command]:
@@ -294,6 +309,8 @@ class Files(Plugin):
             recipients["program"] = Program(self.on_received, seconds, self.directory, context.service)
         if self.webhook:
             recipients["webhook"] = Webhook(self.webhook, self.webhook_secret, context.service)
+        if self.bucket:
+            recipients["bucket"] = Bucket(self.bucket, self.bucket_options, self.directory)
         return recipients
 
     def _open_delivery(self, recipients: Mapping[str, Recipient], context: Context) -> Delivery:

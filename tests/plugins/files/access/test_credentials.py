@@ -15,7 +15,7 @@ from sockd_plugins.files.access.credentials import (
     split_token,
 )
 
-TOKEN = make_token()
+TOKEN = "wsf8cpyw3s4qiyfzmsr9gzfk"
 
 
 def basic(text: str | bytes) -> str:
