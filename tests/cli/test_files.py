@@ -17,7 +17,7 @@ from sockd.cli import main
 from sockd_plugins.files.access.credentials import is_token
 from sockd_plugins.files.access.tokens import Tokens
 from sockd_plugins.files.access.users import Users
-from sockd_plugins.files.storage.parts import PARTS, Parts, open_parts
+from sockd_plugins.files.storage.parts import PARTS, Part, Parts, open_parts
 from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
 
@@ -101,8 +101,14 @@ def test_tokens_are_listed_and_ended(machine: Machine) -> None:
     assert table[1].split()[:4] == [made["id"], "ended", "0", "0/5.0K"]
 
 
+def kept(parts: Parts, sender: Sender) -> Part:
+    part = parts.create(0o600, 10, sender.source)
+    parts.keep(part, Facts("a.txt", 10), sender)
+    return part
+
+
 def test_an_upload_that_waits_is_listed_and_ended(machine: Machine, parts: Parts) -> None:
-    part = parts.create(0o600, Facts("a.txt", 10), Sender("192.0.2.1", "user:ann", "ann"), keep=True)
+    part = kept(parts, Sender("192.0.2.1", "user:ann", "ann"))
     part.close()
     (row,) = machine.asks("uploads")
     assert (row["id"], row["name"], row["size"], row["sender"], row["busy"]) == (
@@ -122,7 +128,7 @@ def test_an_upload_that_its_connection_does_not_leave_is_told(
     machine: Machine, parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sockd_plugins.files.commands._END_SECONDS", 0.0)
-    part = parts.create(0o600, Facts("a.txt", 10), Sender(), keep=True)
+    part = kept(parts, Sender())
     result = machine.run("end", part.id)
     assert result.exit_code == 1
     assert result.output == f"sockd: its connection does not leave {part.id}; `sockd kick` ends it\n"

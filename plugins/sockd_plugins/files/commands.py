@@ -18,6 +18,7 @@ from sockd_plugins.files.receipt.key import open_key, public_pem
 from sockd_plugins.files.storage.names import safe_path
 from sockd_plugins.files.storage.parts import PARTS, Parts
 from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.sweep import sweep
 from sockd_plugins.files.storage.unfinished import list_unfinished
 
 _END_SECONDS = 5.0
@@ -166,7 +167,7 @@ def _removed(parts: Parts, id: str) -> bool:  # noqa: A002
         part, _ = parts.resume(id)
     except FileRefused as refused:
         if refused.code != "busy":
-            parts.sweep()  # a crash has left it, without what is needed to resume it
+            sweep(parts)  # a crash has left it, without what is needed to resume it
         return all(entry.id != id for entry in parts.entries())
     parts.remove(part)
     part.close()

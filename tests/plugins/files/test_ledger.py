@@ -7,6 +7,7 @@ import pytest
 
 from sockd_plugins.files.storage import tally
 from sockd_plugins.files.storage.ledger import Quota
+from sockd_plugins.files.storage.parts import Entry, Parts
 from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
@@ -99,6 +100,25 @@ def test_the_count_is_not_taken_anew_for_each_file(opened: Opener, monkeypatch: 
     for _ in range(10):
         receive(store, 10)
     assert len(counted) <= 2
+
+
+def test_a_thousand_uploads_are_known_without_reading_their_names_anew(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(size=GIB)
+    uploads = [begin(store, 1000) for _ in range(100)]
+    read: list[str] = []
+    works = Parts._entry
+
+    def entry(parts: Parts, name: str) -> Entry | None:
+        read.append(name)
+        return works(parts, name)
+
+    monkeypatch.setattr(Parts, "_entry", entry)
+    receive(store, 10)
+    assert len(read) < 10
+    for upload in uploads:
+        upload.close()
 
 
 def test_an_upload_of_unknown_size_is_refused_when_it_has_grown_too_large(

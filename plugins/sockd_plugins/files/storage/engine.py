@@ -34,6 +34,7 @@ from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.storage.store import Store
 from sockd_plugins.files.storage.stored import Stored
+from sockd_plugins.files.storage.sweep import sweep
 from sockd_plugins.files.storage.unfinished import (
     Unfinished,
     list_unfinished,
@@ -216,7 +217,7 @@ class Engine:
     def _begin(self, facts: Facts, sender: Sender, keep: bool) -> Upload:
         if self.clock.seconds() - self._swept >= _SWEEP_SECONDS:
             self._swept = self.clock.seconds()
-            self.store.parts.sweep()
+            sweep(self.store.parts)
         return Upload.begin(self.store, facts, sender, keep=keep)
 
     def _enter(self, upload: Upload) -> Incoming:

@@ -17,6 +17,7 @@ from threading import Lock
 from sockd_plugins.files.storage.parts import Parts
 from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.sender import Grant, Sender
+from sockd_plugins.files.storage.sweep import sweep
 from sockd_plugins.files.storage.tally import Tally
 
 _SWEEP_SECONDS = 1.0  # between two searches for the parts of crashed workers, at least
@@ -93,7 +94,7 @@ class Ledger:
         if time.monotonic() < self._sweep_at:
             return False
         self._sweep_at = time.monotonic() + _SWEEP_SECONDS
-        self._parts.sweep()
+        sweep(self._parts)
         return True
 
     @contextmanager

@@ -20,12 +20,10 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sockd_plugins.files.storage.finished import NOTES, sweep_finished
 from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import SUFFIX, Facts, State, create_state, open_state
@@ -44,8 +42,7 @@ _LOCK_PAUSE = 0.01
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
-_NAME = re.compile(r"([0-9a-f]{16})-(\d{1,19}|x)-([0-9a-f]{16})", re.ASCII)
-_STATE_NAME = re.compile(r"([0-9a-f]{16})" + re.escape(SUFFIX), re.ASCII)
+PART_NAME = re.compile(r"([0-9a-f]{16})-(\d{1,19}|x)-([0-9a-f]{16})", re.ASCII)
 
 
 @dataclass(slots=True)
@@ -104,24 +101,22 @@ class Parts:
     def __init__(self, folder: int, keep_for: float) -> None:
         self.folder = folder
         self.keep_for = keep_for
+        self._known: dict[str, Entry] = {}  # as they were listed last
 
-    def create(self, mode: int, facts: Facts, sender: Sender, *, keep: bool) -> Part:
+    def create(self, mode: int, size: int | None, source: str) -> Part:
         """Create an empty part, locked as long as it is open.
 
         Args:
             mode: its permissions, before the umask.
-            facts: what the sender has announced.
-            sender: who it is.
-            keep: whether the upload can be resumed.
+            size: bytes that were announced; None if unknown.
+            source: the key of the sender.
 
         Raises:
-            FileRefused: too much was announced.
             OSError: the disk fails; nothing is left then.
         """
-        source = sender.source
         while True:
             id = secrets.token_hex(8)  # noqa: A001
-            name = _part_name(id, facts.size, source)
+            name = _part_name(id, size, source)
             try:
                 file = os.open(name, _NEW, mode, dir_fd=self.folder)
             except FileExistsError:
@@ -130,9 +125,6 @@ class Parts:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.fstat(file).st_nlink:
-                    if keep:
-                        part.state = create_state(self.folder, id, facts, sender)
-                        os.fsync(self.folder)
                     return part
             except BlockingIOError:
                 pass  # another process found it before it was locked, and removes it
@@ -142,6 +134,26 @@ class Parts:
                 raise
             part.close()
 
+    def keep(self, part: Part, facts: Facts, sender: Sender) -> None:
+        """Let a new part be resumed, durably.
+
+        Args:
+            part: a new one.
+            facts: what the sender has announced.
+            sender: who it is.
+
+        Raises:
+            FileRefused: too much was announced; nothing is left of the part then.
+            OSError: the disk fails; nothing is left then.
+        """
+        try:
+            part.state = create_state(self.folder, part.id, facts, sender)
+            os.fsync(self.folder)
+        except BaseException:  # whatever it was, nothing is left
+            self.remove(part)
+            part.close()
+            raise
+
     def resume(self, id: str) -> tuple[Part, State]:  # noqa: A002
         """Open the part of an upload that was interrupted, and lock it.
 
@@ -149,18 +161,15 @@ class Parts:
             FileRefused: there is none, or it is in use.
             OSError: the disk fails.
         """
-        entry = self.find(id)
-        try:
-            file = os.open(entry.name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self.folder)
-        except FileNotFoundError:
-            raise FileRefused("unknown", "there is no unfinished upload of this id; it has ended") from None
+        entry, file = self._open(id)
         part = Part(id, entry.name, entry.source, file)
         try:
             _lock(file)
             if os.fstat(file).st_nlink != 1:  # it was published, or removed
                 raise FileRefused("unknown", "there is no unfinished upload of this id; it has ended")
-            entry = self.find(id)  # its size may have become known meanwhile
-            part.name = entry.name
+            if entry.announced is None:  # its size may have become known meanwhile
+                entry = self.find(id)
+                part.name = entry.name
             part.state = state = open_state(self.folder, id, entry.announced)
         except BlockingIOError:
             part.close()
@@ -173,6 +182,14 @@ class Parts:
             raise
         self.unwant(id)
         return part, state
+
+    def _open(self, id: str) -> tuple[Entry, int]:  # noqa: A002
+        for _ in range(2):  # it has another name once its size becomes known
+            entry = self.find(id)
+            with suppress(FileNotFoundError):
+                flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
+                return entry, os.open(entry.name, flags, dir_fd=self.folder)
+        raise FileRefused("unknown", "there is no unfinished upload of this id; it has ended")
 
     def declare(self, part: Part, size: int) -> None:
         """Note durably the size of an upload that was begun without one.
@@ -228,7 +245,7 @@ class Parts:
 
     def is_there(self, part: Part) -> bool:
         """Tell whether the name of a part still refers to its descriptor."""
-        return _refers(self.folder, part.name, part.file)
+        return refers(self.folder, part.name, part.file)
 
     def remove(self, part: Part) -> None:
         """Remove a part with its state, if they still exist. The next start removes what is left."""
@@ -239,14 +256,20 @@ class Parts:
             if self.is_there(part):
                 os.unlink(part.name, dir_fd=self.folder)
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> list[Entry]:
         """List the unfinished uploads of all processes."""
+        known, found = self._known, {}
         for name in listed(self.folder):
-            if entry := self._entry(name):
-                yield entry
+            entry = known.get(name)
+            if entry is None or entry.announced is None:
+                entry = self._entry(name)
+            if entry is not None:
+                found[name] = entry
+        self._known = found
+        return list(found.values())
 
     def _entry(self, name: str) -> Entry | None:
-        if (match := _NAME.fullmatch(name)) is None:
+        if name.endswith(SUFFIX) or (match := PART_NAME.fullmatch(name)) is None:
             return None
         id, size, source = match.groups()  # noqa: A001
         if size != "x":
@@ -255,59 +278,6 @@ class Parts:
             grown = os.stat(name, dir_fd=self.folder, follow_symlinks=False).st_size
             return Entry(id, name, grown, None, source)
         return None
-
-    def sweep(self) -> list[str]:
-        """Remove the parts that no process holds and no sender can resume any more.
-
-        Returns:
-            The names that are no parts or cannot be removed.
-        """
-        sweep_finished(self.folder, self.keep_for)
-        left_alone = []
-        names = sorted(listed(self.folder))
-        ids = {entry.id for entry in self.entries()}  # listed later, as a part is there before its state
-        for name in names:
-            if name in (TALLY, NOTES) or ((state := _STATE_NAME.fullmatch(name)) and state[1] in ids):
-                continue
-            try:
-                with suppress(FileNotFoundError, BlockingIOError):
-                    if not self._sweep(name):
-                        left_alone.append(name)
-            except OSError:
-                left_alone.append(name)
-        return left_alone
-
-    def _sweep(self, name: str) -> bool:
-        """Remove a file that no process needs; return False if it is no plain file."""
-        # Opening a device may have effects, so the kind is checked before; a link is not followed.
-        status = os.lstat(name, dir_fd=self.folder)
-        if not stat.S_ISREG(status.st_mode):
-            return False
-        match = _NAME.fullmatch(name)
-        state = match[1] + SUFFIX if match else None
-        if state is not None and status.st_nlink == 1 and self._waits(state):
-            return True  # without a lock, which its sender may want in this moment
-        file = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self.folder)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if state is not None and os.fstat(file).st_nlink == 1 and self._waits(state):
-                return True
-            if state is not None:
-                with suppress(FileNotFoundError):
-                    os.unlink(state, dir_fd=self.folder)
-            if _refers(self.folder, name, file):
-                os.unlink(name, dir_fd=self.folder)
-        finally:
-            os.close(file)
-        return True
-
-    def _waits(self, state: str) -> bool:
-        """Tell whether an upload has a state that has not expired."""
-        try:
-            age = time.time() - os.lstat(state, dir_fd=self.folder).st_mtime
-        except FileNotFoundError:
-            return False
-        return age < self.keep_for
 
 
 def listed(folder: int) -> list[str]:
@@ -363,8 +333,8 @@ def _lock(file: int) -> None:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _refers(folder: int, name: str, file: int) -> bool:
-    """Tell whether a name refers to the file of a descriptor."""
+def refers(folder: int, name: str, file: int) -> bool:
+    """Tell whether a name in a folder refers to the file of a descriptor."""
     try:
         named = os.lstat(name, dir_fd=folder)
     except FileNotFoundError:

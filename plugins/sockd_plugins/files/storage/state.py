@@ -9,6 +9,7 @@ JSON and never changes. The size is in the name of the part alone, because it ma
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -110,6 +111,7 @@ def create_state(folder: int, id: str, facts: Facts, sender: Sender) -> State:  
         raise FileRefused("bad-request", f"expected at most {_MOST} bytes about the file, found more")
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     file = os.open(id + SUFFIX, flags, 0o600, dir_fd=folder)
+    _hold(file)
     try:
         os.pwrite(file, content, 0)
         os.fsync(file)
@@ -136,6 +138,8 @@ def open_state(folder: int, id: str, size: int | None, *, write: bool = True) ->
     """
     access = os.O_RDWR if write else os.O_RDONLY
     file = os.open(id + SUFFIX, access | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    if write:
+        _hold(file)
     try:
         content = os.pread(file, _MOST, 0)
         while content != (again := os.pread(file, _MOST, 0)):  # its owner has just written
@@ -175,3 +179,9 @@ def _boot_id() -> str:
             return file.read().strip()
     except OSError:
         return str(uuid.uuid4())
+
+
+def _hold(file: int) -> None:
+    """Lock a state: a sweep may miss its part, which is just getting another name."""
+    with suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

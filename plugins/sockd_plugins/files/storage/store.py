@@ -31,6 +31,7 @@ from sockd_plugins.files.storage.room import Room
 from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.storage.stored import Notices
+from sockd_plugins.files.storage.sweep import sweep
 from sockd_plugins.files.storage.twins import find_twin
 
 __all__ = ["PARTS", "Limits", "Store"]
@@ -111,7 +112,7 @@ class Store:
             if limits.unverified:
                 _make_inside(folder, path, limits.unverified)
             store = cls(path, folder, parts, limits)
-            store.left_alone = store.parts.sweep()
+            store.left_alone = sweep(store.parts)
             store._try()
             on_failure.pop_all()
         return store
@@ -148,10 +149,13 @@ class Store:
         with self.room.lock, self.ledger.entering(sender, size):
             self.room.check(size, files=1)
             try:
-                return self.parts.create(mode, facts, sender, keep=keep)
+                part = self.parts.create(mode, facts.size, sender.source)
             except FileNotFoundError:  # one of the folders was removed
                 self._make_again()
-                return self.parts.create(mode, facts, sender, keep=keep)
+                part = self.parts.create(mode, facts.size, sender.source)
+        if keep:  # without the locks, as it waits for the disk
+            self.parts.keep(part, facts, sender)
+        return part
 
     def _check_path(self, path: str) -> None:
         """Refuse a path on which another file than a folder is; folders that are missing are made later."""
@@ -263,7 +267,7 @@ class Store:
     def _try(self) -> None:
         """Check that files can be stored here. A full disk is no fault, because it may get free again."""
         try:
-            part = self.parts.create(0o600, Facts(""), Sender(), keep=False)
+            part = self.parts.create(0o600, None, Sender().source)
         except OSError as error:
             if error.errno in _FULL:
                 return

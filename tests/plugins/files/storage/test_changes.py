@@ -16,6 +16,7 @@ from sockd_plugins.files.storage import upload as uploads
 from sockd_plugins.files.storage.ledger import Quota
 from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.sender import Sender
+from sockd_plugins.files.storage.sweep import sweep
 from tests.plugins.files.storage.conftest import Opener
 from tests.plugins.files.storage.engines import MIB, Worker, crash, refusal, wait
 
@@ -45,6 +46,19 @@ def test_a_size_that_becomes_known_late_survives_a_crash(worker: Worker) -> None
     assert wait(again.finish()).size == len(DATA)
     wait(again.abandon())
     assert worker.parts() == []
+
+
+def test_a_state_stays_whose_part_gets_its_size_while_another_worker_sweeps(opened: Opener) -> None:
+    one, other = opened(), opened()
+    upload = one.begin("a", keep=True)
+    (part,) = (name for name in one.parts() if not name.endswith(".state"))
+    away = one.folder / part
+    (one.folder / ".sockd-part" / part).rename(away)  # as a listing may miss it
+    sweep(other.engine.store.parts)
+    away.rename(one.folder / ".sockd-part" / part)
+    wait(upload.suspend())
+    again = one.find(upload.id)
+    wait(again.abandon())
 
 
 def test_a_size_is_declared_once_and_fits_what_has_come(opened: Opener) -> None:
@@ -157,6 +171,27 @@ def test_digests_of_interrupted_uploads_are_bounded(monkeypatch: pytest.MonkeyPa
     assert hashes.take("b", 2) is None
     assert hashes.take("b", 1) is not None
     assert hashes.take("b", 1) is None
+
+
+def test_what_a_write_that_failed_has_hashed_is_not_remembered(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = worker.begin("a", len(DATA), keep=True)
+    wait(upload.write([DATA[:MIB]]))
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        for call in ("writev", "write"):
+            patch.setattr(os, call, full)
+        assert refusal(lambda: wait(upload.write([DATA[MIB:]]))).startswith("disk-full ")
+    wait(upload.suspend())
+    again = worker.find(upload.id)
+    assert again.durable == MIB
+    wait(again.write([DATA[MIB:]]))
+    assert wait(again.finish()).sha256 == digest_of("sha256", DATA)
+    wait(again.abandon())
 
 
 # joining

@@ -15,6 +15,7 @@ from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.storage.store import PARTS, Limits, Store
+from sockd_plugins.files.storage.sweep import sweep
 
 DATA = os.urandom(100_000)
 ANN = Sender("192.0.2.1", "user:ann")
@@ -228,7 +229,7 @@ def test_a_finished_upload_is_remembered_for_a_while(started: Started) -> None:
     note = started.folder / PARTS / NOTES / id_
     for age, there in ((86_000, True), (87_000, False)):
         os.utime(note, (note.stat().st_mtime - age,) * 2)
-        started.engine.store.parts.sweep()
+        sweep(started.engine.store.parts)
         assert note.exists() == there
     assert done(started.engine.finished(id_)) is None
 
@@ -245,7 +246,7 @@ def test_a_note_that_a_crash_has_cut_is_no_note(started: Started, content: bytes
 
 def test_notes_are_no_unknown_files(started: Started) -> None:
     started.finishes(started.begins(DATA))
-    assert started.engine.store.parts.sweep() == []
+    assert sweep(started.engine.store.parts) == []
 
 
 def test_a_closed_service_keeps_nothing_open(started: Started) -> None:
