@@ -37,7 +37,7 @@ COMMANDS = {
     "upgrade": ("sockd.cli.operate", "Run the code that is installed now."),
     "stop": ("sockd.cli.operate", "Stop the daemon in order."),
     "connect": ("sockd.cli.connect", "Talk to a service."),
-    "send": ("sockd.cli.send", "Send files to a file receiver."),
+    "send": ("sockd.cli.send.command", "Send files and folders to a file receiver."),
     "files": ("sockd.cli.files", "Invite senders to a file receiver, and see its tokens and uploads."),
     "verify": ("sockd.cli.verify", "Check a file against its receipt."),
     "time": ("sockd.cli.time", "Ask a time service."),

@@ -1,0 +1,1 @@
+"""`sockd send`: files and folders to a file receiver, several at once, resumed after every break."""
