@@ -26,6 +26,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorFromThreads, IReac
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
+from sockd_plugins.files.storage.batch import Small, store_all
 from sockd_plugins.files.storage.finished import Finished, note_finished, read_finished
 from sockd_plugins.files.storage.incoming import LEAST_WINDOW, MOST_WINDOW, Incoming
 from sockd_plugins.files.storage.parking import Parking
@@ -112,6 +113,15 @@ class Engine:
             FileRefused: it is not accepted.
         """
         return self._enter(await self.run(self._begin, facts, sender, keep))
+
+    async def store(self, files: Sequence[Small], sender: Sender) -> list[Stored | FileRefused]:
+        """Store small files that have come whole; return for each what has become of it.
+
+        Args:
+            files: in the order in which they get their names.
+            sender: who has sent them.
+        """
+        return await self.run(store_all, self.store, sender, files)
 
     async def find(self, id: str, sender: Sender | None = None, *, take_over: bool = False) -> Incoming:  # noqa: A002
         """Go on with an upload that was interrupted, at its durable offset.

@@ -100,6 +100,11 @@ class Incoming:
         return self._upload.size
 
     @property
+    def digest(self) -> str:
+        """Running digest of what was written, as "sha256=HEX" or "blake3=HEX"."""
+        return self._upload.digest
+
+    @property
     def durable(self) -> int:
         """Bytes that neither a crash nor a power cut can remove; a sender may be told."""
         return self._upload.durable

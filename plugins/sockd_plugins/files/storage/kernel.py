@@ -13,12 +13,16 @@ from typing import Any
 
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE of fallocate(2)
 _NO_REPLACE = 1  # RENAME_NOREPLACE of renameat2(2)
+_WRITE = 2  # SYNC_FILE_RANGE_WRITE of sync_file_range(2)
 _NOT_THERE = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 # glibc has its own name for 64-bit offsets; other C libraries have no other offsets.
 _fallocate: Any = getattr(_libc, "fallocate64", None) or getattr(_libc, "fallocate", None)
 _renameat2: Any = getattr(_libc, "renameat2", None)
+_sync_file_range: Any = getattr(_libc, "sync_file_range", None)
+if _sync_file_range is not None:
+    _sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
 if _fallocate is not None:
     _fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 
@@ -46,6 +50,12 @@ def allocate(file: int, start: int, length: int) -> bool:
         if number != errno.EINTR:
             raise OSError(number, os.strerror(number))
     return False
+
+
+def start_writing(file: int) -> None:
+    """Begin to write a file's data to the disk, without a wait; a kernel that cannot do that does not."""
+    if _sync_file_range is not None:
+        _sync_file_range(file, 0, 0, _WRITE)
 
 
 def rename_new(source_folder: int, source: str, folder: int, name: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 
+from sockd_plugins.files.storage.names_given import GivenNames
 from sockd_plugins.files.storage.parts import Part
 from sockd_plugins.files.storage.refused import disk_errors
 from sockd_plugins.files.storage.sender import Sender
@@ -14,7 +15,9 @@ from sockd_plugins.files.storage.store import Store
 from sockd_plugins.files.storage.stored import Stored
 
 
-def publish(store: Store, part: Part, sender: Sender, stored: Stored) -> Stored:
+def publish(
+    store: Store, part: Part, sender: Sender, stored: Stored, names: GivenNames | None = None
+) -> Stored:
     """Give a part its name, unless the same file is there already; when this returns, it is durable.
 
     Args:
@@ -22,6 +25,7 @@ def publish(store: Store, part: Part, sender: Sender, stored: Stored) -> Stored:
         part: with all its data.
         sender: whose it is.
         stored: what is known of it; its path is the wanted one.
+        names: makes the name durable, together with others; None to do that here.
 
     Returns:
         The same with the name and the path that it has got.
@@ -36,7 +40,7 @@ def publish(store: Store, part: Part, sender: Sender, stored: Stored) -> Stored:
     path = twin
     if path is None:
         with _noted(store, part, sender, stored), disk_errors():
-            path = store.publish(part, stored.path)
+            path = store.publish(part, stored.path, names)
     name = path.removeprefix(f"{sender.folder}/") if sender.folder else path
     return replace(stored, name=name, path=path, duplicate=twin is not None)
 

@@ -25,6 +25,7 @@ from sockd_plugins.files.storage.folders import open_folder, open_inside, replac
 from sockd_plugins.files.storage.kernel import rename_new
 from sockd_plugins.files.storage.ledger import Ledger, Quota
 from sockd_plugins.files.storage.names import MAX_COPIES, candidates
+from sockd_plugins.files.storage.names_given import GivenNames
 from sockd_plugins.files.storage.parts import PARTS, Part, Parts, open_parts
 from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.room import Room
@@ -208,12 +209,13 @@ class Store:
         os.close(open_inside(self._folder, within))  # makes the way there durable
         return _joined(within, twin)
 
-    def publish(self, part: Part, path: str) -> str:
+    def publish(self, part: Part, path: str, names: GivenNames | None = None) -> str:
         """Make a part durable under a path, or under a numbered name if that is taken.
 
         Args:
             part: the part.
             path: relative to the directory, as `safe_path` returned it.
+            names: takes the name, and makes it durable with others; None to do that here.
 
         Returns:
             The path that it has got.
@@ -232,6 +234,9 @@ class Store:
             size = os.fstat(part.file).st_size
             with self.ledger.storing(part.source, part.id, size, within):
                 candidate = self._name(part, folder, name)
+            if names is not None:
+                names.add(within, folder, candidate)
+                return _joined(within, candidate)
             try:
                 os.fsync(folder)
             except OSError:

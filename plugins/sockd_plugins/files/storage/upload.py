@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 from sockd_plugins.files.storage.bounds import check_name, check_size, owner_of
 from sockd_plugins.files.storage.digests import Digest, add_file, check_digests, digests_of, new_digest
 from sockd_plugins.files.storage.finished import Finished, note_finished
+from sockd_plugins.files.storage.kernel import start_writing
+from sockd_plugins.files.storage.names_given import GivenNames
 from sockd_plugins.files.storage.parts import Part
 from sockd_plugins.files.storage.pieces import Piece, copy_file
 from sockd_plugins.files.storage.publishing import publish
@@ -139,6 +141,11 @@ class Upload:
     def kept(self) -> bool:
         """True if the upload can be resumed."""
         return self._part.state is not None
+
+    @property
+    def digest(self) -> str:
+        """Running digest of what was written, as "sha256=HEX" or "blake3=HEX"."""
+        return f"{self.facts.algorithm}={self._hash.hexdigest()}"
 
     def is_wanted(self) -> bool:
         """Tell whether another process asks for the upload."""
@@ -331,8 +338,17 @@ class Upload:
         self._taken = end
         self.durable = self._synchronized = durable
 
+    def start_sync(self) -> None:
+        """Begin to write what was written to the disk, without a wait."""
+        start_writing(self._part.file)
+
     def commit(
-        self, sha256: str | None = None, *, verified: bool = True, digests: Mapping[str, str] | None = None
+        self,
+        sha256: str | None = None,
+        *,
+        verified: bool = True,
+        digests: Mapping[str, str] | None = None,
+        names: GivenNames | None = None,
     ) -> Stored:
         """Give the file its name; when this returns, a power cut cannot remove it.
 
@@ -340,6 +356,7 @@ class Upload:
             sha256: what the sender says the digest is.
             verified: whether the sender has told the size or the digest.
             digests: more of them, by their algorithms.
+            names: makes the name durable, together with others; None to do that here.
 
         Raises:
             FileRefused: it is not what was announced, there is no name left for it, or the disk fails.
@@ -362,7 +379,7 @@ class Upload:
         with disk_errors():
             if self._taken > self.size:
                 os.ftruncate(self._part.file, self.size)  # gives back what was taken beyond the end
-        return publish(self._store, self._part, self.sender, stored)
+        return publish(self._store, self._part, self.sender, stored, names)
 
     def close(self) -> None:
         """Remove the part. A committed file has its name, and stays."""
