@@ -64,6 +64,13 @@ def test_a_quota_counts_the_files_of_one_batch(tmp_path: Path) -> None:
     assert told(results) == ["a", "b", "quota"]
 
 
+def test_a_source_that_may_have_one_unfinished_file_sends_many(tmp_path: Path) -> None:
+    store = Store.open(tmp_path, Limits(1 << 20, quota=Quota(source_files=1, files=3)))
+    results = store_all(store, Sender(), [small("a"), small("b"), small("c"), small("d")])
+    store.close()
+    assert told(results) == ["a", "b", "c", "quota"]
+
+
 def test_a_disk_that_fails_at_the_names_leaves_none_of_them(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,8 @@ from sockd_plugins.files.storage.store import Store
 from sockd_plugins.files.storage.stored import Stored
 from sockd_plugins.files.storage.upload import Upload
 
+_FOR_WANT_OF_ROOM = ("too-many", "quota", "disk-full")
+
 
 @dataclass(frozen=True, slots=True)
 class Small:
@@ -43,16 +45,25 @@ def store_all(store: Store, sender: Sender, files: Sequence[Small]) -> list[Stor
     Args:
         store: where they are to be stored.
         sender: who has sent them.
-        files: so many as may be unfinished together.
+        files: in the order in which they get their names.
     """
     names = GivenNames()
     begun: deque[Upload | FileRefused] = deque()
     results: list[Stored | FileRefused] = []
-    try:
-        begun += (_begun(store, sender, file) for file in files)
-        for file in files:
-            upload = begun.popleft()
+
+    def name_all() -> None:
+        while begun:
+            file, upload = files[len(results)], begun.popleft()
             results.append(upload if isinstance(upload, FileRefused) else _named(upload, file, names))
+
+    try:
+        for file in files:
+            upload = _begun(store, sender, file)
+            if isinstance(upload, FileRefused) and upload.code in _FOR_WANT_OF_ROOM and begun:
+                name_all()  # those before it do not count as unfinished any more
+                upload = _begun(store, sender, file)
+            begun.append(upload)
+        name_all()
         lost = names.sync()
     finally:
         names.close()

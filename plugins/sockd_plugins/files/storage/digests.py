@@ -6,7 +6,9 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Protocol, Self
 
 from sockd_plugins.files.storage.refused import FileRefused
@@ -55,6 +57,12 @@ class Hashes:
     def take(self, id: str, durable: int) -> Digest | None:  # noqa: A002
         """Take the digest of the first bytes of an upload, if it was kept."""
         return self._kept.pop((id, durable), None)
+
+
+@cache
+def has_blake3() -> bool:
+    """Tell whether BLAKE3 can be computed here."""
+    return find_spec("blake3") is not None
 
 
 def new_digest(algorithm: str) -> Digest:

@@ -114,7 +114,7 @@ class Engine:
         """
         return self._enter(await self.run(self._begin, facts, sender, keep))
 
-    async def store(self, files: Sequence[Small], sender: Sender) -> list[Stored | FileRefused]:
+    async def store_small(self, files: Sequence[Small], sender: Sender) -> list[Stored | FileRefused]:
         """Store small files that have come whole; return for each what has become of it.
 
         Args:

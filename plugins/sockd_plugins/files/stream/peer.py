@@ -22,7 +22,7 @@ from sockd.plugin import Context, takes_at_once
 from sockd_plugins.files.storage.engine import LEAST_WINDOW
 from sockd_plugins.files.storage.pieces import Piece
 from sockd_plugins.files.storage.refused import FileRefused
-from sockd_plugins.files.storage.stored import Stored
+from sockd_plugins.files.stream.answers import log_refusal
 from sockd_plugins.files.stream.buffers import Buffers
 from sockd_plugins.files.stream.inbox import Inbox
 from sockd_plugins.files.stream.output import Output
@@ -163,16 +163,53 @@ class Peer(Protocol):
                 return []
         return self._take(size)
 
-    async def peek(self, most: int) -> bytes:
+    async def peek(self, most: int, within: float | None = None) -> bytes | None:
         """Wait for what begins a file, as `line` does; return its first bytes, without taking them.
 
         Args:
-            most: bytes to return at most; none if the peer has ended its side, or the service drains.
+            most: bytes to return at most.
+            within: seconds to wait; None for any time.
+
+        Returns:
+            Bytes; none if the peer has ended its side, or the service drains; None if time is up.
         """
         self._give_back()
-        while not self._unread and await self._another():
-            pass
+        end = None if within is None else self._context.clock.seconds() + within
+        while not self._unread:
+            another = Deferred.fromCoroutine(self._another())
+            if end is not None:
+                another.addTimeout(max(end - self._context.clock.seconds(), 0), self._context.clock)
+            try:
+                if not await another:
+                    break
+            except TimedOut:
+                return None
         return self._unread.head(most)
+
+    def unread(self, most: int) -> bytes:
+        """Return the first bytes that have come and were not taken, at most so many."""
+        return self._unread.head(most)
+
+    def take_more(self, before: int, size: int) -> list[Piece] | None:
+        """Take bytes that have come, while those that were taken last are still in memory.
+
+        Args:
+            before: bytes to drop first.
+            size: bytes to take then.
+
+        Returns:
+            The bytes; None, and nothing is taken, if not all of them have come.
+        """
+        if len(self._unread) < before + size:
+            return None
+        self._take(before)
+        return self._take(size)
+
+    def read_ahead(self, size: int) -> None:
+        """Keep so many bytes while the conversation is busy, before the peer is paused."""
+        self._window = size
+        if self._paused:
+            self._regulate_reading()
 
     def put_back(self, pieces: Sequence[Piece]) -> None:
         """Leave bytes that were read, and were too many, to the next read."""
@@ -180,28 +217,19 @@ class Peer(Protocol):
             self._unread.prepend(piece)
             self._lent -= len(piece)
 
-    async def sends_only(self, line: Callable[[bytes], bool | None], limit: int, seconds: float) -> bool:
-        """Tell whether the peer sends a certain line at first, and then nothing more.
+    async def more(self, within: float | None = None) -> bool:
+        """Wait until more bytes have come than there are now; return False if none can come, or time is up.
 
         Args:
-            line: tells whether bytes are that line; None if they may be its beginning.
-            limit: bytes to look at.
-            seconds: time in which nothing more must come, unless the peer ends its side.
+            within: seconds to wait; None for any time.
         """
-        while (found := line(self._unread.head(limit))) is None:
-            if not await self._more_in_time(len(self._unread) + 1):
-                return False
-        if not found:
-            return False
         had = len(self._unread)
-
-        async def more_than_that() -> None:
-            while len(self._unread) == had and await self._more(had + 1):
-                pass
-
-        with suppress(TimedOut):
-            await Deferred.fromCoroutine(more_than_that()).addTimeout(seconds, self._context.clock)
-        return len(self._unread) == had
+        end = None if within is None else self._context.clock.seconds() + within
+        while len(self._unread) == had:
+            left = None if end is None else end - self._context.clock.seconds()
+            if (left is not None and left <= 0) or not await self._more_in_time(had + 1, left):
+                return False
+        return True
 
     def say(self, line: str) -> None:
         """Send a line, unless the connection is lost."""
@@ -229,13 +257,6 @@ class Peer(Protocol):
             self._output = None
             output.close()
 
-    def acknowledge(self, stored: Stored) -> None:
-        """Tell the peer, and the log, that a file is stored."""
-        self._context.logger.info(
-            "file received", file=stored.path, size=stored.size, sha256=stored.sha256, peer=self.host
-        )
-        self.say(f"ok {stored.name} {stored.size} sha256={stored.sha256}")
-
     def interrupt(self) -> None:
         """End the conversation, where it waits for the peer next: another connection has taken its upload."""
         self._interruption = FileRefused("taken", "another connection goes on with this upload")
@@ -245,6 +266,11 @@ class Peer(Protocol):
         """Accept no further file, but for those that begin within a moment."""
         self._last_call = self._context.clock.seconds() + _LAST_CALL
         self._wake()
+
+    @property
+    def context(self) -> Context:
+        """Context of the service."""
+        return self._context
 
     @property
     def clock(self) -> IReactorTime:
@@ -301,7 +327,7 @@ class Peer(Protocol):
         except Gone:
             self._context.logger.debug("connection broken", peer=self.host)
         except FileRefused as refused:
-            self._context.logger.info("file refused", code=refused.code, reason=str(refused), peer=self.host)
+            log_refusal(self, refused)
             self.say(f"error {refused.code} {refused}")
             await self.linger()
         if not self._lost:

@@ -4,13 +4,17 @@ r"""Protocol `upload`: files with their names, sizes and digests, one after anot
 
 For each file the peer sends a line, the data, and in one case a second line:
 
-    put SIZE DIGEST NAME            up to 1024 bytes, UTF-8, ended by LF or CR LF
+    put SIZE DIGEST NAME            up to 2048 bytes, UTF-8, ended by LF or CR LF
     SIZE bytes
     sha256=HEX                      only if DIGEST was `sha256`
 
-SIZE is decimal. DIGEST is `sha256=HEX`, or `sha256` if it comes after the data, or `-` for none. NAME is the
-rest of the line, with its spaces: at most 200 bytes, no control character, nothing that has another meaning
-on some system (see `storage/names.py`). With the option `folders` it may be a relative path, with `/`.
+SIZE is decimal. DIGEST is `sha256=HEX`, or `sha256` if it comes after the data, or `-` for none; `blake3` in
+place of `sha256` has the server compute that. NAME is the rest of the line, with its spaces: at most 200
+bytes, no control character, nothing that has another meaning on some system (see `storage/names.py`). With
+the option `folders` it may be a relative path, with `/`.
+
+If SIZE is `-`, the data comes in chunks: the size of each in decimal, on a line of its own, then as many
+bytes; and a last one of `0`.
 
 The server answers each file with
 
@@ -43,7 +47,40 @@ Either line may be replaced by
     error CODE TEXT                 nothing of this file is kept; earlier files are
 
 which ends the conversation: the server drops what comes for up to 10 seconds, so that the peer can read the
-line, and closes. CODE is one of
+line, and closes.
+
+A peer may say at first who it is, and ask what the server can:
+
+    token TOKEN                     a drop token; in place of it `user NAME PASSWORD`
+    hello upload                    a server of before ends the conversation with `error bad-request`
+    hello WORD ...                  the answer, unless it is an error
+
+WORD is one of
+
+    blake3         digests by BLAKE3
+    chunks         files of a size that is not known
+    folders        names with `/`
+    continue       `continue ID SIZE DIGEST NAME` in place of `keep`: goes on with the upload of this ID, or,
+                   if ID is `-` or there is none, with the newest of this name, size and sender that no
+                   connection has, or begins one. As after every `hello`, `go ID OFFSET ALGORITHM=HEX` has the
+                   digest of the bytes before OFFSET, by which the peer finds out whether its file is still
+                   the same. The peer waits for this line
+    drop           `drop ID` removes an unfinished upload, and is not answered
+    tokens         `token` and `user`
+    max=SIZE       bytes of a file at most
+
+After `hello` the server does not answer `put` with `go`, and files that follow each other without a wait are
+made durable together. `ok` is replaced by
+
+    had NAME SIZE ALGORITHM=HEX     the same file was there already; nothing was stored twice
+
+and `error`, where the data of the refused file was dropped and the next file is welcome, by
+
+    refused CODE TEXT               nothing of this file is kept; the answers go on with the next one
+
+So the answers come in the order of the announcements, and after `error` none of the later files is stored.
+
+CODE is one of
 
     bad-request        not a line as above
     bad-name           a name that is not accepted; TEXT tells why
@@ -58,115 +95,225 @@ line, and closes. CODE is one of
     unknown            there is no file of this ID to resume
     busy               another connection sends the file of this ID, and does not leave it
     taken              another connection goes on with this file
-    denied             the file of this ID is another sender's
+    denied             the file of this ID is another sender's, or the peer may not send files
+    expired            the token has expired, or is used up
     io                 the disk failed
+
+A peer that sends nothing for 10 seconds after it has connected, or begins with another protocol, is told what
+this port speaks.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-
 from sockd_plugins.files.access.access import Access, certificate_of
+from sockd_plugins.files.storage.batch import Small
+from sockd_plugins.files.storage.digests import has_blake3
 from sockd_plugins.files.storage.engine import Engine, Incoming
-from sockd_plugins.files.storage.names import safe_path
 from sockd_plugins.files.storage.refused import FileRefused
-from sockd_plugins.files.storage.state import Facts
+from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.stored import Stored
+from sockd_plugins.files.stream.announcement import (
+    ANNOUNCEMENT,
+    MAX_LINE,
+    Credentials,
+    Drop,
+    Hello,
+    Put,
+    Resume,
+    parse,
+)
+from sockd_plugins.files.stream.answers import acknowledge, refuse
+from sockd_plugins.files.stream.body import Body
+from sockd_plugins.files.stream.foreign import LONGEST, answer_to_foreign
 from sockd_plugins.files.stream.peer import Peer
 
-_MAX_LINE = 1024
-"""Bytes of a line. A correct line has less than 300; more of a wrong one is shown in the error."""
+_SILENCE = 10.0
+"""Seconds for the first byte. Peers that wait for the server to begin speak another protocol."""
 
-ANNOUNCEMENT = _MAX_LINE + 1
-"""Bytes that `announces` has to see."""
+_SMALL = 1 << 16  # bytes of a file that is stored together with others
+_BATCH = 1 << 18  # bytes of files that are stored together
+_BATCH_FILES = 64
 
-_START = b"put "
-_PUT = re.compile(r"(put|keep) (\d{1,18}) (-|sha256|sha256=[0-9A-Fa-f]{64}) (.*)", re.ASCII | re.DOTALL)
-_RESUME = re.compile(r"resume ([0-9a-f]{16})", re.ASCII)
-_DIGEST = re.compile(rb"sha256=([0-9A-Fa-f]{64})")
+_FATAL = {"bad-request", "too-slow", "taken", "incomplete", "denied", "expired"}
+"""Refusals after which the conversation cannot go on."""
 
-
-@dataclass(frozen=True, slots=True)
-class Put:
-    """Announcement of a file; the digest of `facts` is as written: `-`, `sha256` or `sha256=HEX`."""
-
-    facts: Facts
-    keep: bool
+_SPOKEN = "'upload', which 'sockd send' speaks"
 
 
 async def receive_puts(peer: Peer, engine: Engine, access: Access) -> None:
-    """Receive file after file, until the peer ends."""
-    while (line := await peer.line(_MAX_LINE, first=True)) is not None:
-        async with await _open(peer, engine, access, line) as upload:
-            stored = await _receive(peer, upload)
-        peer.acknowledge(stored)  # when the part does not count any more
+    """Receive file after file, until the peer ends.
+
+    Args:
+        peer: sends them.
+        engine: stores them.
+        access: tells who may send.
+    """
+    beginning = await peer.peek(LONGEST, _SILENCE)
+    if beginning is None:
+        raise FileRefused(
+            "bad-request", f"nothing has come for {_SILENCE:.0f} seconds; this port speaks {_SPOKEN}"
+        )
+    if (answer := answer_to_foreign(beginning, _SPOKEN)) is not None:
+        peer.write(answer)
+        await peer.linger()
+        return
+    puts = _Puts(peer, engine, access)
+    while (line := await peer.line(MAX_LINE, first=True)) is not None:
+        await puts.take(line)
 
 
-async def _open(peer: Peer, engine: Engine, access: Access, line: bytes) -> Incoming:
-    """Begin the file that a line announces, or go on with it, and answer."""
-    put = _parse(line)
-    sender = await access.sender(peer.host, certificate=certificate_of(peer.transport))
-    if isinstance(put, str):
-        upload = await engine.find(put, sender, take_over=True)
-    else:
-        upload = await engine.begin(put.facts, sender, keep=put.keep)
-    upload.on_taken(peer.interrupt)
-    peer.say(f"go {upload.id} {upload.durable}" if upload.kept else "go")
-    return upload
+class _Puts:
+    """Conversation with one peer, line by line."""
 
+    def __init__(self, peer: Peer, engine: Engine, access: Access) -> None:
+        self._peer = peer
+        self._engine = engine
+        self._access = access
+        self._sender: Sender | None = None
+        self._greeted = False
+        self._body: Body | None = None  # data that comes, whether its file is accepted or not
 
-async def _receive(peer: Peer, upload: Incoming) -> Stored:
-    """Receive the data of a file, and what may follow it."""
-    facts = upload.facts
-    told = upload.durable
-    while left := (facts.size or 0) - upload.received:
-        pieces = await peer.read(min(left, upload.window), upload.within)
-        if not pieces:
-            break
-        await upload.write(pieces)
-        del pieces  # they would stay in memory while the next are awaited
-        if upload.kept and upload.durable > told:
+    async def take(self, line: bytes) -> None:
+        """Do what a line asks for."""
+        self._body = None
+        try:
+            await self._take(line)
+        except FileRefused as refused:
+            if not self._greeted or refused.code in _FATAL:
+                raise
+            if self._body is not None and not await self._body.skip():
+                raise
+            refuse(self._peer, refused)
+
+    async def _take(self, line: bytes) -> None:
+        asked = parse(line)
+        if isinstance(asked, Credentials):
+            self._sender = await self._identify(asked)
+            return
+        sender = self._sender = self._sender or await self._identify(Credentials())
+        if isinstance(asked, Hello):
+            self._greet()
+        elif isinstance(asked, Drop):
+            await self._drop(sender, asked.id)
+        elif isinstance(asked, Resume):
+            upload = await self._engine.find(asked.id, sender, take_over=True)
+            facts = upload.facts
+            put = Put("resume", upload.id, facts.size, facts.digest, facts.algorithm, facts.name)
+            await self._receive(put, upload)
+        elif asked.command == "continue":
+            await self._receive(asked, await self._continued(sender, asked))
+        elif asked.command == "keep":
+            await self._receive(asked, await self._engine.begin(asked.facts(), sender, keep=True))
+        elif self._greeted and _is_small(asked):
+            await self._receive_small(sender, asked)
+        else:
+            self._body = Body(self._peer, asked)
+            await self._receive(asked, await self._engine.begin(asked.facts(), sender))
+
+    async def _identify(self, shown: Credentials) -> Sender:
+        """Find out who the peer is; refuse one that may not send."""
+        return await self._access.sender(
+            self._peer.host,
+            token=shown.token,
+            user=shown.user,
+            password=shown.password,
+            certificate=certificate_of(self._peer.transport),
+        )
+
+    def _greet(self) -> None:
+        """Tell what the server can."""
+        limits = self._engine.store.limits
+        words = ["hello", "chunks", "continue", "drop", "tokens", f"max={limits.max_size}"]
+        if has_blake3():
+            words.append("blake3")
+        if limits.folders:
+            words.append("folders")
+        self._greeted = True
+        self._peer.say(" ".join(words))
+
+    async def _drop(self, sender: Sender, id: str) -> None:  # noqa: A002
+        try:
+            if (await self._engine.look(id)).sender.key == sender.key:
+                await self._engine.end(id)
+        except FileRefused:
+            return  # it has ended already
+
+    async def _continued(self, sender: Sender, put: Put) -> Incoming:
+        """Find the unfinished upload of an announcement, or begin one."""
+        facts = put.facts()
+        if put.id:
+            try:
+                found = await self._engine.look(put.id)
+                if (found.facts.name, found.facts.size) == (facts.name, facts.size):
+                    return await self._engine.find(put.id, sender, take_over=True)
+            except FileRefused as refused:
+                if refused.code not in ("unknown", "denied"):
+                    raise
+        newest = await self._engine.search(facts.name, sender)
+        if newest is not None and newest.facts.size == facts.size is not None and not newest.busy:
+            try:
+                return await self._engine.find(newest.id, sender)
+            except FileRefused as refused:
+                if refused.code not in ("unknown", "denied", "busy"):
+                    raise
+        return await self._engine.begin(facts, sender, keep=True)
+
+    async def _receive(self, put: Put, upload: Incoming) -> None:
+        """Receive the data of a file, and answer."""
+        async with upload:
+            upload.on_taken(self._peer.interrupt)
             told = upload.durable
-            peer.say(f"at {told}")
-    return await upload.finish(await _digest(peer, facts.digest, left))
+            if upload.kept:
+                digest = f" {upload.digest}" if self._greeted else ""
+                self._peer.say(f"go {upload.id} {told}{digest}")
+            elif not self._greeted:
+                self._peer.say("go")
+            self._body = body = Body(self._peer, put, told)
+            while pieces := await body.read(upload.window, upload.within):
+                await upload.write(pieces)
+                del pieces  # they would stay in memory while the next are awaited
+                if upload.kept and upload.durable > told:
+                    told = upload.durable
+                    self._peer.say(f"at {told}")
+            stored = await upload.finish(digests=await body.digests(upload.facts.algorithm))
+        self._answer(stored)  # when the part does not count any more
+
+    async def _receive_small(self, sender: Sender, put: Put) -> None:
+        """Receive a small file, and with it those that have come whole meanwhile."""
+        self._body = body = Body(self._peer, put)
+        facts = put.facts()
+        pieces = await body.read(_SMALL)
+        if (size := sum(map(len, pieces))) != put.size:
+            raise FileRefused("incomplete", f"expected {put.size} bytes, found {size}")
+        self._peer.read_ahead(_BATCH)
+        files = [Small(facts, pieces, put.digests)]
+        while len(files) < _BATCH_FILES and size < _BATCH and (following := self._whole_file()):
+            files.append(following)
+            size += following.facts.size or 0
+        for result in await self._engine.store_small(files, sender):
+            if isinstance(result, Stored):
+                self._answer(result)
+            else:
+                refuse(self._peer, result)
+
+    def _whole_file(self) -> Small | None:
+        """Take a small file with its announcement, if it has come whole."""
+        line, end, _ = self._peer.unread(ANNOUNCEMENT).partition(b"\n")
+        if not end or not line.startswith(b"put "):
+            return None
+        try:
+            put = parse(line.removesuffix(b"\r"))
+            if not isinstance(put, Put) or not _is_small(put):
+                return None
+            facts = put.facts()
+        except FileRefused:
+            return None  # its turn comes later
+        data = self._peer.take_more(len(line) + 1, put.size or 0)
+        return None if data is None else Small(facts, data, put.digests)
+
+    def _answer(self, stored: Stored) -> None:
+        acknowledge(self._peer, stored, "had" if stored.duplicate and self._greeted else "ok")
 
 
-def announces(data: bytes) -> bool | None:
-    """Tell whether bytes are one announcement and nothing else; None if they may be the beginning of one."""
-    start = data.startswith(_START[: len(data)])
-    if start and b"\n" not in data and len(data) <= _MAX_LINE:
-        return None
-    text = data.decode(errors="replace") if len(data) <= _MAX_LINE else ""
-    return text.endswith("\n") and _PUT.fullmatch(text.removesuffix("\n").removesuffix("\r")) is not None
-
-
-def _parse(line: bytes) -> Put | str:
-    """Return the announcement, or the id of the upload to go on with."""
-    try:
-        text = line.decode()
-    except UnicodeDecodeError as error:
-        raise FileRefused("bad-request", "expected UTF-8, found something else") from error
-    if resumed := _RESUME.fullmatch(text):
-        return resumed[1]
-    match = _PUT.fullmatch(text)
-    if match is None:
-        raise FileRefused("bad-request", f"expected 'put SIZE DIGEST NAME', found {text!r}")
-    command, size, digest, name = match.groups()
-    try:
-        return Put(Facts(safe_path(name), int(size), digest), keep=command == "keep")
-    except ValueError as error:
-        raise FileRefused("bad-name", str(error)) from error
-
-
-async def _digest(peer: Peer, digest: str, left: int) -> str | None:
-    """Return the digest to check; None if there is none, or if the peer has ended within the data."""
-    if digest == "-" or left:
-        return None
-    if digest != "sha256":
-        return digest.removeprefix("sha256=").lower()
-    line = await peer.line(_MAX_LINE) or b""
-    match = _DIGEST.fullmatch(line)
-    if match is None:
-        raise FileRefused("bad-request", f"expected 'sha256=HEX' after the data, found {line!r}")
-    return match[1].decode().lower()
+def _is_small(put: Put) -> bool:
+    return put.size is not None and put.size <= _SMALL and not put.digest_follows

@@ -47,9 +47,10 @@ from sockd_plugins.files.storage.engine import LEAST_WINDOW, Engine
 from sockd_plugins.files.storage.names import timed_name
 from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.state import Facts
+from sockd_plugins.files.stream.announcement import ANNOUNCEMENT, announces
+from sockd_plugins.files.stream.answers import acknowledge
 from sockd_plugins.files.stream.inbox import Inbox
 from sockd_plugins.files.stream.peer import Peer
-from sockd_plugins.files.stream.put import ANNOUNCEMENT, announces
 
 _WAIT_FOR_GO = 2.0
 """Seconds after which a silent peer is taken for one that speaks `upload` and waits for an answer."""
@@ -60,7 +61,7 @@ _DIGEST_LENGTH = 72
 
 async def receive_raw(peer: Peer, engine: Engine, access: Access) -> None:
     """Receive one file."""
-    if await peer.sends_only(announces, ANNOUNCEMENT, _WAIT_FOR_GO):
+    if await _announces_only(peer):
         raise FileRefused(
             "bad-request",
             "this port speaks 'raw', where a connection is a file, as nc sends it;"
@@ -86,4 +87,12 @@ async def receive_raw(peer: Peer, engine: Engine, access: Access) -> None:
         if digest is None and last:
             await upload.write(last.take(len(last)))
         stored = await upload.finish(digest and digest[1].decode(), verified=digest is not None)
-    peer.acknowledge(stored)
+    acknowledge(peer, stored)
+
+
+async def _announces_only(peer: Peer) -> bool:
+    """Tell whether a peer sends what `upload` begins with, and then waits."""
+    while (found := announces(peer.unread(ANNOUNCEMENT))) is None:
+        if not await peer.more():
+            return False
+    return found and not await peer.more(_WAIT_FOR_GO)
