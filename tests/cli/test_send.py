@@ -1,4 +1,5 @@
 import hashlib
+import json
 import os
 import pty
 import socket
@@ -8,10 +9,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from io import BytesIO
 from pathlib import Path
 from queue import SimpleQueue
 
+import blake3
 import pytest
 from click.testing import CliRunner, Result
 from twisted.internet.address import IPv4Address
@@ -22,7 +23,8 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import Logger
 from typing_extensions import override
 
-from sockd.cli.send import NotSentError, put, send
+from sockd.cli.send import service as service_module
+from sockd.cli.send.command import send
 from sockd.plugin import Context
 from sockd_plugins.files import Files
 from sockd_plugins.files.storage.store import PARTS
@@ -43,7 +45,7 @@ def serve() -> Iterator[Serve]:
         def accept() -> None:
             with suppress(OSError):  # the listener was shut down
                 while True:
-                    with listener.accept()[0] as connection:
+                    with listener.accept()[0] as connection, suppress(IndexError):  # there is no script left
                         talk(connection)
 
         listeners.append(listener)
@@ -74,13 +76,18 @@ class SocketTransport(StringTransport):
         self._connection.shutdown(socket.SHUT_WR)
 
 
+@pytest.fixture(autouse=True)
+def own_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "memory"))
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
 def service(serve: Serve, folder: Path, protocol: str, hurry: float = 0.0) -> Iterator[str]:
-    plugin = Files.model_validate({"directory": folder, "max_size": 10 << 20, "reserve": 0})
+    plugin = Files.model_validate({"directory": folder, "max_size": 10 << 20, "reserve": 0, "folders": True})
     clock = Clock()
     context = Context("files", clock, Logger("sockd.files"), folder)
     assert Deferred.fromCoroutine(plugin.start(context)).called
@@ -106,7 +113,8 @@ def files(serve: Serve, folder: Path) -> Iterator[str]:
 
 
 def received(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != PARTS}
+    files = (path for path in folder.rglob("*") if path.is_file() and PARTS not in path.parts)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def run(*arguments: object) -> Result:
@@ -115,6 +123,10 @@ def run(*arguments: object) -> Result:
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def blake(data: bytes) -> str:
+    return str(blake3.blake3(data).hexdigest())
 
 
 @pytest.fixture
@@ -127,12 +139,60 @@ def report(tmp_path: Path) -> Path:
 def test_files_arrive_and_each_gets_a_line(files: str, folder: Path, report: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes(b"")
     result = run(report, tmp_path / "empty", files)
-    assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout == (
-        f"sent {report} (2.9 MiB, sha256 {sha256(report.read_bytes())})\n"
-        f"sent {tmp_path}/empty (0 bytes, sha256 {sha256(b'')})\n"
-    )
+    assert result.exit_code == 0
+    assert set(result.stdout.splitlines()) == {
+        f"sent {report} (2.9 MiB, blake3 {blake(report.read_bytes())})",
+        f"sent {tmp_path}/empty (0 bytes, blake3 {blake(b'')})",
+    }
+    assert result.stderr.startswith("2 of 2 files stored, 2.9 MiB in ")
     assert received(folder) == {"report.pdf": report.read_bytes(), "empty": b""}
+
+
+def test_the_digest_can_be_chosen(files: str, report: Path) -> None:
+    result = run(report, files, "--digest", "sha256")
+    assert result.stdout == f"sent {report} (2.9 MiB, sha256 {sha256(report.read_bytes())})\n"
+
+
+def test_a_folder_arrives_with_all_that_is_in_it(files: str, folder: Path, tmp_path: Path) -> None:
+    sent = {"photos/a": b"1", "photos/deep/b": b"2", "photos/deep/er/c": os.urandom(300_000)}
+    for name, data in sent.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "photos/link").symlink_to(tmp_path / "photos/a")
+    (tmp_path / "photos/loop").symlink_to(tmp_path / "photos")
+    os.mkfifo(tmp_path / "photos/pipe")
+    result = run(tmp_path / "photos", files)
+    assert result.exit_code == 0
+    assert received(folder) == sent
+    assert result.stderr.splitlines()[:3] == [
+        f"skipped {tmp_path}/photos/link: a symbolic link",
+        f"skipped {tmp_path}/photos/loop: a symbolic link",
+        f"skipped {tmp_path}/photos/pipe: a pipe",
+    ]
+    result = run(tmp_path / "photos", files, "--follow", "--name", "again")
+    assert result.exit_code == 0
+    assert received(folder)["again/link"] == b"1"
+    assert f"skipped {tmp_path}/photos/loop: a folder that is sent already" in result.stderr
+
+
+def test_many_small_files_and_refused_ones_among_them_have_an_outcome_each(
+    files: str, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "many").mkdir()
+    for number in range(300):
+        (tmp_path / f"many/{'.' if number % 50 == 7 else ''}{number}").write_bytes(b"%d" % number * number)
+    result = run(tmp_path / "many", files, "--json")
+    *outcomes, summary = map(json.loads, result.stdout.splitlines())
+    assert result.exit_code == 1
+    assert summary["summary"]["stored"] == 294
+    assert summary["summary"]["refused"] == 6
+    assert len(outcomes) == 300
+    for outcome in outcomes:
+        path = Path(outcome["file"])
+        assert (outcome["status"] == "refused") == path.name.startswith(".")
+        if outcome["status"] == "stored":
+            assert (folder / outcome["name"]).read_bytes() == path.read_bytes()
+            assert outcome["digest"] == f"blake3={blake(path.read_bytes())}"
 
 
 def test_the_name_that_the_server_gave_is_told(files: str, folder: Path, report: Path) -> None:
@@ -188,13 +248,14 @@ def test_a_failed_file_gets_one_line_and_the_rest_is_sent(
     (tmp_path / "...").write_bytes(b"")
     (tmp_path / "huge").touch()
     os.truncate(tmp_path / "huge", 11 << 20)
-    (tmp_path / "dir").mkdir()
-    bad = [tmp_path / name for name in ("missing", "dir", "...", "huge")]
+    bad = [tmp_path / name for name in ("missing", "...", "huge")]
     result = run(*bad, report, files)
     assert result.exit_code == 1
-    missing, directory, name, size = result.stderr.splitlines()
+    lines = result.stderr.splitlines()
+    missing, name, size = (
+        next(line for line in lines if f"/{path} " in line) for path in ("missing", "...", "huge")
+    )
     assert missing == f"cannot send {tmp_path}/missing to {files}: no such file or directory"
-    assert directory == f"cannot send {tmp_path}/dir to {files}: is a directory"
     assert name.startswith(f"cannot send {tmp_path}/... to {files}: refused (bad-name): ")
     assert size.startswith(f"cannot send {tmp_path}/huge to {files}: refused (too-large): ")
     assert received(folder) == {"report.pdf": report.read_bytes()}
@@ -205,36 +266,39 @@ def test_a_service_that_is_not_there_is_one_line_for_each_file(report: Path) -> 
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         address = f"tcp:127.0.0.1:{listener.getsockname()[1]}"
     result = run(report, report, address)
-    assert result.exit_code == 1
-    assert result.stderr == f"cannot send {report} to {address}: connection refused\n" * 2
+    assert result.exit_code == 3
+    lines = [f"cannot send {report} to {address}: connection refused"] * 2
+    assert result.stderr.splitlines()[:2] == lines
 
 
 def silent(_: socket.socket) -> None:
     """Accept, and close."""
 
 
-def no_data(connection: socket.socket) -> None:
+def greets(connection: socket.socket) -> None:
     connection.recv(1000)
-    connection.sendall(b"go\n")
+    connection.sendall(b"hello continue\n")
 
 
-def a_bit(connection: socket.socket) -> None:
+def asks(connection: socket.socket) -> None:
+    greets(connection)
     connection.recv(1000)
-    connection.sendall(b"go\n")
+    connection.sendall(b"go 0123456789abcdef 0\n")
     connection.recv(1000)
 
 
 def reset(connection: socket.socket) -> None:
-    a_bit(connection)
+    asks(connection)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-@pytest.mark.parametrize("talk", [silent, no_data, a_bit, reset])
+@pytest.mark.parametrize("talk", [silent, greets, asks, reset])
 def test_a_server_that_closes_in_the_middle_is_one_line(serve: Serve, report: Path, talk: Talk) -> None:
-    result = run(report, serve(talk))
-    assert result.exit_code == 1
-    assert result.stderr.count("\n") == 1
-    assert result.stderr.startswith(f"cannot send {report} to tcp:127.0.0.1:")
+    result = run(report, serve(talk), "--retry", "0.1s")
+    assert result.exit_code == 3
+    failures = [line for line in result.stderr.splitlines() if line.startswith("cannot send")]
+    assert len(failures) == 1
+    assert failures[0].startswith(f"cannot send {report} to tcp:127.0.0.1:")
 
 
 def test_another_protocol_is_told_so(serve: Serve, report: Path) -> None:
@@ -246,7 +310,7 @@ def test_another_protocol_is_told_so(serve: Serve, report: Path) -> None:
 def test_a_server_that_does_not_answer_is_told_with_a_hint_and_reset(
     serve: Serve, report: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sockd.cli.send._GO_TIMEOUT", 0.1)
+    monkeypatch.setattr(service_module, "GREETING_SECONDS", 0.1)
     ends: SimpleQueue[str] = SimpleQueue()
 
     def keep(connection: socket.socket) -> None:
@@ -258,7 +322,7 @@ def test_a_server_that_does_not_answer_is_told_with_a_hint_and_reset(
             ends.put("reset")
 
     result = run(report, serve(keep), "--name", "a")
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert "no answer for 0 seconds" in result.stderr
     assert "another protocol than 'upload'" in result.stderr
     assert ends.get(timeout=30) == "reset"
@@ -293,34 +357,57 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
     assert run(*arguments).exit_code == 2
 
 
-# one file over one connection
+# a server that says what it likes
 
 
-def exchange(
-    answers: bytes, data: bytes = b"hello", name: str = "a", size: int | None = None
-) -> tuple[str, bytes]:
-    """Send to a server that answers at once; return the result, and what that server received."""
-    size = len(data) if size is None else size
-    ours, theirs = socket.socketpair()
-    with theirs:
-        theirs.sendall(answers)
-        with ours:
-            try:
-                outcome = put(ours, name, BytesIO(data), size, lambda _: None).name
-            except NotSentError as error:
-                outcome = f"not sent: {error}"
-        with suppress(ConnectionResetError):  # unread answers
-            return outcome, b"".join(iter(lambda: theirs.recv(65536), b""))
-        return outcome, b""
+class Script:
+    """Server that greets, says each line when it has got what is awaited before it, and keeps what it gets.
+
+    Args:
+        steps: what to wait for in what it has got, and the answer; an empty one ends its side.
+        hello: the greeting.
+    """
+
+    def __init__(self, *steps: tuple[bytes, bytes], hello: bytes = b"hello continue chunks drop\n") -> None:
+        self.steps = steps
+        self.hello = hello
+        self.got = b""
+
+    def __call__(self, connection: socket.socket) -> None:
+        connection.recv(len(b"hello upload\n"), socket.MSG_WAITALL)
+        connection.sendall(self.hello)
+        with suppress(OSError):  # the client may have closed
+            for awaited, answer in self.steps:
+                while awaited not in self.got and (data := connection.recv(65536)):
+                    self.got += data
+                if answer:
+                    connection.sendall(answer)
+                else:
+                    connection.shutdown(socket.SHUT_WR)
+            while data := connection.recv(65536):
+                self.got += data
 
 
 HELLO = sha256(b"hello").encode()
 
 
-def test_the_digest_follows_the_data() -> None:
-    name, sent = exchange(b"go\nok a b (2) 5 sha256=" + HELLO + b"\n", name="a b")
-    assert name == "a b (2)"
-    assert sent == b"put 5 sha256 a b\nhellosha256=" + HELLO + b"\n"
+@pytest.fixture
+def hello(tmp_path: Path) -> Path:
+    path = tmp_path / "a b"
+    path.write_bytes(b"hello")
+    return path
+
+
+def test_a_small_file_is_sent_with_its_digest_and_without_a_wait(serve: Serve, hello: Path) -> None:
+    script = Script((b"hello", b"ok a b (2) 5 sha256=" + HELLO + b"\n"))
+    result = run(hello, serve(script))
+    assert (result.exit_code, script.got) == (0, b"put 5 sha256=" + HELLO + b" a b\nhello")
+    assert f"sent {hello} as a b (2) (5 bytes" in result.stdout
+
+
+def test_a_file_that_was_there_already_is_told(serve: Serve, hello: Path) -> None:
+    result = run(hello, serve(Script((b"hello", b"had a b 5 sha256=" + HELLO + b"\n"))))
+    assert (result.exit_code, result.stdout[:14]) == (0, "there already:")
 
 
 @pytest.mark.parametrize(
@@ -335,61 +422,126 @@ def test_the_digest_follows_the_data() -> None:
         b"thanks",
         b"yes a 5 sha256=" + HELLO,
         b"ok a 5 md5=" + HELLO,
-        b"x" * 10_000,
+        b"x" * 100_000,
         b"error",
         b"error io",
+        b"refused io",
         b"error io the disk is \x1b[31mgone",
     ],
 )
-def test_nothing_but_the_right_size_and_digest_is_a_success(answer: bytes) -> None:
-    outcome, _ = exchange(b"go\n" + answer + b"\n")
-    assert outcome.startswith("not sent: ")
-    assert outcome.isprintable()
+def test_nothing_but_the_right_size_and_digest_is_a_success(serve: Serve, hello: Path, answer: bytes) -> None:
+    result = run(hello, serve(Script((b"hello", answer + b"\n"), (b"", b""))), "--retry", "0.01s")
+    assert result.exit_code in (1, 3)
+    assert result.stdout == ""
+    assert result.stderr.replace("\n", "").isprintable()
 
 
-@pytest.mark.parametrize("name", ["a\nput 0 - b", "a\udcff"])
-def test_a_name_that_is_no_line_is_not_sent(name: str) -> None:
-    outcome, sent = exchange(b"", name=name)
-    assert outcome.startswith("not sent: its name ")
-    assert sent == b""
+def test_a_refusal_in_the_middle_leaves_a_clear_state(serve: Serve, folder: Path, tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / name).write_bytes(b"hello")
+    scripts = [
+        Script((b"hello", b"ok a 5 sha256=" + HELLO + b"\nerror disk-full no space left\n"), (b"", b"")),
+        Script((b"hello", b"ok c 5 sha256=" + HELLO + b"\n")),
+    ]
+    address = serve(lambda peer: scripts.pop(0)(peer))
+    result = run(*(tmp_path / name for name in "abc"), address, "--parallel", "1")
+    assert result.exit_code == 1
+    assert [line.split()[1] for line in result.stdout.splitlines()] == [f"{tmp_path}/a", f"{tmp_path}/c"]
+    assert f"cannot send {tmp_path}/b to " in result.stderr
 
 
-def test_a_file_that_became_shorter_is_not_sent() -> None:
-    outcome, sent = exchange(b"go\n", data=b"hello", size=6)
-    assert outcome == "not sent: the file became shorter while it was sent"
-    assert sent == b"put 6 sha256 a\nhello"
+def test_a_name_that_is_no_line_is_not_sent(files: str, hello: Path) -> None:
+    result = run(hello, files, "--name", "a\nput 0 - b")
+    assert result.exit_code == 4
+    assert "its name is not one line of UTF-8" in result.stderr
 
 
-def test_an_error_ends_the_sending_early() -> None:
-    ours, theirs = socket.socketpair()
-    sent = 0
+def test_a_server_of_before_gets_what_it_knows(serve: Serve, hello: Path, report: Path) -> None:
+    data = report.read_bytes()
+    digest = sha256(data).encode()
+    of_before = b"error bad-request expected 'put SIZE DIGEST NAME', found 'hello upload'\n"
+    script = Script(
+        (b"hello", b"go\nok a b 5 sha256=" + HELLO + b"\n"),
+        (b"keep", b"go 0123456789abcdef 0\nat 1000\n"),
+        (digest, b"ok report.pdf 3000000 sha256=" + digest + b"\n"),
+    )
 
-    def advance(count: int) -> None:
-        nonlocal sent
-        sent += count
-        theirs.recv(1 << 20)
-        if sent == count:
-            theirs.sendall(b"error disk-full no space left on device\n")
+    def talk(connection: socket.socket) -> None:
+        if connection.recv(6, socket.MSG_PEEK).startswith(b"hello"):
+            connection.sendall(of_before)
+            return
+        for awaited, answer in script.steps:
+            while awaited not in script.got and (data := connection.recv(65536)):
+                script.got += data
+            connection.sendall(answer)
+        connection.recv(1)
 
-    with ours, theirs:
-        theirs.sendall(b"go\n")
-        with pytest.raises(NotSentError, match=r"refused \(disk-full\): no space left on device"):
-            put(ours, "a", BytesIO(bytes(10 << 20)), 10 << 20, advance)
-    assert sent < 1 << 20
+    result = run(hello, report, serve(talk), "--parallel", "1")
+    assert result.exit_code == 0, result.output
+    put, keep = script.got.split(b"\n", 1)[0], script.got.split(b"hello", 1)[1]
+    assert put == b"put 5 sha256=" + HELLO + b" a b"
+    assert keep == b"keep 3000000 sha256 report.pdf\n" + data + b"sha256=" + digest + b"\n"
 
 
-def test_a_server_that_is_gone_before_the_digest_has_not_stored_the_file() -> None:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        theirs.sendall(b"go\n")
-        with pytest.raises(NotSentError, match="without an answer"):
-            put(ours, "a", BytesIO(b"hello"), 5, lambda _: theirs.close())
+def test_an_upload_of_another_content_is_dropped_and_begun_anew(serve: Serve, report: Path) -> None:
+    data = report.read_bytes()
+    digest = sha256(data).encode()
+    scripts = [
+        Script((b"continue", b"go 0123456789abcdef 1000000 sha256=" + b"0" * 64 + b"\n")),
+        Script(
+            (b"keep", b"go fedcba9876543210 0\n"),
+            (digest, b"ok report.pdf 3000000 sha256=" + digest + b"\n"),
+        ),
+    ]
+    sent = [*scripts]
+    result = run(report, serve(lambda peer: scripts.pop(0)(peer)))
+    assert result.exit_code == 0, result.output
+    assert sent[0].got == b"continue - 3000000 sha256 report.pdf\n"
+    assert sent[1].got.startswith(b"drop 0123456789abcdef\nkeep 3000000 sha256 report.pdf\n" + data[:1000])
+
+
+def test_a_file_that_changes_while_it_is_sent_is_told_and_dropped(serve: Serve, report: Path) -> None:
+    got = []
+
+    def talk(connection: socket.socket) -> None:
+        connection.recv(1000)
+        connection.sendall(b"hello continue drop\n")
+        line = connection.recv(1000)
+        got.append(line)
+        if line.startswith(b"continue"):
+            os.truncate(report, 1000)
+            connection.sendall(b"go 0123456789abcdef 0\n")
+        while connection.recv(65536):
+            pass
+
+    result = run(report, serve(talk))
+    assert result.exit_code == 4
+    assert result.stderr.endswith(": the file changed while it was sent\n")
+    assert got[1:] == [b"drop 0123456789abcdef\n"]
+
+
+def test_a_pipe_is_sent_in_chunks_and_resumed_without_a_copy(serve: Serve, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    writer = threading.Thread(target=fifo.write_bytes, args=(b"hello",))
+    told = b"go 0123456789abcdef 2 sha256=" + sha256(b"he").encode() + b"\n"
+    scripts = [
+        Script((b"continue", b"go 0123456789abcdef 0\n"), (HELLO, b"at 2\n"), (b"", b"")),
+        Script((b"continue", told), (HELLO, b"ok fifo 5 sha256=" + HELLO + b"\n")),
+    ]
+    sent = [*scripts]
+    writer.start()
+    result = run(fifo, serve(lambda peer: scripts.pop(0)(peer)))
+    writer.join()
+    assert result.exit_code == 0, result.output
+    assert sent[0].got == b"continue - - sha256 fifo\n5\nhello0\nsha256=" + HELLO + b"\n"
+    assert sent[1].got == b"continue 0123456789abcdef - sha256 fifo\n3\nllo0\nsha256=" + HELLO + b"\n"
 
 
 # the terminal
 
 
-SEND = "from sockd.cli.send import send; send()"
+SEND = "from sockd.cli.send.command import send; send()"
 
 
 def test_a_bar_is_shown_on_a_terminal_and_the_result_stays(files: str, report: Path) -> None:
@@ -400,11 +552,11 @@ def test_a_bar_is_shown_on_a_terminal_and_the_result_stays(files: str, report: P
     shown = os.read(ours, 65536).decode()
     os.close(ours)
     os.close(theirs)
-    assert "MB" in shown
+    assert "MiB" in shown
     assert done.stdout.decode().startswith(f"sent {report} (2.9 MiB, ")
 
 
 def test_sending_needs_neither_twisted_nor_rich() -> None:
-    code = "import sys, sockd.cli.send; print({'twisted', 'rich', 'pydantic'} & set(sys.modules))"
+    code = "import sys, sockd.cli.send.command; print({'twisted', 'rich', 'pydantic'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

@@ -250,6 +250,8 @@ class Lane:
             self._channel.send(data)
             while (line := self._channel.heard()) or source.retained():
                 answer = self._listen(item, source, line or self._channel.line())
+                if isinstance(answer, Stored):
+                    return Refused("io", "the server has stored the file before its end", last=True)
                 if answer is not None:
                     return answer
         source.check()

@@ -90,7 +90,7 @@ class Service:
         """Exchange greetings; return False if the server is of before, and has ended the conversation."""
         wishes = self._wishes
         token = f"token {wishes.token}\n" if wishes.token else ""
-        channel.send(f"{token}hello{' receipts' if wishes.receipts else ''}\n".encode())
+        channel.send(f"{token}hello upload{' receipts' if wishes.receipts else ''}\n".encode())
         try:
             answer = parse(channel.line(GREETING_SECONDS))
         except NotUnderstood:

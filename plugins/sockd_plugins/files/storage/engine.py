@@ -14,7 +14,7 @@ until it expires. Every step refuses by `FileRefused`, which the protocol says i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from threading import Thread

@@ -13,10 +13,7 @@ class Answered(Protocol):
     """Peer that gets the answers."""
 
     host: str
-
-    @property
-    def context(self) -> Context:
-        """Context of the service."""
+    context: Context
 
     def say(self, line: str) -> None:
         """Send a line."""

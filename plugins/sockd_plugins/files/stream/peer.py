@@ -55,6 +55,7 @@ class Peer(Protocol):
         min_rate: bytes a second below which an upload is ended after a while; 0 for no bound.
 
     Attributes:
+        context: the service's.
         host: address of the peer; "-" if it has none.
         ended: fires when the conversation is over and nothing of it waits for the disk any more.
     """
@@ -65,7 +66,7 @@ class Peer(Protocol):
         self.ended: Deferred[None] = Deferred()
         self.host = "-"
         self._talk = talk
-        self._context = context
+        self.context = context
         self._buffers = buffers
         self._pace = Pace(context.clock, min_rate)
         self._wanted = 1  # bytes to wait for
@@ -106,10 +107,10 @@ class Peer(Protocol):
         """Wait for another file, or for another event; return False if no file can begin any more."""
         if self._last_call is None:
             return await self._more()
-        if (left := self._last_call - self._context.clock.seconds()) <= 0:
+        if (left := self._last_call - self.context.clock.seconds()) <= 0:
             return False
         with suppress(TimedOut):
-            return await Deferred.fromCoroutine(self._more()).addTimeout(left, self._context.clock)
+            return await Deferred.fromCoroutine(self._more()).addTimeout(left, self.context.clock)
         return False
 
     async def read(self, size: int, within: float | None = None) -> list[Piece]:
@@ -126,11 +127,11 @@ class Peer(Protocol):
         self._window = max(size, LEAST_WINDOW)
         if self._paused:
             self._regulate_reading()
-        end = None if within is None else self._context.clock.seconds() + within
+        end = None if within is None else self.context.clock.seconds() + within
         while len(self._unread) < size and not ((self._buffers.short or self._lost) and self._unread):
             if end is None or not self._unread:
                 go_on = await self._more_in_time(size if end is None else 1)
-            elif (left := end - self._context.clock.seconds()) > 0:
+            elif (left := end - self.context.clock.seconds()) > 0:
                 go_on = await self._more_in_time(size, left)
             else:
                 break
@@ -154,56 +155,33 @@ class Peer(Protocol):
         self._window = max(size, LEAST_WINDOW)
         if self._paused:
             self._regulate_reading()
-        end = None if within is None else self._context.clock.seconds() + within
+        end = None if within is None else self.context.clock.seconds() + within
         while not self._unread:
-            left = None if end is None else end - self._context.clock.seconds()
+            left = None if end is None else end - self.context.clock.seconds()
             if (left is not None and left <= 0) or (more and self._buffers.short):
                 return None
             if not await self._more_in_time(1, left):
                 return []
         return self._take(size)
 
-    async def peek(self, most: int, within: float | None = None) -> bytes | None:
+    async def peek(self, most: int) -> bytes:
         """Wait for what begins a file, as `line` does; return its first bytes, without taking them.
 
-        Args:
-            most: bytes to return at most.
-            within: seconds to wait; None for any time.
-
-        Returns:
-            Bytes; none if the peer has ended its side, or the service drains; None if time is up.
+        Fewer than `most` bytes may be there; none if the peer has ended its side, or the service drains.
         """
         self._give_back()
-        end = None if within is None else self._context.clock.seconds() + within
-        while not self._unread:
-            another = Deferred.fromCoroutine(self._another())
-            if end is not None:
-                another.addTimeout(max(end - self._context.clock.seconds(), 0), self._context.clock)
-            try:
-                if not await another:
-                    break
-            except TimedOut:
-                return None
+        while not self._unread and await self._another():
+            pass
         return self._unread.head(most)
 
     def unread(self, most: int) -> bytes:
         """Return the first bytes that have come and were not taken, at most so many."""
         return self._unread.head(most)
 
-    def take_more(self, before: int, size: int) -> list[Piece] | None:
-        """Take bytes that have come, while those that were taken last are still in memory.
-
-        Args:
-            before: bytes to drop first.
-            size: bytes to take then.
-
-        Returns:
-            The bytes; None, and nothing is taken, if not all of them have come.
-        """
-        if len(self._unread) < before + size:
-            return None
-        self._take(before)
-        return self._take(size)
+    @property
+    def waiting(self) -> int:
+        """Number of bytes that have come and were not taken."""
+        return len(self._unread)
 
     def read_ahead(self, size: int) -> None:
         """Keep so many bytes while the conversation is busy, before the peer is paused."""
@@ -224,9 +202,9 @@ class Peer(Protocol):
             within: seconds to wait; None for any time.
         """
         had = len(self._unread)
-        end = None if within is None else self._context.clock.seconds() + within
+        end = None if within is None else self.context.clock.seconds() + within
         while len(self._unread) == had:
-            left = None if end is None else end - self._context.clock.seconds()
+            left = None if end is None else end - self.context.clock.seconds()
             if (left is not None and left <= 0) or not await self._more_in_time(had + 1, left):
                 return False
         return True
@@ -257,25 +235,24 @@ class Peer(Protocol):
             self._output = None
             output.close()
 
-    def interrupt(self) -> None:
-        """End the conversation, where it waits for the peer next: another connection has taken its upload."""
-        self._interruption = FileRefused("taken", "another connection goes on with this upload")
+    def interrupt(self, why: FileRefused | None = None) -> None:
+        """End the conversation, where it waits for the peer next.
+
+        Args:
+            why: the reason; None if another connection has taken its upload.
+        """
+        self._interruption = why or FileRefused("taken", "another connection goes on with this upload")
         self._wake()
 
     def drain(self) -> None:
         """Accept no further file, but for those that begin within a moment."""
-        self._last_call = self._context.clock.seconds() + _LAST_CALL
+        self._last_call = self.context.clock.seconds() + _LAST_CALL
         self._wake()
-
-    @property
-    def context(self) -> Context:
-        """Context of the service."""
-        return self._context
 
     @property
     def clock(self) -> IReactorTime:
         """Clock of the service."""
-        return self._context.clock
+        return self.context.clock
 
     @override
     def connectionMade(self) -> None:
@@ -325,7 +302,7 @@ class Peer(Protocol):
         try:
             await self._talk(self)
         except Gone:
-            self._context.logger.debug("connection broken", peer=self.host)
+            self.context.logger.debug("connection broken", peer=self.host)
         except FileRefused as refused:
             log_refusal(self, refused)
             self.say(f"error {refused.code} {refused}")
@@ -342,7 +319,7 @@ class Peer(Protocol):
         if not self._lost:
             self.transport.loseWriteConnection()
             with suppress(Gone, TimedOut):
-                await Deferred.fromCoroutine(self._more()).addTimeout(_LINGER, self._context.clock)
+                await Deferred.fromCoroutine(self._more()).addTimeout(_LINGER, self.context.clock)
 
     def _take(self, limit: int) -> list[Piece]:
         had = len(self._unread)
@@ -397,7 +374,7 @@ class Peer(Protocol):
                 return await self._more(wanted)
             with suppress(TimedOut):
                 more = Deferred.fromCoroutine(self._more(wanted))
-                return await more.addTimeout(within, self._context.clock)
+                return await more.addTimeout(within, self.context.clock)
             self._pace.count(0)
             return True
         finally:
@@ -411,7 +388,7 @@ class Peer(Protocol):
             waiting.callback(None)
 
     def _broken(self, failure: Failure) -> None:
-        self._context.logger.failure("plugin fault", failure, peer=self.host)
+        self.context.logger.failure("plugin fault", failure, peer=self.host)
         if not self._lost:
             self.transport.abortConnection()
 

@@ -148,11 +148,13 @@ async def receive_puts(peer: Peer, engine: Engine, access: Access) -> None:
         engine: stores them.
         access: tells who may send.
     """
-    beginning = await peer.peek(LONGEST, _SILENCE)
-    if beginning is None:
-        raise FileRefused(
-            "bad-request", f"nothing has come for {_SILENCE:.0f} seconds; this port speaks {_SPOKEN}"
-        )
+    silent = FileRefused("bad-request", f"nothing came for {_SILENCE:.0f} s; this port speaks {_SPOKEN}")
+    silence = peer.clock.callLater(_SILENCE, peer.interrupt, silent)
+    try:
+        beginning = await peer.peek(LONGEST)
+    finally:
+        if silence.active():
+            silence.cancel()
     if (answer := answer_to_foreign(beginning, _SPOKEN)) is not None:
         peer.write(answer)
         await peer.linger()
@@ -285,18 +287,18 @@ class _Puts:
         pieces = await body.read(_SMALL)
         if (size := sum(map(len, pieces))) != put.size:
             raise FileRefused("incomplete", f"expected {put.size} bytes, found {size}")
-        self._peer.read_ahead(_BATCH)
         files = [Small(facts, pieces, put.digests)]
-        while len(files) < _BATCH_FILES and size < _BATCH and (following := self._whole_file()):
+        while len(files) < _BATCH_FILES and size < _BATCH and (following := await self._whole_file()):
             files.append(following)
             size += following.facts.size or 0
+        self._peer.read_ahead(_BATCH)
         for result in await self._engine.store_small(files, sender):
             if isinstance(result, Stored):
                 self._answer(result)
             else:
                 refuse(self._peer, result)
 
-    def _whole_file(self) -> Small | None:
+    async def _whole_file(self) -> Small | None:
         """Take a small file with its announcement, if it has come whole."""
         line, end, _ = self._peer.unread(ANNOUNCEMENT).partition(b"\n")
         if not end or not line.startswith(b"put "):
@@ -308,8 +310,12 @@ class _Puts:
             facts = put.facts()
         except FileRefused:
             return None  # its turn comes later
-        data = self._peer.take_more(len(line) + 1, put.size or 0)
-        return None if data is None else Small(facts, data, put.digests)
+        before, size = len(line) + 1, put.size or 0
+        if self._peer.waiting < before + size:
+            return None
+        await self._peer.some(before, more=True)
+        data = await self._peer.some(size, more=True) if size else []
+        return Small(facts, data or [], put.digests)
 
     def _answer(self, stored: Stored) -> None:
         acknowledge(self._peer, stored, "had" if stored.duplicate and self._greeted else "ok")
