@@ -175,7 +175,7 @@ class Peer(Protocol):
         return self._unread.head(most)
 
     def unread(self, most: int) -> bytes:
-        """Return the first bytes that have come and were not taken, at most so many."""
+        """Return the first bytes that have come and were not taken."""
         return self._unread.head(most)
 
     @property
