@@ -1,4 +1,4 @@
-"""One connection of a run: small files follow each other without a wait, a large one is sent and resumed."""
+"""Connection of a run: small files follow each other without a wait, a large one is sent and resumed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Sent:
 
 
 class Lane:
-    """One connection of a run, until nothing waits any more.
+    """Connection of a run, until nothing waits any more.
 
     Args:
         service: the service.

@@ -236,11 +236,7 @@ class Peer(Protocol):
             output.close()
 
     def interrupt(self, why: FileRefused | None = None) -> None:
-        """End the conversation, where it waits for the peer next.
-
-        Args:
-            why: the reason; None if another connection has taken its upload.
-        """
+        """End the conversation, where it waits for the peer next; by default its upload was taken over."""
         self._interruption = why or FileRefused("taken", "another connection goes on with this upload")
         self._wake()
 
