@@ -57,6 +57,18 @@ OF_PLUGINS: Mapping[tuple[str, str], Event] = {
         (
             "files",
             Event(
+                "receipt not written",
+                LogLevel.warn,
+                "The receipt of a file could not be written beside it; the file is stored all the same.",
+                {
+                    "file": Field(str, "path of the receipt, in the directory"),
+                    "reason": Field(str, "cause, in one line"),
+                },
+            ),
+        ),
+        (
+            "files",
+            Event(
                 "connection broken",
                 LogLevel.debug,
                 "A peer left before its file was whole; nothing of it is kept, unless it can be resumed.",

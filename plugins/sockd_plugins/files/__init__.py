@@ -37,7 +37,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IProtocolFactory, IReactorTime
+from twisted.internet.interfaces import IAddress, IProtocolFactory, IReactorFromThreads, IReactorTime
 from twisted.internet.protocol import DatagramProtocol, Factory
 from typing_extensions import override
 from zope.interface import implementer
@@ -71,6 +71,8 @@ from sockd_plugins.files.notices.delivery import Delivery, Recipient
 from sockd_plugins.files.notices.outbox import Outbox
 from sockd_plugins.files.notices.program import PATH, Program
 from sockd_plugins.files.notices.webhook import Webhook
+from sockd_plugins.files.receipt.folder import ReceiptFolder
+from sockd_plugins.files.receipt.receipts import Receipts
 from sockd_plugins.files.storage.engine import Engine
 from sockd_plugins.files.storage.ledger import Quota
 from sockd_plugins.files.storage.names import safe_name
@@ -243,6 +245,11 @@ class Files(Plugin):
         " it. The files of a user go to a folder of that name.",
         repr=False,
     )
+    receipts: Annotated[str, AfterValidator(_folder_name)] = Field(
+        default="",
+        description="Folder, in the directory, for a signed receipt of each file; '' for none. Senders who"
+        " ask for one get it in any case.",
+    )
     url: Annotated[str, AfterValidator(_web_address)] = Field(
         default="",
         description="Public address of the 'http' listener, such as 'https://drop.example.org', for the links"
@@ -252,6 +259,7 @@ class Files(Plugin):
     _engine: Engine = PrivateAttr()  # set by `start`
     _access: Access = PrivateAttr()
     _tokens: Tokens = PrivateAttr()
+    _receipts: Receipts = PrivateAttr()
     _clock: IReactorTime = PrivateAttr()
     _buffers: Buffers = PrivateAttr()
     _desk: Desk = PrivateAttr()
@@ -275,6 +283,10 @@ class Files(Plugin):
         engine = Engine(context.clock)
         await engine.open(self._open_store)
         self._tokens = Tokens(context.state_dir)
+        self._receipts = Receipts(context.service, context.state_dir)
+        if self.receipts:
+            failed = partial(_in_reactor, context, "receipt not written")
+            engine.store.witness = ReceiptFolder(self.receipts, self._receipts, engine.store, failed)
         self._access = Access(self.access, Users.read(self.users), self._tokens, engine.run, context.clock)
         if recipients := self._recipients(context):
             engine.store.notices = await engine.run(self._open_delivery, recipients, context)
@@ -295,6 +307,7 @@ class Files(Plugin):
             reserve=self.reserve,
             reserve_files=self.reserve_files,
             mode=None if self.mode is None else int(self.mode, 8),
+            own=self.receipts,
             unverified=self.unverified,
             folders=self.folders,
             keep_for=self.keep_parts,
@@ -325,7 +338,9 @@ class Files(Plugin):
 
     def _talk(self, protocol: str, context: Context) -> Talk:
         if protocol == "http":
-            site = Site(self._engine, self._access, Options(self.origins, self.serve), context)
+            site = Site(
+                self._engine, self._access, self._receipts, Options(self.origins, self.serve), context
+            )
             return partial(serve_http, routes=ROUTES, site=site)
         talk = receive_raw if protocol == "raw" else receive_puts
         return partial(talk, engine=self._engine, access=self._access)
@@ -360,6 +375,15 @@ class Files(Plugin):
         await self._engine.parking.close()
         for unfinished in tuple(self._desk.unfinished):
             await unfinished
+
+
+def _in_reactor(context: Context, event: str, path: str, reason: str) -> None:
+    """Write an event of a thread to the log."""
+    write = partial(context.logger.warn, event, file=path, reason=reason)
+    if (reactor := IReactorFromThreads(context.clock, None)) is None:
+        write()
+    else:
+        reactor.callFromThread(write)
 
 
 class _Peers(Factory):

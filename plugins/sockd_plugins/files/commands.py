@@ -181,10 +181,12 @@ def _as_dict(token: Token) -> dict[str, Any]:
 def _state(token: Token) -> str:
     if token.ended is not None:
         return "ended"
+    if token.until is not None and time.time() >= token.until:
+        return "expired"
     try:
-        token.check(time.time())
+        token.check_size(1)
     except FileRefused:
-        return "expired" if token.until is not None and time.time() >= token.until else "used"
+        return "used"
     return "open"
 
 

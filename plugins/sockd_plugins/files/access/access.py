@@ -91,35 +91,32 @@ class Access:
         if token is not None:
             return await self._by_token(host, token)
         if user is not None:
-            if key is not None:
-                return self._by_key(host, user, key)
-            if password is not None and user in self._users:
+            if self._may("users") and key is not None and self._users.has_key(user, key):
+                return _user(host, user)
+            if self._may("users") and password is not None and user in self._users:
                 return await self._by_password(host, user, password)
             if text := next((text for text in (user, password or "") if is_token(text)), None):
                 return await self._by_token(host, text)
-        if certificate is not None and "certificates" in self._means:
+        if certificate is not None and self._may("certificates"):
             return self._by_certificate(host, certificate)
-        if "anyone" in self._means:
+        if self._may("anyone"):
             return Sender(host)
-        if user is not None and password is not None and "users" in self._means:
+        if user is not None and password is not None and self._may("users"):
             return await self._by_password(host, user, password)
-        raise FileRefused("denied", f"expected {self._expected()}")
+        found = ", found another key" if key is not None else ""
+        raise FileRefused("denied", f"expected {self._expected()}{found}")
+
+    def _may(self, means: Means) -> bool:
+        return means in self._means
 
     async def _by_token(self, host: str, text: str) -> Sender:
-        if not {"anyone", "tokens"} & set(self._means):
+        if not (self._may("anyone") or self._may("tokens")):
             raise FileRefused("denied", f"expected {self._expected()}, found a token")
         with disk_errors():
             token = await self._run(self._tokens.find, text)
         return Sender(host, f"{_OF_TOKEN}{token.id}", token.folder, TokenGrant(self._tokens, token.id))
 
-    def _by_key(self, host: str, user: str, key: bytes) -> Sender:
-        if "users" not in self._means or not self._users.has_key(user, key):
-            raise FileRefused("denied", "this key is not one of that user")
-        return _user(host, user)
-
     async def _by_password(self, host: str, user: str, password: str) -> Sender:
-        if "users" not in self._means:
-            raise FileRefused("denied", f"expected {self._expected()}, found a user")
         mark = hmac.digest(self._secret, f"{user}\0{password}".encode("utf-8", "surrogatepass"), "sha256")
         if mark not in self._right:
             self._check_tries(host)

@@ -67,18 +67,15 @@ class Token:
     files: int = 0
 
     def check(self, now: float) -> None:
-        """Refuse a token that is at its end.
+        """Refuse a token that is at its end. One that is used up still tells what became of its files.
 
         Raises:
-            FileRefused: it has ended, has expired or is used up.
+            FileRefused: it has ended or has expired.
         """
         if self.ended is not None:
             raise FileRefused("expired", f"the token {self.id} was ended")
         if self.until is not None and now >= self.until:
             raise FileRefused("expired", f"the token {self.id} has expired")
-        if self.max_files is not None and self.files >= self.max_files:
-            sent = f"{self.files} of {_files(self.max_files)}"
-            raise FileRefused("expired", f"the token {self.id} is used up: {sent} sent")
 
     def check_size(self, size: int) -> None:
         """Refuse more than the token may still send.
@@ -86,15 +83,14 @@ class Token:
         Raises:
             FileRefused: with the numbers.
         """
+        if self.max_files is not None and self.files >= self.max_files:
+            sent = f"{self.files} of {_files(self.max_files)}"
+            raise FileRefused("expired", f"the token {self.id} is used up: {sent} sent")
         if self.max_size is not None and self.size + size > self.max_size:
             raise FileRefused(
                 "quota",
                 f"the token {self.id} may send {self.max_size} bytes: {self.size} are sent,"
                 f" and {size} more do not fit",
-            )
-        if self.max_files is not None and self.files >= self.max_files:
-            raise FileRefused(
-                "quota", f"the token {self.id} may send {_files(self.max_files)}: {self.files} are sent"
             )
 
     def check_coming(self, size: int, coming: Sequence[int]) -> None:

@@ -52,7 +52,7 @@ def list_ways(token: str, listeners: Iterable[Listening], url: str = "") -> Iter
         yield Way("scp", f"scp -P {port} FILE {token}@{_bracketed(name)}:")
     if tftp := found.get("tftp"):
         yield Way("tftp", f"curl -T FILE tftp://{_place(tftp, host)}/t/{token}/")
-        yield Way("path", f"t/{token}/NAME")
+        yield Way("device", f"the file t/{token}/NAME at {_host(tftp, host)}, port {_port(tftp)}")
 
 
 def _url(listener: Listening) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from sockd_plugins.files.http.digests import told_digests
+from sockd_plugins.files.http.refusals import accepts
 from sockd_plugins.files.http.request import Answer, Request
 from sockd_plugins.files.http.site import Site
-from sockd_plugins.files.http.told import created
+from sockd_plugins.files.http.told import JSON, created
 from sockd_plugins.files.storage.engine import Incoming
 
 
@@ -31,4 +32,5 @@ async def finish(request: Request, site: Site, upload: Incoming, *fields: str) -
     """
     stored = await upload.finish(digests=told_digests(request, *fields))
     site.stored(request, stored)
-    return created(request, stored)
+    receipt = await site.receipt(stored, upload.sender) if accepts(request, JSON) else None
+    return created(request, stored, receipt)

@@ -59,7 +59,8 @@ async def receive_form(request: Request, site: Site) -> Answer:
         entries.append(_Refused("", broken.refused))
     if not entries:
         raise FileRefused("bad-request", "expected a file in the form, found none")
-    return _answer(request, entries)
+    told = [await _json(entry, site, sender) for entry in entries] if accepts(request, JSON) else None
+    return _answer(entries, told)
 
 
 async def _entry(
@@ -100,19 +101,18 @@ async def _drop(parts: FormParts) -> bool:
     return True
 
 
-def _answer(request: Request, entries: list[_Entry]) -> Answer:
+def _answer(entries: list[_Entry], told: list[dict[str, object]] | None) -> Answer:
     refused = [entry.refused for entry in entries if isinstance(entry, _Refused)]
     status = 201 if not refused else 207 if len(refused) < len(entries) else status_of(refused[0])
-    if accepts(request, JSON):
-        body = json.dumps([_json(entry) for entry in entries]) + "\n"
-        return Answer(status, [("Content-Type", JSON)], body.encode())
+    if told is not None:
+        return Answer(status, [("Content-Type", JSON)], json.dumps(told).encode() + b"\n")
     body = "".join(_line(entry) for entry in entries)
     return Answer(status, [("Content-Type", TEXT)], body.encode())
 
 
-def _json(entry: _Entry) -> dict[str, object]:
+async def _json(entry: _Entry, site: Site, sender: Sender) -> dict[str, object]:
     if isinstance(entry, Stored):
-        return as_json(entry)
+        return as_json(entry, await site.receipt(entry, sender))
     return {"name": entry.name, "code": entry.refused.code, "detail": str(entry.refused)}
 
 

@@ -8,6 +8,7 @@ from sockd.plugin import Context
 from sockd_plugins.files.access.access import Access
 from sockd_plugins.files.access.credentials import from_authorization
 from sockd_plugins.files.http.request import Request
+from sockd_plugins.files.receipt.receipts import Receipt, Receipts
 from sockd_plugins.files.storage.engine import Engine
 from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.sender import Sender
@@ -34,12 +35,14 @@ class Site:
     Attributes:
         engine: receives the files.
         access: decides who may send.
+        receipts: of stored files.
         options: of the plugin.
         context: of the service.
     """
 
     engine: Engine
     access: Access
+    receipts: Receipts
     options: Options
     context: Context
 
@@ -60,6 +63,10 @@ class Site:
             password=shown.password,
             certificate=request.certificate,
         )
+
+    async def receipt(self, stored: Stored, sender: Sender) -> Receipt:
+        """Return the signed receipt of a stored file."""
+        return await self.engine.run(self.receipts.issue, stored, sender)
 
     def stored(self, request: Request, stored: Stored) -> None:
         """Write to the log that a file is stored."""

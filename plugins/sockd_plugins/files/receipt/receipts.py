@@ -17,33 +17,47 @@ import json
 import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from sockd_plugins.files.receipt.key import open_key
+from sockd_plugins.files.storage.refused import disk_errors
 from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.stored import Stored
+
+SUFFIX = ".receipt.json"
+"""End of the name of a receipt that is written beside the files."""
 
 Receipt = Mapping[str, Any]
 
 
 class Receipts:
-    """Receipts of one service.
+    """Receipts of one service, whose key is made when it is needed first.
 
     Args:
         service: its name.
-        key: with which it signs.
+        folder: its state folder.
         now: returns the date, in seconds.
     """
 
-    def __init__(self, service: str, key: Ed25519PrivateKey, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, service: str, folder: Path, now: Callable[[], float] = time.time) -> None:
         self._service = service
-        self._key = key
-        self._public = b64encode(key.public_key().public_bytes_raw()).decode()
+        self._folder = folder
+        self._key: Ed25519PrivateKey | None = None
         self._now = now
 
     def issue(self, stored: Stored, sender: Sender) -> Receipt:
-        """Return the signed receipt of a stored file."""
+        """Return the signed receipt of a stored file; the first time this waits for the disk.
+
+        Raises:
+            FileRefused: the key can be neither read nor made.
+        """
+        if self._key is None:
+            with disk_errors():
+                self._key = open_key(self._folder)
+        key = self._key
         told = {
             "receipt": 1,
             "id": stored.id,
@@ -53,13 +67,14 @@ class Receipts:
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._now())),
             "service": self._service,
             "sender": sender.key or sender.host,
-            "key": self._public,
+            "key": b64encode(key.public_key().public_bytes_raw()).decode(),
         }
-        return {**told, "signature": self.sign(canonical(told))}
+        return {**told, "signature": b64encode(key.sign(canonical(told))).decode()}
 
-    def sign(self, data: bytes) -> str:
-        """Return the signature of some bytes, in base64."""
-        return b64encode(self._key.sign(data)).decode()
+
+def as_line(receipt: Receipt) -> str:
+    """Return a receipt as one line of JSON, without its end."""
+    return json.dumps(receipt, ensure_ascii=False)
 
 
 def canonical(told: Mapping[str, Any]) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -70,6 +71,32 @@ def _enter(folder: int, name: str, *, make: bool) -> int:
             os.close(inner)
             raise
     return inner
+
+
+def write_small(folder: int, name: str, content: bytes, mode: int) -> None:
+    """Write a small file durably, in place of an earlier one.
+
+    Args:
+        folder: descriptor of its folder.
+        name: of the file.
+        content: of the file.
+        mode: its permissions, before the umask.
+
+    Raises:
+        OSError: the disk fails; an earlier file stays then.
+    """
+    new = f".{secrets.token_hex(8)}"  # no received file has such a name
+    file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode, dir_fd=folder)
+    try:
+        with open(file, "wb", buffering=0) as stream:
+            stream.write(content)
+            os.fsync(file)
+        os.rename(new, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:  # whatever it was, nothing is left
+        with suppress(OSError):
+            os.unlink(new, dir_fd=folder)
+        raise
+    os.fsync(folder)
 
 
 def replace_descriptor(descriptor: int, other: int) -> None:

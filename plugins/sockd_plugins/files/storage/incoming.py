@@ -95,6 +95,11 @@ class Incoming:
         return self._upload.facts
 
     @property
+    def sender(self) -> Sender:
+        """Sender who has begun it."""
+        return self._upload.sender
+
+    @property
     def received(self) -> int:
         """Bytes that were written."""
         return self._upload.size

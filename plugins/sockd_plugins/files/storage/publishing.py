@@ -42,7 +42,10 @@ def publish(
         with _noted(store, part, sender, stored), disk_errors():
             path = store.publish(part, stored.path, names)
     name = path.removeprefix(f"{sender.folder}/") if sender.folder else path
-    return replace(stored, name=name, path=path, duplicate=twin is not None)
+    stored = replace(stored, name=name, path=path, duplicate=twin is not None)
+    if store.witness is not None:
+        store.witness.attest(stored, sender)
+    return stored
 
 
 @contextmanager

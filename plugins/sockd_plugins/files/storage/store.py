@@ -21,7 +21,7 @@ from pathlib import Path
 from sockd_plugins.files.storage.beside import SUFFIX, check_beside
 from sockd_plugins.files.storage.digests import Hashes
 from sockd_plugins.files.storage.direct import DirectWriter
-from sockd_plugins.files.storage.folders import open_folder, open_inside, replace_descriptor
+from sockd_plugins.files.storage.folders import open_folder, open_inside, replace_descriptor, write_small
 from sockd_plugins.files.storage.kernel import rename_new
 from sockd_plugins.files.storage.ledger import Ledger, Quota
 from sockd_plugins.files.storage.names import MAX_COPIES, candidates
@@ -31,7 +31,7 @@ from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.room import Room
 from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
-from sockd_plugins.files.storage.stored import Notices
+from sockd_plugins.files.storage.stored import Notices, Witness
 from sockd_plugins.files.storage.sweep import sweep
 from sockd_plugins.files.storage.twins import find_twin
 
@@ -50,6 +50,7 @@ class Limits:
         reserve: bytes that must stay free on the disk.
         reserve_files: files that other programs must be able to make there.
         mode: the permissions of a file; None leaves them to the umask and the folder's default ACL.
+        own: name of a folder that no sender can send to; "" for none.
         unverified: name of the folder for files of which nobody can tell that they are whole; "" for none.
         folders: whether files may have relative names, so that folders are made for them.
         keep_for: seconds for which an upload that can be resumed is kept.
@@ -60,6 +61,7 @@ class Limits:
     reserve: int = 0
     reserve_files: int = 0
     mode: int | None = None
+    own: str = ""
     unverified: str = ""
     folders: bool = False
     keep_for: float = 86400.0
@@ -75,6 +77,7 @@ class Store:
         ledger: what is stored and being received.
         parts: the unfinished uploads.
         writer: of the data.
+        witness: of stored files; None if there is none.
         notices: of received files; None if nobody is told of them.
         left_alone: names among the parts that no upload has made.
         hashes: running digests of interrupted uploads, by id and durable offset.
@@ -85,6 +88,7 @@ class Store:
         self.room = Room(folder, limits.reserve, limits.reserve_files)
         self.parts = Parts(parts, limits.keep_for)
         self.writer = DirectWriter()
+        self.witness: Witness | None = None
         self.notices: Notices | None = None
         self.left_alone: Sequence[str] = ()
         self.hashes = Hashes()
@@ -146,7 +150,10 @@ class Store:
         size = facts.size or 0
         # With a mode of its own a file is private until it is whole.
         mode = 0o666 if self.limits.mode is None else 0o600
-        self._check_path(_joined(sender.folder, facts.name))
+        path = _joined(sender.folder, facts.name)
+        if self.limits.own and path.partition("/")[0] == self.limits.own:
+            raise FileRefused("bad-name", f"expected another name: {self.limits.own} is the service's own")
+        self._check_path(path)
         with self.room.lock, self.ledger.entering(sender, size):
             self.room.check(size, files=1)
             try:
@@ -208,6 +215,23 @@ class Store:
             os.close(folder)
         os.close(open_inside(self._folder, within))  # makes the way there durable
         return _joined(within, twin)
+
+    def write_own(self, path: str, content: bytes) -> None:
+        """Write a small file of the service's own durably, in place of an earlier one.
+
+        Args:
+            path: relative to the directory, in a folder that no sender can send to.
+            content: of the file.
+
+        Raises:
+            OSError: the disk fails, or the path leads through another file than a folder.
+        """
+        within, _, name = path.rpartition("/")
+        folder = open_inside(self._folder, within)
+        try:
+            write_small(folder, name, content, 0o666 if self.limits.mode is None else self.limits.mode)
+        finally:
+            os.close(folder)
 
     def publish(self, part: Part, path: str, names: GivenNames | None = None) -> str:
         """Make a part durable under a path, or under a numbered name if that is taken.

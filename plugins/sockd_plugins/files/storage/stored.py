@@ -31,6 +31,13 @@ class Stored:
     duplicate: bool = False
 
 
+class Witness(Protocol):
+    """Witness of what is stored, who writes something beside it."""
+
+    def attest(self, stored: Stored, sender: Sender) -> None:
+        """Write what belongs to a file that has got its name; a thread calls this, and nothing is raised."""
+
+
 class Notices(Protocol):
     """Notices of received files, which others are told of."""
 

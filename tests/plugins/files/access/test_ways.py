@@ -37,7 +37,7 @@ def test_each_protocol_has_a_line_with_the_token() -> None:
         "sftp": "sftp -P 2222 t0ken@192.0.2.7",
         "scp": "scp -P 2222 FILE t0ken@192.0.2.7:",
         "tftp": "curl -T FILE tftp://192.0.2.7:69/t/t0ken/",
-        "path": "t/t0ken/NAME",
+        "device": "the file t/t0ken/NAME at 192.0.2.7, port 69",
     }
 
 

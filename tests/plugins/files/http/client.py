@@ -23,6 +23,7 @@ from sockd_plugins.files.http.routes import Route
 from sockd_plugins.files.http.serve import serve_http
 from sockd_plugins.files.http.site import Options, Site
 from sockd_plugins.files.http.table import ROUTES
+from sockd_plugins.files.receipt.receipts import Receipts
 from sockd_plugins.files.storage.engine import Engine
 from sockd_plugins.files.storage.store import Limits, Store
 from sockd_plugins.files.stream.buffers import Buffers
@@ -82,9 +83,10 @@ class Service:
         self.engine.store = Store.open(folder, limits or Limits(1 << 30))
         self.context = Context("files", self.clock, Logger(namespace="files"), folder.parent / "state")
         self.tokens = Tokens(folder.parent / "state")
+        receipts = Receipts("files", folder.parent / "state")
         known = Users.read(users.encode())
         self.access = Access(means, known, self.tokens, self.engine.run, self.clock)
-        self.site = Site(self.engine, self.access, options or Options(), self.context)
+        self.site = Site(self.engine, self.access, receipts, options or Options(), self.context)
         self.routes = routes
         self.buffers = Buffers(1 << 26)
 

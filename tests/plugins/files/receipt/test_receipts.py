@@ -42,7 +42,7 @@ class Server:
         self.folder = folder
         self.key = open_key(folder / "state")
         self.receipt = dict(
-            Receipts("drop", self.key, lambda: 1_800_000_000.9).issue(stored(), Sender("192.0.2.1"))
+            Receipts("drop", folder / "state", lambda: 1_800_000_000.9).issue(stored(), Sender("192.0.2.1"))
         )
         self.write(self.receipt)
         (folder / "file").write_bytes(DATA)
@@ -78,7 +78,7 @@ def test_a_receipt_has_what_is_known_of_the_file(server: Server) -> None:
 
 
 def test_a_receipt_has_every_digest_that_is_known(server: Server) -> None:
-    receipts = Receipts("drop", server.key)
+    receipts = Receipts("drop", server.folder / "state")
     assert receipts.issue(stored(digest="blake3=ab", sha256=""), Sender())["digests"] == {"blake3": "ab"}
     assert receipts.issue(stored(digest="blake3=ab"), Sender())["digests"] == {
         "blake3": "ab",
@@ -149,7 +149,7 @@ def test_a_key_or_signature_that_is_none_is_told_in_one_line(server: Server, nam
 
 
 def test_a_digest_that_nobody_knows_verifies_nothing(server: Server) -> None:
-    told = Receipts("drop", server.key).issue(stored(digest="whirlpool=ab", sha256=""), Sender())
+    told = Receipts("drop", server.folder / "state").issue(stored(digest="whirlpool=ab", sha256=""), Sender())
     server.write(told)
     result = server.verify()
     assert result.exit_code == 1
