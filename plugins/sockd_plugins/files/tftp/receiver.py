@@ -9,7 +9,7 @@ requests are refused.
 
 The acknowledgement of the last block says that the file is stored, whole and durable. The server repeats its
 last acknowledgement after 2 seconds (or `timeout`), then after twice as many, and so on, and ends a transfer
-of which it has heard nothing for 80. For as long it answers when the last block is repeated.
+of which it has heard nothing for 160. For as long it answers when the last block is repeated.
 
 All packets go through the port of the listener: no other one has to be open in a firewall, and the limits of
 the service hold. RFC 1350 has servers choose a port for each transfer; every client takes any.
@@ -43,7 +43,7 @@ from sockd.plugin import Context, Replies
 from sockd_plugins.files.access.access import Access
 from sockd_plugins.files.access.credentials import split_token
 from sockd_plugins.files.storage.engine import Engine
-from sockd_plugins.files.storage.names import safe_name
+from sockd_plugins.files.storage.names import safe_path
 from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
@@ -73,9 +73,9 @@ nothing."""
 
 _TICK = 1.0  # seconds
 
-_KEEP = 80
+_KEEP = 160
 """Seconds for which the answer to a transfer that is over is kept: curl 7.88.1 repeats its last block after
-73 seconds."""
+73 seconds, and again after as many."""
 
 _MOST_KEPT = 4096
 """Answers that are kept; beyond that the oldest goes."""
@@ -124,7 +124,7 @@ class _Over:
         packet: request that it has begun with.
         answer: the last packet to the client.
         last: number of the block that it answers, as in its packet; None for every block.
-        age: in seconds.
+        age: seconds since it was sent.
     """
 
     packet: bytes
@@ -199,6 +199,7 @@ class Receiver(DatagramProtocol):
         if over is None:
             self._port.write(error(5, "this transfer is not known (any more); send the file again"), address)
         elif over.last is None or over.last == packet[2:4]:
+            over.age = 0
             self._port.write(over.answer, address)
 
     # Transfers.
@@ -272,7 +273,7 @@ class Receiver(DatagramProtocol):
         token, path = split_token(path)
         sender = await self._desk.access.sender(host, token=token)
         try:
-            return safe_name(path.lstrip("/")), sender
+            return safe_path(path.lstrip("/")), sender
         except ValueError as fault:
             raise FileRefused("bad-name", str(fault)) from fault
 

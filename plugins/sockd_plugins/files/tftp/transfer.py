@@ -15,7 +15,7 @@ from sockd_plugins.files.storage.engine import LEAST_WINDOW, Incoming
 from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.upload import Stored
 from sockd_plugins.files.stream.buffers import Buffers
-from sockd_plugins.files.stream.pace import PATIENCE
+from sockd_plugins.files.stream.pace import PATIENCE, STALL
 from sockd_plugins.files.tftp.netascii import Netascii
 from sockd_plugins.files.tftp.packets import ACK, HEADER, Terms, acknowledgement
 
@@ -26,8 +26,8 @@ _REPEAT = 2
 """Seconds until the last acknowledgement is repeated, then twice as many, and so on. curl 7.88.1 waits for 73
 seconds before it repeats a block that was lost; a repeated acknowledgement brings it on at once."""
 
-_IDLE = 80
-"""Seconds without a packet after which a transfer ends: more than curl waits."""
+_IDLE = 160
+"""Seconds without a packet after which a transfer ends: more than curl needs to repeat a block twice."""
 
 _NEVER = b""
 """Number of the awaited block while none is accepted."""
@@ -136,6 +136,7 @@ class Transfer:
             FileRefused: it is not accepted.
             Gone: the transfer was ended.
         """
+        upload.on_taken(lambda: self.end(FileRefused("taken", "the operator has ended this upload")))
         if self._ended is None:
             self._awaited = acknowledgement(1)[2:]
             self._send(self._terms.answer)
@@ -265,6 +266,7 @@ class Transfer:
     def repeat_answer(self) -> None:
         """Answer a repeated request."""
         if self._awaited != _NEVER and not self.begun and not self._again:
+            self.quiet = 0
             self._again = True
             self._send(self._terms.answer)
 
@@ -294,7 +296,7 @@ class Transfer:
         else:
             self.quiet += 1
             self._wait_on()
-        if self._min_rate and self._awaited != _NEVER:
+        if self._min_rate and self._awaited != _NEVER and self.quiet <= STALL:
             self._measure()
 
     def _wait_on(self) -> None:
