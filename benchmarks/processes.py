@@ -72,7 +72,7 @@ def serving(words: list[str], protocol: str, port: int, core: int, log: Path) ->
         _wait_for_echo(process, protocol, port, log)
         yield Server(process.pid, port)
     finally:
-        _end(process)
+        end(process)
 
 
 def free_ports(*protocols: str) -> list[int]:
@@ -121,7 +121,8 @@ def _last_line(log: Path) -> str:
     return log.read_text(errors="replace").strip().rpartition("\n")[2][-200:] or "it said nothing"
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process in order, or kill it."""
     process.terminate()
     try:
         process.wait(STOP_TIMEOUT)

@@ -12,7 +12,7 @@ class Netascii:
     def __init__(self) -> None:
         self._held = b""
 
-    def decode(self, data: bytes | bytearray) -> bytes:
+    def decode(self, data: bytes) -> bytes:
         """Return the text of the next bytes; a CR at their end waits for what follows."""
         text = self._held + data
         self._held = b""

@@ -55,8 +55,8 @@ class Transfer:
         "_again",
         "_answered_gap",
         "_awaited",
-        "_buffer",
         "_buffers",
+        "_collected",
         "_complete",
         "_decoder",
         "_due",
@@ -68,6 +68,7 @@ class Transfer:
         "_moved",
         "_number",
         "_patience",
+        "_pieces",
         "_received",
         "_repeat",
         "_repeat_at",
@@ -99,7 +100,8 @@ class Transfer:
         self._complete = False  # the last block has come
         self._again = False  # the last answer was repeated in this second
         self._answered_gap = -1  # number of the last block in order when a gap was answered
-        self._buffer = bytearray()
+        self._pieces: list[bytes] = []  # data of blocks that is not written yet
+        self._collected = 0  # its bytes
         self._window = LEAST_WINDOW
         self._waiting: Deferred[None] | None = None
         self._ended: Exception | None = None
@@ -143,9 +145,9 @@ class Transfer:
         self._buffers.holders.add(self)
         self._buffers.go_on()
         try:
-            while await self._collected():
-                data, self._buffer = self._buffer, bytearray()
-                size = len(data)
+            while await self._more():
+                data, size = b"".join(self._pieces), self._collected
+                self._pieces, self._collected = [], 0
                 self._acknowledge_due()
                 try:
                     if decoded := self._decoded(data):
@@ -159,17 +161,17 @@ class Transfer:
             return await upload.finish()
         finally:
             self._awaited = _NEVER
-            self._buffers.free(len(self._buffer))
-            self._buffer = bytearray()
+            self._buffers.free(self._collected)
+            self._pieces, self._collected = [], 0
             self._buffers.holders.discard(self)
             self._buffers.wait()
 
-    def _decoded(self, data: bytearray) -> bytes | bytearray:
+    def _decoded(self, data: bytes) -> bytes:
         if self._size is not None and self._received > self._size:
             raise FileRefused("incomplete", f"expected {self._size} bytes, found more")
         return data if self._decoder is None else self._decoder.decode(data)
 
-    async def _collected(self) -> bool:
+    async def _more(self) -> bool:
         """Wait until there is a window to write; return False when everything is written."""
         while self._ended is None and not self._ready():
             if self._complete:
@@ -186,7 +188,7 @@ class Transfer:
 
     def _ready(self) -> bool:
         """Tell whether what is in memory has to be written now."""
-        size = len(self._buffer)
+        size = self._collected
         return size > 0 and (
             size >= self._window or self._complete or self._buffers.short or self._stalls(size)
         )
@@ -219,13 +221,14 @@ class Transfer:
         self._number = number = (self._number + 1) & 0xFFFF
         self._awaited = ((number + 1) & 0xFFFF).to_bytes(2)
         size = len(packet) - HEADER
-        self._buffer += packet[HEADER:]
+        self._pieces.append(packet[HEADER:])
+        self._collected += size
         self._received += size
         self._buffers.add(size)
         if size != self._terms.block:
             self._take_last(size)
             return
-        if len(self._buffer) >= self._window:
+        if self._collected >= self._window:
             self._wake()
         self._unacknowledged += 1
         if self._unacknowledged >= self._terms.window:
@@ -272,7 +275,7 @@ class Transfer:
 
     def _acknowledge(self) -> None:
         """Acknowledge all blocks in order, or wait until there is a place for more."""
-        if len(self._buffer) >= self._window or self._buffers.short:
+        if self._collected >= self._window or self._buffers.short:
             self._due = True
             self._awaited = _NEVER
             return
@@ -308,7 +311,7 @@ class Transfer:
             # ourselves would lose data of curl if it had them already (see `_take_another`).
             if self.begun or self._terms.usual:
                 self._acknowledge()
-        elif self._stalls(len(self._buffer)):
+        elif self._stalls(self._collected):
             self._wake()
 
     def _measure(self) -> None:

@@ -1,0 +1,238 @@
+"""Cost of receiving files by TFTP: `python -m benchmarks.tftp [ROUNDS]`.
+
+sockd and tftpy (`pip install tftpy`) receive the same files from the same client, `client.c`, one after the
+other, in every round in another order. sockd computes SHA-256 and synchronizes; tftpy does neither.
+
+The client sends a window and waits for its acknowledgement. tftpy knows no windows (RFC 7440) and gets single
+blocks. With 16 clients at once the servers have no pause between two blocks, as with one they have.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import click
+
+from benchmarks.machine import cores, description
+from benchmarks.processes import MeasureError, end, free_port, on_core
+
+HERE = Path(__file__).parent
+BIN = Path(sys.executable).parent
+
+PATIENCE = 120.0
+"""Seconds for one file."""
+
+SETTLING = 0.1
+"""Seconds between two attempts to send the first file."""
+
+STARTS = 200
+"""Attempts to send the first file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Way of sending.
+
+    Attributes:
+        block: bytes of a block.
+        window: blocks of a window.
+        clients: that send at once.
+        size: bytes of each file.
+    """
+
+    block: int
+    window: int
+    clients: int
+    size: int
+
+
+CASES = (
+    Case(512, 1, 1, 4_000_000),
+    Case(1428, 1, 1, 10_000_000),
+    Case(8192, 1, 1, 50_000_000),
+    Case(512, 1, 16, 500_000),
+    Case(1428, 1, 16, 1_000_000),
+    Case(8192, 1, 16, 5_000_000),
+    Case(512, 8, 1, 8_000_000),
+    Case(1428, 16, 1, 20_000_000),
+    Case(8192, 8, 1, 50_000_000),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Cost of a case.
+
+    Attributes:
+        rate: bytes a second.
+        processor: seconds of the server's processor time for each byte.
+    """
+
+    rate: float
+    processor: float
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Running server.
+
+    Attributes:
+        name: for the table.
+        pid: of its process.
+        port: at 127.0.0.1.
+        folder: of the received files.
+    """
+
+    name: str
+    pid: int
+    port: int
+    folder: Path
+
+    def processor_time(self) -> float:
+        """Return the processor time of all its threads, in seconds."""
+        tasks = Path(f"/proc/{self.pid}/task").iterdir()
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
+@contextmanager
+def sockd(folder: Path, core: int) -> Iterator[Server]:
+    """Serve with sockd."""
+    port = free_port("udp")
+    (folder / "sockd.toml").write_text(
+        '[service.files]\nplugin = "files"\noptions = { directory = "received" }\n'
+        f'listen = [{{ endpoint = "udp:{port}:interface=127.0.0.1", protocol = "tftp" }}]\n'
+    )
+    with _running([str(BIN / "sockd"), "run", "-c", "sockd.toml"], folder, core) as pid:
+        yield Server("sockd", pid, port, folder / "received")
+
+
+@contextmanager
+def tftpy(folder: Path, core: int) -> Iterator[Server]:
+    """Serve with tftpy."""
+    port = free_port("udp")
+    received = folder / "tftpy"
+    received.mkdir()
+    with _running(
+        [sys.executable, str(HERE / "tftpy_server.py"), str(port), str(received)], folder, core
+    ) as pid:
+        yield Server("tftpy", pid, port, received)
+
+
+@contextmanager
+def _running(words: list[str], folder: Path, core: int) -> Iterator[int]:
+    with on_core(core):
+        process = subprocess.Popen(  # noqa: S603  # commands of this repository
+            words, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
+        )
+    try:
+        yield process.pid
+    finally:
+        end(process)
+
+
+class Load:
+    """Client, compiled; on a core of its own.
+
+    Args:
+        folder: for the program.
+        core: of the client.
+    """
+
+    def __init__(self, folder: Path, core: int) -> None:
+        self._program = folder / "client"
+        self._core = core
+        self._names = 0
+        subprocess.run(["gcc", "-O2", "-o", self._program, HERE / "client.c"], check=True)  # noqa: S603, S607
+
+    def wait_for(self, server: Server) -> None:
+        """Wait until a server receives a file."""
+        for _ in range(STARTS):
+            if self._wait(self._start(server, Case(512, 1, 1, 1))):
+                return
+            time.sleep(SETTLING)
+        raise MeasureError(f"{server.name} receives no file")
+
+    def measure(self, server: Server, case: Case) -> Cost:
+        """Send the files of a case."""
+        before, began = server.processor_time(), time.monotonic()
+        running = [self._start(server, case) for _ in range(case.clients)]
+        if not all(map(self._wait, running)):
+            raise MeasureError(f"{server.name}: a file of {case} has failed")
+        took, processor = time.monotonic() - began, server.processor_time() - before
+        for file in server.folder.glob("file-*"):
+            file.unlink()
+        sent = case.clients * case.size
+        return Cost(sent / took, processor / sent)
+
+    def _start(self, server: Server, case: Case) -> subprocess.Popen[bytes]:
+        self._names += 1
+        words = (server.port, f"file-{self._names}", case.size, case.block, case.window)
+        with on_core(self._core):
+            return subprocess.Popen(  # noqa: S603  # the program of this folder
+                [self._program, *map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+
+    @staticmethod
+    def _wait(client: subprocess.Popen[bytes]) -> bool:
+        return client.wait(PATIENCE) == 0
+
+
+def table(costs: dict[tuple[Case, str], list[Cost]]) -> Iterator[str]:
+    """Yield the lines of the table: medians, and the ratio of the processor times."""
+    yield "| blksize | windowsize | clients | sockd MB/s | tftpy MB/s | sockd s/GB | tftpy s/GB | ratio |"
+    yield "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    for case in CASES:
+        ours, theirs = (
+            Cost(median(cost.rate for cost in found), median(cost.processor for cost in found))
+            for found in (costs[case, "sockd"], costs[case, "tftpy"])
+        )
+        figures = (
+            f"{ours.rate / 1e6:.1f}",
+            f"{theirs.rate / 1e6:.1f}",
+            f"{ours.processor * 1e9:.1f}",
+            f"{theirs.processor * 1e9:.1f}",
+            f"{theirs.processor / ours.processor:.1f}",
+        )
+        yield f"| {case.block} | {case.window} | {case.clients} | {' | '.join(figures)} |"
+
+
+@click.command()
+@click.argument("rounds", type=click.IntRange(min=1), default=5)
+def main(rounds: int) -> None:
+    """Compare sockd with tftpy in ROUNDS rounds (5 by default)."""
+    if importlib.util.find_spec("tftpy") is None:
+        raise click.ClickException("there is no tftpy here: pip install tftpy")
+    server_core, client_core = cores()
+    costs: dict[tuple[Case, str], list[Cost]] = {}
+    try:
+        with (
+            tempfile.TemporaryDirectory() as name,
+            sockd(Path(name), server_core) as ours,
+            tftpy(Path(name), server_core) as theirs,
+        ):
+            load = Load(Path(name), client_core)
+            load.wait_for(ours)
+            load.wait_for(theirs)
+            for number in range(rounds):
+                for case in CASES:
+                    for server in (ours, theirs) if number % 2 else (theirs, ours):
+                        costs.setdefault((case, server.name), []).append(load.measure(server, case))
+    except (MeasureError, OSError, subprocess.SubprocessError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo("\n".join(table(costs)))
+    busy = os.getloadavg()[0]
+    click.echo(f"\nMedians of {rounds} rounds; load of the machine {busy:.1f}. {description()}")
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks.tftp")
