@@ -169,7 +169,8 @@ class Wire:
         context = Context("files", self.clock, Logger("sockd.files"), folder / "state")
         assert Deferred.fromCoroutine(self.plugin.start(context)).called
         self.port: Any = self.plugin.datagram_protocol("tftp", context)
-        self.port.makeConnection(self)
+        transport: Any = self
+        self.port.makeConnection(transport)
         self.client = Client(content, manner, self.clock, self._to_service)
 
     def getHandle(self) -> Wire:
