@@ -51,7 +51,7 @@ def let_page_read(request: Request, origins: Sequence[str], answer: Answer) -> N
     if not origins or origin is None:
         return
     answer.headers.append(("Vary", "Origin"))
-    if "*" in origins or origin.lower() in origins:
+    if origin.isascii() and ("*" in origins or origin.lower() in origins):
         answer.headers.append(("Access-Control-Allow-Origin", origin))
         answer.headers.append(("Access-Control-Expose-Headers", _EXPOSED))
 

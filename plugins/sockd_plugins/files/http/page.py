@@ -48,7 +48,9 @@ def asks_for_page(request: Request) -> bool:
 
 
 async def show_page(request: Request, site: Site) -> Answer:  # noqa: ARG001  # as all routes have it
-    """Return the page."""
+    """Return the page; its relative addresses need the slash behind a token."""
+    if not request.is_folder:
+        return Answer(308, [*_HEADERS, ("Location", f"{request.token}/")])
     return _part("page.html")
 
 

@@ -81,6 +81,7 @@ class Request:
         path: decoded once; begins with "/", or is "*".
         base: what stood before `path` and belongs to every address that the client is told, such as a token.
         token: drop token of the path, `/t/TOKEN/…`; None if it has none.
+        is_folder: whether the path, with its token, ends with a slash.
         query: decoded; of a repeated key the last value.
         version: "1.1" or "1.0".
         headers: the fields; `get` knows them in any case.
@@ -89,10 +90,12 @@ class Request:
         sender_host: address of the client; "-" if unknown.
         certificate: of the client; None without one.
         over: whether the whole body was read.
+        refusal_is_logged: whether the log has the reason of a refusal already.
     """
 
     def __init__(self, peer: Peer, head: Head) -> None:
         self.method = head.method
+        self.is_folder = head.path.endswith("/")
         self.token, self.path = split_token(head.path)
         self.base = ""
         if self.token is not None:
@@ -105,6 +108,7 @@ class Request:
         self.sender_host = peer.host
         self.certificate = certificate_of(peer.transport)
         self.over = head.length == 0
+        self.refusal_is_logged = False
         self._peer = peer
         self._http = head.http
         self._for_head = head.method == "HEAD"

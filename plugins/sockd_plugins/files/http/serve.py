@@ -18,6 +18,8 @@ from sockd_plugins.files.http.site import Site
 from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.stream.peer import Gone, Peer
 
+_REFUSALS = 400  # the least status of an answer that refuses
+
 
 async def serve_http(peer: Peer, routes: Sequence[Route], site: Site) -> None:
     """Answer the requests of a connection, until one of both ends it."""
@@ -38,6 +40,14 @@ async def serve_http(peer: Peer, routes: Sequence[Route], site: Site) -> None:
         first_message_received(peer.transport)
         request = Request(peer, head)
         answered = await _answer(request, routes, site)
+        if answered.status >= _REFUSALS and not request.refusal_is_logged:
+            site.context.logger.info(
+                "request refused",
+                status=answered.status,
+                method=request.method,
+                path=request.path,
+                peer=peer.host,
+            )
         let_page_read(request, site.options.origins, answered)
         if not await request.send(answered):
             if not request.over:

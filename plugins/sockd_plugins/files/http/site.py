@@ -80,6 +80,7 @@ class Site:
 
     def refused(self, request: Request, refused: FileRefused) -> None:
         """Write to the log that a file is refused."""
+        request.refusal_is_logged = True
         self.context.logger.info(
             "file refused", code=refused.code, reason=str(refused), peer=request.sender_host
         )

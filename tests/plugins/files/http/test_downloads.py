@@ -23,7 +23,7 @@ def serving(tmp_path: Path) -> Iterator[Service]:
     (service.folder / "in").mkdir()
     (service.folder / "in" / "c").write_bytes(b"c")
     yield service
-    service.engine.stop()
+    service.stop()
 
 
 def get(service: Service, path: str, method: str = "GET", **headers: str) -> Reply:

@@ -60,7 +60,7 @@ def test_a_refused_file_does_not_keep_the_others_from_being_stored(service: Serv
 def test_the_status_is_that_of_the_refusal_if_nothing_is_stored(tmp_path: Path) -> None:
     service = Service(tmp_path / "small", limits=Limits(3))
     assert post(service, form(part("a", b"1234"))).status == 413
-    service.engine.stop()
+    service.stop()
 
 
 def test_fields_without_a_file_do_not_count(service: Service) -> None:
@@ -99,4 +99,4 @@ def test_a_form_is_read_no_further_behind_a_large_file_that_is_refused(tmp_path:
     client: Client = service.connect().asks("POST", "/", content_type=TYPE, content_length="900000000")
     client.sends(part("a", b"1" * 1000000)[:-2], *[b"1" * 1000000] * 17)
     assert client.reads_one().status == 413
-    service.engine.stop()
+    service.stop()

@@ -32,13 +32,13 @@ def test_a_permitted_page_sends_and_reads_the_answer(open_to_page: Service) -> N
     assert (reply.status, reply.headers["access-control-allow-origin"]) == (201, PAGE)
     assert "Location" in reply.headers["access-control-expose-headers"]
     assert reply.headers["vary"] == "Origin"
-    open_to_page.engine.stop()
+    open_to_page.stop()
 
 
 def test_a_permitted_page_reads_refusals_too(open_to_page: Service) -> None:
     reply = open_to_page.connect().asks("PUT", "/.a", b"1", origin=PAGE).reads_one()
     assert (reply.status, reply.headers["access-control-allow-origin"]) == (400, PAGE)
-    open_to_page.engine.stop()
+    open_to_page.stop()
 
 
 def test_a_browser_that_asks_before_is_told_what_a_page_may(open_to_page: Service) -> None:
@@ -49,11 +49,11 @@ def test_a_browser_that_asks_before_is_told_what_a_page_may(open_to_page: Servic
     assert reply.headers["access-control-allow-headers"] == "tus-resumable,x-a"
     reply = open_to_page.connect().asks("OPTIONS", "/", None, origin="http://other", **asked).reads_one()
     assert "access-control-allow-methods" not in reply.headers
-    open_to_page.engine.stop()
+    open_to_page.stop()
 
 
 def test_a_star_permits_every_page(tmp_path: Path) -> None:
     service = Service(tmp_path / "received", options=Options(origins=("*",)))
     reply = service.connect().asks("PUT", "/a", b"1", origin="null").reads_one()
     assert reply.headers["access-control-allow-origin"] == "null"
-    service.engine.stop()
+    service.stop()

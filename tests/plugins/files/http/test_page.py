@@ -39,7 +39,14 @@ def test_the_page_is_told_what_the_service_permits(tmp_path: Path) -> None:
     service = Service(tmp_path / "received", limits=limits, options=Options(serve=True))
     told = json.loads(service.connect().asks("GET", "/-/page.json").reads_one().body)
     assert told == {"folders": True, "max_size": 5, "serve": True}
-    service.engine.stop()
+    service.stop()
+
+
+def test_the_address_of_a_token_gets_the_slash_that_relative_addresses_need(service: Service) -> None:
+    token = "a" * 24
+    reply = service.connect().asks("GET", f"/t/{token}", accept=BROWSER).reads_one()
+    assert (reply.status, reply.headers["location"]) == (308, f"{token}/")
+    assert service.connect().asks("GET", f"/t/{token}/", accept=BROWSER).reads_one().status == 200
 
 
 def test_without_a_script_the_page_is_a_form(service: Service) -> None:

@@ -90,7 +90,7 @@ def test_refusals_of_the_storage_have_their_status(tmp_path: Path) -> None:
     assert service.connect().asks("PUT", "/a.txt", content_length="11").reads_one().status == 413
     reply = service.connect().asks("PUT", "/a.txt", content_length="9").reads_one()
     assert (reply.status, reply.text.count("8 bytes")) == (507, 1)
-    service.engine.stop()
+    service.stop()
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
