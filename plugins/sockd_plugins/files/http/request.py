@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Protocol
+from typing import Protocol, cast
 
 import h11
 from twisted.internet.defer import Deferred
@@ -204,7 +204,7 @@ class Request:
         """Decode a piece of chunks; return the number of events."""
         events = 0
         try:
-            self._http.receive_data(bytes(piece))
+            self._http.receive_data(cast("bytes", piece))  # it takes views, too
             while (event := self._http.next_event()) is not h11.NEED_DATA:
                 events += 1
                 if isinstance(event, h11.Data):
