@@ -97,9 +97,9 @@ def canonical(receipt: Mapping[str, Any]) -> bytes:
 
 def _read_receipt(path: Path) -> dict[str, Any]:
     try:
-        told = json.loads(_content(path))
+        told, _ = json.JSONDecoder().raw_decode(_content(path).decode().lstrip())
         if isinstance(told, dict) and isinstance(told.get("receipt"), dict):
-            told = told["receipt"]  # the answer of an HTTP server, with the receipt in it
+            told = told["receipt"]  # the answer of an HTTP server, or a line of `sockd send --json`
         if not isinstance(told, dict) or told.get("receipt") != 1:
             raise ValueError
         if not isinstance(told["size"], int) or not isinstance(told["digests"], dict):

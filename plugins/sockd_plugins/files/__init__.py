@@ -27,13 +27,10 @@ user can open it. Anything in `.sockd-part` that is not a plain file is left alo
 
 from __future__ import annotations
 
-import re
 import shutil
-import stat
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Annotated, ClassVar
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 from twisted.internet.defer import Deferred
@@ -42,7 +39,6 @@ from twisted.internet.protocol import DatagramProtocol, Factory
 from typing_extensions import override
 from zope.interface import implementer
 
-from sockd.errors import ValueFault
 from sockd.plugin import (
     Command,
     ConfigPath,
@@ -71,11 +67,18 @@ from sockd_plugins.files.notices.delivery import Delivery, Recipient
 from sockd_plugins.files.notices.outbox import Outbox
 from sockd_plugins.files.notices.program import PATH, Program
 from sockd_plugins.files.notices.webhook import Webhook
+from sockd_plugins.files.options import (
+    file_mode,
+    folder_name,
+    listed_means,
+    users_file,
+    web_address,
+    webhook_address,
+)
 from sockd_plugins.files.receipt.folder import ReceiptFolder
 from sockd_plugins.files.receipt.receipts import Receipts
 from sockd_plugins.files.storage.engine import Engine
 from sockd_plugins.files.storage.ledger import Quota
-from sockd_plugins.files.storage.names import safe_name
 from sockd_plugins.files.storage.store import PARTS, Limits, Store
 from sockd_plugins.files.stream.buffers import Buffers
 from sockd_plugins.files.stream.peer import Peer, Talk
@@ -91,51 +94,6 @@ _STREAMS = ("upload", "raw", "http")
 _MOST_USERS = 1 << 20  # bytes of a file of users: some thousand of them
 
 _SHOWN = 5  # names of files in the way
-
-
-def _file_mode(mode: object) -> object:
-    """Check permissions, in octal as chmod(1) takes them; a plain number could be meant in decimal."""
-    if mode is None:
-        return None
-    if not isinstance(mode, str) or not re.fullmatch("0?[0-7]{3}", mode, re.ASCII):
-        raise ValueFault("three octal digits as text, such as '640'", repr(mode))
-    if not int(mode, 8) & stat.S_IRUSR:
-        raise ValueFault("permissions with which the owner can read the file, such as '640'", repr(mode))
-    return mode
-
-
-def _folder_name(name: str) -> str:
-    """Check the name of a folder within the directory."""
-    try:
-        return safe_name(name) if name else ""
-    except ValueError as error:
-        raise ValueFault("a plain name, or '' for none", repr(name)) from error
-
-
-def _listed(means: object) -> object:
-    """Make one word a list of one."""
-    return (means,) if isinstance(means, str) else means
-
-
-def _users(content: bytes) -> bytes:
-    """Check the lines of a file of users."""
-    Users.read(content)
-    return content
-
-
-def _web_address(url: str) -> str:
-    """Check the address of a web server."""
-    parts = urlsplit(url)
-    if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
-        raise ValueFault("an address such as 'https://drop.example.org'", repr(url))
-    return url
-
-
-def _web_hook(url: str) -> str:
-    """Check the address that notices are posted to."""
-    if url and not re.match("https?://[^/]", url):
-        raise ValueFault("a URL such as 'https://example.org/received'", repr(url))
-    return url
 
 
 @implementer(IStreamPlugin, IDatagramPlugin)
@@ -170,12 +128,12 @@ class Files(Plugin):
         default=500,
         description="Bytes a second; an upload that falls five minutes behind is aborted. 0: never.",
     )
-    mode: Annotated[str | None, BeforeValidator(_file_mode)] = Field(
+    mode: Annotated[str | None, BeforeValidator(file_mode)] = Field(
         default=None,
         description="Permissions of the files, such as '640'; by default the umask and the folder decide.",
     )
 
-    unverified: Annotated[str, AfterValidator(_folder_name)] = Field(
+    unverified: Annotated[str, AfterValidator(folder_name)] = Field(
         default="",
         description="Folder, in the directory, for what comes over 'raw' without its digest; '' for none.",
     )
@@ -210,7 +168,7 @@ class Files(Plugin):
     on_received_timeout: Duration = Field(
         default="5m", validate_default=True, description="Time after which that program is ended."
     )
-    webhook: Annotated[str, AfterValidator(_web_hook)] = Field(
+    webhook: Annotated[str, AfterValidator(webhook_address)] = Field(
         default="", description="URL to which a notice of each received file is posted, as JSON."
     )
     webhook_secret: str = Field(
@@ -234,23 +192,23 @@ class Files(Plugin):
         " 'https://example.org'; '*' for all.",
     )
 
-    access: Annotated[tuple[Means, ...], BeforeValidator(_listed)] = Field(
+    access: Annotated[tuple[Means, ...], BeforeValidator(listed_means)] = Field(
         default=("anyone",),
         min_length=1,
         description="Who may send: 'anyone', or whoever has one of 'tokens', 'users', 'certificates'.",
     )
-    users: Annotated[bytes, FileContent(_MOST_USERS), AfterValidator(_users)] = Field(
+    users: Annotated[bytes, FileContent(_MOST_USERS), AfterValidator(users_file)] = Field(
         default=b"",
         description="File with the users, a line for each password or key, as `sockd files password` prints"
         " it. The files of a user go to a folder of that name.",
         repr=False,
     )
-    receipts: Annotated[str, AfterValidator(_folder_name)] = Field(
+    receipts: Annotated[str, AfterValidator(folder_name)] = Field(
         default="",
         description="Folder, in the directory, for a signed receipt of each file; '' for none. Senders who"
         " ask for one get it in any case.",
     )
-    url: Annotated[str, AfterValidator(_web_address)] = Field(
+    url: Annotated[str, AfterValidator(web_address)] = Field(
         default="",
         description="Public address of the 'http' listener, such as 'https://drop.example.org', for the links"
         " of `sockd files invite`; by default that of the listener.",
@@ -342,8 +300,9 @@ class Files(Plugin):
                 self._engine, self._access, self._receipts, Options(self.origins, self.serve), context
             )
             return partial(serve_http, routes=ROUTES, site=site)
-        talk = receive_raw if protocol == "raw" else receive_puts
-        return partial(talk, engine=self._engine, access=self._access)
+        if protocol == "raw":
+            return partial(receive_raw, engine=self._engine, access=self._access)
+        return partial(receive_puts, engine=self._engine, access=self._access, receipts=self._receipts)
 
     def datagram_protocol(self, protocol: str, context: Context) -> DatagramProtocol:  # noqa: ARG002
         """Build the one protocol over datagrams."""

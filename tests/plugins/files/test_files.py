@@ -32,6 +32,7 @@ from sockd_plugins.files import Files
 from sockd_plugins.files.access.access import Access
 from sockd_plugins.files.access.tokens import Tokens
 from sockd_plugins.files.access.users import Users
+from sockd_plugins.files.receipt.receipts import Receipts
 from sockd_plugins.files.storage import incoming
 from sockd_plugins.files.storage.engine import Engine
 from sockd_plugins.files.storage.ledger import Quota
@@ -673,7 +674,8 @@ def talk(protocol: str, engine: Engine) -> Talk:
     access = open_to_all(engine)
     if protocol == "raw":
         return partial(receive_raw, engine=engine, access=access)
-    return partial(receive_puts, engine=engine, access=access)
+    receipts = Receipts("files", Path("state"))
+    return partial(receive_puts, engine=engine, access=access, receipts=receipts)
 
 
 def memory(senders: list[Sender]) -> int:

@@ -67,6 +67,8 @@ WORD is one of
                    the same. The peer waits for this line
     drop           `drop ID` removes an unfinished upload, and is not answered
     tokens         `token` and `user`
+    receipts       after `hello upload receipts`, `receipt JSON` with a signed receipt of the file stands
+                   before each `ok` and `had` (`receipt/receipts.py`)
     max=SIZE       bytes of a file at most
 
 After `hello` the server does not answer `put` with `go`, and files that follow each other without a wait are
@@ -106,6 +108,7 @@ this port speaks.
 from __future__ import annotations
 
 from sockd_plugins.files.access.access import Access, certificate_of
+from sockd_plugins.files.receipt.receipts import Receipts, as_line
 from sockd_plugins.files.storage.batch import Small
 from sockd_plugins.files.storage.digests import has_blake3
 from sockd_plugins.files.storage.engine import Engine, Incoming
@@ -140,13 +143,14 @@ _FATAL = {"bad-request", "too-slow", "taken", "incomplete", "denied", "expired"}
 _SPOKEN = "'upload', which 'sockd send' speaks"
 
 
-async def receive_puts(peer: Peer, engine: Engine, access: Access) -> None:
+async def receive_puts(peer: Peer, engine: Engine, access: Access, receipts: Receipts) -> None:
     """Receive file after file, until the peer ends.
 
     Args:
         peer: sends them.
         engine: stores them.
         access: tells who may send.
+        receipts: signs them for those who ask.
     """
     silent = FileRefused("bad-request", f"nothing came for {_SILENCE:.0f} s; this port speaks {_SPOKEN}")
     silence = peer.clock.callLater(_SILENCE, peer.interrupt, silent)
@@ -159,7 +163,7 @@ async def receive_puts(peer: Peer, engine: Engine, access: Access) -> None:
         peer.write(answer)
         await peer.linger()
         return
-    puts = _Puts(peer, engine, access)
+    puts = _Puts(peer, engine, access, receipts)
     while (line := await peer.line(MAX_LINE, first=True)) is not None:
         await puts.take(line)
 
@@ -167,10 +171,12 @@ async def receive_puts(peer: Peer, engine: Engine, access: Access) -> None:
 class _Puts:
     """Conversation with one peer, line by line."""
 
-    def __init__(self, peer: Peer, engine: Engine, access: Access) -> None:
+    def __init__(self, peer: Peer, engine: Engine, access: Access, receipts: Receipts) -> None:
         self._peer = peer
         self._engine = engine
         self._access = access
+        self._receipts = receipts
+        self._signs = False
         self._sender: Sender | None = None
         self._greeted = False
         self._body: Body | None = None  # data that comes, whether its file is accepted or not
@@ -194,7 +200,7 @@ class _Puts:
             return
         sender = self._sender = self._sender or await self._identify(Credentials())
         if isinstance(asked, Hello):
-            self._greet()
+            self._greet(asked)
         elif isinstance(asked, Drop):
             await self._drop(sender, asked.id)
         elif isinstance(asked, Resume):
@@ -222,15 +228,16 @@ class _Puts:
             certificate=certificate_of(self._peer.transport),
         )
 
-    def _greet(self) -> None:
+    def _greet(self, asked: Hello) -> None:
         """Tell what the server can."""
         limits = self._engine.store.limits
-        words = ["hello", "chunks", "continue", "drop", "tokens", f"max={limits.max_size}"]
+        words = ["hello", "chunks", "continue", "drop", "tokens", "receipts", f"max={limits.max_size}"]
         if has_blake3():
             words.append("blake3")
         if limits.folders:
             words.append("folders")
         self._greeted = True
+        self._signs = "receipts" in asked.words
         self._peer.say(" ".join(words))
 
     async def _drop(self, sender: Sender, id: str) -> None:  # noqa: A002
@@ -278,7 +285,7 @@ class _Puts:
                     told = upload.durable
                     self._peer.say(f"at {told}")
             stored = await upload.finish(digests=await body.digests(upload.facts.algorithm))
-        self._answer(stored)  # when the part does not count any more
+        await self._answer(stored, upload.sender)  # when the part does not count any more
 
     async def _receive_small(self, sender: Sender, put: Put) -> None:
         """Receive a small file, and with it those that have come whole meanwhile."""
@@ -294,7 +301,7 @@ class _Puts:
         self._peer.read_ahead(_BATCH)
         for result in await self._engine.store_small(files, sender):
             if isinstance(result, Stored):
-                self._answer(result)
+                await self._answer(result, sender)
             else:
                 refuse(self._peer, result)
 
@@ -317,7 +324,10 @@ class _Puts:
         data = await self._peer.some(size, more=True) if size else []
         return Small(facts, data or [], put.digests)
 
-    def _answer(self, stored: Stored) -> None:
+    async def _answer(self, stored: Stored, sender: Sender) -> None:
+        if self._signs:
+            receipt = await self._engine.run(self._receipts.issue, stored, sender)
+            self._peer.say(f"receipt {as_line(receipt)}")
         acknowledge(self._peer, stored, "had" if stored.duplicate and self._greeted else "ok")
 
 

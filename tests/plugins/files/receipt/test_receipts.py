@@ -11,8 +11,17 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from sockd.cli.verify import verify
+from sockd.plugin import Context
+from sockd_plugins.files import Files
 from sockd_plugins.files.receipt.key import FILE, open_key, public_pem
 from sockd_plugins.files.receipt.receipts import Receipts
 from sockd_plugins.files.storage.sender import Sender
@@ -102,6 +111,9 @@ def test_without_the_servers_key_the_fingerprint_is_told(server: Server) -> None
 def test_a_receipt_in_the_answer_of_a_server_is_found(server: Server) -> None:
     server.write({"name": NAME, "receipt": server.receipt})
     assert server.verify().exit_code == 0
+    line = json.dumps({"file": "x", "receipt": server.receipt})
+    (server.folder / "receipt").write_text(f'{line}\n{{"summary": {{}}}}\n')
+    assert server.verify().exit_code == 0
 
 
 @pytest.mark.parametrize("name", ["id", "name", "size", "digests", "time", "service", "sender"])
@@ -185,3 +197,27 @@ def test_a_key_that_is_none_is_an_error_with_its_path(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text("no key")
     with pytest.raises(OSError, match=r"receipt\.key: expected an Ed25519 key in PEM, found something else"):
         open_key(tmp_path)
+
+
+def test_a_service_signs_for_a_sender_who_asks_for_it(tmp_path: Path) -> None:
+    context = Context("drop", Clock(), Logger("sockd.drop"), tmp_path / "state")
+    plugin = Files(directory=tmp_path / "received")
+    assert Deferred.fromCoroutine(plugin.start(context)).called
+    peer = plugin.stream_factory("upload", context).buildProtocol(IPv4Address("TCP", "192.0.2.1", 4000))
+    assert peer is not None
+    wire = StringTransport(peerAddress=IPv4Address("TCP", "192.0.2.1", 4000))
+    peer.makeConnection(wire)
+    peer.dataReceived(b"hello upload receipts\nput 6 - file\nhello\nkeep 6 - other\nhello\n")
+    lines = wire.value().decode().splitlines()
+    assert " receipts" in lines[0]
+    told = [json.loads(line.removeprefix("receipt ")) for line in lines if line.startswith("receipt ")]
+    assert [(receipt["name"], receipt["digests"]) for receipt in told] == [
+        ("file", {"sha256": SHA256}),
+        ("other", {"sha256": SHA256}),
+    ]
+    assert [line.split()[0] for line in lines[1:] if not line.startswith(("go", "at"))] == [
+        "receipt",
+        "ok",
+    ] * 2
+    peer.connectionLost(Failure(ConnectionDone()))
+    assert Deferred.fromCoroutine(plugin.stop()).called
