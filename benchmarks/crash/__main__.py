@@ -95,7 +95,13 @@ class Run:
     def at_random(self, column: str, times: int, flags: int | None, seed: int) -> None:
         """Crash at random moments, while all senders are at work."""
         chance = random.Random(seed)  # noqa: S311  # no secret
-        clients = [series.client for series in self._series if series.cuts and not series.interrupted]
+        clients = [
+            series.client
+            for series in self._series
+            if not series.interrupted and (series.cuts or flags is None)
+        ]
+        if not clients:
+            return
         row = self.results.setdefault("all at once", {}).setdefault(column, [])
         with self._console.status(f"{column} at random moments"):
             for number in range(times):
