@@ -50,7 +50,7 @@ def at_random(lab: Lab, clients: Sequence[Client], chance: random.Random, flags:
     lab.start()
     for client, sending in made:
         finish(lab, client, sending, outcome)
-    look(lab, [sending for _, sending in made], outcome)
+    look(lab, [sending for _, sending in made], outcome, cut=True)
     return outcome
 
 

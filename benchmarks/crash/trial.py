@@ -13,7 +13,7 @@ from typing import ClassVar
 from benchmarks.crash import verdict
 from benchmarks.crash.board import Action, Board, Deed
 from benchmarks.crash.daemon import Nursery
-from benchmarks.crash.disk import Disk, Ext4
+from benchmarks.crash.disk import COLD, Disk, Ext4
 from benchmarks.crash.sending import Client, Sending
 from benchmarks.processes import MeasureError
 
@@ -155,7 +155,7 @@ def crash(lab: Lab, series: Series, deed: Deed, target: int) -> Outcome:
     outcome.faults += verdict.faults(lab.disk.received, [made])
     lab.start()
     finish(lab, series.client, made, outcome)
-    look(lab, [made], outcome)
+    look(lab, [made], outcome, cut=deed.action is Action.KILL)
     return outcome
 
 
@@ -211,13 +211,26 @@ def finish(lab: Lab, client: Client, made: Sending, outcome: Outcome) -> None:
         outcome.faults.append(f"it cannot be finished: {made.refused or 'no answer'}")
 
 
-def look(lab: Lab, sendings: Sequence[Sending], outcome: Outcome) -> None:
-    """Look at all that is there when everything is finished, and remove it."""
+def look(lab: Lab, sendings: Sequence[Sending], outcome: Outcome, *, cut: bool = False) -> None:
+    """Look at all that is there when everything is finished, and remove it.
+
+    Args:
+        lab: the place.
+        sendings: all files that were sent.
+        outcome: for what is wrong.
+        cut: whether to cut the power at the end: what a killed daemon has left is acknowledged by the next.
+    """
     outcome.faults += filter(None, [lab.settle()])
     outcome.faults += verdict.faults(lab.disk.received, sendings)
     if verdict.parts(lab.disk.received):
         _expire(lab, outcome)
-    if outcome.faults:
+    if cut and isinstance(lab.disk, Ext4):
+        lose_power(lab, COLD)
+        lost = (
+            f"after a power cut at rest: {fault}" for fault in verdict.faults(lab.disk.received, sendings)
+        )
+        outcome.faults += lost
+    elif outcome.faults:
         lab.nursery.kill()  # the next trial begins with an empty disk
     else:
         _tidy(lab)
