@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -24,6 +26,8 @@ plugin = "files"
 listen = [
   {{ endpoint = "tcp:0:interface=127.0.0.1", protocol = "upload" }},
   {{ endpoint = "tcp:0:interface=127.0.0.1", protocol = "raw" }},
+  {{ endpoint = "tcp:0:interface=127.0.0.1", protocol = "http" }},
+  {{ endpoint = "udp:0:interface=127.0.0.1", protocol = "tftp" }},
 ]
 [service.files.limits]
 idle_timeout = "{idle}"
@@ -31,8 +35,12 @@ idle_timeout = "{idle}"
 directory = "received"
 unverified = "unverified"
 max_size = "64MiB"
+folders = {folders}
 """
 PARTS = ".sockd-part"
+NOTES = {".stored", ".finished", ".names"}
+"""Names among the parts that are no uploads."""
+
 DATA = bytes(range(256)) * 4000
 MIB = 1 << 20
 
@@ -46,8 +54,13 @@ class Receiver:
         self.around = set(os.listdir(folder.parent))
 
     def connect(self, protocol: str = "upload") -> socket.socket:
-        which = ("upload", "raw").index(protocol)
+        which = ("upload", "raw", "http").index(protocol)
         return socket.create_connection(self.daemon.port("files", which=which), PATIENCE)
+
+    def send(self, protocol: str, name: bytes, data: bytes = DATA) -> str:
+        """Send a file; return the last line of the answer, which begins with a word of the protocol."""
+        senders = {"upload": self.upload, "http": self.put, "tus": self.tus, "tftp": self.tftp}
+        return senders[protocol](name, data)
 
     def upload(self, name: bytes, data: bytes = DATA, head: str = "") -> str:
         """Send a file over `upload`; return the last line of the answer."""
@@ -57,9 +70,47 @@ class Receiver:
             connection.shutdown(socket.SHUT_WR)
             return connection.makefile("r").read().splitlines()[-1]
 
+    def put(self, name: bytes, data: bytes = DATA, **fields: str) -> str:
+        """Send a file by PUT; return the first line of the answer."""
+        return self.ask("PUT", f"/{quote(name, safe='/')}", data, fields)
+
+    def tus(self, name: bytes, data: bytes = DATA, **fields: str) -> str:
+        """Send a file over tus, in the request that creates the upload."""
+        head = {
+            "Tus-Resumable": "1.0.0",
+            "Content-Type": "application/offset+octet-stream",
+            "Upload-Length": str(len(data)),
+            "Upload-Metadata": f"filename {base64.b64encode(name).decode()}",
+        }
+        return self.ask("POST", "/", data, head | fields)
+
+    def ask(self, method: str, path: str, data: bytes, fields: Mapping[str, str]) -> str:
+        lines = [f"{method} {path} HTTP/1.1", "Host: here", *(": ".join(field) for field in fields.items())]
+        if "Content-Length" not in fields:
+            lines.append(f"Content-Length: {len(data)}")
+        with self.connect("http") as connection:
+            connection.sendall("\r\n".join([*lines, "", ""]).encode() + data)
+            connection.shutdown(socket.SHUT_WR)
+            return connection.makefile("r", encoding="latin-1").readline().removeprefix("HTTP/1.1 ").strip()
+
+    def tftp(self, name: bytes, data: bytes = DATA, told: int | None = None) -> str:
+        """Send a file over TFTP, in blocks of 512 bytes; return `ok`, or the error."""
+        size = len(data) if told is None else told
+        with socket.socket(type=socket.SOCK_DGRAM) as own:
+            own.settimeout(PATIENCE)
+            own.connect(self.daemon.port("files", "udp"))
+            own.send(b"\0\2" + name + b"\0octet\0tsize\0%d\0" % size)
+            answer = own.recv(1000)
+            for number, start in enumerate(range(0, len(data) + 1, 512), 1):
+                if answer[1] == 5:
+                    return f"error {answer[3]} {answer[4:-1].decode()}"
+                own.send(b"\0\3" + number.to_bytes(2, "big") + data[start : start + 512])
+                answer = own.recv(1000)
+            return f"error {answer[3]} {answer[4:-1].decode()}" if answer[1] == 5 else "ok"
+
     def files(self) -> dict[str, bytes]:
         """Return what is stored, when no upload is left."""
-        wait_until(lambda: set(os.listdir(self.folder / PARTS)) <= {".stored"})
+        wait_until(lambda: set(os.listdir(self.folder / PARTS)) <= NOTES)
         found = (path for path in self.folder.rglob("*") if PARTS not in path.parts)
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in found if path.is_file()}
 
@@ -71,8 +122,9 @@ class Receiver:
 
 @pytest.fixture
 def receive(start: Start, tmp_path: Path) -> Callable[..., Receiver]:
-    def started(idle: str = "1m") -> Receiver:
-        return Receiver(start(CONFIG.format(idle=idle), how="sockd"), tmp_path / "received")
+    def started(idle: str = "1m", folders: str = "false") -> Receiver:
+        text = CONFIG.format(idle=idle, folders=folders)
+        return Receiver(start(text, how="sockd"), tmp_path / "received")
 
     return started
 
@@ -91,17 +143,48 @@ BAD_NAMES = [
 ]  # fmt: skip
 
 
-def test_a_name_that_means_another_place_or_hides_something_is_refused(receiver: Receiver) -> None:
-    answers = {name: receiver.upload(name) for name in BAD_NAMES}
-    strange = {
-        name: answer
-        for name, answer in answers.items()
-        if not answer.startswith(("error bad-name", "error bad-request"))
-    }
-    assert strange == {}
+REFUSED = (
+    "error bad-name",
+    "error bad-request",
+    "error 2 ",
+    "error 4 ",
+    "400 ",
+    "403 ",
+    "404 ",
+    "409 ",
+    "422 ",
+)
+"""Beginnings of an answer, in the words of each protocol."""
+
+
+@pytest.mark.parametrize("protocol", ["upload", "http", "tus", "tftp"])
+def test_a_name_that_means_another_place_or_hides_something_is_refused(
+    receiver: Receiver, protocol: str
+) -> None:
+    answers = {name: receiver.send(protocol, name) for name in BAD_NAMES}
+    assert {name: answer for name, answer in answers.items() if not answer.startswith(REFUSED)} == {}
     receiver.is_clean()
-    receiver.upload(b"good")
+    receiver.send(protocol, b"good")
     assert receiver.files() == {"good": DATA}
+
+
+BAD_PATHS = [
+    b"../escape", b"a/../../escape", b"a/..", b"a//b", b"a/./b", b"a/", b"/", b"a/.sockd-part/b",
+    b".sockd-part/a", b"a/.hidden/b", b"a/ b/c", b"a/b./c", b"a/CON/b", b"a\\..\\b",
+    b"a/" * 100 + b"b", b"a/\xff", b"a/\x00/b",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("protocol", ["upload", "http", "tftp"])
+def test_a_path_stays_within_the_directory_where_folders_are_permitted(
+    receive: Callable[..., Receiver], protocol: str
+) -> None:
+    receiver = receive(folders="true")
+    answers = {path: receiver.send(protocol, path) for path in BAD_PATHS}
+    assert {path: answer for path, answer in answers.items() if not answer.startswith(REFUSED)} == {}
+    receiver.is_clean()
+    assert receiver.send(protocol, b"a/b/good").startswith(("ok", "201 "))
+    assert receiver.files() == {"a/b/good": DATA}
 
 
 # other programs change the folder
@@ -110,7 +193,7 @@ def test_a_name_that_means_another_place_or_hides_something_is_refused(receiver:
 SWAPPER = """
 import os, sys
 received, outside = sys.argv[1:]
-names = [os.path.join(received, name) for name in ("a", "b", ".sockd-part", "unverified")]
+names = [os.path.join(received, name) for name in ("a", "b", "inner", ".sockd-part", "unverified")]
 print("ready", flush=True)
 for turn in range(1 << 62):
     for name in names:
@@ -142,14 +225,24 @@ def swapping(receiver: Receiver, outside: Path) -> Iterator[None]:
             swapper.kill()
 
 
-def test_links_that_come_and_go_in_the_folder_lead_nobody_outside(receiver: Receiver, tmp_path: Path) -> None:
+def test_links_that_come_and_go_in_the_folder_lead_nobody_outside(
+    receive: Callable[..., Receiver], tmp_path: Path
+) -> None:
+    receiver = receive(folders="true")
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").write_bytes(b"precious")
     with swapping(receiver, outside), ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(receiver.upload, [b"a", b"b", b"c"] * 20))
+        ways = [
+            ("upload", b"a"),
+            ("http", b"b"),
+            ("upload", b"inner/x"),
+            ("http", b"inner/y"),
+            ("upload", b"c"),
+        ]
+        answers = list(pool.map(lambda way: receiver.send(*way), ways * 15))
     for answer in answers:
-        assert answer.startswith(("ok ", "error ")), answer
+        assert answer.startswith(("ok ", "error ", "201 ", "4", "5")), answer
     assert {path.name: path.read_bytes() for path in outside.iterdir()} == {"precious": b"precious"}
     assert any(answer.startswith("ok c") for answer in answers)
 
@@ -159,12 +252,12 @@ def test_a_link_in_place_of_a_file_or_a_folder_is_not_followed(
     receiver: Receiver, tmp_path: Path, name: str
 ) -> None:
     precious = tmp_path / "precious"
-    precious.write_bytes(b"precious")
+    precious.write_bytes(DATA)
     if name == "unverified":
         (receiver.folder / name).rmdir()
     (receiver.folder / name).symlink_to(precious)
     assert receiver.upload(name.encode()).startswith(f"ok {name} (2) ")
-    assert precious.read_bytes() == b"precious"
+    assert precious.stat().st_nlink == 1
     assert (receiver.folder / f"{name} (2)").read_bytes() == DATA
 
 
@@ -175,6 +268,24 @@ def test_uploads_of_one_name_at_the_same_time_are_all_stored(receiver: Receiver)
     assert all(answer.startswith("ok a") for answer in answers), answers
     assert sorted(receiver.files().values()) == contents
     assert sorted(receiver.files()) == sorted(["a.bin", *(f"a ({number}).bin" for number in range(2, 9))])
+
+
+def test_uploads_of_one_name_over_all_protocols_at_the_same_time_are_all_stored(receiver: Receiver) -> None:
+    contents = [bytes([number]) * (100_000 + number) for number in range(12)]
+    ways = ["upload", "http", "tus", "tftp"] * 3
+    with ThreadPoolExecutor(len(ways)) as pool:
+        answers = list(pool.map(lambda way, data: receiver.send(way, b"a.bin", data), ways, contents))
+    assert all(answer.startswith(("ok", "201 ")) for answer in answers), answers
+    assert sorted(receiver.files().values()) == contents
+
+
+def test_uploads_of_one_file_at_the_same_time_are_all_acknowledged(receiver: Receiver) -> None:
+    """Each is stored, or found to be there already."""
+    ways = ["upload", "http", "tus", "tftp"] * 3
+    with ThreadPoolExecutor(len(ways)) as pool:
+        answers = list(pool.map(lambda way: receiver.send(way, b"a.bin"), ways))
+    assert all(answer.startswith(("ok", "201 ")) for answer in answers), answers
+    assert set(receiver.files().values()) == {DATA}
 
 
 # senders that lie
@@ -211,6 +322,32 @@ def test_a_sender_of_more_than_it_has_announced_gets_the_announced_file_and_a_re
     assert answers[1].startswith("ok a 10 ")
     assert answers[2].startswith("error ")
     assert receiver.files() == {"a": b"0123456789"}
+
+
+def test_a_sender_that_lies_over_http_is_told_and_leaves_nothing(receiver: Receiver) -> None:
+    wrong = base64.b64encode(bytes(32)).decode()
+    lies = [
+        receiver.put(b"a", **{"Content-Length": str(len(DATA) + 1)}),
+        receiver.put(b"a", **{"Content-Length": "-1"}),
+        receiver.put(b"a", **{"Content-Length": "1, 2"}),
+        receiver.put(b"a", **{"Content-Length": str(10**18)}),
+        receiver.put(b"a", **{"Content-Length": "1" * 5000}),
+        receiver.put(b"a", **{"Repr-Digest": f"sha-256=:{wrong}:"}),
+        receiver.put(b"a", **{"Content-Range": f"bytes 5-{len(DATA) + 4}/{len(DATA) + 5}"}),
+        receiver.tus(b"a", **{"Upload-Checksum": f"sha256 {wrong}"}),
+        receiver.tus(b"a", **{"Upload-Length": "10"}),
+        receiver.tus(b"a", **{"Upload-Length": "-1"}),
+        receiver.tus(b"a", **{"Upload-Length": str(10**18)}),
+    ]
+    assert [answer for answer in lies if not answer.startswith("4")] == [], lies
+    receiver.is_clean()
+
+
+def test_a_sender_that_lies_over_tftp_is_told_and_leaves_nothing(receiver: Receiver) -> None:
+    assert receiver.tftp(b"a", DATA[:5000], told=4000).startswith("error ")
+    assert receiver.tftp(b"a", DATA[:5000], told=6000).startswith("error ")
+    assert receiver.tftp(b"a", DATA[:5000], told=10**18 - 1).startswith("error 3 ")
+    receiver.is_clean()
 
 
 def test_a_raw_sender_whose_digest_is_wrong_leaves_nothing(receiver: Receiver) -> None:
