@@ -42,6 +42,7 @@ NOTES = {".stored", ".finished", ".names"}
 """Names among the parts that are no uploads."""
 
 DATA = bytes(range(256)) * 4000
+NO_FIELDS: Mapping[str, str] = {}
 MIB = 1 << 20
 
 
@@ -59,7 +60,12 @@ class Receiver:
 
     def send(self, protocol: str, name: bytes, data: bytes = DATA) -> str:
         """Send a file; return the last line of the answer, which begins with a word of the protocol."""
-        senders = {"upload": self.upload, "http": self.put, "tus": self.tus, "tftp": self.tftp}
+        senders: dict[str, Callable[[bytes, bytes], str]] = {
+            "upload": self.upload,
+            "http": self.put,
+            "tus": self.tus,
+            "tftp": self.tftp,
+        }
         return senders[protocol](name, data)
 
     def upload(self, name: bytes, data: bytes = DATA, head: str = "") -> str:
@@ -70,11 +76,11 @@ class Receiver:
             connection.shutdown(socket.SHUT_WR)
             return connection.makefile("r").read().splitlines()[-1]
 
-    def put(self, name: bytes, data: bytes = DATA, **fields: str) -> str:
+    def put(self, name: bytes, data: bytes = DATA, fields: Mapping[str, str] = NO_FIELDS) -> str:
         """Send a file by PUT; return the first line of the answer."""
         return self.ask("PUT", f"/{quote(name, safe='/')}", data, fields)
 
-    def tus(self, name: bytes, data: bytes = DATA, **fields: str) -> str:
+    def tus(self, name: bytes, data: bytes = DATA, fields: Mapping[str, str] = NO_FIELDS) -> str:
         """Send a file over tus, in the request that creates the upload."""
         head = {
             "Tus-Resumable": "1.0.0",
@@ -82,7 +88,7 @@ class Receiver:
             "Upload-Length": str(len(data)),
             "Upload-Metadata": f"filename {base64.b64encode(name).decode()}",
         }
-        return self.ask("POST", "/", data, head | fields)
+        return self.ask("POST", "/", data, {**head, **fields})
 
     def ask(self, method: str, path: str, data: bytes, fields: Mapping[str, str]) -> str:
         lines = [f"{method} {path} HTTP/1.1", "Host: here", *(": ".join(field) for field in fields.items())]
@@ -327,17 +333,17 @@ def test_a_sender_of_more_than_it_has_announced_gets_the_announced_file_and_a_re
 def test_a_sender_that_lies_over_http_is_told_and_leaves_nothing(receiver: Receiver) -> None:
     wrong = base64.b64encode(bytes(32)).decode()
     lies = [
-        receiver.put(b"a", **{"Content-Length": str(len(DATA) + 1)}),
-        receiver.put(b"a", **{"Content-Length": "-1"}),
-        receiver.put(b"a", **{"Content-Length": "1, 2"}),
-        receiver.put(b"a", **{"Content-Length": str(10**18)}),
-        receiver.put(b"a", **{"Content-Length": "1" * 5000}),
-        receiver.put(b"a", **{"Repr-Digest": f"sha-256=:{wrong}:"}),
-        receiver.put(b"a", **{"Content-Range": f"bytes 5-{len(DATA) + 4}/{len(DATA) + 5}"}),
-        receiver.tus(b"a", **{"Upload-Checksum": f"sha256 {wrong}"}),
-        receiver.tus(b"a", **{"Upload-Length": "10"}),
-        receiver.tus(b"a", **{"Upload-Length": "-1"}),
-        receiver.tus(b"a", **{"Upload-Length": str(10**18)}),
+        receiver.put(b"a", fields={"Content-Length": str(len(DATA) + 1)}),
+        receiver.put(b"a", fields={"Content-Length": "-1"}),
+        receiver.put(b"a", fields={"Content-Length": "1, 2"}),
+        receiver.put(b"a", fields={"Content-Length": str(10**18)}),
+        receiver.put(b"a", fields={"Content-Length": "1" * 5000}),
+        receiver.put(b"a", fields={"Repr-Digest": f"sha-256=:{wrong}:"}),
+        receiver.put(b"a", fields={"Content-Range": f"bytes 5-{len(DATA) + 4}/{len(DATA) + 5}"}),
+        receiver.tus(b"a", fields={"Upload-Checksum": f"sha256 {wrong}"}),
+        receiver.tus(b"a", fields={"Upload-Length": "10"}),
+        receiver.tus(b"a", fields={"Upload-Length": "-1"}),
+        receiver.tus(b"a", fields={"Upload-Length": str(10**18)}),
     ]
     assert [answer for answer in lies if not answer.startswith("4")] == [], lies
     receiver.is_clean()
