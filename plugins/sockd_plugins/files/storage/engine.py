@@ -211,7 +211,8 @@ class Engine:
 
     def left(self, upload: Incoming) -> None:
         """Note that an upload is over, or left to the sender's next connection."""
-        self._running.pop(upload.id, None)
+        if self._running.get(upload.id) is upload:
+            del self._running[upload.id]
         if not self._running and self._looks is not None:
             self._looks.cancel()
             self._looks = None
@@ -230,10 +231,15 @@ class Engine:
             sweep(self.store.parts)
         return Upload.begin(self.store, facts, sender, keep=keep)
 
-    def _enter(self, upload: Upload) -> Incoming:
-        incoming = self._running[upload.id] = Incoming(self, upload)
+    def entered(self, upload: Incoming) -> None:
+        """Note that an upload has begun, or goes on."""
+        self._running[upload.id] = upload
         if self._looks is None:
             self._looks = self.clock.callLater(_LOOK_SECONDS, self._look_for_wanted)
+
+    def _enter(self, upload: Upload) -> Incoming:
+        incoming = Incoming(self, upload)
+        self.entered(incoming)
         return incoming
 
     async def _when_free(self, id: str, work: Callable[[], T], *, take_over: bool) -> T:  # noqa: A002

@@ -46,6 +46,9 @@ class Owner(Protocol):
     def run(self, work: Callable[..., T], *args: object) -> Deferred[T]:
         """Run blocking work in a thread."""
 
+    def entered(self, upload: Incoming) -> None:
+        """Note that an upload goes on."""
+
     def left(self, upload: Incoming) -> None:
         """Note that an upload is over, or left to the sender's next connection."""
 
@@ -181,9 +184,32 @@ class Incoming:
         """Make durable what was written; return the offset."""
         return await self._engine.run(self._upload.sync)
 
-    async def settle(self) -> None:
-        """Let what a request has brought survive the end of the daemon; make it durable if that is due."""
-        await self._engine.run(self._upload.settle)
+    async def rest(self) -> None:
+        """Let others have the upload, and keep its part open for the next request.
+
+        What has come is made durable if that is due; else it survives the end of the daemon.
+
+        Raises:
+            FileRefused: the disk fails.
+        """
+        await self._engine.run(self._upload.rest)
+        self._leave()
+
+    async def wake(self) -> bool:
+        """Go on after a rest; return False if another connection has, or had, the upload.
+
+        Raises:
+            FileRefused: the disk fails.
+        """
+        if not await self._engine.run(self._upload.wake):
+            return False
+        self.is_left = self.is_taken = False
+        self._engine.entered(self)
+        return True
+
+    async def drop(self) -> None:
+        """Close the part after a rest."""
+        await self._engine.run(self._upload.drop)
 
     def go_on_as(self, sender: Sender) -> None:
         """Let a sender go on with an upload that another connection has begun.

@@ -1,8 +1,8 @@
-"""Uploads between two requests, kept open for a moment: the next one need not open and read the part again.
+"""Uploads between two requests, kept open for a moment: the next one need not read the part again.
 
 A client that sends a file in thousands of small requests would otherwise cost as many readings of the whole
-part. An upload is closed after a while, at once when another connection or process wants it, and when too
-many are open.
+part. Others can have an upload that waits; what it knows of the part counts if none of them has changed it.
+It is closed after a while, and when too many are open.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class _Parked:
     """Upload that waits for its next request.
 
     Attributes:
-        upload: still open.
+        upload: at rest.
         call: what happens if none comes.
-        synced: the synchronization that runs, or the last one.
+        synced: fires when nothing works on it any more, with whether it is still open.
     """
 
     upload: Incoming
     call: IDelayedCall
-    synced: Deferred[None]
+    synced: Deferred[bool]
 
 
 class Parking:
@@ -77,10 +77,9 @@ class Parking:
         Raises:
             FileRefused: there is none, it is another's, or the other connection does not end.
         """
-        if (parked := self._parked.pop(id, None)) is None:
+        upload = await self._woken(id)
+        if upload is None:
             upload = await self._find(id, sender, take_over=True)
-        else:
-            upload = await self._unpark(parked)
         async with self.begun(upload):
             upload.go_on_as(sender)
             yield upload
@@ -94,19 +93,16 @@ class Parking:
         """
         try:
             yield upload
-            if upload.stored is None and not upload.is_left:
-                await upload.settle()
+            if upload.stored is None and not (upload.is_left or self._closed):
+                await upload.rest()
+                self._park(upload)
         except BaseException as error:
             await upload.__aexit__(type(error), error, error.__traceback__)
             raise
-        if upload.is_left:
-            return
         if upload.stored is not None:
             await upload.abandon()
-        elif self._closed or upload.is_taken:
+        elif not upload.is_left:
             await upload.suspend()
-        else:
-            self._park(upload)
 
     async def close(self) -> None:
         """Close all uploads; they are resumed from the disk later."""
@@ -117,39 +113,57 @@ class Parking:
             await closing
 
     def _park(self, upload: Incoming) -> None:
-        id = upload.id  # noqa: A001
-        upload.on_taken(lambda: self._close(id))
-        call = self._clock.callLater(_SYNC_AFTER, self._sync, id)
-        self._parked[id] = _Parked(upload, call, succeed(None))
+        if (former := self._parked.pop(upload.id, None)) is not None:  # other connections went on with it
+            self._clear(former)
+        call = self._clock.callLater(_SYNC_AFTER, self._sync, upload.id)
+        self._parked[upload.id] = _Parked(upload, call, succeed(True))
         if len(self._parked) > _MOST:
             self._close(next(iter(self._parked)))
 
-    async def _unpark(self, parked: _Parked) -> Incoming:
-        """Return an upload when nothing works on it any more."""
+    async def _woken(self, id: str) -> Incoming | None:  # noqa: A002
+        """Return an upload that has waited here; None if there is none, or others went on with it."""
+        if (parked := self._parked.pop(id, None)) is None:
+            return None
         if parked.call.active():
             parked.call.cancel()
-        await parked.synced
-        return parked.upload
+        if not await parked.synced:
+            return None
+        if await parked.upload.wake():
+            return parked.upload
+        await parked.upload.drop()
+        return None
 
     def _sync(self, id: str) -> None:  # noqa: A002
         """Make durable what came last; then close the upload if still no request comes."""
         parked = self._parked[id]
-        parked.synced = Deferred.fromCoroutine(_synced(parked.upload))
         parked.call = self._clock.callLater(_CLOSE_AFTER, self._close, id)
+        parked.synced = Deferred.fromCoroutine(_synced(parked.upload))
 
     def _close(self, id: str) -> None:  # noqa: A002
+        self._clear(self._parked.pop(id))
+
+    def _clear(self, parked: _Parked) -> None:
         """Leave an upload to the disk."""
-        if (parked := self._parked.pop(id, None)) is not None:
-            closing = Deferred.fromCoroutine(self._suspend(parked))
-            self._closing.add(closing)
-            closing.addCallback(lambda _: self._closing.discard(closing))
+        if parked.call.active():
+            parked.call.cancel()
+        closing = Deferred.fromCoroutine(_left(parked))
+        self._closing.add(closing)
+        closing.addCallback(lambda _: self._closing.discard(closing))
 
-    async def _suspend(self, parked: _Parked) -> None:
-        upload = await self._unpark(parked)
-        with suppress(FileRefused):  # what is not durable then is sent again
+
+async def _synced(upload: Incoming) -> bool:
+    """Make durable what came last, unless others went on with the upload; return False if the disk fails."""
+    try:
+        if await upload.wake():
+            await upload.sync()
+            await upload.rest()
+    except FileRefused:
+        with suppress(FileRefused):
             await upload.suspend()
+        return False
+    return True
 
 
-async def _synced(upload: Incoming) -> None:
-    with suppress(FileRefused):  # the next request meets it
-        await upload.sync()
+async def _left(parked: _Parked) -> None:
+    if await parked.synced and await _synced(parked.upload):
+        await parked.upload.drop()

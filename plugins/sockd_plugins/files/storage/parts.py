@@ -63,6 +63,10 @@ class Part:
     file: int
     state: State | None = None
 
+    def unlock(self) -> None:
+        """Let other processes have the part, which stays open."""
+        fcntl.flock(self.file, fcntl.LOCK_UN)
+
     def close(self) -> None:
         """Close the descriptors, which ends the lock."""
         if self.state is not None:
@@ -242,6 +246,14 @@ class Parts:
             if name.startswith(f"{id}-") and (entry := self._entry(name)):
                 return entry
         raise FileRefused("unknown", "there is no unfinished upload of this id; it may have expired")
+
+    def lock_again(self, part: Part) -> bool:
+        """Lock a part that was unlocked; return False if another process has it, or has changed its name."""
+        try:
+            _lock(part.file)
+        except BlockingIOError:
+            return False
+        return self.is_there(part)
 
     def is_there(self, part: Part) -> bool:
         """Tell whether the name of a part still refers to its descriptor."""

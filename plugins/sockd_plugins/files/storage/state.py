@@ -29,6 +29,8 @@ _OFFSET = 20  # digits; 2**63 has 19
 
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
+_OFFSETS = 78  # bytes of both lines
+
 _ARRIVED = re.compile(rb"\n(\d{20}) ([0-9a-f-]{36})(?=\n)", re.ASCII)
 
 _MOST = 16384
@@ -84,6 +86,10 @@ class State:
         """Store the offset up to which data was written; it survives the end of this process."""
         os.pwrite(self._file, _arrived(arrived), _OFFSET)
         self.arrived = arrived
+
+    def offsets(self) -> bytes:
+        """Return both offsets as they are in the file, where another process may have written them."""
+        return os.pread(self._file, _OFFSETS, 0)
 
     def close(self) -> None:
         """Close the file."""

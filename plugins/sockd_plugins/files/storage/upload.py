@@ -24,6 +24,7 @@ from sockd_plugins.files.storage.parts import Part
 from sockd_plugins.files.storage.pieces import Piece, copy_file
 from sockd_plugins.files.storage.publishing import publish
 from sockd_plugins.files.storage.refused import FileRefused, disk_errors
+from sockd_plugins.files.storage.rest import Rest
 from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.storage.store import Store
@@ -87,6 +88,7 @@ class Upload:
         self._mark: _Mark | None = None
         self._synchronized = 0
         self._sync_at = time.monotonic() + SYNC_SECONDS
+        self._rest = Rest(store.parts, part)
         self._failed = False  # a write: the file ends nobody knows where
         self._lost = False  # a synchronization: a second one would succeed without the data (fsync(2))
 
@@ -127,6 +129,7 @@ class Upload:
             try:
                 upload = cls(store, part, state.facts, owner_of(state.sender, sender))
                 upload._reread(state.durable, state.arrived)
+                upload.sync()
             except BaseException:  # whatever it was, no descriptor and no lock stay
                 part.close()
                 raise
@@ -197,18 +200,33 @@ class Upload:
         self._sync_at = now + max(SYNC_SECONDS, _SYNC_SHARE * (now - began))
         return self.durable
 
-    def settle(self) -> None:
-        """Make durable what was written if that is due; else let it survive the end of this process.
+    def rest(self) -> None:
+        """Let other processes have the part, which stays open.
+
+        What was written is made durable if that is due; else it survives the end of this process.
 
         Raises:
             FileRefused: the disk fails.
         """
+        self._check()
         if self.size - self.durable >= _SETTLE_BYTES or time.monotonic() >= self._sync_at:
             self.sync()
-        elif self._part.state is not None:
-            self._check()
-            with disk_errors():
-                self._part.state.note(self.size)
+        with disk_errors():
+            self._rest.begin(self.size)
+
+    def wake(self) -> bool:
+        """Go on after a rest; return False if another process has, or had, the part.
+
+        Raises:
+            FileRefused: the disk fails.
+        """
+        self._taken = self.size
+        with disk_errors():
+            return self._rest.end(self.size)
+
+    def drop(self) -> None:
+        """Close the part after a rest."""
+        self._part.close()
 
     def go_on_as(self, sender: Sender) -> None:
         """Let a sender go on with the upload.
