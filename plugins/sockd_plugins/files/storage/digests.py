@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
@@ -63,6 +64,14 @@ class Hashes:
 def has_blake3() -> bool:
     """Tell whether BLAKE3 can be computed here."""
     return find_spec("blake3") is not None
+
+
+@dataclass(slots=True)
+class Mark:
+    """Place in the data to go back to: its offset, and the digest up to there."""
+
+    size: int
+    hash: Digest
 
 
 def new_digest(algorithm: str) -> Digest:

@@ -1,9 +1,10 @@
-"""Unfinished uploads: a look at them, which takes none, and the removal of one."""
+"""Unfinished uploads: a look at them, which takes none, and the removal or the data of one."""
 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from sockd_plugins.files.storage.bounds import owner_of
@@ -120,3 +121,29 @@ def remove_upload(parts: Parts, id: str, sender: Sender | None = None) -> None: 
             parts.remove(part)
         finally:
             part.close()
+
+
+@contextmanager
+def whole_part(parts: Parts, id: str, sender: Sender) -> Iterator[tuple[int, int]]:  # noqa: A002
+    """Open the part of an upload that is whole and not published.
+
+    Args:
+        parts: all of them.
+        id: of the upload.
+        sender: who wants it.
+
+    Yields:
+        Its descriptor, and its bytes.
+
+    Raises:
+        FileRefused: there is none of this id, it is in use, another's, or not whole.
+        OSError: the disk fails.
+    """
+    part, state = parts.resume(id)
+    try:
+        owner_of(state.sender, sender)
+        if state.facts.size != state.durable:
+            raise FileRefused("incomplete", f"the upload {id} is not whole")
+        yield part.file, state.durable
+    finally:
+        part.close()

@@ -13,10 +13,10 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sockd_plugins.files.storage.bounds import check_name, check_size, owner_of
-from sockd_plugins.files.storage.digests import Digest, add_file, check_digests, digests_of, new_digest
+from sockd_plugins.files.storage.digests import Mark, add_file, check_digests, digests_of, new_digest
 from sockd_plugins.files.storage.finished import Finished, note_finished
 from sockd_plugins.files.storage.kernel import start_writing
 from sockd_plugins.files.storage.names_given import GivenNames
@@ -29,6 +29,7 @@ from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.storage.store import Store
 from sockd_plugins.files.storage.stored import Stored
+from sockd_plugins.files.storage.unfinished import whole_part
 
 __all__ = ["Piece", "Stored", "Upload"]
 
@@ -48,14 +49,6 @@ _SETTLE_BYTES = 1 << 20
 
 _SYNC_SHARE = 10
 """Times as long as a synchronization took until the next one that is only due to time."""
-
-
-@dataclass(slots=True)
-class _Mark:
-    """Place to go back to."""
-
-    size: int
-    hash: Digest
 
 
 class Upload:
@@ -85,7 +78,7 @@ class Upload:
         self._part = part
         self._taken = 0  # bytes that have room on the disk
         self._hash = new_digest(facts.algorithm)
-        self._mark: _Mark | None = None
+        self._mark: Mark | None = None
         self._synchronized = 0
         self._sync_at = time.monotonic() + SYNC_SECONDS
         self._rest = Rest(store.parts, part)
@@ -271,25 +264,18 @@ class Upload:
         Raises:
             FileRefused: there is none of this id, it is in use, or not whole; or as `write`.
         """
-        with disk_errors():
-            part, state = self._store.parts.resume(id)
-            try:
-                owner_of(state.sender, self.sender)
-                if state.facts.size != state.durable:
-                    raise FileRefused("incomplete", f"the upload {id} is not whole")
-                self._expect(end := self.size + state.durable)
-                with self._store.room.booked(state.durable):
-                    self._failed = True
-                    copy_file(part.file, self._part.file, state.durable, self._hash)
-                    self._failed = False
-                self.size = end
-                self._taken = max(self._taken, end)
-            finally:
-                part.close()
+        with disk_errors(), whole_part(self._store.parts, id, self.sender) as (file, size):
+            self._expect(end := self.size + size)
+            with self._store.room.booked(size):
+                self._failed = True
+                copy_file(file, self._part.file, size, self._hash)
+                self._failed = False
+            self.size = end
+            self._taken = max(self._taken, end)
 
     def mark(self) -> None:
         """Remember the end of what was written; what comes behind it is not durable until the next mark."""
-        self._mark = _Mark(self.size, self._hash.copy())
+        self._mark = Mark(self.size, self._hash.copy())
 
     def unmark(self) -> None:
         """Let what was written since the mark count."""
