@@ -208,11 +208,7 @@ class Upload:
             self._rest.begin(self.size)
 
     def wake(self) -> bool:
-        """Go on after a rest; return False if another process has, or had, the part.
-
-        Raises:
-            FileRefused: the disk fails.
-        """
+        """Go on after a rest; return False if another process has, or had, the part."""
         self._taken = self.size
         with disk_errors():
             return self._rest.end(self.size)
