@@ -1,7 +1,8 @@
 """Count of the stored files, folder by folder, shared by all workers in a file beside the parts.
 
 A folder is counted anew when it has changed otherwise than by a file that the ledger has noted: its time of
-change (mtime) tells. A check costs a system call for each folder, and a listing for each that has changed.
+change (mtime) tells. A look at all folders costs a system call for each. Where there are many, one a second
+is enough: it is for changes of others, and those in the directory itself are seen at once.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -17,15 +19,49 @@ from sockd_plugins.files.storage.parts import PARTS, TALLY, listed
 
 _MOST = 64 << 20  # bytes of the file; a folder takes about 100
 
+_FEW = 100
+"""Folders up to which all are looked at each time."""
+
+_LOOK_SECONDS = 1.0
+"""Time between two looks at more folders, at least."""
+
 
 @dataclass(slots=True)
 class _Counted:
-    """Folder as it was counted: its mark, the plain files in it, and the folders in it."""
+    """Folder as it was counted.
 
+    Attributes:
+        path: relative to the directory.
+        mark: changes whenever a file gets or loses its name in it.
+        size: bytes of the plain files in it.
+        files: their number.
+        inner: names of the folders in it.
+        line: all of this, as the file has it; b"" if it has changed.
+    """
+
+    path: str
     mark: list[int]
     size: int = 0
     files: int = 0
     inner: list[str] = field(default_factory=list)
+    line: bytes = b""
+
+    @classmethod
+    def read(cls, line: bytes) -> _Counted:
+        """Read a line; raise ValueError or TypeError if a crash has left half of it."""
+        path, mark, size, files, inner = json.loads(line)
+        return cls(str(path), list(map(int, mark)), int(size), int(files), list(map(str, inner)), line)
+
+    def written(self) -> bytes:
+        """Return the line."""
+        if not self.line:
+            values = (self.path, self.mark, self.size, self.files, self.inner)
+            self.line = json.dumps(values, separators=(",", ":")).encode()
+        return self.line
+
+    def paths(self) -> list[str]:
+        """Return the paths of the folders in it."""
+        return [f"{self.path}/{name}" if self.path else name for name in self.inner]
 
 
 class Tally:
@@ -41,26 +77,18 @@ class Tally:
         self._parts = parts
         self._folders: dict[str, _Counted] = {}
         self._content = b""  # of the file, as it was read or written last
+        self._look_at = 0.0  # time of the next look at all folders, if there are many
 
     def count(self) -> tuple[int, int]:
         """Return the bytes and the number of the stored files."""
         self._read()
-        found: dict[str, _Counted] = {}
-        changed = False
-        paths = [""]
-        while paths:
-            path = paths.pop()
-            try:
-                changed |= self._visit(path, found)
-            except OSError:  # it was removed meanwhile, or is not for us
-                if not path:
-                    raise
-                continue
-            paths.extend(f"{path}/{name}" if path else name for name in found[path].inner)
-        if changed or len(found) != len(self._folders):
-            self._folders = found
-            self._write()
-        counts = found.values()
+        now = time.monotonic()
+        many = len(self._folders) > _FEW
+        changed = many and self._visit("", self._folders)
+        if not many or changed or now >= self._look_at:
+            self._look_at = now + _LOOK_SECONDS
+            self._look(changed=changed)
+        counts = self._folders.values()
         return sum(folder.size for folder in counts), sum(folder.files for folder in counts)
 
     def add(self, path: str, size: int) -> None:
@@ -70,24 +98,49 @@ class Tally:
             path: of the folder that it is in.
             size: in bytes.
         """
-        folder = self._folders.get(path)
-        if folder is None:  # it is new, and is counted next time
-            return
-        folder.size += size
-        folder.files += 1
-        with suppress(OSError):
-            folder.mark = _mark(os.stat(path or ".", dir_fd=self._folder, follow_symlinks=False))
+        if folder := self._folders.get(path):
+            with suppress(OSError):
+                folder.mark = self._mark(path)
+            folder.size += size
+            folder.files += 1
+            folder.line = b""
+        else:  # it was made for the file
+            names = path.split("/")
+            with suppress(OSError):
+                for length in range(len(names) + 1):
+                    self._visit("/".join(names[:length]), self._folders)
+        self._write()
+
+    def _look(self, *, changed: bool) -> None:
+        """Look at all folders, and count those that have changed; `changed` tells whether one had already."""
+        found: dict[str, _Counted] = {}
+        paths = [""]
+        while paths:
+            path = paths.pop()
+            try:
+                changed |= self._visit(path, found)
+            except OSError:  # it was removed meanwhile, or is not for us
+                if not path:
+                    raise
+                continue
+            paths.extend(found[path].paths())
+        if changed or len(found) != len(self._folders):
+            self._folders = found
             self._write()
 
     def _visit(self, path: str, found: dict[str, _Counted]) -> bool:
         """Take what is known of a folder, or count it if it has changed; return whether it has."""
-        mark = _mark(os.stat(path or ".", dir_fd=self._folder, follow_symlinks=False))
+        mark = self._mark(path)
         known = self._folders.get(path)
         if known is not None and known.mark == mark:
             found[path] = known
             return False
         found[path] = _count(self._folder, path, mark)
         return True
+
+    def _mark(self, path: str) -> list[int]:
+        status = os.stat(path or ".", dir_fd=self._folder, follow_symlinks=False)
+        return [status.st_ino, status.st_mtime_ns]
 
     def _read(self) -> None:
         """Read what another worker, or this process before a restart, has noted."""
@@ -100,18 +153,19 @@ class Tally:
                 os.close(file)
         if content == self._content:
             return
-        self._folders, self._content = {}, content
-        with suppress(ValueError, TypeError, AttributeError):  # a crash has left half of it
-            self._folders = {
-                path: _Counted(list(map(int, mark)), int(size), int(files), list(map(str, inner)))
-                for path, (mark, size, files, inner) in json.loads(content).items()
-            }
+        known = {folder.line: folder for folder in self._folders.values() if folder.line}
+        folders: dict[str, _Counted] = {}
+        with suppress(ValueError, TypeError):
+            for line in content.split(b"\n"):
+                folder = known.get(line) or _Counted.read(line)
+                folders[folder.path] = folder
+        self._folders, self._content = folders, content
+        if not all(path in folders for folder in folders.values() for path in folder.paths()):
+            self._look_at = 0.0  # a crash has left half of it
 
     def _write(self) -> None:
         """Keep the figures for the next check; without them it counts."""
-        folders = self._folders.items()
-        figures = {path: (each.mark, each.size, each.files, each.inner) for path, each in folders}
-        self._content = json.dumps(figures, separators=(",", ":")).encode()
+        self._content = b"\n".join([folder.written() for folder in self._folders.values()])
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
         with suppress(OSError):
             file = os.open(TALLY, flags, 0o600, dir_fd=self._parts)
@@ -124,7 +178,7 @@ class Tally:
 
 def _count(folder: int, path: str, mark: list[int]) -> _Counted:
     """Count the plain files in a folder, and list the folders in it."""
-    counted = _Counted(mark)
+    counted = _Counted(path, mark)
     try:
         inside = open_inside(folder, path, make=False)
     except PermissionError:  # the operator keeps it from the service
@@ -141,8 +195,3 @@ def _count(folder: int, path: str, mark: list[int]) -> _Counted:
     finally:
         os.close(inside)
     return counted
-
-
-def _mark(status: os.stat_result) -> list[int]:
-    """Return what changes whenever a file gets or loses its name in a folder."""
-    return [status.st_ino, status.st_mtime_ns]

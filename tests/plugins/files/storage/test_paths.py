@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sockd_plugins.files.storage import kernel
+from sockd_plugins.files.storage import kernel, tally
 from sockd_plugins.files.storage.folders import open_inside
 from sockd_plugins.files.storage.ledger import Quota
 from sockd_plugins.files.storage.names import safe_path
@@ -211,3 +211,51 @@ def test_a_damaged_count_is_taken_anew(opened: Opener) -> None:
     for content in (b"", b"{", b"[]", b'{"": [1]}', b'{"": [["x"], 0, 0, []]}', b"\xff"):
         (worker.folder / PARTS / ".stored").write_bytes(content)
         assert "60 are stored" in refusal(lambda: worker.begin("c", 50))
+
+
+def many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each folder be one of many, and a second be long."""
+    monkeypatch.setattr(tally, "_FEW", 0)
+    monkeypatch.setattr(tally, "_LOOK_SECONDS", 1e9)
+
+
+def test_among_many_folders_each_file_of_a_worker_counts_at_once(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many(monkeypatch)
+    one, other = (opened(folders=True, quota=Quota(size=1000)) for _ in range(2))
+    for number, worker in enumerate([one, other, other, one] * 3):
+        worker.receive(f"a/{number % 3}/{number % 2}/{number}", bytes(10))
+        for each in (one, other):
+            assert f"{10 * number + 10} are stored" in refusal(lambda each=each: each.begin("x", 1001))  # type: ignore[misc]
+    assert len((one.folder / PARTS / ".stored").read_bytes().splitlines()) == 11
+
+
+def test_among_many_folders_the_changes_of_others_are_seen_a_second_later(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many(monkeypatch)
+    worker = opened(folders=True, quota=Quota(size=1000))
+    worker.receive("a/b/c", bytes(10))
+    (worker.folder / "a" / "b" / "d").write_bytes(bytes(5))
+    os.utime(worker.folder / "a" / "b", ns=(1, 1))
+    assert "10 are stored" in refusal(lambda: worker.begin("x", 1001))
+    worker.engine.store.ledger._tally._look_at = 0.0
+    assert "15 are stored" in refusal(lambda: worker.begin("x", 1001))
+    (worker.folder / "new").mkdir()
+    (worker.folder / "new" / "e").write_bytes(bytes(5))
+    os.utime(worker.folder, ns=(1, 1))
+    assert "20 are stored" in refusal(lambda: worker.begin("x", 1001))
+
+
+def test_half_a_count_among_many_folders_is_taken_anew(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many(monkeypatch)
+    worker = opened(folders=True, quota=Quota(size=1000))
+    worker.receive("a/b/c", bytes(10))
+    place = worker.folder / PARTS / ".stored"
+    whole = place.read_bytes()
+    for length in range(len(whole)):
+        place.write_bytes(whole[:length])
+        assert "10 are stored" in refusal(lambda: worker.begin("x", 1001))
