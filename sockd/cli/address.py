@@ -146,8 +146,16 @@ _EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 def of_service(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command its argument `address`, and the options of TLS."""
+    return reaching(AddressType())(command)
 
-    @click.argument("address", type=AddressType())
+
+def reaching(kind: AddressType) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command its argument `address` of a kind, and the options of TLS."""
+    return lambda command: _reaching(kind, command)
+
+
+def _reaching(kind: AddressType, command: Callable[..., None]) -> Callable[..., None]:
+    @click.argument("address", type=kind)
     @click.option(
         "--tls", is_flag=True, help="Use TLS, as with tls:HOST:PORT; the following options imply it."
     )

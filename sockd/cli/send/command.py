@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import click
 
-from sockd.cli.address import Address, of_service
-from sockd.cli.send.delivery import Delivery
+from sockd.cli.address import Address, reaching
+from sockd.cli.send.delivery import Connection, Delivery
 from sockd.cli.send.items import Item, expand
+from sockd.cli.send.lane import Lane
 from sockd.cli.send.memory import Memory
 from sockd.cli.send.progress import showing
 from sockd.cli.send.report import Report
 from sockd.cli.send.service import Service, Wishes
+from sockd.cli.send.target import TargetType, WebAddress
 from sockd.cli.send.work import Outcome, Work
 from sockd.errors import ValueFault
 
@@ -35,7 +39,7 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, given: str | None) ->
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE|FOLDER...")
-@of_service
+@reaching(TargetType())
 @click.option("--name", help="Name on the server, for one file or folder; required for standard input.")
 @click.option("--token", metavar="TOKEN", help="Token that permits it; by default $SOCKD_TOKEN.")
 @click.option("--follow", is_flag=True, help="Follow symbolic links in folders, which are skipped otherwise.")
@@ -64,6 +68,9 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, given: str | None) ->
 @click.option("-q", "--quiet", is_flag=True, help="Tell failures only.")
 def send(files: tuple[str, ...], address: Address, **options: Any) -> None:
     """Send files and folders to the service at ADDRESS; '-' is standard input.
+
+    ADDRESS may also be a web server, http://HOST/ or https://HOST/: it gets the files by tus, if it speaks
+    that, or by PUT.
 
     An interrupted file is kept on the server. The same command goes on with it.
 
@@ -107,18 +114,32 @@ def _deliver(
         report.ended = progress.ended
         work = Work(items, report.tell)
         wishes = Wishes(token or os.environ.get("SOCKD_TOKEN", ""), digest or "", receipt)
-        service = Service(address, wishes, lambda: work.interrupted)
-        delivery = Delivery(
-            service,
-            work,
-            Memory(str(address)),
-            progress.moved,
-            report.wait,
-            parallel=parallel,
-            retry=retry,
-        )
+        lane, reached = _way(address, wishes, work, Memory(str(address)), progress.moved)
+        delivery = Delivery(lane, reached, work, report.wait, parallel=parallel, retry=retry)
         try:
             delivery.run()
         except KeyboardInterrupt:
             work.abandon("interrupted")
     return report.close()
+
+
+def _way(
+    address: Address, wishes: Wishes, work: Work, memory: Memory, moved: Callable[[Item, int], object]
+) -> tuple[Callable[[bool], Connection], Callable[[], bool]]:
+    """Return what makes connections to the service, and what tells whether it has answered."""
+    if isinstance(address, WebAddress):
+        from sockd.cli.send.web import Web
+        from sockd.cli.send.web_lane import WebLane
+
+        alone, answered = work.waits == 1, threading.Event()
+
+        def connect(_: bool) -> Connection:
+            web = Web(address, wishes.token, answered, lambda: work.interrupted)
+            return WebLane(web, work, memory, moved, alone=alone)
+
+        return connect, answered.is_set
+    service = Service(address, wishes, lambda: work.interrupted)
+    return (
+        lambda large_first: Lane(service, work, memory, moved, large_first=large_first),
+        lambda: service.words is not None,
+    )

@@ -7,12 +7,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Protocol
 
 from sockd.cli.send.channel import Interrupted, Lost
-from sockd.cli.send.items import Item
-from sockd.cli.send.lane import Lane
-from sockd.cli.send.memory import Memory
-from sockd.cli.send.service import Denied, Service
+from sockd.cli.send.service import Denied
 from sockd.cli.send.work import Work
 
 _FIRST_PAUSE = 0.25  # seconds before the first new connection
@@ -21,14 +19,20 @@ _POLL_SECONDS = 0.25  # until an interruption is noticed
 _END_SECONDS = 2.0  # for the other connections, after an interruption
 
 
+class Connection(Protocol):
+    """Connection of a run, over any protocol."""
+
+    def run(self, opened: Callable[[], object]) -> None:
+        """Send files until none waits; `opened` is called when the service has answered."""
+
+
 class Delivery:
     """Run of the command.
 
     Args:
-        service: takes the files.
+        lane: makes a connection; its argument tells whether large files come first.
+        reached: tells whether the service has ever answered.
         work: the files.
-        memory: the ids of unfinished uploads.
-        moved: called with an item and the bytes of it that are durable.
         waiting: called with the reason when the run waits for the service to come back.
         parallel: connections at a time.
         retry: seconds without progress after which the run gives up; None for the usual time, but none for a
@@ -39,19 +43,17 @@ class Delivery:
 
     def __init__(
         self,
-        service: Service,
+        lane: Callable[[bool], Connection],
+        reached: Callable[[], bool],
         work: Work,
-        memory: Memory,
-        moved: Callable[[Item, int], object],
         waiting: Callable[[str], object],
         *,
         parallel: int,
         retry: float | None,
     ) -> None:
-        self._service = service
+        self._lane = lane
+        self._reached = reached
         self._work = work
-        self._memory = memory
-        self._moved = moved
         self._waiting = waiting
         self._parallel = parallel
         self._retry = retry
@@ -65,6 +67,7 @@ class Delivery:
         """
         try:
             self._run()
+            self._work.interrupt()  # connections that wait for an answer which nobody needs
         except BaseException:  # whatever it was, no thread sends on
             self._work.interrupt()
             for helper in self._helpers:
@@ -79,7 +82,7 @@ class Delivery:
                 continue
             moved_at = work.moved_at
             try:
-                self._lane(large_first=False).run(self._help)
+                self._lane(False).run(self._help)
             except Denied as denied:
                 work.deny(str(denied))
             except Lost as lost:
@@ -94,13 +97,10 @@ class Delivery:
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _may_retry(self) -> bool:
-        if self._retry is None and self._service.words is None:
+        if self._retry is None and not self._reached():
             return False  # the address may be wrong
         patience = self.USUAL_RETRY if self._retry is None else self._retry
         return time.monotonic() - self._work.moved_at < patience
-
-    def _lane(self, *, large_first: bool) -> Lane:
-        return Lane(self._service, self._work, self._memory, self._moved, large_first=large_first)
 
     def _help(self) -> None:
         """Open further connections, if there is work for them."""
@@ -114,4 +114,4 @@ class Delivery:
     def _work_along(self) -> None:
         # A service may permit fewer connections. The first one tells what is wrong, and tries again.
         with suppress(Lost, Denied, Interrupted):
-            self._lane(large_first=True).run(lambda: None)
+            self._lane(True).run(lambda: None)

@@ -17,7 +17,7 @@ from sockd.cli.send.items import Item
 
 _KEPT_SECONDS = 30 * 86400.0  # longer than servers keep unfinished uploads
 
-_ID = re.compile(r"[0-9a-f]{16}")
+_ID = re.compile(r"[0-9a-f]{16}|/[!-~]*")  # of our protocol; the path of an upload of tus
 
 
 class Memory:
@@ -37,7 +37,7 @@ class Memory:
         with suppress(OSError, ValueError, TypeError, KeyError):
             kept = json.loads(self._path(item).read_text())
             id = str(kept["id"])  # noqa: A001
-            if kept["file"] == _fingerprint(item) and _ID.fullmatch(id):
+            if kept["file"] == _fingerprint(item) and _ID.fullmatch(id, 0, 2000):
                 return id
         return ""
 
