@@ -202,6 +202,8 @@ class Lane:
                 item.source = open_source(item.path, spooled=not self._service.can("continue"))
                 item.size = item.source.size
             answer = self._begin(item, item.source)
+            if isinstance(answer, Stored):
+                self._check_stored(item, item.source, answer)
             while not isinstance(answer, Stored | Refused):
                 answer = self._transfer(item, item.source, answer)
         except Unreadable as error:
@@ -228,6 +230,13 @@ class Lane:
         if not isinstance(answer, Go | Stored | Refused):
             raise Lost("the server speaks another protocol")
         return answer
+
+    def _check_stored(self, item: Item, source: Source, answer: Stored) -> None:
+        """Check what the server has stored before its answer was lost; begin anew if that is another file."""
+        known = digests.known(answer.algorithm)
+        if not known or source.rewind(answer.size, answer.algorithm).hexdigest() != answer.digest:
+            self._begin_anew(item)
+        source.check()
 
     def _transfer(self, item: Item, source: Source, go: Go) -> Go | Stored | Refused:
         """Send the data, then the digest; return the server's last answer."""

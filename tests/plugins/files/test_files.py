@@ -11,6 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+import blake3
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -1010,3 +1011,122 @@ def test_a_service_that_could_not_start_can_be_stopped(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         start(plugin, Context("files", Clock(), Logger("sockd.files"), tmp_path))
     assert Deferred.fromCoroutine(plugin.stop()).called
+
+
+# after a greeting
+
+
+@pytest.fixture
+def lasting(tmp_path: Path) -> Iterator[Service]:
+    """Return a service that keeps unfinished uploads."""
+    service = Service(tmp_path / "lasting", reserve=0)
+    yield service
+    service.stop()
+
+
+def greeted(service: Service) -> Sender:
+    sender = service.connects().sends(b"hello upload\n")
+    words = sender.reads()[0].split()
+    assert words[0] == "hello"
+    assert {"chunks", "continue", "drop", "tokens", "blake3"} <= set(words)
+    return sender
+
+
+def blake(data: bytes) -> str:
+    return f"blake3={blake3.blake3(data).hexdigest()}"
+
+
+def test_files_follow_each_other_without_a_wait_and_each_has_one_answer(service: Service) -> None:
+    sender = greeted(service).sends(
+        b"put 1 - a\n1put 5 blake3=" + blake(b"hello")[7:].encode() + b" b\nhello"
+        b"put 2 sha256=" + b"0" * 64 + b" wrong\n??"
+        b"put 3 - ../c\nxxxput 2 blake3 d\nhi" + blake(b"hi").encode() + b"\nput 0 - e\n"
+    )
+    assert [line.split()[:2] for line in sender.reads()] == [
+        ["ok", "a"],
+        ["ok", "b"],
+        ["refused", "digest-mismatch"],
+        ["refused", "bad-name"],
+        ["ok", "d"],
+        ["ok", "e"],
+    ]
+    assert service.received() == {"a": b"1", "b": b"hello", "d": b"hi", "e": b""}
+    assert service.parts() == []
+
+
+def test_a_refused_file_that_is_large_ends_the_conversation(tmp_path: Path) -> None:
+    service = Service(tmp_path / "in", max_size=1 << 20, reserve=0)
+    sender = greeted(service).sends(b"put 3000000 - large\n", b"put 1 - a\n1")
+    assert sender.reads() == ["error too-large expected at most 1048576 bytes, found 3000000"]
+    service.stop()
+    assert service.received() == {}
+
+
+def test_a_file_that_is_there_already_is_told(service: Service) -> None:
+    sender = greeted(service).sends(b"put 1 - a\n1put 1 - a\n1put 1 - a\n2")
+    assert [line.split(" ", 2)[:2] for line in sender.reads()] == [["ok", "a"], ["had", "a"], ["ok", "a"]]
+    assert service.received() == {"a": b"1", "a (2)": b"2"}
+
+
+def test_a_file_of_unknown_size_comes_in_chunks(service: Service) -> None:
+    sender = greeted(service).sends(b"put - blake3 a\n3\nhel2\nlo0\n" + blake(b"hello").encode() + b"\n")
+    assert sender.reads() == [f"ok a 5 {blake(b'hello')}"]
+
+
+@pytest.mark.parametrize("sent", [b"3\nhe", b"3\nhel", b"3\nhel0", b"", b"0\n"])
+def test_a_file_in_chunks_that_breaks_off_is_not_stored(lasting: Service, sent: bytes) -> None:
+    sender = greeted(lasting).sends(b"continue - - blake3 a\n" + sent).half_closes()
+    go, error = sender.reads()
+    assert go.startswith("go ")
+    assert error.startswith("error ")
+    assert lasting.received() == {}
+
+
+def test_an_upload_is_continued_by_its_name_with_the_digest_of_what_is_there(lasting: Service) -> None:
+    first = greeted(lasting).sends(b"continue - 5 blake3 a\nhel")
+    first.half_closes()
+    id_ = first.reads()[0].split()[1]
+    other = greeted(lasting).sends(b"continue - 6 blake3 a\n")
+    assert other.reads()[0].split()[1] != id_  # another size
+    second = greeted(lasting).sends(b"continue - 5 blake3 a\n")
+    assert second.reads() == [f"go {id_} 3 {blake(b'hel')}"]
+    second.sends(b"lo" + blake(b"hello").encode() + b"\n")
+    assert second.reads()[-1] == f"ok a 5 {blake(b'hello')}"
+    third = greeted(lasting).sends(f"continue {id_} 5 blake3 a\n".encode())
+    assert third.reads() == [f"had a 5 {blake(b'hello')}"]  # the answer may have been lost
+
+
+def test_an_upload_is_dropped(lasting: Service) -> None:
+    first = greeted(lasting).sends(b"continue - 5 blake3 a\nhel")
+    first.half_closes()
+    id_ = first.reads()[0].split()[1]
+    greeted(lasting).sends(f"drop {id_}\ndrop {id_}\n".encode())
+    assert [name for name in lasting.parts() if not name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(
+    ("beginning", "answer"),
+    [
+        (b"GET / HTTP/1.1\r\n", "HTTP/1.1 400 Bad Request"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "error bad-request this port speaks 'upload'"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "error bad-request this port speaks 'upload'"),
+    ],
+)
+def test_a_peer_that_speaks_another_protocol_is_told_at_once(
+    service: Service, beginning: bytes, answer: str
+) -> None:
+    sender = service.connects().sends(beginning)
+    lines = sender.reads()
+    assert lines[0].startswith(answer)
+    assert "this port speaks 'upload'" in lines[-1]
+    assert sender.wire.half_closed
+
+
+def test_a_silent_peer_is_told_what_the_port_speaks(service: Service) -> None:
+    silent, slow = service.connects(), service.connects().sends(b"p")
+    service.clock.advance(10)
+    assert silent.reads() == [
+        "error bad-request nothing came for 10 s; this port speaks 'upload', which 'sockd send' speaks"
+    ]
+    assert slow.reads() == []
+    assert slow.sends(b"ut 1 - a\n1").reads()[-1].startswith("ok a 1 ")

@@ -147,14 +147,15 @@ class Engine:
             return running.look(self.store.parts.keep_for)
         return await self.run(look_at, self.store.parts, id)
 
-    async def search(self, name: str, sender: Sender) -> Unfinished | None:
+    async def search(self, name: str, sender: Sender, size: int | None = None) -> Unfinished | None:
         """Find the newest unfinished upload that can be resumed, by its name and sender.
 
         Args:
             name: as it was announced.
             sender: with a key, the upload was begun with the same one; without, from the same source.
+            size: bytes that were announced, of one that no connection has; None for any.
         """
-        id = await self.run(search_unfinished, self.store.parts, name, sender)  # noqa: A001
+        id = await self.run(search_unfinished, self.store.parts, name, sender, size)  # noqa: A001
         return None if id is None else await self.look(id)
 
     async def list(self) -> list[Unfinished]:

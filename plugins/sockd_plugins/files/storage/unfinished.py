@@ -63,13 +63,14 @@ def list_unfinished(parts: Parts) -> list[Unfinished]:
     return found
 
 
-def search_unfinished(parts: Parts, name: str, sender: Sender) -> str | None:
+def search_unfinished(parts: Parts, name: str, sender: Sender, size: int | None = None) -> str | None:
     """Find the newest upload that can be resumed, by its name and sender.
 
     Args:
         parts: all of them.
         name: as it was announced.
         sender: of the same source and folder.
+        size: bytes that were announced, of one that no connection has; None for any.
 
     Returns:
         Its id.
@@ -85,6 +86,8 @@ def search_unfinished(parts: Parts, name: str, sender: Sender) -> str | None:
             with suppress(FileRefused):
                 found = _look(parts, entry)
                 same = (found.facts.name, found.sender.folder) == (name, sender.folder)
+                if size is not None:
+                    same = same and found.facts.size == size and not found.busy
                 if same and (newest is None or found.expires >= newest.expires):
                     newest = found
     return None if newest is None else newest.id

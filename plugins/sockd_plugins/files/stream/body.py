@@ -39,7 +39,7 @@ class Body:
             within: seconds after which fewer are returned; None to wait for all.
 
         Raises:
-            FileRefused: the beginning of a chunk is malformed.
+            FileRefused: a chunk is malformed, or not whole.
         """
         if not self._left and not self._whole:
             line = await self._peer.line(MAX_LINE)
@@ -52,6 +52,8 @@ class Body:
         if not self._left:
             return []
         pieces = await self._peer.read(min(self._left, most), within)
+        if not pieces and self._put.size is None:
+            raise FileRefused("incomplete", f"expected {self._left} more bytes of a chunk, found none")
         self._left -= sum(map(len, pieces))
         return pieces
 

@@ -64,7 +64,7 @@ WORD is one of
                    if ID is `-` or there is none, with the newest of this name, size and sender that no
                    connection has, or begins one. As after every `hello`, `go ID OFFSET ALGORITHM=HEX` has the
                    digest of the bytes before OFFSET, by which the peer finds out whether its file is still
-                   the same. The peer waits for this line
+                   the same. The peer waits for this line, or for `had` if the upload of this ID is over
     drop           `drop ID` removes an unfinished upload, and is not answered
     tokens         `token` and `user`
     receipts       after `hello upload receipts`, `receipt JSON` with a signed receipt of the file stands
@@ -106,6 +106,8 @@ this port speaks.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from sockd_plugins.files.access.access import Access, certificate_of
 from sockd_plugins.files.receipt.receipts import Receipts, as_line
@@ -209,7 +211,10 @@ class _Puts:
             put = Put("resume", upload.id, facts.size, facts.digest, facts.algorithm, facts.name)
             await self._receive(put, upload)
         elif asked.command == "continue":
-            await self._receive(asked, await self._continued(sender, asked))
+            if asked.id and (stored := await self._finished(asked)):
+                await self._answer(stored, sender)
+            else:
+                await self._receive(asked, await self._continued(sender, asked))
         elif asked.command == "keep":
             await self._receive(asked, await self._engine.begin(asked.facts(), sender, keep=True))
         elif self._greeted and _is_small(asked):
@@ -242,10 +247,16 @@ class _Puts:
 
     async def _drop(self, sender: Sender, id: str) -> None:  # noqa: A002
         try:
-            if (await self._engine.look(id)).sender.key == sender.key:
-                await self._engine.end(id)
+            await self._engine.end(id, sender)
         except FileRefused:
             return  # it has ended already
+
+    async def _finished(self, put: Put) -> Stored | None:
+        """Return the file of an upload that is over, whose answer the peer has lost."""
+        finished = await self._engine.finished(put.id)
+        if finished is None or put.size not in (None, finished.stored.size):
+            return None
+        return replace(finished.stored, duplicate=True)
 
     async def _continued(self, sender: Sender, put: Put) -> Incoming:
         """Find the unfinished upload of an announcement, or begin one."""
@@ -258,10 +269,11 @@ class _Puts:
             except FileRefused as refused:
                 if refused.code not in ("unknown", "denied"):
                     raise
-        newest = await self._engine.search(facts.name, sender)
-        if newest is not None and newest.facts.size == facts.size is not None and not newest.busy:
+        if facts.size is not None:
+            newest = await self._engine.search(facts.name, sender, facts.size)
             try:
-                return await self._engine.find(newest.id, sender)
+                if newest is not None:
+                    return await self._engine.find(newest.id, sender)
             except FileRefused as refused:
                 if refused.code not in ("unknown", "denied", "busy"):
                     raise
@@ -272,6 +284,8 @@ class _Puts:
         async with upload:
             upload.on_taken(self._peer.interrupt)
             told = upload.durable
+            if upload.received > told:
+                told = await upload.sync()
             if upload.kept:
                 digest = f" {upload.digest}" if self._greeted else ""
                 self._peer.say(f"go {upload.id} {told}{digest}")
@@ -284,7 +298,8 @@ class _Puts:
                 if upload.kept and upload.durable > told:
                     told = upload.durable
                     self._peer.say(f"at {told}")
-            stored = await upload.finish(digests=await body.digests(upload.facts.algorithm))
+            digests = await body.digests(upload.facts.algorithm)
+            stored = await upload.finish(digests=digests, noted=upload.kept)
         await self._answer(stored, upload.sender)  # when the part does not count any more
 
     async def _receive_small(self, sender: Sender, put: Put) -> None:
