@@ -77,6 +77,9 @@ class Service:
     def getsockopt(self, level: int, option: int) -> int:
         return {SO_RCVBUF: USUAL_BUFFER}[option]
 
+    def setsockopt(self, level: int, option: int, value: int) -> None:
+        pass
+
     def hears(self, *datagrams: bytes, by: Address = ANN) -> list[bytes]:
         """Deliver datagrams; return what is sent to their sender."""
         for datagram in datagrams:
@@ -534,6 +537,27 @@ def test_a_client_waits_while_the_disk_has_two_windows(service: Service, disk: D
     disk.goes_on()
     assert service.says() == [ack(9)]
     assert service.received() == {"a": block * 8}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "block", "window"),
+    # A kernel with the usual net.core.rmem_max doubles what it allows.
+    [(USUAL_BUFFER, 2 * USUAL_BUFFER, 8192, b"24"), (100_000, 100_000, 4000, b"11")],
+)
+def test_windows_fit_into_the_buffer_which_is_larger_than_usual_unless_it_was_chosen(
+    start: Callable[..., Service],
+    monkeypatch: pytest.MonkeyPatch,
+    before: int,
+    after: int,
+    block: int,
+    window: bytes,
+) -> None:
+    sizes = {"now": before}
+    monkeypatch.setattr(Service, "getsockopt", lambda *_: sizes["now"])
+    monkeypatch.setattr(Service, "setsockopt", lambda *_: sizes.update(now=2 * USUAL_BUFFER))
+    (answer,) = start().hears(wrq(blksize=block, windowsize=64))
+    assert answer.endswith(b"windowsize\0" + window + b"\0")
+    assert sizes["now"] == after
 
 
 def test_no_block_is_taken_beyond_the_window(service: Service, disk: Disk) -> None:

@@ -179,6 +179,9 @@ class Wire:
     def getsockopt(self, level: int, option: int) -> int:
         return {SO_RCVBUF: USUAL_BUFFER}[option]
 
+    def setsockopt(self, level: int, option: int, value: int) -> None:
+        pass
+
     def _to_service(self, packet: bytes) -> None:
         for delay in self.there.next():
             self.clock.callLater(delay, self.port.datagramReceived, packet, ADDRESS)

@@ -56,6 +56,7 @@ from sockd_plugins.files.tftp.packets import (
     NUMBERS,
     OACK,
     READ,
+    USUAL_BUFFER,
     WRITE,
     Request,
     RequestRefused,
@@ -72,6 +73,9 @@ REPLIES = Replies(floor=MOST_TEXT + 5, unasked=True)
 nothing."""
 
 _TICK = 1.0  # seconds
+
+_BUFFER = 2 << 20
+"""Bytes of the receive buffer: a block of 8192 bytes from each of a hundred clients."""
 
 _KEEP = 160
 """Seconds for which the answer to a transfer that is over is kept: curl 7.88.1 repeats its last block after
@@ -158,7 +162,7 @@ class Receiver(DatagramProtocol):
     def startProtocol(self) -> None:
         self._desk = self._find_desk()
         self._port = self.transport
-        self._buffer = self._port.getHandle().getsockopt(SOL_SOCKET, SO_RCVBUF)
+        self._buffer = _enlarge_buffer(self._port.getHandle())
 
     @override
     def stopProtocol(self) -> None:
@@ -314,6 +318,19 @@ class Receiver(DatagramProtocol):
                 del self._over[address]
         going = self._running or self._over
         self._timer = self._desk.context.clock.callLater(_TICK, self._tick) if going else None
+
+
+def _enlarge_buffer(socket: Any) -> int:
+    """Return the bytes of a socket's receive buffer, enlarged unless the operator has chosen it.
+
+    All transfers share it: what does not fit is lost, and costs each of the clients seconds.
+    """
+    if socket.getsockopt(SOL_SOCKET, SO_RCVBUF) == USUAL_BUFFER:
+        socket.setsockopt(
+            SOL_SOCKET, SO_RCVBUF, _BUFFER
+        )  # the kernel takes net.core.rmem_max if that is less
+    size: int = socket.getsockopt(SOL_SOCKET, SO_RCVBUF)
+    return size
 
 
 def _host(address: Any) -> str:
