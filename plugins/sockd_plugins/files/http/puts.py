@@ -18,7 +18,7 @@ from sockd_plugins.files.http.digests import told_digests
 from sockd_plugins.files.http.form_parts import is_form
 from sockd_plugins.files.http.forms import receive_form
 from sockd_plugins.files.http.paths import file_name
-from sockd_plugins.files.http.ranges import Range, put_range, range_of
+from sockd_plugins.files.http.ranges import put_range, range_of
 from sockd_plugins.files.http.refusals import problem
 from sockd_plugins.files.http.request import Answer, Request
 from sockd_plugins.files.http.site import Site
@@ -46,11 +46,17 @@ async def put(request: Request, site: Site) -> Answer:
         return answer
     name = file_name(request)
     told_digests(request, *_DIGESTS)  # a malformed one is refused before the body
-    found = range_of(request)
+    part = range_of(request)
     sender = await site.sender(request)
-    if found is not None and not found.is_whole:
-        return await put_range(request, site, Facts(name, found.total), sender, found)
-    return await _put_whole(request, site, name, sender, found)
+    keep = part is not None or (request.length or 0) >= KEEP_FROM
+    if keep and (part is None or part.first == 0):
+        await _forget_earlier(site, name, sender)
+    facts = Facts(name, request.length if part is None else part.total, extra={_BY: _PUT})
+    if part is not None and not part.is_whole:
+        return await put_range(request, site, facts, sender, part)
+    async with await site.engine.begin(facts, sender, keep=keep) as upload:
+        await receive_body(request, upload)
+        return await finish(request, site, upload, *_DIGESTS)
 
 
 def _unfit(request: Request) -> Answer | None:
@@ -64,16 +70,6 @@ def _unfit(request: Request) -> Answer | None:
     if "range" in request.headers:  # some clients continue an upload so; the rest alone would be stored
         return problem(request, 400, "expected Content-Range with the rest of a file, found Range")
     return None
-
-
-async def _put_whole(request: Request, site: Site, name: str, sender: Sender, found: Range | None) -> Answer:
-    keep = found is not None or (request.length or 0) >= KEEP_FROM
-    if keep:
-        await _forget_earlier(site, name, sender)
-    facts = Facts(name, request.length, extra={_BY: _PUT})
-    async with await site.engine.begin(facts, sender, keep=keep) as upload:
-        await receive_body(request, upload)
-        return await finish(request, site, upload, *_DIGESTS)
 
 
 async def _forget_earlier(site: Site, name: str, sender: Sender) -> None:

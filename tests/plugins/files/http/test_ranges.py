@@ -4,7 +4,7 @@ import pytest
 
 from sockd_plugins.files.http.puts import KEEP_FROM
 from tests.plugins.files.http.client import Service
-from tests.plugins.files.http.test_puts import in_base64
+from tests.plugins.files.http.test_puts import in_base64, parts
 
 HALF = b"x" * KEEP_FROM
 REST = b"the rest"
@@ -84,6 +84,12 @@ def test_parts_are_joined_in_their_order(service: Service) -> None:
         .reads_one()
     )
     assert (reply.status, stored(service)) == (201, b"hello")
+
+
+def test_a_first_part_that_comes_again_replaces_the_one_before(service: Service) -> None:
+    for _ in range(3):
+        reply = service.connect().asks("PUT", "/a", b"he", content_range="bytes 0-1/5").reads_one()
+        assert (reply.status, len(parts(service))) == (202, 1)
 
 
 def test_a_part_with_a_wrong_digest_is_dropped_and_may_come_again(service: Service) -> None:
