@@ -15,6 +15,7 @@ from sockd_plugins.files.http.digests import repr_digest
 from sockd_plugins.files.http.request import Request
 from sockd_plugins.files.http.site import Site
 from sockd_plugins.files.storage.digests import KNOWN
+from sockd_plugins.files.storage.finished import Finished
 from sockd_plugins.files.storage.incoming import Incoming
 from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.stored import Stored
@@ -64,6 +65,15 @@ def told(request: Request, stored: Stored) -> Fields:
     """Return the fields that tell where a file is stored, and what its digest is."""
     fields = [("Content-Location", _relative(request, quote(stored.name)))]
     return [*fields, ("Repr-Digest", repr_digest(stored.sha256))] if stored.sha256 else fields
+
+
+async def find_finished(site: Site, id: str) -> Finished | None:  # noqa: A002
+    """Return what became of an upload that is over; None if it is not, or not known.
+
+    Raises:
+        FileRefused: the disk fails.
+    """
+    return None if site.engine.parking.has(id) else await site.engine.finished(id)
 
 
 async def append(

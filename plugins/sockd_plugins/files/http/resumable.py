@@ -30,6 +30,7 @@ from sockd_plugins.files.http.resources import (
     Fields,
     append,
     complete,
+    find_finished,
     id_of,
     location,
     told,
@@ -98,7 +99,7 @@ async def patch(request: Request, site: Site) -> Answer:
         name = dialect.complete(True)[0]
         raise FileRefused("bad-request", f"expected Upload-Offset with a number, and {name} with ?0 or ?1")
     id, sender = id_of(request.path), await site.sender(request)  # noqa: A001
-    if (finished := await site.engine.finished(id)) is not None:
+    if (finished := await find_finished(site, id)) is not None:
         return _again(request, dialect, offset, finished.stored)
     async with site.engine.parking.found(id, sender) as upload:
         if offset != upload.received:
@@ -116,7 +117,7 @@ async def head(request: Request, site: Site) -> Answer:
     """Tell how much of an upload is durable."""
     dialect = dialect_of(request.headers.get)
     id, sender = id_of(request.path), await site.sender(request)  # noqa: A001
-    if (finished := await site.engine.finished(id)) is not None:
+    if (finished := await find_finished(site, id)) is not None:
         return Answer(204, [*_done(request, dialect, finished.stored), *_limits(dialect, site), NO_STORE])
     async with site.engine.parking.found(id, sender) as upload:
         await upload.sync()
@@ -133,7 +134,7 @@ async def get(request: Request, site: Site) -> Answer:
     """Tell a person how much of an upload has come, and leave the connection that sends it alone."""
     id = id_of(request.path)  # noqa: A001
     await site.sender(request)
-    if (finished := await site.engine.finished(id)) is not None:
+    if (finished := await find_finished(site, id)) is not None:
         stored = finished.stored
         text = f"{stored.name}: stored, {stored.size} bytes, {stored.digest}\n"
     else:
@@ -146,7 +147,7 @@ async def get(request: Request, site: Site) -> Answer:
 async def delete(request: Request, site: Site) -> Answer:
     """Remove an upload."""
     id, sender = id_of(request.path), await site.sender(request)  # noqa: A001
-    if await site.engine.finished(id) is not None:
+    if await find_finished(site, id) is not None:
         return problem(request, 403, "the file is stored, and is not removed over this protocol")
     await site.engine.end(id, sender)
     return Answer(204)

@@ -38,6 +38,7 @@ from sockd_plugins.files.http.resources import (
     append,
     complete,
     expiry,
+    find_finished,
     id_of,
     location,
     told,
@@ -141,7 +142,7 @@ async def _patch(request: Request, site: Site) -> Answer:
     checked = _checksum(request)
     length = integer(get("upload-length"))
     id, sender = id_of(request.path), await site.sender(request)  # noqa: A001
-    if (finished := await site.engine.finished(id)) is not None:
+    if (finished := await find_finished(site, id)) is not None:
         if FINAL in finished.facts.extra.get("concat", ""):
             return problem(request, 403, "a file that was joined from others cannot be changed")
         if request.length or offset != finished.stored.size:
@@ -160,7 +161,7 @@ async def _patch(request: Request, site: Site) -> Answer:
 async def _head(request: Request, site: Site) -> Answer:
     """Tell how much of an upload is durable."""
     id, sender = id_of(request.path), await site.sender(request)  # noqa: A001
-    if (finished := await site.engine.finished(id)) is not None:
+    if (finished := await find_finished(site, id)) is not None:
         size = finished.stored.size
         fields = [
             ("Upload-Offset", str(size)),
@@ -177,7 +178,7 @@ async def _head(request: Request, site: Site) -> Answer:
 async def _delete(request: Request, site: Site) -> Answer:
     """Remove an upload."""
     id, sender = id_of(request.path), await site.sender(request)  # noqa: A001
-    if await site.engine.finished(id) is not None:
+    if await find_finished(site, id) is not None:
         return problem(request, 403, "the file is stored, and is not removed over this protocol")
     await site.engine.end(id, sender)
     return Answer(204)

@@ -66,6 +66,10 @@ class Parking:
         self._closing: set[Deferred[None]] = set()
         self._closed = False
 
+    def has(self, id: str) -> bool:  # noqa: A002
+        """Tell whether an upload waits here."""
+        return id in self._parked
+
     @asynccontextmanager
     async def found(self, id: str, sender: Sender) -> AsyncIterator[Incoming]:  # noqa: A002
         """Go on with an upload, and end the connection that has it.
