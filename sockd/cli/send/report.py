@@ -124,9 +124,10 @@ def _line(outcome: Outcome) -> str:
 
 def _kept(item: Item) -> str:
     """Tell how to go on with an upload that the server keeps."""
-    if not item.id or not item.durable:
+    if not item.id:
         return ""
-    return f"; {human(item.durable)} of it are kept there: the same command goes on with it"
+    kept = f"{human(item.durable)} of it are kept" if item.durable else "what has arrived of it is kept"
+    return f"; {kept} there: the same command goes on with it"
 
 
 def human(size: float) -> str:
