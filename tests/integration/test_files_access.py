@@ -99,11 +99,14 @@ def drop(start: Start, tmp_path: Path) -> Drop:
 def test_every_line_of_an_invitation_works_as_it_is_printed(drop: Drop) -> None:
     (drop.folder / "FILE").write_bytes(b"hello\n")
     ways = drop.ways(drop.asks("invite", "--folder", "in"))
-    for name in ("curl", "tftp"):
-        done = drop.run("sh", "-c", ways[name])
+    for name in ("curl", "tftp", "sockd"):
+        done = drop.run("sh", "-c", f"PATH={BIN}:$PATH; {ways[name]}")
         assert done.returncode == 0, done
-    assert drop.stored() == {"in/FILE": b"hello\n", "in/FILE (2)": b"hello\n"} or drop.stored() == {
-        "in/FILE": b"hello\n"
+        (drop.folder / "FILE").write_bytes(f"after {name}\n".encode())
+    assert drop.stored() == {
+        "in/FILE": b"hello\n",
+        "in/FILE (2)": b"after curl\n",
+        "in/FILE (3)": b"after tftp\n",
     }
 
 
@@ -116,6 +119,21 @@ def test_a_token_for_one_file_takes_one_file_over_whatever_protocol(drop: Drop) 
     assert done.returncode == 22
     assert "is used up: 1 of 1 file sent" in done.stdout
     assert drop.stored() == {"FILE": b"hello\n"}
+
+
+def test_a_sender_gets_a_receipt_that_verifies(drop: Drop) -> None:
+    (drop.folder / "FILE").write_bytes(b"hello\n")
+    token = drop.asks("invite")["token"]
+    (drop.folder / "server.pem").write_text(drop.run("sockd", "files", "key").stdout)
+    url = f"http://127.0.0.1:{drop.http}/t/{token}/"
+    told = drop.run("curl", "-sSf", "-H", "Accept: application/json", "-T", "FILE", url).stdout
+    sent = drop.run(
+        "sockd", "send", "--token", token, "--receipt", "--json", "FILE", f"127.0.0.1:{drop.upload}"
+    )
+    for receipt in (told, sent.stdout):
+        (drop.folder / "receipt").write_text(receipt)
+        done = drop.run("sockd", "verify", "receipt", "FILE", "--key", "server.pem")
+        assert done.returncode == 0, done
 
 
 def test_without_a_token_each_protocol_refuses_in_its_words(drop: Drop) -> None:
