@@ -71,6 +71,7 @@ from sockd_plugins.files.options import (
     file_mode,
     folder_name,
     listed_means,
+    unusable,
     users_file,
     web_address,
     webhook_address,
@@ -231,6 +232,10 @@ class Files(Plugin):
 
         if self.bucket and (reason := obstacle_to_bucket(self.bucket, self.bucket_options)) is not None:
             yield "bucket", reason
+
+    @override
+    def refuses(self, protocol: str, *, stream: bool) -> str | None:
+        return unusable(protocol, self.access)
 
     @override
     def commands(self, configured: Configured) -> Mapping[str, Command]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import stat
+from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
 from sockd.errors import ValueFault
 from sockd_plugins.files.access.users import Users
 from sockd_plugins.files.storage.names import safe_name
+
+_SHOWN_OVER: Mapping[str, str] = {"raw": "certificates", "tftp": "tokens"}
+"""Way to come in over a protocol that has only one."""
 
 
 def file_mode(mode: object) -> object:
@@ -33,6 +37,14 @@ def folder_name(name: str) -> str:
 def listed_means(means: object) -> object:
     """Make one word a list of one."""
     return (means,) if isinstance(means, str) else means
+
+
+def unusable(protocol: str, means: Collection[str]) -> str | None:
+    """Return why nobody can send over a protocol, as it cannot show what is asked for; None if some can."""
+    shown = _SHOWN_OVER.get(protocol)
+    if shown is None or {shown, "anyone"} & set(means):
+        return None
+    return f"nobody could send: over '{protocol}' access needs '{shown}' or 'anyone'"
 
 
 def users_file(content: bytes) -> bytes:
