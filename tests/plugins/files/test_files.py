@@ -136,7 +136,8 @@ class Service:
         return received(self.folder)
 
     def parts(self) -> list[str]:
-        return os.listdir(self.folder / PARTS)
+        """Return what unfinished uploads have; notes of finished ones and the count begin with a dot."""
+        return [name for name in os.listdir(self.folder / PARTS) if not name.startswith(".")]
 
 
 def received(folder: Path) -> dict[str, bytes]:
