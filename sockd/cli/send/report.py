@@ -63,7 +63,7 @@ class Report:
             self._alike[outcome.why] += 1
             if self._alike[outcome.why] <= _MOST_ALIKE:
                 text = f"cannot send {outcome.item.path} to {self._target}: {outcome.why}"
-                click.echo(printable(text + _kept(outcome.item)), err=True)
+                click.echo(printable(text + _kept(outcome)), err=True)
 
     def skip(self, path: str, why: str) -> None:
         """Tell that something is no file."""
@@ -122,9 +122,10 @@ def _line(outcome: Outcome) -> str:
     return f"{word} {outcome.item.path}{renamed} ({human(outcome.size)}, {algorithm} {digest})"
 
 
-def _kept(item: Item) -> str:
+def _kept(outcome: Outcome) -> str:
     """Tell how to go on with an upload that the server keeps."""
-    if not item.id:
+    item = outcome.item
+    if not item.id or outcome.status not in ("unsent", "interrupted"):
         return ""
     kept = f"{human(item.durable)} of it are kept" if item.durable else "what has arrived of it is kept"
     return f"; {kept} there: the same command goes on with it"
