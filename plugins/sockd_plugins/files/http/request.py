@@ -158,10 +158,10 @@ class Request:
             Gone: the connection broke.
         """
         await self.accept()
+        if self.length is None:
+            return await self._read_chunks(size, within)  # its end may be decoded before it is read
         if self.over:
             return []
-        if self.length is None:
-            return await self._read_chunks(size, within)
         pieces = await self._peer.read(min(size, self._left), within)
         if not pieces:
             raise FileRefused("incomplete", INCOMPLETE)

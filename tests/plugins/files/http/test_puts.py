@@ -52,6 +52,16 @@ def test_chunks_are_a_file_of_unknown_size(service: Service) -> None:
     assert (service.folder / "a.txt").read_bytes() == b"hello"
 
 
+def test_chunks_that_come_in_any_pieces_are_stored_to_the_last_byte(service: Service) -> None:
+    data = b"x" * 65_537
+    stream = b"10001\r\n" + data + b"\r\n0\r\n\r\n"
+    for first in (1, 9, 65_000, 65_530, 65_543, 65_544, 65_545, len(stream) - 1):
+        client = service.connect().asks("PUT", f"/{first}", transfer_encoding="chunked")
+        client.sends(stream[:first], stream[first:])
+        assert client.reads_one().text.split()[:3] == ["ok", str(first), "65537"]
+        assert (service.folder / str(first)).read_bytes() == data
+
+
 def test_post_stores_a_body_too(service: Service) -> None:
     assert service.connect().asks("POST", "/a.txt", b"hello").reads_one().status == 201
 
