@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -147,6 +148,7 @@ def main(
     wanted = faults or (*FAULTS, "random", "random-cut", "full")
     seed = random.SystemRandom().randrange(1 << 32) if seed is None else seed
     began = time.monotonic()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no daemon outlives the run
     try:
         run = _run(chosen, wanted, quick=quick, no_sync=without_syncs, seed=seed, console=console)
     except MeasureError as error:
