@@ -6,6 +6,7 @@ The protocols are described in their modules:
 - `raw` (`stream/raw.py`): a connection is a file; for `nc` and `socat`. Nobody can tell whether such a file
   is whole: with `unverified` it goes to a folder of its own, unless its digest follows.
 - `http` (`http/`): PUT and POST, forms, tus and the resumable uploads of the IETF.
+- `sftp` (`sftp/`): SFTP over SSH, for `scp`, `sftp`, `curl`, `lftp`, `rclone` and others.
 - `tftp` (`tftp/receiver.py`), over UDP: write requests of TFTP, from devices and `curl`.
 
 An existing file is never replaced: if a name is taken the new file gets a number, unless it has the same
@@ -30,7 +31,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 from twisted.internet.defer import Deferred
@@ -90,7 +91,7 @@ from sockd_plugins.files.tftp.receiver import REPLIES, Desk, Receiver
 
 _STOP_SECONDS = 3.0  # for pending work of the disk; a disk that takes longer may hang for ever
 
-_STREAMS = ("upload", "raw", "http")
+_STREAMS = ("upload", "raw", "http", "sftp")
 
 _MOST_USERS = 1 << 20  # bytes of a file of users: some thousand of them
 
@@ -215,6 +216,14 @@ class Files(Plugin):
         " of `sockd files invite`; by default that of the listener.",
     )
 
+    host_key: ConfigPath | None = Field(
+        default=None,
+        description="The server's private key over 'sftp', as ssh-keygen makes it without a passphrase; by"
+        " default one is made in the service's state folder.",
+    )
+
+    _spoken: set[str] = PrivateAttr(default_factory=set)  # the protocols of the listeners
+    _host_key: Any = PrivateAttr()
     _engine: Engine = PrivateAttr()  # set by `start`
     _access: Access = PrivateAttr()
     _tokens: Tokens = PrivateAttr()
@@ -232,6 +241,10 @@ class Files(Plugin):
 
         if self.bucket and (reason := obstacle_to_bucket(self.bucket, self.bucket_options)) is not None:
             yield "bucket", reason
+        if self.host_key is not None:
+            from sockd_plugins.files.sftp import host_key  # only when it is needed: it imports much
+
+            yield from (("host_key", fault) for fault in host_key.faults(self.host_key))
 
     @override
     def refuses(self, protocol: str, *, stream: bool) -> str | None:
@@ -256,6 +269,8 @@ class Files(Plugin):
         self._clock, self._engine, self._buffers = context.clock, engine, Buffers(self.memory)
         places = Places(self.tftp_transfers, self.tftp_source_transfers)
         self._desk = Desk(engine, self._access, self._buffers, context, places, self.min_rate)
+        if "sftp" in self._spoken:
+            await self._load_host_key(context)
         if left_alone := engine.store.left_alone:
             context.logger.warn(
                 "not touched among the unfinished files",
@@ -263,6 +278,19 @@ class Files(Plugin):
                 names=", ".join(left_alone[:_SHOWN]),
                 count=len(left_alone),
             )
+
+    async def _load_host_key(self, context: Context) -> None:
+        from sockd_plugins.files.sftp import host_key  # as above
+
+        load = partial(host_key.made_host_key, context.state_dir)
+        if self.host_key is not None:
+            load = partial(host_key.load_host_key, self.host_key)
+        try:
+            self._host_key = key = await self._engine.run(load)
+        except BaseException:
+            self._engine.stop()
+            raise
+        context.logger.info("host key", fingerprint=host_key.fingerprint(key))
 
     def _open_store(self) -> Store:
         limits = Limits(
@@ -297,6 +325,7 @@ class Files(Plugin):
     def stream_factory(self, protocol: str, context: Context) -> IProtocolFactory:
         """Build a protocol that speaks `protocol` for each connection."""
         # The factory is asked for before the start, and for each connection after it.
+        self._spoken.add(protocol)
         return _Peers(lambda: Peer(self._talk(protocol, context), context, self._buffers, self.min_rate))
 
     def _talk(self, protocol: str, context: Context) -> Talk:
@@ -305,6 +334,13 @@ class Files(Plugin):
                 self._engine, self._access, self._receipts, Options(self.origins, self.serve), context
             )
             return partial(serve_http, routes=ROUTES, site=site)
+        if protocol == "sftp":
+            from sockd_plugins.files.sftp.serve import SshServer, receive_sftp  # as above
+            from sockd_plugins.files.sftp.transport import HostKeys
+
+            keys = HostKeys.of(self._host_key)
+            server = SshServer(self._engine, self._access, keys, context, serve=self.serve)
+            return partial(receive_sftp, server=server)
         if protocol == "raw":
             return partial(receive_raw, engine=self._engine, access=self._access)
         return partial(receive_puts, engine=self._engine, access=self._access, receipts=self._receipts)

@@ -378,3 +378,17 @@ def test_a_process_that_is_killed_at_any_system_call_keeps_what_it_has_told(tmp_
             assert set(parts(folder)) <= {".stored"}, step
         store.close()
     assert step > 30
+
+
+def test_an_upload_goes_on_from_any_offset_that_has_come(started: Started, folder: Path) -> None:
+    first = started.begin(keep=True)
+    breaks(first, DATA[:MIB])
+    second = wait(started.engine.find(first.id, at=1000))
+    assert (second.received, second.durable) == (1000, 1000)
+    breaks(second, DATA[1000:2000])
+    assert refusal(lambda: wait(started.engine.find(first.id, at=2001))) == "incomplete"
+    third = wait(started.engine.find(first.id, at=1500))
+    wait(third.write([DATA[1500:]]))
+    wait(third.finish())
+    wait(third.abandon())
+    assert (folder / "a").read_bytes() == DATA

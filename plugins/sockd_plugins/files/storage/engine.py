@@ -123,18 +123,27 @@ class Engine:
         """
         return await self.run(store_all, self.store, sender, files)
 
-    async def find(self, id: str, sender: Sender | None = None, *, take_over: bool = False) -> Incoming:  # noqa: A002
-        """Go on with an upload that was interrupted, at its durable offset.
+    async def find(
+        self,
+        id: str,  # noqa: A002
+        sender: Sender | None = None,
+        *,
+        take_over: bool = False,
+        at: int | None = None,
+    ) -> Incoming:
+        """Go on with an upload that was interrupted.
 
         Args:
             id: of the upload.
             sender: who goes on. An upload that was begun with a key needs the same key.
             take_over: whether to end the connection that has it, in any worker, and to wait a moment for it.
+            at: offset to go on from; what is behind it is forgotten. None for the durable one.
 
         Raises:
-            FileRefused: there is none of this id, it is another sender's, or it is in use.
+            FileRefused: there is none of this id, it is another sender's, it has less than that, or it is in
+                use.
         """
-        resume = partial(Upload.resume, self.store, id, sender)
+        resume = partial(Upload.resume, self.store, id, sender, at)
         return self._enter(await self._when_free(id, resume, take_over=take_over))
 
     async def look(self, id: str) -> Unfinished:  # noqa: A002

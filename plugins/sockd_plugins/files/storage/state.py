@@ -91,6 +91,23 @@ class State:
         """Return both offsets as they are in the file, where another process may have written them."""
         return os.pread(self._file, _OFFSETS, 0)
 
+    def cut(self, at: int | None) -> None:
+        """Forget what has come behind an offset, before it is written anew; nothing if there is none.
+
+        Raises:
+            FileRefused: less has come than that.
+        """
+        if at is None:
+            return
+        if at > self.arrived:
+            raise FileRefused(
+                "incomplete", f"expected data from byte {self.arrived} or before, found byte {at}"
+            )
+        if at < self.arrived:
+            self.note(at)
+        if at < self.durable:
+            self.record(at)
+
     def close(self) -> None:
         """Close the file."""
         with suppress(OSError):

@@ -127,13 +127,17 @@ class Store:
         os.close(self.parts.folder)
         os.close(self._folder)
 
-    def open_folder(self, path: str) -> int:
+    def open_folder(self, path: str, *, make: bool = False) -> int:
         """Open a folder in the directory, never through a symbolic link; "" for the directory itself.
+
+        Args:
+            path: as `safe_path` returned it.
+            make: whether a missing one is made, durably.
 
         Raises:
             OSError: there is none, or the disk fails.
         """
-        return open_inside(self._folder, path, make=False)
+        return open_inside(self._folder, path, make=make)
 
     def create_part(self, facts: Facts, sender: Sender, *, keep: bool) -> Part:
         """Create a part for a new file.

@@ -96,8 +96,7 @@ class Upload:
             keep: whether the upload can be resumed.
 
         Raises:
-            FileRefused: its name is not accepted, the file is larger than allowed, or than the room that is
-                left, or exceeds a quota.
+            FileRefused: its name is not accepted, or it is too large for a bound, a quota or the room.
         """
         check_name(store, facts.name)
         new_digest(facts.algorithm)
@@ -106,21 +105,23 @@ class Upload:
             return cls(store, store.create_part(facts, sender, keep=keep), facts, sender)
 
     @classmethod
-    def resume(cls, store: Store, id: str, sender: Sender | None = None) -> Upload:  # noqa: A002
-        """Go on with an upload that was interrupted, at its durable offset.
+    def resume(cls, store: Store, id: str, sender: Sender | None = None, at: int | None = None) -> Upload:  # noqa: A002
+        """Go on with an upload that was interrupted.
 
         Args:
             store: where it is.
             id: of the upload.
             sender: who goes on; None if the id alone is to tell.
+            at: offset to go on from; what is behind it is forgotten. None for the durable one.
 
         Raises:
-            FileRefused: there is no such upload, it is in use, it is another's, or the disk fails.
+            FileRefused: there is none, it is in use, another's or shorter than that, or the disk fails.
         """
         with disk_errors():
             part, state = store.parts.resume(id)
             try:
                 upload = cls(store, part, state.facts, owner_of(state.sender, sender))
+                state.cut(at)
                 upload._reread(state.durable, state.arrived)
                 upload.sync()
             except BaseException:  # whatever it was, no descriptor and no lock stay

@@ -89,7 +89,7 @@ class Peer(Protocol):
             limit: bytes of the line at most.
             first: whether the line begins a file; then the result is also None soon after the service drains.
         """
-        self._give_back()
+        self.hold(0)
         while (end := self._unread.head(limit + 1).find(b"\n")) < 0:
             if len(self._unread) > limit:
                 raise FileRefused("bad-request", f"expected a line of at most {limit} bytes, found more")
@@ -123,7 +123,7 @@ class Peer(Protocol):
             size: bytes.
             within: seconds after which fewer are returned, but at least one; None to wait for all.
         """
-        self._give_back()
+        self.hold(0)
         self._window = max(size, LEAST_WINDOW)
         if self._paused:
             self._regulate_reading()
@@ -139,37 +139,45 @@ class Peer(Protocol):
                 break
         return self._take(size)
 
-    async def some(self, size: int, within: float | None = None, *, more: bool = False) -> list[Piece] | None:
+    async def some(
+        self, size: int, within: float | None = None, *, more: bool = False, patient: bool = False
+    ) -> list[Piece] | None:
         """Return the bytes that are there, at most `size`; wait for the first of them.
 
         Args:
             size: bytes.
             within: seconds to wait; None for any time.
             more: whether the bytes of the last call are still in memory, and these come in addition.
+            patient: whether to wait even if memory is short, as nothing can be freed.
 
         Returns:
             Bytes; none if the peer has ended its side, None if time is up, or memory is short and `more` set.
         """
         if not more:
-            self._give_back()
+            self.hold(0)
         self._window = max(size, LEAST_WINDOW)
         if self._paused:
             self._regulate_reading()
         end = None if within is None else self.context.clock.seconds() + within
         while not self._unread:
             left = None if end is None else end - self.context.clock.seconds()
-            if (left is not None and left <= 0) or (more and self._buffers.short):
+            if (left is not None and left <= 0) or (more and not patient and self._buffers.short):
                 return None
             if not await self._more_in_time(1, left):
                 return []
         return self._take(size)
+
+    def hold(self, size: int) -> None:
+        """Free the memory of the bytes that were taken, but for so many that are still in use."""
+        freed, self._lent = max(self._lent - size, 0), min(size, self._lent)
+        self._buffers.free(freed)
 
     async def peek(self, most: int) -> bytes:
         """Wait for what begins a file, as `line` does; return its first bytes, without taking them.
 
         Fewer than `most` bytes may be there; none if the peer has ended its side, or the service drains.
         """
-        self._give_back()
+        self.hold(0)
         while not self._unread and await self._another():
             pass
         return self._unread.head(most)
@@ -311,7 +319,7 @@ class Peer(Protocol):
         self._refused = True
         self._interruption = None
         self._take(len(self._unread))
-        self._give_back()
+        self.hold(0)
         if not self._lost:
             self.transport.loseWriteConnection()
             with suppress(Gone, TimedOut):
@@ -324,12 +332,6 @@ class Peer(Protocol):
         if self._paused:
             self._regulate_reading()
         return taken
-
-    def _give_back(self) -> None:
-        """Free the memory of what the conversation has taken before."""
-        lent, self._lent = self._lent, 0
-        if lent:
-            self._buffers.free(lent)
 
     def _regulate_reading(self) -> None:
         full = len(self._unread) >= self._window or (self._buffers.short and not self._refused)
@@ -391,7 +393,7 @@ class Peer(Protocol):
     def _end(self, _: object) -> None:
         self._refused = True
         self._take(len(self._unread))
-        self._give_back()
+        self.hold(0)
         self._buffers.holders.discard(self)
         self._buffers.wait()
         self.ended.callback(None)
