@@ -36,7 +36,7 @@ OF_PLUGINS: Mapping[tuple[str, str], Event] = {
                 {
                     "file": Field(str, "name under which it is stored"),
                     "size": Field(int, "length of the file", "bytes"),
-                    "sha256": Field(str, "digest of the file, in hexadecimal"),
+                    "digest": Field(str, "digest of the file, such as sha256=HEX"),
                     "peer": _HOST,
                 },
             ),
@@ -52,6 +52,74 @@ OF_PLUGINS: Mapping[tuple[str, str], Event] = {
                     "reason": Field(str, "cause, in one line"),
                     "peer": _HOST,
                 },
+            ),
+        ),
+        (
+            "files",
+            Event(
+                "request refused",
+                LogLevel.info,
+                "A request of HTTP was refused that is not about a file.",
+                {
+                    "status": Field(int, "status of the answer"),
+                    "method": Field(str, "method of the request"),
+                    "path": Field(str, "path of the request"),
+                    "peer": _HOST,
+                },
+            ),
+        ),
+        (
+            "files",
+            Event(
+                "logged in",
+                LogLevel.info,
+                "A client of SSH has logged in.",
+                {"peer": _HOST, "sender": Field(str, "user or token, such as user:ann; - for none")},
+            ),
+        ),
+        (
+            "files",
+            Event(
+                "host key",
+                LogLevel.info,
+                "The service has its host key, which clients of SSH compare.",
+                {"fingerprint": Field(str, "digest of the key, as OpenSSH shows it")},
+            ),
+        ),
+        (
+            "files",
+            Event(
+                "received file not told",
+                LogLevel.warn,
+                "A recipient did not take the notice of a file; it is told again later.",
+                {
+                    "file": Field(str, "path of the file, in the directory"),
+                    "recipient": Field(str, "program, webhook or bucket"),
+                    "reason": Field(str, "cause, in one line"),
+                    "again_in": Field(float, "time until the next attempt", "seconds"),
+                },
+            ),
+        ),
+        (
+            "files",
+            Event(
+                "received file given up",
+                LogLevel.error,
+                "A recipient did not take the notice of a file for days; it is told no more.",
+                {
+                    "file": Field(str, "path of the file, in the directory"),
+                    "recipient": Field(str, "program, webhook or bucket"),
+                    "reason": Field(str, "cause, in one line"),
+                },
+            ),
+        ),
+        (
+            "files",
+            Event(
+                "outbox not read",
+                LogLevel.error,
+                "The notices of received files cannot be read or written.",
+                {"reason": Field(str, "cause, in one line")},
             ),
         ),
         (

@@ -190,10 +190,8 @@ ENDPOINTS = {"tcp": "tcp:80", "udp": "udp:80", "unix": "unix:a", "unixgram": "un
 REFUSED = {
     ("desk", "operator", "udp"),
     ("desk", "operator", "unixgram"),
-    ("files", "upload", "udp"),
-    ("files", "upload", "unixgram"),
-    ("files", "raw", "udp"),
-    ("files", "raw", "unixgram"),
+    *(("files", name, kind) for name in ("upload", "raw", "http", "sftp") for kind in ("udp", "unixgram")),
+    *(("files", "tftp", kind) for kind in ("tcp", "unix")),
 }
 """Plugin, protocol and kind of endpoint of what does not go together; all else does."""
 
@@ -222,4 +220,5 @@ def test_a_shipped_plugin_refuses_a_protocol_over_another_transport_in_one_fault
     with pytest.raises(ConfigError) as caught:
         load(file, discovery.find)
     [fault] = caught.value.faults
-    assert (fault.line, "takes datagrams" in fault.message) == (4, True)
+    what = "datagrams" if kind.startswith(("udp", "unixgram")) else "connections"
+    assert (fault.line, f"takes {what}" in fault.message) == (4, True)

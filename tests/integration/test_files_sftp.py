@@ -372,7 +372,8 @@ options = { directory = "received", access = "tokens" }
     (tmp_path / "a").write_bytes(b"data")
     (tmp_path / "batch").write_text("put a\n")
     command = ["sftp", *SSH, "-P", str(daemon.port("files")[1]), "-b", "batch"]
-    for user, code in [("x" * 24, 255), (token, 0), (token, 255)]:
+    # A token that is used up still opens the service, which then says what is wrong with the file.
+    for user, code in [("x" * 24, 255), (token, 0), (token, 1)]:
         done = subprocess.run(
             [*command, f"{user}@127.0.0.1"], cwd=tmp_path, capture_output=True, timeout=PATIENCE, check=False
         )

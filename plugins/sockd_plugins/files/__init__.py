@@ -77,7 +77,7 @@ from sockd_plugins.files.options import (
     web_address,
     webhook_address,
 )
-from sockd_plugins.files.receipt.folder import ReceiptFolder
+from sockd_plugins.files.receipt.folder import ReceiptFolder, tell_lost_receipt
 from sockd_plugins.files.receipt.receipts import Receipts
 from sockd_plugins.files.storage.engine import Engine
 from sockd_plugins.files.storage.ledger import Quota
@@ -261,7 +261,7 @@ class Files(Plugin):
         self._tokens = Tokens(context.state_dir)
         self._receipts = Receipts(context.service, context.state_dir)
         if self.receipts:
-            failed = partial(_in_reactor, context, "receipt not written")
+            failed = partial(tell_lost_receipt, context)
             engine.store.witness = ReceiptFolder(self.receipts, self._receipts, engine.store, failed)
         self._access = Access(self.access, Users.read(self.users), self._tokens, engine.run, context.clock)
         if recipients := self._recipients(context):
@@ -375,15 +375,6 @@ class Files(Plugin):
         await self._engine.parking.close()
         for unfinished in tuple(self._desk.unfinished):
             await unfinished
-
-
-def _in_reactor(context: Context, event: str, path: str, reason: str) -> None:
-    """Write an event of a thread to the log."""
-    write = partial(context.logger.warn, event, file=path, reason=reason)
-    if (reactor := IReactorFromThreads(context.clock, None)) is None:
-        write()
-    else:
-        reactor.callFromThread(write)
 
 
 class _Peers(Factory):

@@ -74,7 +74,7 @@ class Site:
             "file received",
             file=stored.path,
             size=stored.size,
-            sha256=stored.sha256,
+            digest=stored.digest,
             peer=request.sender_host,
         )
 

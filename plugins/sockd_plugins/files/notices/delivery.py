@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import Protocol
@@ -106,31 +106,42 @@ class Delivery:
             except Empty:
                 continue
             except OSError as error:
-                self._warn("notices of received files cannot be read", reason=str(error))
+                self._tell_unread(str(error))
                 self._stopping.wait(_LOOK_SECONDS)
 
     def _attempt(self, claim: Claim) -> None:
         """Deliver one notice, or leave it to a later attempt."""
-        notice, told = claim.notice, {"file": claim.notice.path, "recipient": claim.recipient}
-        recipient = self._recipients.get(claim.recipient)
+        notice, file, name = claim.notice, claim.notice.path, claim.recipient
+        recipient = self._recipients.get(name)
         try:
             if recipient is not None:  # else the configuration has changed
                 recipient.deliver(notice, self._stopping)
         except NotDelivered as failure:
+            why, log = str(failure), self._logger
             if self._stopping.is_set():
                 self._outbox.postpone(claim, 0.0)
                 return
             pause = min(_FIRST_PAUSE * 2.0**claim.attempts, _LONGEST_PAUSE)
             if claim.age < _GIVEN_UP_AFTER:
                 self._outbox.postpone(claim, pause)
-                self._warn("received file not told", reason=str(failure), again_in=pause, **told)
+                self._in_reactor(
+                    lambda: log.warn(
+                        "received file not told", file=file, recipient=name, reason=why, again_in=pause
+                    )
+                )
                 return
-            self._warn("received file not told, given up", reason=str(failure), **told)
+            self._in_reactor(
+                lambda: log.error("received file given up", file=file, recipient=name, reason=why)
+            )
         self._outbox.remove(claim)
 
-    def _warn(self, event: str, **told: object) -> None:
-        """Write to the log, in the reactor's thread."""
+    def _tell_unread(self, why: str) -> None:
+        log = self._logger
+        self._in_reactor(lambda: log.error("outbox not read", reason=why))
+
+    def _in_reactor(self, write: Callable[[], object]) -> None:
+        """Write to the log in the reactor's thread."""
         if self._reactor is None:
-            self._logger.warn(event, **told)
+            write()
         else:
-            self._reactor.callFromThread(self._logger.warn, event, **told)
+            self._reactor.callFromThread(write)

@@ -121,7 +121,7 @@ class _Conversation:
 
     def _stored(self, stored: Stored) -> None:
         self._server.context.logger.info(
-            "file received", file=stored.path, size=stored.size, sha256=stored.sha256, peer=self._peer.host
+            "file received", file=stored.path, size=stored.size, digest=stored.digest, peer=self._peer.host
         )
 
     def _refused(self, refused: FileRefused) -> None:

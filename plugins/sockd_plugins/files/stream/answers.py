@@ -27,9 +27,8 @@ def acknowledge(peer: Answered, stored: Stored, word: str = "ok") -> None:
         stored: the file.
         word: begins the line.
     """
-    algorithm, _, digest = stored.digest.partition("=")
     peer.context.logger.info(
-        "file received", file=stored.path, size=stored.size, **{algorithm: digest}, peer=peer.host
+        "file received", file=stored.path, size=stored.size, digest=stored.digest, peer=peer.host
     )
     peer.say(f"{word} {stored.name} {stored.size} {stored.digest}")
 

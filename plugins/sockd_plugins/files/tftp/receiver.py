@@ -261,7 +261,7 @@ class Receiver(DatagramProtocol):
             self._forget(running, address)
         else:
             desk.context.logger.info(
-                "file received", file=stored.name, size=stored.size, sha256=stored.sha256, peer=host
+                "file received", file=stored.path, size=stored.size, digest=stored.digest, peer=host
             )
             answer = transfer.last_acknowledgement
             self._close(running, address, answer, answer[2:])
