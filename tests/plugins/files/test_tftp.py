@@ -231,7 +231,7 @@ def test_a_received_file_and_a_refused_one_are_in_the_log(service: Service) -> N
         service.hears(wrq(b".."))
     events = [{key: event[key] for key in event if not key.startswith("log_")} for event in logs]
     assert events == [
-        {"file": "a", "size": 5, "sha256": hashlib.sha256(b"hello").hexdigest(), "peer": ANN[0]},
+        {"file": "a", "size": 5, "digest": f"sha256={hashlib.sha256(b'hello').hexdigest()}", "peer": ANN[0]},
         {
             "code": "bad-name",
             "reason": "expected a plain file name, found a dot, a dash or a space in front: '..'",
