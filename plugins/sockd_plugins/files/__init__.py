@@ -287,7 +287,7 @@ class Files(Plugin):
             load = partial(host_key.load_host_key, self.host_key)
         try:
             self._host_key = key = await self._engine.run(load)
-        except BaseException:
+        except BaseException:  # whatever it was, no threads of the engine stay
             self._engine.stop()
             raise
         context.logger.info("host key", fingerprint=host_key.fingerprint(key))

@@ -272,7 +272,7 @@ class TokenGrant:
         counted = self._tokens.spend(self._id, upload, size)
         try:
             yield
-        except BaseException:
+        except BaseException:  # whatever it was, a file without a name is not counted
             if counted:
                 self._tokens.give_back(self._id, upload, size)
             raise

@@ -108,7 +108,7 @@ async def append(
         await upload.mark()
     try:
         await _receive(request, upload, site, checked, tell)
-    except BaseException as error:
+    except BaseException as error:  # whatever it was, the mark must not outlive the request
         if checked is not None or (isinstance(error, FileRefused) and error.code == "overrun"):
             await upload.rewind()
         await upload.unmark()

@@ -78,7 +78,7 @@ async def create(request: Request, site: Site) -> Answer:
             await request.interim(104, [place, *_version(dialect), *_limits(dialect, site)])
         try:
             answer = await _append(request, upload, site, dialect, checked)
-        except BaseException:
+        except BaseException:  # whatever it was, nobody can go on with it
             if dialect.version is None:  # the client does not know where to go on
                 await upload.abandon()
             raise

@@ -122,7 +122,7 @@ async def _create(request: Request, site: Site) -> Answer:
         if get("content-type") == CHUNK:
             try:
                 fault = await append(request, upload, site, checked)
-            except BaseException:
+            except BaseException:  # whatever it was, nobody can go on with it
                 await upload.abandon()  # its address was not told
                 raise
             if fault is not None:

@@ -57,7 +57,7 @@ class Database:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
-            except BaseException:
+            except BaseException:  # whatever it was, nothing of it is kept
                 connection.rollback()
                 raise
             connection.commit()
@@ -102,7 +102,7 @@ def _open(path: Path, tables: str) -> sqlite3.Connection:
         database.execute("PRAGMA journal_mode = WAL")  # a commit costs one synchronization
         database.execute("PRAGMA synchronous = FULL")
         database.executescript(tables)
-    except BaseException:
+    except BaseException:  # whatever it was, no descriptor stays
         database.close()
         raise
     return database

@@ -100,7 +100,7 @@ class Parking:
             if upload.stored is None and not (upload.is_left or self._closed):
                 await upload.rest()
                 self._park(upload)
-        except BaseException as error:
+        except BaseException as error:  # whatever it was, the upload is over for this request
             await upload.__aexit__(type(error), error, error.__traceback__)
             raise
         if upload.stored is not None:

@@ -176,7 +176,7 @@ def open_state(folder: int, id: str, size: int | None, *, write: bool = True) ->
     except (ValueError, TypeError, KeyError, AttributeError):
         os.close(file)
         raise FileRefused("unknown", "the upload of this id cannot be resumed") from None
-    except BaseException:
+    except BaseException:  # whatever it was, no descriptor stays
         os.close(file)
         raise
 
