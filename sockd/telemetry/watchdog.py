@@ -165,6 +165,8 @@ class Watchdog:
         Returns:
             Seconds for which the process was stopped since the last look.
         """
+        # A beat may be newer than the last look, and the process may have stopped after it.
+        self._alive = max(self._alive, self._beat_at)
         noted, worked = self._noted
         self._noted = (now, time.process_time())
         late = now - max(self._due, noted + self._tick)

@@ -202,13 +202,15 @@ def test_many_blocks_write_one_stack_a_second(start: Start) -> None:
 
 
 def test_a_stopped_process_is_no_block(start: Start) -> None:
-    process = start("reactor.callLater(2, finish)\nturns(2000, 0.005)")
+    """Stopped again before the watchdog's thread has looked, too: short turns keep it from the interpreter."""
+    process = start("reactor.callLater(2.5, finish)\nturns(4000, 0.002)")
     assert process.stdout is not None
     ready = process.stdout.readline()
-    for _ in range(2):
+    for running in (0.0, 0.02, 0.05, 0.1, 0.1):
+        time.sleep(running)  # a beat or two are due
         process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, process.pid, os.WSTOPPED)
-        time.sleep(0.6)  # nothing else makes a process stand still for long enough
+        time.sleep(0.4)  # nothing else makes a process stand still for long enough
         process.send_signal(signal.SIGCONT)
     assert json.loads(ready)["kind"] == "ready"
     records = told(process)
