@@ -202,7 +202,7 @@ def test_many_blocks_write_one_stack_a_second(start: Start) -> None:
 
 
 def test_a_stopped_process_is_no_block(start: Start) -> None:
-    """Stopped again before the watchdog's thread has looked, too: short turns keep it from the interpreter."""
+    """Stopped again before the thread of the watchdog has looked, too: short turns keep it waiting."""
     process = start("reactor.callLater(2.5, finish)\nturns(4000, 0.002)")
     assert process.stdout is not None
     ready = process.stdout.readline()
