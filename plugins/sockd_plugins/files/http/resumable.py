@@ -120,7 +120,6 @@ async def head(request: Request, site: Site) -> Answer:
     if (finished := await find_finished(site, id)) is not None:
         return Answer(204, [*_done(request, dialect, finished.stored), *_limits(dialect, site), NO_STORE])
     async with site.engine.parking.found(id, sender) as upload:
-        await upload.sync()
         if upload.received == upload.facts.size:  # the end of the daemon came between
             stored = await complete(request, upload, site)
             return Answer(204, [*_done(request, dialect, stored), *_limits(dialect, site), NO_STORE])
@@ -175,7 +174,6 @@ async def _append(
         return problem(request, 400, f"{fault}; nothing of it is kept", "digest-mismatch", fields)
     if whole or upload.received == upload.facts.size:
         return await _complete(request, upload, site, dialect)
-    await upload.sync()
     fields = [("Upload-Offset", str(upload.received)), dialect.complete(False), *_limits(dialect, site)]
     return Answer(201 if request.method != "PATCH" else dialect.appended, fields)
 
@@ -185,7 +183,6 @@ async def _complete(request: Request, upload: Incoming, site: Site, dialect: Dia
     if upload.facts.size is None:
         await upload.declare(upload.received)
     if upload.received != upload.facts.size:
-        await upload.sync()
         text = f"expected {upload.facts.size} bytes in all, found {upload.received}"
         return _wrong_length(request, FileRefused("incomplete", text))
     try:

@@ -9,9 +9,7 @@ The name is `filename` or `name` of Upload-Metadata; without either the file is 
 `sha256` in it (or another digest, in hexadecimal digits) the file must have that digest. Where the service
 permits folders, one may stand in the path of the POST, and `relativePath` may have them.
 
-The offset in the answer to HEAD is durable. That in the answer to PATCH counts what has arrived: it is
-durable after a megabyte, or a second; until then it survives the end of the daemon, but not a power cut.
-Clients ask with HEAD after every interruption.
+Each offset that is told is durable: a power cut after the answer takes nothing of it away.
 
 A file is stored when its last byte has come. HEAD then still tells its length, for as long as unfinished
 uploads are kept, so that a client that has lost the answer knows.
@@ -170,7 +168,6 @@ async def _head(request: Request, site: Site) -> Answer:
         ]
         return Answer(200, [*fields, NO_STORE])
     async with site.engine.parking.found(id, sender) as upload:
-        await upload.sync()
         fields = await _settled(request, upload, site)
         return Answer(200, [*_state(upload.facts), *fields, NO_STORE])
 

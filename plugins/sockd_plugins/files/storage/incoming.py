@@ -185,9 +185,7 @@ class Incoming:
         return await self._engine.run(self._upload.sync)
 
     async def rest(self) -> None:
-        """Let others have the upload, and keep its part open for the next request.
-
-        What has come is made durable if that is due; else it survives the end of the daemon.
+        """Make durable what has come, and let others have the upload, whose part stays open.
 
         Raises:
             FileRefused: the disk fails.

@@ -8,19 +8,15 @@ It is closed after a while, and when too many are open.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from sockd_plugins.files.storage.incoming import Incoming
-from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.sender import Sender
-
-_SYNC_AFTER = 1.0
-"""Seconds until what came last is made durable."""
 
 _CLOSE_AFTER = 20.0
 """Seconds without a request until an upload is closed: longer than the pauses of clients that try again."""
@@ -42,13 +38,11 @@ class _Parked:
 
     Attributes:
         upload: at rest.
-        call: what happens if none comes.
-        synced: fires when nothing works on it any more, with whether it is still open.
+        call: closes it if none comes.
     """
 
     upload: Incoming
     call: IDelayedCall
-    synced: Deferred[bool]
 
 
 class Parking:
@@ -119,8 +113,8 @@ class Parking:
     def _park(self, upload: Incoming) -> None:
         if (former := self._parked.pop(upload.id, None)) is not None:  # other connections went on with it
             self._clear(former)
-        call = self._clock.callLater(_SYNC_AFTER, self._sync, upload.id)
-        self._parked[upload.id] = _Parked(upload, call, succeed(True))
+        call = self._clock.callLater(_CLOSE_AFTER, self._close, upload.id)
+        self._parked[upload.id] = _Parked(upload, call)
         if len(self._parked) > _MOST:
             self._close(next(iter(self._parked)))
 
@@ -130,18 +124,13 @@ class Parking:
             return None
         if parked.call.active():
             parked.call.cancel()
-        if not await parked.synced:
-            return None
-        if await parked.upload.wake():
-            return parked.upload
-        await parked.upload.drop()
-        return None
-
-    def _sync(self, id: str) -> None:  # noqa: A002
-        """Make durable what came last; then close the upload if still no request comes."""
-        parked = self._parked[id]
-        parked.call = self._clock.callLater(_CLOSE_AFTER, self._close, id)
-        parked.synced = Deferred.fromCoroutine(_synced(parked.upload))
+        awake = False
+        try:
+            awake = await parked.upload.wake()
+        finally:
+            if not awake:
+                await parked.upload.drop()
+        return parked.upload if awake else None
 
     def _close(self, id: str) -> None:  # noqa: A002
         self._clear(self._parked.pop(id))
@@ -150,24 +139,6 @@ class Parking:
         """Leave an upload to the disk."""
         if parked.call.active():
             parked.call.cancel()
-        closing = Deferred.fromCoroutine(_left(parked))
+        closing = Deferred.fromCoroutine(parked.upload.drop())
         self._closing.add(closing)
         closing.addCallback(lambda _: self._closing.discard(closing))
-
-
-async def _synced(upload: Incoming) -> bool:
-    """Make durable what came last, unless others went on with the upload; return False if the disk fails."""
-    try:
-        if await upload.wake():
-            await upload.sync()
-            await upload.rest()
-    except FileRefused:
-        with suppress(FileRefused):
-            await upload.suspend()
-        return False
-    return True
-
-
-async def _left(parked: _Parked) -> None:
-    if await parked.synced and await _synced(parked.upload):
-        await parked.upload.drop()

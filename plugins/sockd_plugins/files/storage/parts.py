@@ -55,6 +55,7 @@ class Part:
         source: the key of the sender in the ledger.
         file: the descriptor, which holds the lock.
         state: of an upload that can be resumed.
+        left: version of the state when others could have the part.
     """
 
     id: str
@@ -62,9 +63,13 @@ class Part:
     source: str
     file: int
     state: State | None = None
+    left: tuple[int, int] = (0, 0)
 
-    def unlock(self) -> None:
-        """Let other processes have the part, which stays open."""
+    def leave(self) -> None:
+        """Let other processes have the part, which stays open. All of it is durable."""
+        if self.state is None:
+            raise ValueError("it cannot be resumed")
+        self.left = self.state.version()
         fcntl.flock(self.file, fcntl.LOCK_UN)
 
     def close(self) -> None:
@@ -247,13 +252,25 @@ class Parts:
                 return entry
         raise FileRefused("unknown", "there is no unfinished upload of this id; it may have expired")
 
-    def lock_again(self, part: Part) -> bool:
-        """Lock a part that was unlocked; return False if another process has it, or has changed its name."""
+    def take_again(self, part: Part) -> bool:
+        """Lock a part that was left; what a process has added that was killed is cut off.
+
+        Returns:
+            False if another process has it, or had it and went on; it is not locked then.
+
+        Raises:
+            OSError: the disk fails.
+        """
         try:
             _lock(part.file)
         except BlockingIOError:
             return False
-        return self.is_there(part)
+        if part.state is None or not self.is_there(part) or part.state.version() != part.left:
+            fcntl.flock(part.file, fcntl.LOCK_UN)
+            return False
+        if os.fstat(part.file).st_size != part.state.durable:
+            os.ftruncate(part.file, part.state.durable)
+        return True
 
     def is_there(self, part: Part) -> bool:
         """Tell whether the name of a part still refers to its descriptor."""

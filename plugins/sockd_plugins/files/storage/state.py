@@ -1,10 +1,8 @@
 """State of an upload that can be resumed: the offset that is durable, and what the sender has announced.
 
 The file begins with the offset in 20 decimal digits and a line end. They are written in place, after the data
-up to there was synchronized, and are synchronized themselves before a sender is told the offset. A second
-line has the offset up to which data has arrived, and the id of the run of the machine (boot_id in proc(5)):
-while it runs, the data up to there is safe from the end of the daemon, but not from a power cut. The rest is
-JSON and never changes. The size is in the name of the part alone, because it may become known late.
+up to there was synchronized, and are synchronized themselves before a sender is told the offset. The last
+line is JSON and never changes. The size is in the name of the part alone, because it may become known late.
 """
 
 from __future__ import annotations
@@ -12,12 +10,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
-import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
 
 from sockd_plugins.files.storage.names import safe_path
 from sockd_plugins.files.storage.refused import FileRefused
@@ -26,12 +21,6 @@ from sockd_plugins.files.storage.sender import Sender
 SUFFIX = ".state"
 
 _OFFSET = 20  # digits; 2**63 has 19
-
-_BOOT_ID = "/proc/sys/kernel/random/boot_id"
-
-_OFFSETS = 78  # bytes of both lines
-
-_ARRIVED = re.compile(rb"\n(\d{20}) ([0-9a-f-]{36})(?=\n)", re.ASCII)
 
 _MOST = 16384
 """Bytes of a state. A name has 1,000 at most, and the metadata of tus comes in a header of 8 KiB at most."""
@@ -64,16 +53,12 @@ class State:
         facts: what was announced.
         sender: who has announced it; without its grant.
         durable: the offset.
-        arrived: the offset up to which the data is there unless the machine stops.
     """
 
-    def __init__(
-        self, file: int, facts: Facts, sender: Sender, durable: int = 0, arrived: int | None = None
-    ) -> None:
+    def __init__(self, file: int, facts: Facts, sender: Sender, durable: int = 0) -> None:
         self.facts = facts
         self.sender = sender
         self.durable = durable
-        self.arrived = durable if arrived is None else max(arrived, durable)
         self._file = file
 
     def record(self, durable: int) -> None:
@@ -82,14 +67,13 @@ class State:
         os.fdatasync(self._file)
         self.durable = durable
 
-    def note(self, arrived: int) -> None:
-        """Store the offset up to which data was written; it survives the end of this process."""
-        os.pwrite(self._file, _arrived(arrived), _OFFSET)
-        self.arrived = arrived
+    def sync(self) -> None:
+        """Make the offset durable, whose process may have ended before it was."""
+        os.fdatasync(self._file)
 
-    def offsets(self) -> bytes:
-        """Return both offsets as they are in the file, where another process may have written them."""
-        return os.pread(self._file, _OFFSETS, 0)
+    def version(self) -> tuple[int, int]:
+        """Return the offset that is in the file, and the time of its record: another process changes both."""
+        return int(os.pread(self._file, _OFFSET, 0)), os.fstat(self._file).st_mtime_ns
 
     def cut(self, at: int | None) -> None:
         """Forget what has come behind an offset, before it is written anew; nothing if there is none.
@@ -99,12 +83,10 @@ class State:
         """
         if at is None:
             return
-        if at > self.arrived:
+        if at > self.durable:
             raise FileRefused(
-                "incomplete", f"expected data from byte {self.arrived} or before, found byte {at}"
+                "incomplete", f"expected data from byte {self.durable} or before, found byte {at}"
             )
-        if at < self.arrived:
-            self.note(at)
         if at < self.durable:
             self.record(at)
 
@@ -129,7 +111,7 @@ def create_state(folder: int, id: str, facts: Facts, sender: Sender) -> State:  
         "sender": [sender.host, sender.key, sender.folder],
     }
     rest = json.dumps(kept, ensure_ascii=False).encode(errors="backslashreplace")
-    content = b"%020d%b\n%b" % (0, _arrived(0), rest)
+    content = b"%020d\n%b" % (0, rest)
     if len(content) > _MOST:
         raise FileRefused("bad-request", f"expected at most {_MOST} bytes about the file, found more")
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -167,12 +149,8 @@ def open_state(folder: int, id: str, size: int | None, *, write: bool = True) ->
         content = os.pread(file, _MOST, 0)
         while content != (again := os.pread(file, _MOST, 0)):  # its owner has just written
             content = again
-        arrived = _ARRIVED.match(content, _OFFSET)  # a state of an earlier version has none
-        facts, sender = _parse(content[arrived.end() if arrived else _OFFSET :], size)
-        same_run = arrived is not None and arrived[2].decode() == _boot_id()
-        return State(
-            file, facts, sender, int(content[:_OFFSET]), int(arrived[1]) if arrived and same_run else None
-        )
+        facts, sender = _parse(content.rpartition(b"\n")[2], size)
+        return State(file, facts, sender, int(content[:_OFFSET]))
     except (ValueError, TypeError, KeyError, AttributeError):
         os.close(file)
         raise FileRefused("unknown", "the upload of this id cannot be resumed") from None
@@ -188,20 +166,6 @@ def _parse(content: bytes, size: int | None) -> tuple[Facts, Sender]:
         raise TypeError("expected text")
     safe_path(kept["name"])
     return Facts(size=size, **kept), Sender(host, key, folder)
-
-
-def _arrived(offset: int) -> bytes:
-    return b"\n%020d %s" % (offset, _boot_id().encode())
-
-
-@cache
-def _boot_id() -> str:
-    """Return the id of this run of the machine; if there is none, one that is no other's."""
-    try:
-        with open(_BOOT_ID, encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return str(uuid.uuid4())
 
 
 def _hold(file: int) -> None:

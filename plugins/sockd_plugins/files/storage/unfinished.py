@@ -40,13 +40,13 @@ class Unfinished:
 
 
 def look_at(parts: Parts, id: str) -> Unfinished:  # noqa: A002
-    """Look at an upload that can be resumed.
+    """Look at an upload that can be resumed, whose sender may be told of it.
 
     Raises:
         FileRefused: there is none, or the disk fails.
     """
     with disk_errors():
-        return _look(parts, parts.find(id))
+        return _look(parts, parts.find(id), sync=True)
 
 
 def list_unfinished(parts: Parts) -> list[Unfinished]:
@@ -93,10 +93,14 @@ def search_unfinished(parts: Parts, name: str, sender: Sender, size: int | None 
     return None if newest is None else newest.id
 
 
-def _look(parts: Parts, entry: Entry) -> Unfinished:
+def _look(parts: Parts, entry: Entry, *, sync: bool = False) -> Unfinished:
     try:
         state = open_state(parts.folder, entry.id, entry.announced, write=False)
-        state.close()
+        try:
+            if sync:
+                state.sync()
+        finally:
+            state.close()
         touched = os.stat(entry.id + SUFFIX, dir_fd=parts.folder, follow_symlinks=False).st_mtime
         busy = parts.is_locked(entry.name)
     except FileNotFoundError:

@@ -24,7 +24,6 @@ from sockd_plugins.files.storage.parts import Part
 from sockd_plugins.files.storage.pieces import Piece, copy_file
 from sockd_plugins.files.storage.publishing import publish
 from sockd_plugins.files.storage.refused import FileRefused, disk_errors
-from sockd_plugins.files.storage.rest import Rest
 from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.storage.store import Store
@@ -43,9 +42,6 @@ synchronization has to write."""
 
 SYNC_SECONDS = 1.0
 """Time after which an upload that can be resumed is synchronized."""
-
-_SETTLE_BYTES = 1 << 20
-"""Bytes that are synchronized at the end of a request; fewer wait for more, or for a second."""
 
 _SYNC_SHARE = 10
 """Times as long as a synchronization took until the next one that is only due to time."""
@@ -81,7 +77,6 @@ class Upload:
         self._mark: Mark | None = None
         self._synchronized = 0
         self._sync_at = time.monotonic() + SYNC_SECONDS
-        self._rest = Rest(store.parts, part)
         self._failed = False  # a write: the file ends nobody knows where
         self._lost = False  # a synchronization: a second one would succeed without the data (fsync(2))
 
@@ -122,8 +117,8 @@ class Upload:
             try:
                 upload = cls(store, part, state.facts, owner_of(state.sender, sender))
                 state.cut(at)
-                upload._reread(state.durable, state.arrived)
-                upload.sync()
+                upload._reread(state.durable)
+                state.sync()
             except BaseException:  # whatever it was, no descriptor and no lock stay
                 part.close()
                 raise
@@ -182,8 +177,6 @@ class Upload:
         self._lost = True
         state = self._part.state
         with disk_errors():
-            if state is not None and state.arrived > self.durable:
-                state.note(self.durable)  # a failure may lose what has arrived
             os.fdatasync(self._part.file)
             if state is not None and end != self.durable:
                 state.record(end)
@@ -195,24 +188,21 @@ class Upload:
         return self.durable
 
     def rest(self) -> None:
-        """Let other processes have the part, which stays open.
-
-        What was written is made durable if that is due; else it survives the end of this process.
+        """Make durable what was written, and let other processes have the part, which stays open.
 
         Raises:
             FileRefused: the disk fails.
         """
         self._check()
-        if self.size - self.durable >= _SETTLE_BYTES or time.monotonic() >= self._sync_at:
-            self.sync()
+        self.sync()
         with disk_errors():
-            self._rest.begin(self.size)
+            self._part.leave()
 
     def wake(self) -> bool:
         """Go on after a rest; return False if another process has, or had, the part."""
         self._taken = self.size
         with disk_errors():
-            return self._rest.end(self.size)
+            return self._store.parts.take_again(self._part)
 
     def drop(self) -> None:
         """Close the part after a rest."""
@@ -324,20 +314,18 @@ class Upload:
         if self._failed or self._lost:
             raise FileRefused("io", "the disk has failed")
 
-    def _reread(self, durable: int, arrived: int) -> None:
-        """Hash what is there, unless that is known, and drop what may be wrong."""
+    def _reread(self, durable: int) -> None:
+        """Hash what is durable, unless that is known, and drop the rest, which may be wrong."""
         file = self._part.file
         if (found := os.fstat(file).st_size) < durable:
             raise FileRefused("io", f"expected {durable} bytes of this upload, found {found}")
-        end = arrived if found >= arrived else durable
-        os.ftruncate(file, end)
-        if digest := self._store.hashes.take(self.id, end):
-            self._hash, self.size = digest, end
+        os.ftruncate(file, durable)
+        if digest := self._store.hashes.take(self.id, durable):
+            self._hash, self.size = digest, durable
         else:
-            self.size = add_file((self._hash,), file, end)
+            self.size = add_file((self._hash,), file, durable)
         os.lseek(file, self.size, os.SEEK_SET)
-        self._taken = end
-        self.durable = self._synchronized = durable
+        self._taken = self.durable = self._synchronized = durable
 
     def start_sync(self) -> None:
         """Begin to write what was written to the disk, without a wait."""

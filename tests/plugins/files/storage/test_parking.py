@@ -1,7 +1,8 @@
 """Uploads between two requests."""
 
+import hashlib
 import os
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -96,31 +97,53 @@ def test_a_request_goes_on_without_reading_the_part_again(started: Started) -> N
     assert first.received == 30
 
 
-def test_what_came_is_made_durable_within_a_second(started: Started) -> None:
+def test_what_came_is_durable_at_the_end_of_its_request(started: Started) -> None:
     id_ = started.begins(DATA[:10])
-    assert started.looks(id_) == 0
-    started.clock.advance(1)
     assert started.looks(id_) == 10
+    assert started.goes_on(id_, DATA[10:20]).durable == 20
 
 
-def test_a_megabyte_is_durable_at_the_end_of_its_request(tmp_path: Path) -> None:
-    started = Started(tmp_path)
-    upload = done(started.engine.begin(Facts("a"), ANN, keep=True))
+def test_a_request_is_made_durable_once(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    id_ = started.begins(DATA[:10])
+    synced = syncs(monkeypatch)
+    started.goes_on(id_, DATA[10:20])
+    assert [name.partition("-")[0] for name in synced] == [id_, f"{id_}.state"]
+    started.goes_on(id_)
+    assert len(synced) == 2
 
-    async def write() -> None:
-        async with started.engine.parking.begun(upload):
-            await upload.write([bytes(MIB)])
 
-    done(write())
-    assert upload.durable == MIB
+def syncs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of the files that are synchronized from now on."""
+    synced: list[str] = []
+    fdatasync = os.fdatasync
+
+    def sync(file: int) -> None:
+        synced.append(os.path.basename(os.readlink(f"/proc/self/fd/{file}")))
+        fdatasync(file)
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    return synced
+
+
+@pytest.mark.parametrize(
+    "tells", [lambda engine, id_: engine.look(id_), lambda engine, id_: engine.find(id_, ANN)]
+)
+def test_an_offset_that_a_killed_process_has_recorded_is_durable_before_it_is_told(
+    started: Started, monkeypatch: pytest.MonkeyPatch, tells: Callable[[Engine, str], Awaitable[object]]
+) -> None:
+    id_ = started.begins(DATA[:10])
     done(started.engine.parking.close())
-    started.engine.stop()
+    synced = syncs(monkeypatch)
+    told = done(tells(started.engine, id_))
+    assert synced == [f"{id_}.state"]
+    if isinstance(told, Incoming):
+        done(told.abandon())
 
 
 def test_an_upload_is_closed_when_no_request_comes(started: Started) -> None:
     files = open_files()
     id_ = started.begins(DATA[:10])
-    started.clock.pump([1, 19])
+    started.clock.advance(19)
     assert open_files() == files + 2
     started.clock.advance(1)
     assert open_files() == files
@@ -199,7 +222,7 @@ def test_another_connection_takes_an_upload_that_waits(started: Started) -> None
 def test_another_sender_cannot_go_on(started: Started) -> None:
     id_ = started.begins(DATA[:10])
     assert code(started.goes_on, id_, b"", Sender("192.0.2.1", "user:bob")) == "denied"
-    started.clock.pump([1, 20])
+    started.clock.advance(20)
     assert code(started.goes_on, id_, b"", Sender("192.0.2.1")) == "denied"
     assert started.goes_on(id_, DATA[10:20]).received == 20
 
@@ -208,34 +231,36 @@ def test_what_was_answered_survives_the_end_of_the_process(started: Started) -> 
     id_ = started.begins(DATA[:10])
     started.goes_on(id_, DATA[10:20])
     other = Started(started.folder)
-    assert other.looks(id_) == 0
-    assert other.goes_on(id_).received == 20
     assert other.looks(id_) == 20
+    assert other.goes_on(id_).received == 20
     other.engine.stop()
 
 
-def test_only_what_is_durable_counts_after_the_machine_has_stopped(started: Started) -> None:
-    id_ = started.begins(DATA[:10])
-    started.clock.advance(1)
-    started.goes_on(id_, DATA[10:20])
-    state = started.folder / PARTS / f"{id_}.state"
-    text = state.read_bytes()
-    state.write_bytes(text[:42] + b"0" * 8 + text[50:])  # the id of another run of the machine
+def test_what_another_process_has_written_anew_is_read_again(started: Started) -> None:
+    id_ = started.begins(DATA[:10] + b"another end")
     other = Started(started.folder)
-    assert other.goes_on(id_).received == 10
+    upload = done(other.engine.find(id_, ANN, at=10))
+    done(upload.write([DATA[10:21]]))
+    done(upload.suspend())
+    assert upload.durable == 21
+    started.goes_on(id_, DATA[21:])
+    started.finishes(id_)
+    found = done(started.engine.finished(id_))
+    assert found is not None
+    assert found.stored.sha256 == hashlib.sha256(DATA).hexdigest()
     other.engine.stop()
 
 
 def test_a_state_of_an_earlier_version_is_understood(started: Started) -> None:
     id_ = started.begins(DATA[:10])
-    started.clock.pump([1, 20])
+    started.clock.advance(20)
     state = started.folder / PARTS / f"{id_}.state"
-    text = state.read_bytes()
-    state.write_bytes(text[:20] + text[text.index(b"\n{") :])
+    offset, rest = state.read_bytes().split(b"\n")
+    state.write_bytes(b"\n".join((offset, b"%020d 1e6e0f4c-0000-0000-0000-000000000000" % 10, rest)))
     assert started.goes_on(id_).received == 10
 
 
-def test_what_a_failing_disk_has_lost_is_sent_again(
+def test_what_a_failing_disk_has_lost_is_not_answered(
     started: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id_ = started.begins(DATA[:10])
@@ -243,10 +268,25 @@ def test_what_a_failing_disk_has_lost_is_sent_again(
     def fails(file: int) -> None:
         raise OSError(5, "")
 
-    monkeypatch.setattr(os, "fdatasync", fails)
-    started.clock.advance(1)
-    monkeypatch.undo()
-    assert started.goes_on(id_).received == 0
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "fdatasync", fails)
+        assert code(started.goes_on, id_, DATA[10:20]) == "io"
+    assert started.goes_on(id_).received == 10
+
+
+def test_a_disk_that_fails_between_two_requests_leaves_nothing_open(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id_, files = started.begins(DATA[:10]), open_files()
+
+    def fails(file: int, size: int, offset: int) -> bytes:
+        raise OSError(5, "")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "pread", fails)
+        assert code(started.goes_on, id_) == "io"
+    assert open_files() == files - 2
+    assert started.goes_on(id_).received == 10
 
 
 def test_a_finished_upload_is_remembered_for_a_while(started: Started) -> None:

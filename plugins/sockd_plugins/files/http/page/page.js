@@ -2,7 +2,7 @@
 "use strict";
 
 const PARALLEL = 3; // files at once
-const LEAST = 1 << 20; // bytes of a piece: what the server makes durable before it answers
+const LEAST = 1 << 20; // bytes of a piece: the server answers each when its disk has it
 const MOST = 32 << 20;
 const PIECE_SECONDS = 3; // that a piece should take: what is sent again after a break
 const PAUSES = [1, 2, 4, 8, 15]; // seconds before another try
