@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import Protocol
@@ -11,26 +12,26 @@ from typing import Protocol
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
 
+from sockd.text import printable
 from sockd_plugins.files.notices.notice import NotDelivered, Notice
-from sockd_plugins.files.notices.outbox import Claim, Outbox
+from sockd_plugins.files.notices.outbox import LONGEST_PAUSE, Claim, Outbox
 from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.stored import Stored
 
 _AT_ONCE = 2
-"""Deliveries at the same time, in each worker."""
+"""Deliveries to a recipient at the same time, in each worker."""
 
 _WAITING = 1000
-"""Fresh notices that are in memory; more of them are found by the next look."""
+"""Fresh notices for a recipient that are in memory; more of them are found by the next look."""
 
 _LOOK_SECONDS = 5.0
 """Seconds between two looks for notices that are due."""
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 10.0, 3600.0
+_FIRST_PAUSE = 10.0
 """Seconds before the second attempt, doubled with each one up to the longest."""
 
-_GIVEN_UP_AFTER = 3 * 86400.0
-"""Seconds after which a notice that its recipient does not take is given up."""
-
+_MOST_ATTEMPTS = 79
+"""Attempts until a notice is given up: those of three days. The date may jump, so it does not count."""
 
 _STOP_SECONDS = 3.0  # for a program to end, or a web server to answer
 
@@ -64,8 +65,13 @@ class Delivery:
         self._reactor = IReactorFromThreads(clock, None)
         self._logger = logger
         self._stopping = Event()
-        self._fresh: Queue[str] = Queue(_WAITING)
-        self._threads = [Thread(target=self._run, name="received", daemon=True) for _ in range(_AT_ONCE)]
+        self._fresh: dict[str, Queue[str]] = {name: Queue(_WAITING) for name in recipients}
+        self._threads = [
+            Thread(target=self._run, args=(name,), name="received", daemon=True)
+            for name in recipients
+            for _ in range(_AT_ONCE)
+        ]
+        outbox.drop_others()
         for thread in self._threads:
             thread.start()
 
@@ -81,26 +87,28 @@ class Delivery:
 
     def deliver(self, id: str) -> None:  # noqa: A002
         """Implement `Notices.deliver`."""
-        try:
-            self._fresh.put_nowait(id)
-        except Full:
-            return  # the next look finds it
+        for fresh in self._fresh.values():
+            with suppress(Full):  # the next look finds it
+                fresh.put_nowait(id)
 
     def stop(self) -> None:
         """End the threads and what they do, and close the outbox; what is left stays there."""
         self._stopping.set()
-        for _ in self._threads:
+        for _ in range(_AT_ONCE):
             self.deliver("")
+        end = time.monotonic() + _STOP_SECONDS
         for thread in self._threads:
-            thread.join(_STOP_SECONDS)
+            thread.join(max(end - time.monotonic(), 0))
         self._outbox.close()
 
-    def _run(self) -> None:
+    def _run(self, name: str) -> None:
+        """Deliver what is due to a recipient, until the service stops."""
+        fresh = self._fresh[name]
         while not self._stopping.is_set():
             try:
-                claims = self._outbox.claim_due(1)
+                claims = self._outbox.claim_due(name, 1)
                 if not claims:
-                    claims = self._outbox.claim_file(self._fresh.get(timeout=_LOOK_SECONDS))
+                    claims = self._outbox.claim_file(name, fresh.get(timeout=_LOOK_SECONDS))
                 for claim in claims:
                     self._attempt(claim)
             except Empty:
@@ -108,32 +116,34 @@ class Delivery:
             except OSError as error:
                 self._tell_unread(str(error))
                 self._stopping.wait(_LOOK_SECONDS)
+        self._outbox.close()  # of a thread that has ended later than `stop` could wait
 
     def _attempt(self, claim: Claim) -> None:
         """Deliver one notice, or leave it to a later attempt."""
-        notice, file, name = claim.notice, claim.notice.path, claim.recipient
-        recipient = self._recipients.get(name)
+        file, name, log = claim.notice.path, claim.recipient, self._logger
         try:
-            if recipient is not None:  # else the configuration has changed
-                recipient.deliver(notice, self._stopping)
+            self._recipients[name].deliver(claim.notice, self._stopping)
         except NotDelivered as failure:
-            why, log = str(failure), self._logger
-            if self._stopping.is_set():
-                self._outbox.postpone(claim, 0.0)
-                return
-            pause = min(_FIRST_PAUSE * 2.0**claim.attempts, _LONGEST_PAUSE)
-            if claim.age < _GIVEN_UP_AFTER:
-                self._outbox.postpone(claim, pause)
-                self._in_reactor(
-                    lambda: log.warn(
-                        "received file not told", file=file, recipient=name, reason=why, again_in=pause
-                    )
-                )
-                return
+            why = str(failure)
+        except Exception as error:  # of a library: it must not end the thread
+            why = printable(f"{type(error).__name__}: {error}")
+        else:
+            self._outbox.remove(claim)
+            return
+        if self._stopping.is_set():
+            self._outbox.postpone(claim, 0.0)
+            return
+        if claim.attempts >= _MOST_ATTEMPTS:
+            self._outbox.remove(claim)
             self._in_reactor(
                 lambda: log.error("received file given up", file=file, recipient=name, reason=why)
             )
-        self._outbox.remove(claim)
+            return
+        pause = min(_FIRST_PAUSE * 2.0**claim.attempts, LONGEST_PAUSE)
+        self._outbox.postpone(claim, pause)
+        self._in_reactor(
+            lambda: log.warn("received file not told", file=file, recipient=name, reason=why, again_in=pause)
+        )
 
     def _tell_unread(self, why: str) -> None:
         log = self._logger

@@ -28,6 +28,10 @@ FILE = "outbox.sqlite"
 _OWN_SECONDS = 60.0
 """Seconds for which a notice belongs to the process that has written it, before another one may take it."""
 
+LONGEST_PAUSE = 3600.0
+"""Seconds between two attempts at most. A notice that is due later than that was there before the clock of
+the machine was set back."""
+
 _UNNAMED_SECONDS = 3600.0
 """Seconds after which a notice is dropped whose file has no name: publishing takes less on any disk."""
 
@@ -35,7 +39,8 @@ _NOTICE = ", ".join(field.name for field in fields(Notice))
 _TABLE = f"""
 CREATE TABLE IF NOT EXISTS notices (
     {_NOTICE}, recipient TEXT NOT NULL, inode INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
-    claimed INTEGER NOT NULL DEFAULT 0, due REAL NOT NULL, PRIMARY KEY (id, recipient))
+    claimed INTEGER NOT NULL DEFAULT 0, due REAL NOT NULL, PRIMARY KEY (id, recipient));
+CREATE INDEX IF NOT EXISTS due ON notices (recipient, due);
 """
 
 
@@ -47,13 +52,11 @@ class Claim:
         recipient: who is to be told.
         notice: with the name that the file has got.
         attempts: that have failed.
-        age: seconds since the file was received.
     """
 
     recipient: str
     notice: Notice
     attempts: int
-    age: float
 
 
 class Outbox:
@@ -81,6 +84,8 @@ class Outbox:
     def write(self, notice: Notice, inode: int) -> None:
         """Write the notice of a file that is about to get its name; it survives a power cut.
 
+        A notice of the same upload, which a crash has met before its file had a name, is replaced.
+
         Args:
             notice: with the name that the file is to get.
             inode: number of the file, by which it is found under a name with a number.
@@ -90,7 +95,7 @@ class Outbox:
         values = ", ".join("?" * (len(fields(Notice)) + 3))
         with self._changing() as database:
             database.executemany(
-                f"INSERT INTO notices ({columns}) VALUES ({values})",  # noqa: S608
+                f"INSERT OR REPLACE INTO notices ({columns}) VALUES ({values})",  # noqa: S608
                 [(*astuple(notice), recipient, inode, due) for recipient in self._recipients],
             )
 
@@ -99,13 +104,25 @@ class Outbox:
         with self._changing() as database:
             database.execute("DELETE FROM notices WHERE id = ?", (id,))
 
-    def claim_file(self, id: str) -> list[Claim]:  # noqa: A002
-        """Take the notices of one file, which this process has written just now."""
-        return self._claim("id = ? AND NOT claimed", id)
+    def drop_others(self) -> None:
+        """Remove the notices for those who are not to be told any more."""
+        others = ", ".join("?" * len(self._recipients))
+        with self._database.changing() as database:
+            if database is not None:
+                database.execute(
+                    f"DELETE FROM notices WHERE recipient NOT IN ({others})",  # noqa: S608
+                    tuple(self._recipients),
+                )
 
-    def claim_due(self, most: int) -> list[Claim]:
+    def claim_file(self, recipient: str, id: str) -> list[Claim]:  # noqa: A002
+        """Take the notice of one file, which this process has written just now."""
+        return self._claim(recipient, "id = ? AND NOT claimed", id)
+
+    def claim_due(self, recipient: str, most: int) -> list[Claim]:
         """Take notices that are due, at most so many."""
-        return self._claim("due <= ? ORDER BY due LIMIT ?", self._now(), most)
+        now = self._now()
+        latest = now + max(LONGEST_PAUSE + _OWN_SECONDS, self._held(recipient))
+        return self._claim(recipient, "(due <= ? OR due > ?) ORDER BY due LIMIT ?", now, latest, most)
 
     def postpone(self, claim: Claim, seconds: float) -> None:
         """Leave a notice to the next attempt, after some time."""
@@ -126,21 +143,25 @@ class Outbox:
         """Close the database."""
         self._database.close()
 
-    def _claim(self, where: str, *values: object) -> list[Claim]:
+    def _held(self, recipient: str) -> float:
+        """Return the seconds for which a notice that was taken belongs to this process."""
+        return self._recipients[recipient] + _OWN_SECONDS
+
+    def _claim(self, recipient: str, where: str, *values: object) -> list[Claim]:
         """Take notices whose files have a name, for some time; drop those whose files never got one."""
-        query = f"SELECT {_NOTICE}, recipient, attempts, inode FROM notices WHERE {where}"  # noqa: S608
+        query = f"SELECT {_NOTICE}, attempts, inode FROM notices WHERE recipient = ? AND {where}"  # noqa: S608
         now, claims = self._now(), []
         with self._changing() as database:
-            for *row, recipient, attempts, inode in database.execute(query, values).fetchall():
+            for *row, attempts, inode in database.execute(query, (recipient, *values)).fetchall():
                 notice = Notice(*row)
                 path = self._find(notice, inode)
                 if path is not None:
-                    claims.append(Claim(recipient, replace(notice, path=path), attempts, now - notice.time))
+                    claims.append(Claim(recipient, replace(notice, path=path), attempts))
                 elif now - notice.time > _UNNAMED_SECONDS:
                     database.execute("DELETE FROM notices WHERE id = ?", (notice.id,))
                 database.execute(
                     "UPDATE notices SET due = ?, claimed = 1 WHERE id = ? AND recipient = ?",
-                    (now + self._recipients.get(recipient, 0.0) + _OWN_SECONDS, notice.id, recipient),
+                    (now + self._held(recipient), notice.id, recipient),
                 )
         return claims
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
 from threading import Event
 
-from sockd.text import printable
+from sockd.text import describe_os_error, printable
 from sockd_plugins.files.notices.notice import NotDelivered, Notice
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -72,8 +72,8 @@ class Program:
                 cwd=self.directory,
                 start_new_session=True,
             )
-        except OSError as error:
-            raise NotDelivered(f"{program} cannot be started: {(error.strerror or '').lower()}") from error
+        except (OSError, ValueError) as error:
+            raise NotDelivered(f"{program} cannot be started: {_reason(error)}") from error
         with process:
             try:
                 complaint = self._attend(process, notice, stopping)
@@ -123,11 +123,21 @@ def _has_ended(process: subprocess.Popen[bytes]) -> bool:
 def _end_session(process: subprocess.Popen[bytes]) -> None:
     """End a program with all that it has started, if they still run."""
     if not _has_ended(process):
-        os.killpg(process.pid, signal.SIGTERM)
+        _signal(process, signal.SIGTERM)
         end = time.monotonic() + _GRACE_SECONDS
         while not _has_ended(process) and time.monotonic() < end:
             time.sleep(_GRACE_SECONDS / 20)
-    os.killpg(process.pid, signal.SIGKILL)
+    _signal(process, signal.SIGKILL)
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Send a signal to a program and what it has started; another user's, as of sudo(8), does not get it."""
+    with suppress(PermissionError):
+        os.killpg(process.pid, number)
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return describe_os_error(error) if isinstance(error, OSError) else str(error)
 
 
 def _how_ended(code: int) -> str:

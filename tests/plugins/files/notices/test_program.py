@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import sys
@@ -99,6 +100,21 @@ def test_a_command_ends_when_the_service_stops(directory: Path) -> None:
     program = Program((sys.executable, "-c", "import time; time.sleep(600)"), PATIENCE, directory, "drop")
     with pytest.raises(NotDelivered, match="the service stops"):
         program.deliver(NOTICE, stopping)
+
+
+def test_a_program_of_another_user_cannot_be_ended_and_counts_all_the_same(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "killpg", forbidden)  # as with sudo(8)
+    deliver(directory, "pass")
+
+
+def test_an_argument_that_no_program_can_get_is_a_failure(directory: Path) -> None:
+    with pytest.raises(NotDelivered, match="cannot be started: embedded null byte"):
+        deliver(directory, "pass", "a\0b")
 
 
 def wait_for_end(number: int) -> None:

@@ -1,8 +1,10 @@
 import hashlib
 import hmac
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from socket import create_server, socket
 from threading import Event, Thread
 
 import pytest
@@ -78,3 +80,41 @@ def test_another_answer_than_success_is_a_failure(server: Server, status: int) -
 def test_a_server_that_is_not_there_is_a_failure(server: Server) -> None:
     with pytest.raises(NotDelivered, match=r"the server cannot be reached: .*refused"):
         Webhook("http://127.0.0.1:1/", "", "drop").deliver(NOTICE, Event())
+
+
+@pytest.mark.parametrize("url", ["http://user:word@127.0.0.1/", "http://127.0.0.1/\xfc", "http://[::1/"])
+def test_an_address_that_cannot_be_used_is_a_failure(url: str) -> None:
+    with pytest.raises(NotDelivered, match="the server cannot be reached: "):
+        Webhook(url, "", "drop").deliver(NOTICE, Event())
+
+
+@pytest.mark.parametrize("answer", [b"", b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 200 OK\r\n" + b"x" * 70000])
+def test_an_answer_that_is_none_of_http_is_a_failure(answer: bytes) -> None:
+    with create_server(("127.0.0.1", 0)) as listener:
+        thread = Thread(target=answering, args=(listener, [answer]))
+        thread.start()
+        with pytest.raises(NotDelivered, match="the server cannot be reached: "):
+            Webhook(f"http://127.0.0.1:{listener.getsockname()[1]}/", "", "drop").deliver(NOTICE, Event())
+        thread.join()
+
+
+def test_a_server_that_answers_for_ever_is_left_after_the_time_that_it_has() -> None:
+    with create_server(("127.0.0.1", 0)) as listener:
+        thread = Thread(target=answering, args=(listener, [b"HTTP/1.1 100 Continue\r\n\r\n"] * 60))
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        with pytest.raises(NotDelivered, match="the server took more than 1 second"):
+            Webhook(url, "", "drop", seconds=1.0).deliver(NOTICE, Event())
+        thread.join()
+
+
+def answering(listener: socket, pieces: Sequence[bytes]) -> None:
+    """Answer one client, with a pause after each piece, until it goes."""
+    connection, _ = listener.accept()
+    with connection, suppress(OSError):
+        connection.settimeout(0.2)
+        for piece in pieces:
+            connection.sendall(piece)
+            with suppress(TimeoutError):
+                while connection.recv(65536) and len(pieces) > 1:
+                    pass
