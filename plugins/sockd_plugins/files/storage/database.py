@@ -14,6 +14,16 @@ from sockd_plugins.files.storage.own_files import give_to_owner, make_folder
 
 _BUSY_SECONDS = 10.0  # for another process, which needs milliseconds
 
+_NUMBERS = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_NOMEM: errno.ENOMEM,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+}
+
+
+class DatabaseError(OSError):
+    """Error of a database; its text has no path, and may be told to peers."""
+
 
 class Database:
     """Database that is opened when it is needed, and again if its file was replaced. Calls wait for the disk.
@@ -93,7 +103,9 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
-            raise OSError(errno.EIO, f"the database cannot be used: {error}", str(self._path)) from error
+            number = _NUMBERS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, errno.EIO)
+            why = f"the database {self._path.name} cannot be used: {error}"
+            raise DatabaseError(number, why, str(self._path)) from error
 
 
 def _open(path: Path, tables: str) -> sqlite3.Connection:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+from sockd_plugins.files.storage.database import DatabaseError
+
 Code = Literal[
     "bad-request",
     "bad-name",
@@ -53,5 +55,6 @@ def disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = os.strerror(error.errno or errno.EIO).lower()
+        told = isinstance(error, DatabaseError)
+        reason = str(error.strerror) if told else os.strerror(error.errno or errno.EIO).lower()
         raise FileRefused(_CODES.get(error.errno, "io"), reason) from error

@@ -187,7 +187,7 @@ def test_a_database_that_is_none_is_an_error_of_the_disk(tokens: Tokens, tmp_pat
     folder = tmp_path / "state" / "files"
     folder.mkdir(parents=True)
     (folder / FILE).write_bytes(b"no database" * 100)
-    with pytest.raises(OSError, match="the database cannot be used: file is not a database"):
+    with pytest.raises(OSError, match=r"the database tokens.sqlite cannot be used: file is not a database"):
         tokens.find(make_token())
 
 
