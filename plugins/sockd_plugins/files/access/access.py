@@ -30,6 +30,9 @@ _REMEMBERED = 1000  # right passwords, and sources with wrong ones
 _TRIES = 10
 """Wrong passwords of a source that are looked at; each costs 50 ms of a processor."""
 
+_MOST_WAITING = 50
+"""Passwords that wait for their turn: some seconds for the last one."""
+
 _PAUSE_SECONDS = 60.0  # after which a source may try as often again
 
 _OF_TOKEN, _OF_USER = "token:", "user:"  # begin the keys of senders
@@ -117,18 +120,27 @@ class Access:
         return Sender(host, f"{_OF_TOKEN}{token.id}", token.folder, TokenGrant(self._tokens, token.id))
 
     async def _by_password(self, host: str, user: str, password: str) -> Sender:
-        mark = hmac.digest(self._secret, f"{user}\0{password}".encode("utf-8", "surrogatepass"), "sha256")
+        shown = f"{len(user)} {user}{password}".encode("utf-8", "surrogatepass")
+        mark = hmac.digest(self._secret, shown, "sha256")
         if mark not in self._right:
             self._check_tries(host)
+            if len(self._trying.waiting) >= _MOST_WAITING:
+                raise FileRefused("too-many", "too many passwords wait to be tried; wait a moment")
             async with self._trying:
-                right = await self._run(self._users.has_password, user, password)
-            if not right:
-                self._count_try(host)
-                raise FileRefused("denied", "wrong user or password")
-            self._right[mark] = None
-            if len(self._right) > _REMEMBERED:
-                self._right.popitem(last=False)
+                await self._try(host, user, password, mark)
         return _user(host, user)
+
+    async def _try(self, host: str, user: str, password: str, mark: bytes) -> None:
+        """Find out whether a password is right, unless that was found out during the wait for the turn."""
+        if mark in self._right:
+            return
+        self._check_tries(host)
+        if not await self._run(self._users.has_password, user, password):
+            self._count_try(host)
+            raise FileRefused("denied", "wrong user or password")
+        self._right[mark] = None
+        if len(self._right) > _REMEMBERED:
+            self._right.popitem(last=False)
 
     def _by_certificate(self, host: str, certificate: X509) -> Sender:
         names = certificate.to_cryptography().subject.get_attributes_for_oid(NameOID.COMMON_NAME)

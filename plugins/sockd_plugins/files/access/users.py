@@ -58,7 +58,8 @@ class Password:
 
 
 _NO_PASSWORD = Password(_LOG_N, _R, _P, b"\0" * 16, b"\0" * 32)
-"""Password that takes as long as any to find wrong, so that nobody learns which users there are."""
+"""Password that no text fits. To find it wrong takes as long as the others, so that nobody learns which users
+there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,8 @@ class Users(Mapping[str, User]):
 
     def __init__(self, users: Mapping[str, User] | None = None) -> None:
         self._users = dict(users or {})
+        costs = [(each.log_n, each.r, each.p) for user in self._users.values() for each in user.passwords]
+        self._no_password = Password(*max(costs), b"\0" * 16, b"\0" * 32) if costs else _NO_PASSWORD
 
     def __getitem__(self, name: str) -> User:
         return self._users[name]
@@ -111,7 +114,7 @@ class Users(Mapping[str, User]):
     def has_password(self, name: str, password: str) -> bool:
         """Tell whether a user has a password; takes as long for a user that does not exist."""
         user = self._users.get(name)
-        passwords = (user.passwords if user else ()) or (_NO_PASSWORD,)
+        passwords = (user.passwords if user else ()) or (self._no_password,)
         return True in [each.fits(password) for each in passwords]  # each, for the time that it takes
 
     def has_key(self, name: str, key: bytes) -> bool:

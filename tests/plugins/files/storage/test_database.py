@@ -35,12 +35,16 @@ def test_a_file_that_cannot_be_counted_for_want_of_room_finds_a_full_disk(tokens
     with tokens._database.reading() as connection:
         assert connection is not None
         connection.execute("PRAGMA max_page_count = 1")  # as many as it has
-    counted = 0
-    with pytest.raises(FileRefused, match="database or disk is full$") as caught:
-        for counted in range(10_000):
-            spend(tokens, f"u{counted}")
+    with pytest.raises(FileRefused, match=r"database or disk is full$") as caught:
+        spend_all(tokens)
     assert caught.value.code == "disk-full"
-    assert tokens.list()[0].files == counted > 0
+    (token,) = tokens.list()
+    assert (token.size, token.files > 0) == (5 * token.files, True)
+
+
+def spend_all(tokens: Tokens) -> None:
+    for number in range(10_000):
+        spend(tokens, f"u{number}")
 
 
 def spend(tokens: Tokens, upload: str) -> None:
