@@ -82,15 +82,17 @@ class Daemon:
                 return record
         return None
 
-    def wait_for_times(self, event: str, times: int) -> None:
-        """Wait until there were `times` events of this name."""
+    def all_of(self, event: str) -> list[dict[str, Any]]:
+        """Return the events of this name so far."""
+        return [record for record in self.events if record.get("event") == event]
 
-        def found() -> int:
-            return sum(record.get("event") == event for record in self.events)
-
+    def wait_for_times(self, event: str, times: int) -> dict[str, Any]:
+        """Wait until there were `times` events of this name; return the last of these."""
         with self._changed:
-            self._changed.wait_for(lambda: found() >= times or self._ended == 2, PATIENCE)
-        assert found() >= times, f"{found()} of {times} events {event!r}: {self.errors}"
+            self._changed.wait_for(lambda: len(self.all_of(event)) >= times or self._ended == 2, PATIENCE)
+            found = self.all_of(event)
+        assert len(found) >= times, f"{len(found)} of {times} events {event!r}: {self.errors}"
+        return found[times - 1]
 
     def ready(self) -> Daemon:
         """Wait until everything is open."""
