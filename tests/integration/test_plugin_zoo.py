@@ -151,28 +151,27 @@ def test_an_exception_in_a_timer_ends_neither_the_daemon_nor_the_connection(zoo:
     assert ended(daemon)[0] == 0
 
 
-@pytest.mark.parametrize("where", ["drain", "stop"])
-@pytest.mark.parametrize("what", list(RAISED))
-def test_a_daemon_ends_in_order_whatever_a_plugin_raises_at_the_end(zoo: Zoo, where: str, what: str) -> None:
-    daemon = zoo(service("rude", "Raising", where=where, what=what), service("last", "Rude"))
+def test_a_daemon_ends_in_order_whatever_plugins_raise_at_the_end(zoo: Zoo) -> None:
+    rude = [(f"{where}-{what.lower()}", where, what) for where in ("drain", "stop") for what in RAISED]
+    services = [service(name, "Raising", where=where, what=what) for name, where, what in rude]
+    daemon = zoo(*services, service("last", "Rude"))
     code, seconds = ended(daemon)
     assert code == 0
     assert seconds < PATIENCE / 2
-    assert daemon.wait_for("plugin fault", service="rude", callback=where)
+    for name, where, _ in rude:
+        assert daemon.wait_for("plugin fault", service=name, callback=where)
     assert daemon.events[-1]["event"] == "stopped"
 
 
-@pytest.mark.parametrize(
-    ("what", "event"),
-    [("nothing", "connection refused"), ("garbage", "plugin fault"), ("class", "plugin fault")],
-)
-def test_a_connection_without_a_protocol_is_closed_and_reported(zoo: Zoo, what: str, event: str) -> None:
-    daemon = zoo(service("rude", "Building", what=what))
+def test_a_connection_without_a_protocol_is_closed_and_reported(zoo: Zoo) -> None:
+    told = {"nothing": "connection refused", "garbage": "plugin fault", "class": "plugin fault"}
+    daemon = zoo(*(service(what, "Building", what=what) for what in told))
     with connected(daemon, "neighbour") as neighbour:
-        with suppress(ConnectionError), connected(daemon, "rude") as peer:
-            assert peer.recv(1) == b""
-        daemon.wait_for(event, service="rude")
-        assert answers(neighbour)
+        for what, event in told.items():
+            with suppress(ConnectionError), connected(daemon, what) as peer:
+                assert peer.recv(1) == b"", what
+            daemon.wait_for(event, service=what)
+            assert answers(neighbour)
     assert ended(daemon)[0] == 0
 
 
@@ -211,16 +210,18 @@ def test_a_plugin_that_sleeps_holds_the_neighbours_up_for_that_long_and_no_longe
 
 
 @pytest.mark.parametrize("when", ["start", "data"])
-@pytest.mark.parametrize("does", ["chdir", "umask", "fork", "timers"])
 def test_a_plugins_changes_of_the_process_do_not_affect_the_others(
-    zoo: Zoo, tmp_path: Path, does: str, when: str
+    zoo: Zoo, tmp_path: Path, when: str
 ) -> None:
-    daemon = zoo(service("rude", "Rude", does=does, when=when))
-    with connected(daemon, "neighbour") as neighbour, connected(daemon, "rude") as peer:
-        assert answers(peer)
-        assert answers(neighbour)
-    with connected(daemon, "neighbour") as newcomer:
-        assert answers(newcomer)
+    changes = ("chdir", "umask", "fork", "timers")
+    daemon = zoo(*(service(does, "Rude", does=does, when=when) for does in changes))
+    with connected(daemon, "neighbour") as neighbour:
+        for does in changes:
+            with connected(daemon, does) as peer:
+                assert answers(peer)
+                assert answers(neighbour), does
+            with connected(daemon, "neighbour") as newcomer:
+                assert answers(newcomer), does
     code, seconds = ended(daemon)
     assert code == 0
     assert seconds < PATIENCE / 2
