@@ -20,7 +20,7 @@ from zope.interface import implementer
 from sockd.process.startup import SIGNALS
 from sockd.sockets.holder import user_name
 
-WORKER = "sockd.serving.worker"
+WORKER = "sockd.serving"
 
 _PR_SET_PDEATHSIG = 1
 

@@ -364,8 +364,7 @@ def _loaded(texts: Texts) -> Config:
 
 
 def main() -> None:
-    """Run the process: `worker DESCRIPTOR [REACTOR]`."""
-    startup.prepare()
+    """Run the prepared process; its command line is `DESCRIPTOR [REACTOR]`."""
     die_with_parent()
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO)
@@ -378,5 +377,6 @@ def main() -> None:
     reactor.run()
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # for supervisors of earlier versions
+    startup.prepare()
     main()
