@@ -114,7 +114,9 @@ def test_a_token_for_one_file_takes_one_file_over_whatever_protocol(drop: Drop) 
     (drop.folder / "FILE").write_bytes(b"hello\n")
     (drop.folder / "OTHER").write_bytes(b"other\n")
     ways = drop.ways(drop.asks("invite", "--once"))
-    assert drop.run("sh", "-c", ways["tftp"]).returncode == 0
+    for name in ("tftp", "curl", "sockd", "tftp"):  # again, as the answer may have been lost
+        done = drop.run("sh", "-c", f"PATH={BIN}:$PATH; {ways[name]}")
+        assert done.returncode == 0, (name, done)
     done = drop.run("sh", "-c", ways["curl"].replace("FILE", "OTHER"))
     assert done.returncode == 22
     assert "is used up: 1 of 1 file sent" in done.stdout

@@ -369,11 +369,16 @@ options = { directory = "received", access = "tokens" }
     )
     assert invited.returncode == 0, invited.stderr
     token = json.loads(invited.stdout)["token"]
-    (tmp_path / "a").write_bytes(b"data")
     (tmp_path / "batch").write_text("put a\n")
     command = ["sftp", *SSH, "-P", str(daemon.port("files")[1]), "-b", "batch"]
-    # A token that is used up still opens the service, which then says what is wrong with the file.
-    for user, code in [("x" * 24, 255), (token, 0), (token, 1)]:
+    # A token that is used up still opens the service: to a file that was sent, as the answer may be lost.
+    for user, data, code in [
+        ("x" * 24, b"data", 255),
+        (token, b"data", 0),
+        (token, b"data", 0),
+        (token, b"DATA", 1),
+    ]:
+        (tmp_path / "a").write_bytes(data)
         done = subprocess.run(
             [*command, f"{user}@127.0.0.1"], cwd=tmp_path, capture_output=True, timeout=PATIENCE, check=False
         )

@@ -4,6 +4,9 @@ They are in an SQLite database in the service's state folder, which the workers 
 token itself is not in it, only its hash. A file is counted durably before it is published, by the id of its
 upload: a crash between the two costs nothing, because the same upload is not counted again, and no crash ever
 gives more than was granted.
+
+A sender that has lost the answer may send the same file again when the token is used up. The file is known by
+its name, size and digest, and is not counted again.
 """
 
 from __future__ import annotations
@@ -26,11 +29,16 @@ CREATE TABLE IF NOT EXISTS tokens (
     id TEXT PRIMARY KEY, hash BLOB NOT NULL UNIQUE, folder TEXT NOT NULL, note TEXT NOT NULL,
     max_size INTEGER, max_files INTEGER, made REAL NOT NULL, until REAL, ended REAL,
     size INTEGER NOT NULL DEFAULT 0, files INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE IF NOT EXISTS spent (upload TEXT PRIMARY KEY, token TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS sent (
+    upload TEXT PRIMARY KEY, token TEXT NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL,
+    digest TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS sent_names ON sent (token, name);
+DROP TABLE IF EXISTS spent;
 """
 
 _REMEMBERED = 1000
-"""Uploads of a token that are not counted again. Only those come back that a crash has met in publishing."""
+"""Files of a token that are not counted again. Those come back that a crash has met in publishing, or whose
+sender has lost the answer."""
 
 _ATTEMPTS = 4
 """Times as much as is left of a token that its unfinished uploads may be together."""
@@ -67,7 +75,7 @@ class Token:
     files: int = 0
 
     def check(self, now: float) -> None:
-        """Refuse a token that is at its end. One that is used up still tells what became of its files.
+        """Refuse a token that is at its end. With one that is used up, a file may be sent again.
 
         Raises:
             FileRefused: it has ended or has expired.
@@ -189,13 +197,15 @@ class Tokens:
             )
             return changed.rowcount > 0
 
-    def spend(self, id: str, upload: str, size: int) -> bool:  # noqa: A002
+    def spend(self, id: str, upload: str, name: str, size: int, digest: str) -> bool:  # noqa: A002
         """Count a file that is about to be published, durably.
 
         Args:
             id: of the token.
             upload: the id of the upload.
+            name: that the sender has given the file.
             size: in bytes.
+            digest: of the file.
 
         Returns:
             False if this upload was counted before a crash.
@@ -206,7 +216,7 @@ class Tokens:
         with self._database.changing() as database:
             if database is None:
                 raise FileRefused("denied", f"there is no token {id} any more")
-            if database.execute("SELECT 1 FROM spent WHERE upload = ?", (upload,)).fetchone():
+            if database.execute("SELECT 1 FROM sent WHERE upload = ?", (upload,)).fetchone():
                 return False
             row = database.execute(f"SELECT {_COLUMNS} FROM tokens WHERE id = ?", (id,)).fetchone()  # noqa: S608
             if row is None:
@@ -215,10 +225,10 @@ class Tokens:
             token.check(0.0)  # an upload that has begun in time may end later
             token.check_size(size)
             database.execute("UPDATE tokens SET size = size + ?, files = files + 1 WHERE id = ?", (size, id))
-            database.execute("INSERT INTO spent VALUES (?, ?)", (upload, id))
+            database.execute("INSERT INTO sent VALUES (?, ?, ?, ?, ?)", (upload, id, name, size, digest))
             database.execute(
-                "DELETE FROM spent WHERE token = ? AND rowid NOT IN"
-                " (SELECT rowid FROM spent WHERE token = ? ORDER BY rowid DESC LIMIT ?)",
+                "DELETE FROM sent WHERE token = ? AND rowid NOT IN"
+                " (SELECT rowid FROM sent WHERE token = ? ORDER BY rowid DESC LIMIT ?)",
                 (id, id, _REMEMBERED),
             )
             return True
@@ -228,10 +238,18 @@ class Tokens:
         with self._database.changing() as database:
             if database is None:
                 return
-            if database.execute("DELETE FROM spent WHERE upload = ?", (upload,)).rowcount:
+            if database.execute("DELETE FROM sent WHERE upload = ?", (upload,)).rowcount:
                 database.execute(
                     "UPDATE tokens SET size = size - ?, files = files - 1 WHERE id = ?", (size, id)
                 )
+
+    def sent(self, id: str, name: str) -> set[tuple[int, str]]:  # noqa: A002
+        """Return size and digest of each file of a name that was counted for a token."""
+        with self._database.reading() as database:
+            if database is None:
+                return set()
+            found = database.execute("SELECT size, digest FROM sent WHERE token = ? AND name = ?", (id, name))
+            return set(found)
 
     def close(self) -> None:
         """Close the database."""
@@ -257,19 +275,32 @@ class TokenGrant:
         self._tokens = tokens
         self._id = id
 
-    def admit(self, size: int, coming: Sequence[int]) -> None:
+    def admit(self, name: str, size: int, coming: Sequence[int]) -> None:
         """Implement `Grant.admit`. Unfinished uploads may be more than is left, as senders try again."""
         token = self._tokens.get(self._id)
         if token is None:
             raise FileRefused("denied", f"there is no token {self._id} any more")
         token.check(time.time())
-        token.check_size(size)
-        token.check_coming(size, coming)
+        try:
+            token.check_size(size)
+            token.check_coming(size, coming)
+        except FileRefused:
+            if not self._may_come_again(name, size, coming):
+                raise
+
+    def _may_come_again(self, name: str, size: int, coming: Sequence[int]) -> bool:
+        """Tell whether a file may be one that was sent; a few uploads at once may be."""
+        sizes = [sent for sent, _ in self._tokens.sent(self._id, name) if sent >= size]
+        return bool(sizes) and sum(coming) + size <= _ATTEMPTS * max(sizes) and len(coming) < _ATTEMPTS
+
+    def has_sent(self, name: str, size: int, digest: str) -> bool:
+        """Implement `Grant.has_sent`."""
+        return (size, digest) in self._tokens.sent(self._id, name)
 
     @contextmanager
-    def spend(self, upload: str, size: int) -> Iterator[None]:
+    def spend(self, upload: str, name: str, size: int, digest: str) -> Iterator[None]:
         """Implement `Grant.spend`."""
-        counted = self._tokens.spend(self._id, upload, size)
+        counted = self._tokens.spend(self._id, upload, name, size, digest)
         try:
             yield
         except BaseException:  # whatever it was, a file without a name is not counted

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import fcntl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 
 from sockd_plugins.files.storage.parts import Parts
 from sockd_plugins.files.storage.refused import FileRefused
-from sockd_plugins.files.storage.sender import Grant, Sender
+from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.sweep import sweep
 from sockd_plugins.files.storage.tally import Tally
+
+Admit = Callable[[int, Sequence[int]], None]
+"""Checks a size, beside those of the sender's other uploads, against the sender's grant."""
 
 _SWEEP_SECONDS = 1.0  # between two searches for the parts of crashed workers, at least
 
@@ -67,11 +71,12 @@ class Ledger:
         self._lock = Lock()  # flock(2) does not part the threads that share a descriptor
 
     @contextmanager
-    def entering(self, sender: Sender, size: int) -> Iterator[None]:
+    def entering(self, sender: Sender, name: str, size: int) -> Iterator[None]:
         """Check a new upload, and keep others from the ledger until its part is there.
 
         Args:
             sender: who has announced it.
+            name: that was announced.
             size: bytes that were announced; 0 if unknown.
 
         Raises:
@@ -82,11 +87,11 @@ class Ledger:
             return
         with self._locked():
             try:
-                self._check(sender.source, size, "", files=1, grant=sender.grant)
+                self._check(sender.source, size, "", files=1, admit=_admit(sender, name))
             except FileRefused:
                 if not self._swept():
                     raise
-                self._check(sender.source, size, "", files=1, grant=sender.grant)
+                self._check(sender.source, size, "", files=1, admit=_admit(sender, name))
             yield
 
     def _swept(self) -> bool:
@@ -98,11 +103,12 @@ class Ledger:
         return True
 
     @contextmanager
-    def growing(self, sender: Sender, id: str, size: int) -> Iterator[None]:  # noqa: A002
+    def growing(self, sender: Sender, name: str, id: str, size: int) -> Iterator[None]:  # noqa: A002
         """Check the size of an upload that was begun without one, and keep others from the ledger meanwhile.
 
         Args:
             sender: whose it is.
+            name: that was announced.
             id: of the upload.
             size: bytes that it will have.
 
@@ -113,7 +119,7 @@ class Ledger:
             yield
             return
         with self._locked():
-            self._check(sender.source, size, id, files=0, grant=sender.grant)
+            self._check(sender.source, size, id, files=0, admit=_admit(sender, name))
             yield
 
     @contextmanager
@@ -143,12 +149,12 @@ class Ledger:
             finally:
                 fcntl.flock(self._parts.folder, fcntl.LOCK_UN)
 
-    def _check(self, source: str, size: int, without: str, files: int, grant: Grant | None = None) -> None:
+    def _check(self, source: str, size: int, without: str, files: int, admit: Admit | None = None) -> None:
         """Compare all bounds with what is there and what is to come, an upload `without` not counted."""
         running = [entry for entry in self._parts.entries() if entry.id != without]
         own = [entry for entry in running if entry.source == source]
-        if grant is not None:
-            grant.admit(size, [entry.size for entry in own])
+        if admit is not None:
+            admit(size, [entry.size for entry in own])
         quota = self._quota
         if quota.source_files and len(own) + files > quota.source_files:
             raise FileRefused(
@@ -177,3 +183,7 @@ class Ledger:
                 f"the folder may hold {quota.size} bytes: {stored} are stored, {coming} are being received,"
                 f" and {size} more do not fit",
             )
+
+
+def _admit(sender: Sender, name: str) -> Admit | None:
+    return None if sender.grant is None else partial(sender.grant.admit, name)

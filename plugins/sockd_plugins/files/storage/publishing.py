@@ -9,16 +9,21 @@ from dataclasses import replace
 
 from sockd_plugins.files.storage.names_given import GivenNames
 from sockd_plugins.files.storage.parts import Part
-from sockd_plugins.files.storage.refused import disk_errors
+from sockd_plugins.files.storage.refused import FileRefused, disk_errors
 from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.store import Store
 from sockd_plugins.files.storage.stored import Stored
+
+_AT_AN_END = ("expired", "quota")  # refusals of a sender that may send no more
 
 
 def publish(
     store: Store, part: Part, sender: Sender, stored: Stored, names: GivenNames | None = None
 ) -> Stored:
     """Give a part its name, unless the same file is there already; when this returns, it is durable.
+
+    A sender that may send no more, and has lost the answer to this file, gets it again: others may have moved
+    the file away meanwhile.
 
     Args:
         store: where it is stored.
@@ -36,13 +41,17 @@ def publish(
     """
     with disk_errors():
         store.check_beside(part, stored.path)
-        twin = store.find_twin(part, stored.path)
-    path = twin
+        path = store.find_twin(part, stored.path)
+    duplicate = path is not None
     if path is None:
-        with _noted(store, part, sender, stored), disk_errors():
-            path = store.publish(part, stored.path, names)
-    name = path.removeprefix(f"{sender.folder}/") if sender.folder else path
-    stored = replace(stored, name=name, path=path, duplicate=twin is not None)
+        try:
+            with _noted(store, part, sender, stored), disk_errors():
+                path = store.publish(part, stored.path, names)
+        except FileRefused as refused:
+            if refused.code not in _AT_AN_END or not _has_sent(sender, stored):
+                raise
+            path, duplicate = stored.path, True
+    stored = replace(stored, name=_within(sender, path), path=path, duplicate=duplicate)
     if store.witness is not None:
         store.witness.attest(stored, sender)
     return stored
@@ -52,7 +61,7 @@ def publish(
 def _noted(store: Store, part: Part, sender: Sender, stored: Stored) -> Iterator[None]:
     """Note durably that a file is published in this context; undone if that fails."""
     grant, notices = sender.grant, store.notices
-    with nullcontext() if grant is None else grant.spend(stored.id, stored.size):
+    with nullcontext() if grant is None else grant.spend(stored.id, *_known(sender, stored)):
         if notices is None:
             yield
             return
@@ -64,3 +73,18 @@ def _noted(store: Store, part: Part, sender: Sender, stored: Stored) -> Iterator
             with suppress(OSError):  # a notice without a file is dropped later
                 notices.withdraw(stored.id)
             raise
+
+
+def _has_sent(sender: Sender, stored: Stored) -> bool:
+    with disk_errors():
+        return sender.grant is not None and sender.grant.has_sent(*_known(sender, stored))
+
+
+def _known(sender: Sender, stored: Stored) -> tuple[str, int, str]:
+    """Return name, size and digest by which a sender's grant knows a file that comes again."""
+    return _within(sender, stored.path), stored.size, stored.digest
+
+
+def _within(sender: Sender, path: str) -> str:
+    """Return a path as its sender sees it."""
+    return path.removeprefix(f"{sender.folder}/") if sender.folder else path

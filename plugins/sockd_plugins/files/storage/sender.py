@@ -13,10 +13,13 @@ from typing import Protocol
 class Grant(Protocol):
     """Bound of what a token or a user may send. Its calls may wait for the disk; a thread makes them."""
 
-    def admit(self, size: int, coming: Sequence[int]) -> None:
+    def admit(self, name: str, size: int, coming: Sequence[int]) -> None:
         """Check an upload before its first byte, and while it grows if its size is unknown.
 
+        A file that was sent before may come again: its sender may have lost the answer.
+
         Args:
+            name: of the file, as it was announced.
             size: bytes that it has or will have, as far as that is known.
             coming: sizes of the sender's other unfinished uploads.
 
@@ -24,12 +27,17 @@ class Grant(Protocol):
             FileRefused: there is no such right any more, or it does not reach.
         """
 
-    def spend(self, upload: str, size: int) -> AbstractContextManager[object]:
+    def has_sent(self, name: str, size: int, digest: str) -> bool:
+        """Tell whether this file was noted before, whatever has become of it since."""
+
+    def spend(self, upload: str, name: str, size: int, digest: str) -> AbstractContextManager[object]:
         """Note durably that a file is published while the context is open; undone if that fails.
 
         Args:
             upload: the id of the upload; after a crash it is not noted twice.
+            name: of the file, as it was announced.
             size: bytes of the file.
+            digest: of the file, as in `Stored`.
 
         Raises:
             FileRefused: the right does not reach.

@@ -158,7 +158,7 @@ class Store:
         if self.limits.own and path.partition("/")[0] == self.limits.own:
             raise FileRefused("bad-name", f"expected another name: {self.limits.own} is the service's own")
         self._check_path(path)
-        with self.room.lock, self.ledger.entering(sender, size):
+        with self.room.lock, self.ledger.entering(sender, facts.name, size):
             self.room.check(size, files=1)
             try:
                 part = self.parts.create(mode, facts.size, sender.source)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 
 from sockd_plugins.files.storage.bounds import check_name, check_size, owner_of
@@ -237,7 +237,7 @@ class Upload:
         if size < self.size:
             raise FileRefused("bad-request", f"expected a size of {self.size} bytes or more, found {size}")
         check_size(self._store, size)
-        with disk_errors(), self._store.ledger.growing(self.sender, self._part.id, size):
+        with disk_errors(), self._grows(size):
             self._store.room.check(size - self.size)
             self._store.parts.declare(self._part, size)
         self.facts = replace(self.facts, size=size)
@@ -290,11 +290,14 @@ class Upload:
         if self.facts.size is not None:
             ahead = max(end, min(ahead, self.facts.size))
         else:
-            with self._store.ledger.growing(self.sender, self._part.id, end):
+            with self._grows(end):
                 pass
         file, start = self._part.file, self._taken
         self._taken += self._store.room.take(file, start, end - start, ahead - start)
         return end <= self._taken
+
+    def _grows(self, size: int) -> AbstractContextManager[None]:
+        return self._store.ledger.growing(self.sender, self.facts.name, self.id, size)
 
     def _write(self, pieces: tuple[Piece, ...]) -> None:
         self._failed = True

@@ -16,6 +16,8 @@ from sockd_plugins.files.storage.refused import FileRefused
 
 DAY = 86400.0
 
+DIGEST = "sha256=" + "0" * 64
+
 
 class Date:
     """Date that a test sets."""
@@ -78,65 +80,81 @@ def test_a_token_that_was_ended_is_refused_at_once_and_for_uploads_that_run(toke
     assert tokens.end(token.id)
     ended = ("expired", f"the token {token.id} was ended")
     assert refusal(tokens.find, text) == ended
-    assert refusal(tokens.spend, token.id, "u1", 1) == ended
+    assert refusal(tokens.spend, token.id, "u1", "a", 1, DIGEST) == ended
     assert not tokens.end("12345678")
 
 
 def test_an_upload_that_began_in_time_may_end_later(tokens: Tokens, date: Date) -> None:
     _, token = tokens.make(seconds=DAY)
     date.now += 2 * DAY
-    assert tokens.spend(token.id, "u1", 1)
+    assert tokens.spend(token.id, "u1", "a", 1, DIGEST)
 
 
 def test_a_token_for_one_file_is_used_up_by_it(tokens: Tokens) -> None:
     text, token = tokens.make(max_files=1)
-    tokens.spend(token.id, "u1", 5)
+    tokens.spend(token.id, "u1", "a", 5, DIGEST)
     used = ("expired", f"the token {token.id} is used up: 1 of 1 file sent")
-    assert refusal(TokenGrant(tokens, token.id).admit, 0, []) == used
+    assert refusal(TokenGrant(tokens, token.id).admit, "b", 0, []) == used
     assert tokens.find(text).files == 1  # who has lost the answer may ask for it
-    assert refusal(tokens.spend, token.id, "u2", 1)[0] == "expired"
+    assert refusal(tokens.spend, token.id, "u2", "a", 1, DIGEST)[0] == "expired"
     found = tokens.get(token.id)
     assert found is not None
     assert (found.files, found.size) == (1, 5)
 
 
+def test_a_file_that_was_sent_may_come_again(tokens: Tokens) -> None:
+    _, token = tokens.make(max_size=10, max_files=1)
+    grant = TokenGrant(tokens, token.id)
+    tokens.spend(token.id, "u1", "a", 8, DIGEST)
+    grant.admit("a", 8, [])
+    grant.admit("a", 0, [])  # of unknown size
+    grant.admit("a", 8, [8, 8, 8])
+    for name, size, coming in (("b", 8, []), ("a", 9, []), ("a", 8, [8, 8, 8, 0]), ("a", 8, [30])):
+        assert refusal(grant.admit, name, size, coming)[0] == "expired"
+    assert grant.has_sent("a", 8, DIGEST)
+    assert not grant.has_sent("a", 8, "sha256=1")
+    assert not grant.has_sent("b", 8, DIGEST)
+    tokens.end(token.id)
+    assert refusal(grant.admit, "a", 8, [])[0] == "expired"
+
+
 def test_no_more_bytes_than_granted_are_spent(tokens: Tokens) -> None:
     text, token = tokens.make(max_size=10)
     grant = TokenGrant(tokens, token.id)
-    grant.admit(10, [])
-    assert refusal(grant.admit, 11, [])[0] == "quota"
-    tokens.spend(token.id, "u1", 6)
-    grant.admit(4, [])
+    grant.admit("b", 10, [])
+    assert refusal(grant.admit, "b", 11, [])[0] == "quota"
+    tokens.spend(token.id, "u1", "a", 6, DIGEST)
+    grant.admit("b", 4, [])
     told = f"the token {token.id} may send 10 bytes: 6 are sent, and 5 more do not fit"
-    assert refusal(grant.admit, 5, []) == ("quota", told)
-    assert refusal(tokens.spend, token.id, "u2", 5) == ("quota", told)
-    tokens.spend(token.id, "u3", 4)
+    assert refusal(grant.admit, "b", 5, []) == ("quota", told)
+    assert refusal(tokens.spend, token.id, "u2", "a", 5, DIGEST) == ("quota", told)
+    tokens.spend(token.id, "u3", "a", 4, DIGEST)
     assert tokens.find(text).size == 10
 
 
 def test_unfinished_uploads_may_be_some_times_what_is_left(tokens: Tokens) -> None:
     _, token = tokens.make(max_size=10, max_files=2)
     grant = TokenGrant(tokens, token.id)
-    grant.admit(10, [10, 10, 10])
-    assert refusal(grant.admit, 10, [10, 10, 10, 1])[0] == "quota"
-    grant.admit(1, [1] * 7)
-    assert refusal(grant.admit, 1, [1] * 8)[0] == "too-many"
+    grant.admit("b", 10, [10, 10, 10])
+    assert refusal(grant.admit, "b", 10, [10, 10, 10, 1])[0] == "quota"
+    grant.admit("b", 1, [1] * 7)
+    assert refusal(grant.admit, "b", 1, [1] * 8)[0] == "too-many"
 
 
 def test_what_could_not_be_published_is_given_back(tokens: Tokens) -> None:
     text, token = tokens.make(max_files=1)
-    with pytest.raises(OSError, match="disk"), TokenGrant(tokens, token.id).spend("u1", 5):
+    with pytest.raises(OSError, match="disk"), TokenGrant(tokens, token.id).spend("u1", "a", 5, DIGEST):
         raise OSError("disk")
     assert tokens.find(text) == token
-    with TokenGrant(tokens, token.id).spend("u1", 5):
+    with TokenGrant(tokens, token.id).spend("u1", "a", 5, DIGEST):
         pass
     assert tokens.find(text).files == 1
 
 
 def test_an_upload_that_a_crash_met_in_publishing_is_counted_once(tokens: Tokens) -> None:
     _, token = tokens.make(max_files=1)
-    assert tokens.spend(token.id, "u1", 5)
-    with TokenGrant(tokens, token.id).spend("u1", 5):  # the next process, with the same upload
+    assert tokens.spend(token.id, "u1", "a", 5, DIGEST)
+    with TokenGrant(tokens, token.id).spend("u1", "a", 5, DIGEST):  # the next process, with the same upload
         pass
     found = tokens.get(token.id)
     assert found is not None
@@ -147,10 +165,10 @@ def test_workers_share_what_is_left(tokens: Tokens, tmp_path: Path) -> None:
     _, token = tokens.make(max_files=2)
     other = Tokens(tmp_path / "state" / "files")
     try:
-        tokens.spend(token.id, "u1", 1)
-        other.spend(token.id, "u2", 1)
-        assert refusal(tokens.spend, token.id, "u3", 1)[0] == "expired"
-        assert refusal(other.spend, token.id, "u3", 1)[0] == "expired"
+        tokens.spend(token.id, "u1", "a", 1, DIGEST)
+        other.spend(token.id, "u2", "a", 1, DIGEST)
+        assert refusal(tokens.spend, token.id, "u3", "a", 1, DIGEST)[0] == "expired"
+        assert refusal(other.spend, token.id, "u3", "a", 1, DIGEST)[0] == "expired"
     finally:
         other.close()
 
@@ -160,7 +178,7 @@ def test_no_kill_gives_more_than_was_granted(tokens: Tokens, tmp_path: Path) -> 
     code = (
         "import os, signal, sys\nfrom pathlib import Path\n"
         "from sockd_plugins.files.access.tokens import Tokens\n"
-        "Tokens(Path(sys.argv[1])).spend(sys.argv[2], sys.argv[3], 1)\n"
+        "Tokens(Path(sys.argv[1])).spend(sys.argv[2], sys.argv[3], 'a', 1, '')\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     for upload in ("u1", "u2", "u3"):
@@ -206,7 +224,7 @@ def test_only_the_latest_uploads_of_a_token_are_remembered(
     monkeypatch.setattr("sockd_plugins.files.access.tokens._REMEMBERED", 3)
     _, token = tokens.make()
     for number in range(10):
-        tokens.spend(token.id, f"u{number}", 1)
+        tokens.spend(token.id, f"u{number}", "a", 1, DIGEST)
     with sqlite3.connect(tmp_path / "state" / "files" / FILE) as database:
-        assert [row[0] for row in database.execute("SELECT upload FROM spent")] == ["u7", "u8", "u9"]
+        assert [row[0] for row in database.execute("SELECT upload FROM sent")] == ["u7", "u8", "u9"]
     database.close()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,3 +79,19 @@ def test_a_token_for_one_file_is_left_by_an_upload_that_breaks(closed: Service) 
     )
     client.is_cut_off()
     assert put(closed, f"/t/{text}/a.txt").status == 201
+
+
+def test_a_file_that_was_sent_with_a_used_up_token_may_come_again(closed: Service) -> None:
+    text, token = closed.tokens.make(max_files=1, folder="in")
+    assert put(closed, f"/t/{text}/a.txt").status == 201
+    again = put(closed, f"/t/{text}/a.txt", accept="application/json")
+    assert (again.status, again.json["name"], again.json["duplicate"]) == (201, "a.txt", True)
+    (closed.folder / "in" / "a.txt").unlink()  # as a program may that takes received files away
+    again = put(closed, f"/t/{text}/a.txt", accept="application/json")
+    assert (again.status, again.json["name"], again.json["duplicate"]) == (201, "a.txt", True)
+    assert os.listdir(closed.folder / "in") == []
+    other = closed.connect().asks("PUT", f"/t/{text}/a.txt", b"HELLO").reads_one("PUT")
+    assert (other.status, os.listdir(closed.folder / "in")) == (403, [])
+    found = closed.tokens.get(token.id)
+    assert found is not None
+    assert found.files == 1

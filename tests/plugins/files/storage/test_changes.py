@@ -293,12 +293,15 @@ class Allowance:
     def __init__(self, left: int) -> None:
         self.left = left
 
-    def admit(self, size: int, coming: Sequence[int]) -> None:
+    def admit(self, name: str, size: int, coming: Sequence[int]) -> None:
         if size + sum(coming) > self.left:
             raise FileRefused("quota", f"{self.left} bytes are left")
 
+    def has_sent(self, name: str, size: int, digest: str) -> bool:
+        return False
+
     @contextmanager
-    def spend(self, upload: str, size: int) -> Iterator[None]:
+    def spend(self, upload: str, name: str, size: int, digest: str) -> Iterator[None]:
         self.left -= size
         try:
             yield

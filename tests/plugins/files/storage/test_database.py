@@ -49,4 +49,4 @@ def spend_all(tokens: Tokens) -> None:
 
 def spend(tokens: Tokens, upload: str) -> None:
     with disk_errors():
-        tokens.spend(tokens.list()[0].id, upload, 5)
+        tokens.spend(tokens.list()[0].id, upload, "a", 5, "")
