@@ -18,7 +18,7 @@ from urllib.parse import quote
 import pytest
 
 from crews import wait_until
-from running import PATIENCE, Daemon, Start
+from running import BIN, PATIENCE, Daemon, Start
 
 CONFIG = """
 [service.files]
@@ -120,6 +120,11 @@ class Receiver:
         found = (path for path in self.folder.rglob("*") if PARTS not in path.parts)
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in found if path.is_file()}
 
+    def empty(self) -> None:
+        """Remove what is stored."""
+        for name in self.files():
+            (self.folder / name).unlink()
+
     def is_clean(self) -> None:
         """Check that nothing is stored, and nothing was made elsewhere."""
         assert self.files() == {}
@@ -128,6 +133,8 @@ class Receiver:
 
 @pytest.fixture
 def receive(start: Start, tmp_path: Path) -> Callable[..., Receiver]:
+    """Start a daemon for a test that changes more than files."""
+
     def started(idle: str = "1m", folders: str = "false") -> Receiver:
         text = CONFIG.format(idle=idle, folders=folders)
         return Receiver(start(text, how="sockd"), tmp_path / "received")
@@ -135,9 +142,38 @@ def receive(start: Start, tmp_path: Path) -> Callable[..., Receiver]:
     return started
 
 
+def served(folder: Path, folders: str) -> Iterator[Receiver]:
+    (folder / "sockd.toml").write_text(CONFIG.format(idle="1m", folders=folders))
+    daemon = Daemon(BIN / "sockd", "run", cwd=folder)
+    try:
+        yield Receiver(daemon, folder / "received")
+    finally:
+        code = daemon.stop()
+    assert code == 0
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
+    yield from served(tmp_path_factory.mktemp("attacks"), "false")
+
+
+@pytest.fixture(scope="module")
+def shared_with_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
+    yield from served(tmp_path_factory.mktemp("attacks"), "true")
+
+
 @pytest.fixture
-def receiver(receive: Callable[..., Receiver]) -> Receiver:
-    return receive()
+def receiver(shared: Receiver) -> Iterator[Receiver]:
+    """Give the daemon that most tests share, with an empty folder."""
+    yield shared
+    shared.empty()
+
+
+@pytest.fixture
+def receiver_of_folders(shared_with_folders: Receiver) -> Iterator[Receiver]:
+    """Give the one that permits folders, likewise."""
+    yield shared_with_folders
+    shared_with_folders.empty()
 
 
 BAD_NAMES = [
@@ -183,9 +219,9 @@ BAD_PATHS = [
 
 @pytest.mark.parametrize("protocol", ["upload", "http", "tftp"])
 def test_a_path_stays_within_the_directory_where_folders_are_permitted(
-    receive: Callable[..., Receiver], protocol: str
+    receiver_of_folders: Receiver, protocol: str
 ) -> None:
-    receiver = receive(folders="true")
+    receiver = receiver_of_folders
     answers = {path: receiver.send(protocol, path) for path in BAD_PATHS}
     assert {path: answer for path, answer in answers.items() if not answer.startswith(REFUSED)} == {}
     receiver.is_clean()
@@ -255,8 +291,9 @@ def test_links_that_come_and_go_in_the_folder_lead_nobody_outside(
 
 @pytest.mark.parametrize("name", ["a", "unverified"])
 def test_a_link_in_place_of_a_file_or_a_folder_is_not_followed(
-    receiver: Receiver, tmp_path: Path, name: str
+    receive: Callable[..., Receiver], tmp_path: Path, name: str
 ) -> None:
+    receiver = receive()
     precious = tmp_path / "precious"
     precious.write_bytes(DATA)
     if name == "unverified":
