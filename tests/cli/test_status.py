@@ -30,8 +30,8 @@ def row(text: str, first: str) -> list[str]:
     return line
 
 
-def test_status_has_a_line_for_each_service(run: Run) -> None:
-    result = run("status")
+def test_status_has_a_line_for_each_service(run_first: Run) -> None:
+    result = run_first("status")
     assert result.exit_code == 0
     assert result.stdout.startswith("sockd 1 ready, pid ")
     assert "UVReactor, delay 0.001s, descriptors 9/1024\n" in result.stdout
@@ -177,12 +177,9 @@ def test_a_faulty_control_table_is_told_as_check_tells_it(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("end", [b"q", b"\x03"])
-def test_top_on_a_terminal_shows_what_happens_until_a_key_ends_it(
-    run: Run, tmp_path: Path, end: bytes
-) -> None:
-    assert run("status").exit_code == 0  # it is served
+def test_top_on_a_terminal_shows_what_happens_until_a_key_ends_it(served: Path, end: bytes) -> None:
     ours, theirs = pty.openpty()
-    sockd, path = Path(sys.executable).parent / "sockd", tmp_path / "sockd.toml"
+    sockd, path = Path(sys.executable).parent / "sockd", served / "sockd.toml"
     command: list[str | Path] = [sockd, "top", "-c", path, "--every", "0.1"]
     top = subprocess.Popen(
         command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
