@@ -6,6 +6,7 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -67,9 +68,14 @@ FOR_PLUGINS = {"errors", "text", "endpoint", "reading", "plugin", "framing", "te
 PLUGINS = sorted(entry.name for entry in entry_points(group="sockd.plugins"))
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imports(path: Path) -> Iterator[str]:
     """Every module that a file imports, also inside functions."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -171,14 +177,14 @@ def test_no_source_file_is_too_long_to_have_one_role(path: Path) -> None:
 
 def blocks(path: Path) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
     """Yield the module, the classes and the functions of a file."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
 
 
 @pytest.mark.parametrize("path", DESCRIBED, ids=lambda path: str(path.relative_to(ROOT)))
 def test_each_module_says_what_it_is_for(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text())), f"{path.relative_to(ROOT)}:1: no docstring"
+    assert ast.get_docstring(parsed(path)), f"{path.relative_to(ROOT)}:1: no docstring"
 
 
 def filler(text: str) -> str | None:
