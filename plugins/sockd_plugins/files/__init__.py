@@ -59,6 +59,7 @@ from sockd_plugins.files.access.access import Access, Means
 from sockd_plugins.files.access.tokens import Tokens
 from sockd_plugins.files.access.users import Users
 from sockd_plugins.files.commands import Commands
+from sockd_plugins.files.http.file_digests import FileDigests
 from sockd_plugins.files.http.serve import serve_http
 from sockd_plugins.files.http.site import Options, Site
 from sockd_plugins.files.http.table import ROUTES
@@ -228,6 +229,7 @@ class Files(Plugin):
     _access: Access = PrivateAttr()
     _tokens: Tokens = PrivateAttr()
     _receipts: Receipts = PrivateAttr()
+    _digests: FileDigests = PrivateAttr()
     _clock: IReactorTime = PrivateAttr()
     _buffers: Buffers = PrivateAttr()
     _desk: Desk = PrivateAttr()
@@ -260,6 +262,7 @@ class Files(Plugin):
         await engine.open(self._open_store)
         self._tokens = Tokens(context.state_dir)
         self._receipts = Receipts(context.service, context.state_dir)
+        self._digests = FileDigests(engine)
         if self.receipts:
             failed = partial(tell_lost_receipt, context)
             engine.store.witness = ReceiptFolder(self.receipts, self._receipts, engine.store, failed)
@@ -330,9 +333,8 @@ class Files(Plugin):
 
     def _talk(self, protocol: str, context: Context) -> Talk:
         if protocol == "http":
-            site = Site(
-                self._engine, self._access, self._receipts, Options(self.origins, self.serve), context
-            )
+            options = Options(self.origins, self.serve)
+            site = Site(self._engine, self._access, self._receipts, self._digests, options, context)
             return partial(serve_http, routes=ROUTES, site=site)
         if protocol == "sftp":
             from sockd_plugins.files.sftp.serve import SshServer, receive_sftp  # as above

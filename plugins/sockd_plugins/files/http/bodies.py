@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from sockd_plugins.files.http.conditions import wants_new
 from sockd_plugins.files.http.digests import told_digests
-from sockd_plugins.files.http.refusals import accepts
 from sockd_plugins.files.http.request import Answer, Request
 from sockd_plugins.files.http.site import Site
-from sockd_plugins.files.http.told import JSON, created
+from sockd_plugins.files.http.told import address, created, digest_field
 from sockd_plugins.files.storage.engine import Incoming
 
 
@@ -30,7 +30,9 @@ async def finish(request: Request, site: Site, upload: Incoming, *fields: str) -
     Raises:
         FileRefused: it is not as the client has told, or cannot be stored.
     """
-    stored = await upload.finish(digests=told_digests(request, *fields))
+    stored = await upload.finish(digests=told_digests(request, *fields), new=wants_new(request))
     site.stored(request, stored)
-    receipt = await site.receipt(stored, upload.sender) if accepts(request, JSON) else None
-    return created(request, stored, receipt)
+    answer = await created(request, site, stored, upload.sender)
+    place = ("Location", address(stored.name))
+    answer.headers[:0] = [place, *await digest_field(request, site, stored)]
+    return answer

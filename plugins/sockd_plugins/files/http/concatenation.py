@@ -48,8 +48,8 @@ async def concatenate(request: Request, site: Site, sender: Sender, facts: Facts
         text = f"expected the addresses of 1 to {_MOST} uploads, found {len(addresses)}"
         raise FileRefused("bad-request", text)
     ids = [id_of(unquote(urlsplit(address).path)) for address in addresses]
-    if (former := await _former(site, ids)) is not None:
-        return former.id, told(request, former)
+    if (former := await _former(site, ids, sender)) is not None:
+        return former.id, await told(request, site, former)
     looks = [await _part(site, id) for id in ids]  # noqa: A001
     facts = replace(facts, size=sum(look.durable for look in looks))
     async with await site.engine.begin(facts, sender) as upload:
@@ -57,19 +57,19 @@ async def concatenate(request: Request, site: Site, sender: Sender, facts: Facts
             await upload.append(id)
         stored = await complete(request, upload, site)
     for look in looks:
-        note = Finished(look.facts, replace(stored, size=look.durable))
+        note = Finished(look.facts, replace(stored, size=look.durable), look.sender)
         await site.engine.note(look.id, note)
         await site.engine.end(look.id, sender)
-    return stored.id, told(request, stored)
+    return stored.id, await told(request, site, stored)
 
 
-async def _former(site: Site, ids: list[str]) -> Stored | None:
+async def _former(site: Site, ids: list[str], sender: Sender) -> Stored | None:
     """Return the file that was made of these parts before; None if there is none."""
-    notes = [await site.engine.finished(id) for id in ids]  # noqa: A001
+    notes = [await site.engine.finished(id, sender) for id in ids]  # noqa: A001
     finals = {note.stored.id for note in notes if note is not None}
     if len(finals) != 1:
         return None
-    former = await site.engine.finished(finals.pop())
+    former = await site.engine.finished(finals.pop(), sender)
     return None if former is None else former.stored
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import cast
 
 import http_sf
@@ -71,9 +72,27 @@ def digests_of(headers: Headers, field: str) -> dict[str, str]:
     return found
 
 
-def repr_digest(sha256: str) -> str:
-    """Return the value of `Repr-Digest` for a digest in hexadecimal digits."""
-    return f"sha-256=:{base64.b64encode(bytes.fromhex(sha256)).decode()}:"
+def wanted_algorithm(headers: Headers) -> str | None:
+    """Return the algorithm by which a client wants digests (`Want-Repr-Digest`); None if it wants none here.
+
+    Without the field, or with a malformed one, it is "sha256".
+    """
+    preferences = {"sha-256": 0.5}  # the least one that is wished is 1
+    with suppress(http_sf.StructuredFieldError):
+        parsed = http_sf.parse((headers.get("want-repr-digest") or "").encode("latin-1"), tltype="dictionary")
+        for name in _LENGTHS:
+            if isinstance(parsed, dict) and name in parsed:
+                value, _ = cast("tuple[object, object]", parsed[name])
+                if type(value) is int:
+                    preferences[name] = value
+    best = max(preferences, key=lambda name: preferences[name])
+    return best.replace("-", "") if preferences[best] > 0 else None
+
+
+def repr_digest(algorithm: str, digest: str) -> tuple[str, str]:
+    """Return the field `Repr-Digest` with a digest in hexadecimal digits."""
+    coded = base64.b64encode(bytes.fromhex(digest)).decode()
+    return "Repr-Digest", f"{algorithm[:3]}-{algorithm[3:]}=:{coded}:"
 
 
 def _add(told: dict[str, str], more: Mapping[str, str]) -> None:

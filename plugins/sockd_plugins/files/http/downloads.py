@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator
 from email.utils import formatdate
 from urllib.parse import quote
 
+from sockd_plugins.files.http.digests import repr_digest, wanted_algorithm
 from sockd_plugins.files.http.paths import file_name
 from sockd_plugins.files.http.ranges import tell_progress
 from sockd_plugins.files.http.refusals import problem
@@ -48,7 +49,7 @@ async def get(request: Request, site: Site) -> Answer:
             return await tell_progress(request, site)
         raise
     try:
-        return _send(request, site, file, status)
+        return _send(request, site, file, status, await _wanted(request, site, file, status))
     except BaseException:  # whatever it was, no descriptor stays
         os.close(file)
         raise
@@ -59,6 +60,13 @@ async def _without_files(request: Request, site: Site) -> Answer:
         return await tell_progress(request, site)
     text = "this service receives files, and sends none: expected PUT or POST"
     return problem(request, 404 if request.method == "HEAD" else 403, text, "denied")
+
+
+async def _wanted(request: Request, site: Site, file: int, status: os.stat_result) -> list[tuple[str, str]]:
+    """Return the field with the digest of a file, if the client wants it."""
+    algorithm = wanted_algorithm(request.headers) if "want-repr-digest" in request.headers else None
+    digest = algorithm and await site.digests.of(file, status, algorithm)
+    return [repr_digest(algorithm, digest)] if algorithm and digest else []
 
 
 def _within(folder: str, path: str) -> str:
@@ -86,7 +94,9 @@ async def _list(request: Request, site: Site, folder: str) -> Answer:
     return Answer(200, headers, json.dumps(entries).encode() + b"\n")
 
 
-def _send(request: Request, site: Site, file: int, status: os.stat_result) -> Answer:
+def _send(
+    request: Request, site: Site, file: int, status: os.stat_result, more: list[tuple[str, str]]
+) -> Answer:
     """Return the answer with an open file, which it closes."""
     size = status.st_size
     tag = f'"{status.st_mtime_ns:x}-{size:x}"'
@@ -99,6 +109,7 @@ def _send(request: Request, site: Site, file: int, status: os.stat_result) -> An
         ("Content-Disposition", f"attachment; filename*=UTF-8''{quote(request.path.rpartition('/')[2])}"),
         ("Content-Security-Policy", "sandbox; default-src 'none'"),
         ("X-Content-Type-Options", "nosniff"),
+        *more,
     ]
     if _names(request.headers.get("if-none-match"), tag):
         os.close(file)

@@ -6,7 +6,7 @@ A head that is no HTTP/1.1 raises `Malformed` with the status of the answer. The
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote
 
@@ -60,6 +60,9 @@ class Headers:
 
     def __contains__(self, name: str) -> bool:
         return name.lower() in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
 
 
 @dataclass(slots=True)

@@ -15,9 +15,10 @@ from sockd_plugins.files.http.request import Answer, Request
 _METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
 _EXPOSED = (
-    "Location, ETag, Repr-Digest, Retry-After, Upload-Offset, Upload-Length, Upload-Metadata, Upload-Expires,"
-    " Upload-Concat, Upload-Defer-Length, Upload-Complete, Upload-Limit, Upload-Draft-Interop-Version,"
-    " Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, Tus-Checksum-Algorithm"
+    "Location, Content-Location, Link, ETag, Repr-Digest, Retry-After, Upload-Offset, Upload-Length,"
+    " Upload-Metadata, Upload-Expires, Upload-Concat, Upload-Defer-Length, Upload-Complete, Upload-Limit,"
+    " Upload-Draft-Interop-Version, Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size,"
+    " Tus-Checksum-Algorithm"
 )
 """Header fields that a page of another origin may read, beside those that it always may."""
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from sockd_plugins.files.http.bodies import finish, receive_body
+from sockd_plugins.files.http.conditions import check_conditions
 from sockd_plugins.files.http.digests import told_digests
 from sockd_plugins.files.http.form_parts import is_form
 from sockd_plugins.files.http.forms import receive_form
@@ -48,6 +49,7 @@ async def put(request: Request, site: Site) -> Answer:
     told_digests(request, *_DIGESTS)  # a malformed one is refused before the body
     part = range_of(request)
     sender = await site.sender(request)
+    await check_conditions(request, site, name, sender)
     keep = part is not None or (request.length or 0) >= KEEP_FROM
     if keep and (part is None or part.first == 0):
         await _forget_earlier(site, name, sender)

@@ -31,6 +31,8 @@ _STATUS: Mapping[str, int] = {
 _RETRY_AFTER: Mapping[str, int] = {"busy": 5, "too-many": 30, "disk-full": 300}
 """Seconds after which a refusal may not hold any more."""
 
+_CONDITIONS = {"if-match", "if-none-match"}  # with which a client asks for 412
+
 _PROBLEM = "application/problem+json"
 
 TEXT = "text/plain; charset=utf-8"
@@ -45,7 +47,10 @@ def refusal(request: Request | None, refused: FileRefused) -> Answer:
     if code == "denied":
         headers.append(("WWW-Authenticate", 'Bearer realm="files"'))
         headers.append(("WWW-Authenticate", 'Basic realm="files", charset="UTF-8"'))  # browsers ask for it
-    return problem(request, status_of(refused), str(refused), code, headers)
+    status = status_of(refused)
+    if code == "exists" and request is not None and not _CONDITIONS.isdisjoint(request.headers):
+        status = 412
+    return problem(request, status, str(refused), code, headers)
 
 
 def status_of(refused: FileRefused) -> int:

@@ -11,17 +11,22 @@ from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import quote
 
 from sockd_plugins.files.http.checked import Checked
-from sockd_plugins.files.http.digests import repr_digest
+from sockd_plugins.files.http.conditions import NEW
 from sockd_plugins.files.http.request import Request
 from sockd_plugins.files.http.site import Site
+from sockd_plugins.files.http.told import digest_field
 from sockd_plugins.files.storage.digests import KNOWN
 from sockd_plugins.files.storage.finished import Finished
 from sockd_plugins.files.storage.incoming import Incoming
 from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.stored import Stored
 
 PLACE = "/-/uploads/"
 """Path of the resources. No name of a file begins with a dash."""
+
+RECEIPT = "/receipt"
+"""End of the path of a receipt, behind that of its upload."""
 
 NO_STORE = ("Cache-Control", "no-store")
 
@@ -61,19 +66,23 @@ def expiry(site: Site) -> float:
     return time.time() + site.engine.store.limits.keep_for
 
 
-def told(request: Request, stored: Stored) -> Fields:
-    """Return the fields that tell where a file is stored, and what its digest is."""
-    fields = [("Content-Location", _relative(request, quote(stored.name)))]
-    return [*fields, ("Repr-Digest", repr_digest(stored.sha256))] if stored.sha256 else fields
+async def told(request: Request, site: Site, stored: Stored) -> Fields:
+    """Return the fields that tell where a file is stored, what its digest is, and where its receipt is."""
+    receipt = _relative(request, f"{PLACE.removeprefix('/')}{stored.id}{RECEIPT}")
+    return [
+        ("Content-Location", _relative(request, quote(stored.name))),
+        *await digest_field(request, site, stored),
+        ("Link", f'<{receipt}>; rel="describedby"; type="application/json"'),
+    ]
 
 
-async def find_finished(site: Site, id: str) -> Finished | None:  # noqa: A002
+async def find_finished(site: Site, id: str, sender: Sender) -> Finished | None:  # noqa: A002
     """Return what became of an upload that is over; None if it is not, or not known.
 
     Raises:
-        FileRefused: the disk fails.
+        FileRefused: it is another sender's, or the disk fails.
     """
-    return None if site.engine.parking.has(id) else await site.engine.finished(id)
+    return None if site.engine.parking.has(id) else await site.engine.finished(id, sender)
 
 
 async def append(
@@ -160,6 +169,6 @@ async def complete(
     """
     extra = upload.facts.extra
     expected = {name: extra[name] for name in KNOWN if name in extra} | dict(digests or {})
-    stored = await upload.finish(digests=expected, noted=True)
+    stored = await upload.finish(digests=expected, noted=True, new=NEW in extra)
     site.stored(request, stored)
     return stored

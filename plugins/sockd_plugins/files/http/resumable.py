@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import Any
 
 from sockd_plugins.files.http.checked import Checked
+from sockd_plugins.files.http.conditions import NEW, check_conditions, wants_new
 from sockd_plugins.files.http.dialects import NEWEST, PARTIAL, VERSION, Dialect, dialect_of
 from sockd_plugins.files.http.digests import digests_of, told_digests
 from sockd_plugins.files.http.fields import disposition_name, integer, metadata
@@ -37,8 +38,10 @@ from sockd_plugins.files.http.resources import (
 )
 from sockd_plugins.files.http.site import Site
 from sockd_plugins.files.http.told import created
+from sockd_plugins.files.storage.finished import Finished
 from sockd_plugins.files.storage.incoming import Incoming
 from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.storage.stored import Stored
 
@@ -69,7 +72,11 @@ async def create(request: Request, site: Site) -> Answer:
         size = _size(request, 0, None, whole=whole)
     except FileRefused as refused:
         return _wrong_length(request, refused)
-    facts = Facts(_name(request, site), size, extra=told_digests(request, "repr-digest"))
+    extra = told_digests(request, "repr-digest")
+    if wants_new(request):
+        extra[NEW] = "1"
+    facts = Facts(_name(request, site), size, extra=extra)
+    await check_conditions(request, site, facts.name, sender)
     checked = _checked(request)
     upload = await site.engine.begin(facts, sender, keep=True)
     async with site.engine.parking.begun(upload):
@@ -99,8 +106,8 @@ async def patch(request: Request, site: Site) -> Answer:
         name = dialect.complete(True)[0]
         raise FileRefused("bad-request", f"expected Upload-Offset with a number, and {name} with ?0 or ?1")
     id, sender = id_of(request.path), await site.sender(request)  # noqa: A001
-    if (finished := await find_finished(site, id)) is not None:
-        return _again(request, dialect, offset, finished.stored)
+    if (finished := await find_finished(site, id, sender)) is not None:
+        return await _again(request, site, dialect, offset, finished)
     async with site.engine.parking.found(id, sender) as upload:
         if offset != upload.received:
             return _wrong_offset(request, dialect, upload.received, offset)
@@ -117,12 +124,12 @@ async def head(request: Request, site: Site) -> Answer:
     """Tell how much of an upload is durable."""
     dialect = dialect_of(request.headers.get)
     id, sender = id_of(request.path), await site.sender(request)  # noqa: A001
-    if (finished := await find_finished(site, id)) is not None:
-        return Answer(204, [*_done(request, dialect, finished.stored), *_limits(dialect, site), NO_STORE])
+    if (finished := await find_finished(site, id, sender)) is not None:
+        return await _finished(request, site, dialect, finished.stored)
     async with site.engine.parking.found(id, sender) as upload:
         if upload.received == upload.facts.size:  # the end of the daemon came between
             stored = await complete(request, upload, site)
-            return Answer(204, [*_done(request, dialect, stored), *_limits(dialect, site), NO_STORE])
+            return await _finished(request, site, dialect, stored)
         fields = [("Upload-Offset", str(upload.received)), dialect.complete(False)]
         if upload.facts.size is not None:
             fields.append(("Upload-Length", str(upload.facts.size)))
@@ -132,8 +139,8 @@ async def head(request: Request, site: Site) -> Answer:
 async def get(request: Request, site: Site) -> Answer:
     """Tell a person how much of an upload has come, and leave the connection that sends it alone."""
     id = id_of(request.path)  # noqa: A001
-    await site.sender(request)
-    if (finished := await find_finished(site, id)) is not None:
+    sender = await site.sender(request)
+    if (finished := await find_finished(site, id, sender)) is not None:
         stored = finished.stored
         text = f"{stored.name}: stored, {stored.size} bytes, {stored.digest}\n"
     else:
@@ -146,7 +153,7 @@ async def get(request: Request, site: Site) -> Answer:
 async def delete(request: Request, site: Site) -> Answer:
     """Remove an upload."""
     id, sender = id_of(request.path), await site.sender(request)  # noqa: A001
-    if await find_finished(site, id) is not None:
+    if await find_finished(site, id, sender) is not None:
         return problem(request, 403, "the file is stored, and is not removed over this protocol")
     await site.engine.end(id, sender)
     return Answer(204)
@@ -195,28 +202,35 @@ async def _complete(request: Request, upload: Incoming, site: Site, dialect: Dia
         answer = refusal(request, refused)
         answer.headers.append(dialect.complete(True))  # sending more would be in vain
         return answer
-    return _stored(request, dialect, stored)
+    return await _stored(request, site, dialect, stored, upload.sender)
 
 
-def _stored(request: Request, dialect: Dialect, stored: Stored) -> Answer:
-    answer = created(request, stored)
-    own = {"Location", "Repr-Digest"}  # of another address; and told below
-    fields = [field for field in answer.headers if field[0] not in own]
-    return Answer(answer.status, [*fields, *_done(request, dialect, stored)], answer.body)
+async def _stored(request: Request, site: Site, dialect: Dialect, stored: Stored, sender: Sender) -> Answer:
+    answer = await created(request, site, stored, sender)
+    answer.headers += await _done(request, site, dialect, stored)
+    return answer
 
 
-def _again(request: Request, dialect: Dialect, offset: int, stored: Stored) -> Answer:
+async def _finished(request: Request, site: Site, dialect: Dialect, stored: Stored) -> Answer:
+    """Answer who asks where to go on with an upload that is complete."""
+    fields = await _done(request, site, dialect, stored)
+    return Answer(204, [*fields, *_limits(dialect, site), NO_STORE])
+
+
+async def _again(request: Request, site: Site, dialect: Dialect, offset: int, finished: Finished) -> Answer:
     """Answer an append to an upload that is complete: a client that has lost the answer gets it again."""
+    stored = finished.stored
     if request.length == 0 and offset == stored.size:
-        return _stored(request, dialect, stored)
+        return await _stored(request, site, dialect, stored, finished.sender)
     fields = [("Upload-Offset", str(stored.size)), dialect.complete(True)]
     return problem(request, 400, "the upload is complete", headers=fields, kind=_COMPLETED)
 
 
-def _done(request: Request, dialect: Dialect, stored: Stored) -> Fields:
+async def _done(request: Request, site: Site, dialect: Dialect, stored: Stored) -> Fields:
     """Return the fields about an upload that is complete."""
     size = str(stored.size)
-    return [("Upload-Offset", size), ("Upload-Length", size), dialect.complete(True), *told(request, stored)]
+    fields = await told(request, site, stored)
+    return [("Upload-Offset", size), ("Upload-Length", size), dialect.complete(True), *fields]
 
 
 def _version(dialect: Dialect) -> Fields:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sockd.plugin import Context
 from sockd_plugins.files.access.access import Access
 from sockd_plugins.files.access.credentials import from_authorization
+from sockd_plugins.files.http.file_digests import FileDigests
 from sockd_plugins.files.http.request import Request
 from sockd_plugins.files.receipt.receipts import Receipt, Receipts
 from sockd_plugins.files.storage.engine import Engine
@@ -36,6 +37,7 @@ class Site:
         engine: receives the files.
         access: decides who may send.
         receipts: of stored files.
+        digests: of stored files, for those who want another one than they are told anyway.
         options: of the plugin.
         context: of the service.
     """
@@ -43,6 +45,7 @@ class Site:
     engine: Engine
     access: Access
     receipts: Receipts
+    digests: FileDigests
     options: Options
     context: Context
 
@@ -64,9 +67,9 @@ class Site:
             certificate=request.certificate,
         )
 
-    async def receipt(self, stored: Stored, sender: Sender) -> Receipt:
-        """Return the signed receipt of a stored file."""
-        return await self.engine.run(self.receipts.issue, stored, sender)
+    async def receipt(self, stored: Stored, sender: Sender, at: float | None = None) -> Receipt:
+        """Return the signed receipt of a file that was stored at a Unix time, or now."""
+        return await self.engine.run(self.receipts.issue, stored, sender, at)
 
     def stored(self, request: Request, stored: Stored) -> None:
         """Write to the log that a file is stored."""

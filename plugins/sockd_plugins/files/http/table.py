@@ -8,6 +8,7 @@ from sockd_plugins.files.http import resumable
 from sockd_plugins.files.http.downloads import get
 from sockd_plugins.files.http.page import PLACES, asks_for_page, show_page, show_part
 from sockd_plugins.files.http.puts import post, put
+from sockd_plugins.files.http.receipt import asks_for_receipt, send_receipt
 from sockd_plugins.files.http.resources import PLACE
 from sockd_plugins.files.http.routes import Route
 from sockd_plugins.files.http.tus import abilities, is_tus, serve_tus
@@ -25,6 +26,7 @@ ROUTES: Sequence[Route] = (
     Route("/", {"GET": show_page}, asks_for_page),
     *(Route(place, {"GET": show_part}) for place in PLACES),
     Route("/", _TUS, is_tus, abilities),
+    Route(PLACE, {"GET": send_receipt}, asks_for_receipt),
     Route(PLACE, _UPLOAD),
     Route("/", dict.fromkeys(("PUT", "POST"), resumable.create), resumable.creates, resumable.abilities),
     Route("/", {"PUT": put, "POST": post, "GET": get}),

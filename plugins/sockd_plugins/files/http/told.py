@@ -5,25 +5,34 @@ from __future__ import annotations
 import json
 from urllib.parse import quote
 
-from sockd_plugins.files.http.digests import repr_digest
+from sockd_plugins.files.http.digests import repr_digest, wanted_algorithm
 from sockd_plugins.files.http.refusals import TEXT, accepts
 from sockd_plugins.files.http.request import Answer, Request
+from sockd_plugins.files.http.site import Site
 from sockd_plugins.files.receipt.receipts import Receipt
+from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.stored import Stored
 
 JSON = "application/json"
 
 
-def created(request: Request, stored: Stored, receipt: Receipt | None = None) -> Answer:
-    """Return the answer to a file that is stored, with its address, its digest, and in JSON its receipt."""
-    headers = [("Location", address(stored.name))]
-    if stored.sha256:
-        headers.append(("Repr-Digest", repr_digest(stored.sha256)))
+async def created(request: Request, site: Site, stored: Stored, sender: Sender) -> Answer:
+    """Return the answer to a file that was just stored: its name, and in JSON its receipt."""
     if accepts(request, JSON):
-        return Answer(
-            201, [*headers, ("Content-Type", JSON)], json.dumps(as_json(stored, receipt)).encode() + b"\n"
-        )
-    return Answer(201, [*headers, ("Content-Type", TEXT)], as_line(stored).encode())
+        told = as_json(stored, await site.receipt(stored, sender))
+        return Answer(201, [("Content-Type", JSON)], json.dumps(told).encode() + b"\n")
+    return Answer(201, [("Content-Type", TEXT)], as_line(stored).encode())
+
+
+async def digest_field(request: Request, site: Site, stored: Stored) -> list[tuple[str, str]]:
+    """Return the field with the digest of a stored file, by the algorithm that the client wants."""
+    algorithm = wanted_algorithm(request.headers)
+    if algorithm is None:
+        return []
+    digest: str | None = stored.sha256
+    if algorithm != "sha256" or (not digest and "want-repr-digest" in request.headers):
+        digest = await site.digests.of_path(stored.path, algorithm)
+    return [repr_digest(algorithm, digest)] if digest else []
 
 
 def as_json(stored: Stored, receipt: Receipt | None = None) -> dict[str, object]:

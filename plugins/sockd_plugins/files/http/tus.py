@@ -140,12 +140,13 @@ async def _patch(request: Request, site: Site) -> Answer:
     checked = _checksum(request)
     length = integer(get("upload-length"))
     id, sender = id_of(request.path), await site.sender(request)  # noqa: A001
-    if (finished := await find_finished(site, id)) is not None:
+    if (finished := await find_finished(site, id, sender)) is not None:
         if FINAL in finished.facts.extra.get("concat", ""):
             return problem(request, 403, "a file that was joined from others cannot be changed")
         if request.length or offset != finished.stored.size:
             return _conflict(request, finished.stored.size)
-        return Answer(204, [("Upload-Offset", str(finished.stored.size)), *told(request, finished.stored)])
+        fields = await told(request, site, finished.stored)
+        return Answer(204, [("Upload-Offset", str(finished.stored.size)), *fields])
     async with site.engine.parking.found(id, sender) as upload:
         if offset != upload.received:
             return _conflict(request, upload.received)
@@ -159,12 +160,12 @@ async def _patch(request: Request, site: Site) -> Answer:
 async def _head(request: Request, site: Site) -> Answer:
     """Tell how much of an upload is durable."""
     id, sender = id_of(request.path), await site.sender(request)  # noqa: A001
-    if (finished := await find_finished(site, id)) is not None:
+    if (finished := await find_finished(site, id, sender)) is not None:
         size = finished.stored.size
         fields = [
             ("Upload-Offset", str(size)),
             *_state(finished.facts, size),
-            *told(request, finished.stored),
+            *await told(request, site, finished.stored),
         ]
         return Answer(200, [*fields, NO_STORE])
     async with site.engine.parking.found(id, sender) as upload:
@@ -175,7 +176,7 @@ async def _head(request: Request, site: Site) -> Answer:
 async def _delete(request: Request, site: Site) -> Answer:
     """Remove an upload."""
     id, sender = id_of(request.path), await site.sender(request)  # noqa: A001
-    if await find_finished(site, id) is not None:
+    if await find_finished(site, id, sender) is not None:
         return problem(request, 403, "the file is stored, and is not removed over this protocol")
     await site.engine.end(id, sender)
     return Answer(204)
@@ -194,7 +195,7 @@ async def _settled(request: Request, upload: Incoming, site: Site) -> Fields:
     if upload.facts.extra.get("concat") == PARTIAL:
         await upload.suspend()  # the next request for it is that which joins it with others
         return [*fields, ("Upload-Expires", formatdate(expiry(site), usegmt=True))]
-    return [*fields, *told(request, await complete(request, upload, site))]
+    return [*fields, *await told(request, site, await complete(request, upload, site))]
 
 
 def _state(facts: Facts, size: int | None = None) -> Fields:

@@ -48,8 +48,13 @@ class Receipts:
         self._key: Ed25519PrivateKey | None = None
         self._now = now
 
-    def issue(self, stored: Stored, sender: Sender) -> Receipt:
+    def issue(self, stored: Stored, sender: Sender, at: float | None = None) -> Receipt:
         """Return the signed receipt of a stored file; the first time this waits for the disk.
+
+        Args:
+            stored: the file.
+            sender: who has sent it.
+            at: Unix time at which it was stored; None for now.
 
         Raises:
             FileRefused: the key can be neither read nor made.
@@ -64,7 +69,7 @@ class Receipts:
             "name": stored.name,
             "size": stored.size,
             "digests": _digests(stored),
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._now())),
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._now() if at is None else at)),
             "service": self._service,
             "sender": sender.key or sender.host,
             "key": b64encode(key.public_key().public_bytes_raw()).decode(),

@@ -27,6 +27,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from sockd_plugins.files.storage.batch import Small, store_all
+from sockd_plugins.files.storage.bounds import owner_of
 from sockd_plugins.files.storage.finished import Finished, note_finished, read_finished
 from sockd_plugins.files.storage.incoming import LEAST_WINDOW, MOST_WINDOW, Incoming
 from sockd_plugins.files.storage.parking import Parking
@@ -190,13 +191,20 @@ class Engine:
             if refused.code != "unknown":  # its connection has removed it
                 raise
 
-    async def finished(self, id: str) -> Finished | None:  # noqa: A002
+    async def finished(self, id: str, sender: Sender) -> Finished | None:  # noqa: A002
         """Return what became of an upload that was noted when it was finished; None if it was not.
 
+        Args:
+            id: of the upload.
+            sender: who asks, as in `find`.
+
         Raises:
-            FileRefused: the disk fails.
+            FileRefused: it is another sender's, or the disk fails.
         """
-        return await self.run(self._finished, id)
+        finished = await self.run(self._finished, id)
+        if finished is not None:
+            owner_of(finished.sender, sender)
+        return finished
 
     def _finished(self, id: str) -> Finished | None:  # noqa: A002
         with disk_errors():

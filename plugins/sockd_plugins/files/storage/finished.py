@@ -13,6 +13,7 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
+from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.storage.stored import Stored
 
@@ -29,10 +30,14 @@ class Finished:
     Attributes:
         facts: what was announced, with the size.
         stored: the file. Its id is that of the upload that was stored, another one if this was a part of it.
+        sender: whose it was; without its grant.
+        time: Unix time of the end.
     """
 
     facts: Facts
     stored: Stored
+    sender: Sender
+    time: float = 0.0
 
 
 def note_finished(parts: int, id: str, finished: Finished) -> None:  # noqa: A002
@@ -48,11 +53,16 @@ def note_finished(parts: int, id: str, finished: Finished) -> None:  # noqa: A00
     """
     with suppress(FileExistsError):
         os.mkdir(NOTES, 0o700, dir_fd=parts)
-    content = json.dumps({"facts": asdict(finished.facts), "stored": asdict(finished.stored)}).encode()
+    sender = finished.sender
+    note = {
+        "facts": asdict(finished.facts),
+        "stored": asdict(finished.stored),
+        "sender": [sender.host, sender.key, sender.folder],
+    }
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
     file = os.open(f"{NOTES}/{id}", flags, 0o600, dir_fd=parts)
     try:
-        os.write(file, content)
+        os.write(file, json.dumps(note).encode())
     finally:
         os.close(file)
 
@@ -73,7 +83,8 @@ def read_finished(parts: int, id: str) -> Finished | None:  # noqa: A002
         return None
     try:
         found = json.loads(os.read(file, _MOST))
-        return Finished(Facts(**found["facts"]), Stored(**found["stored"]))
+        facts, stored = Facts(**found["facts"]), Stored(**found["stored"])
+        return Finished(facts, stored, Sender(*found["sender"]), os.fstat(file).st_mtime)
     except (ValueError, TypeError, KeyError):  # a crash has cut it
         return None
     finally:

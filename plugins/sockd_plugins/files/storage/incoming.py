@@ -252,6 +252,7 @@ class Incoming:
         verified: bool = True,
         digests: Mapping[str, str] | None = None,
         noted: bool = False,
+        new: bool = False,
     ) -> Stored:
         """Check size and digests, publish the file, and return when it is durable.
 
@@ -260,12 +261,13 @@ class Incoming:
             verified: whether the file is known to be whole, from its size or its digest.
             digests: more digests, by their algorithms (`digests.KNOWN`).
             noted: whether `Engine.finished` is to find it.
+            new: whether the file must be the first of its name.
 
         Raises:
             FileRefused: it is not as announced, or cannot be published.
         """
         self._on_taken = None  # it is over before anybody can go on
-        commit = partial(self._upload.commit, sha256, verified=verified, digests=digests)
+        commit = partial(self._upload.commit, sha256, verified=verified, digests=digests, new=new)
         self.stored = await self._engine.run(self._finish, commit, noted)
         self._engine.tell(self.stored)
         return self.stored

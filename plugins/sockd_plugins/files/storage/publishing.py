@@ -18,7 +18,13 @@ _AT_AN_END = ("expired", "quota")  # refusals of a sender that may send no more
 
 
 def publish(
-    store: Store, part: Part, sender: Sender, stored: Stored, names: GivenNames | None = None
+    store: Store,
+    part: Part,
+    sender: Sender,
+    stored: Stored,
+    names: GivenNames | None = None,
+    *,
+    new: bool = False,
 ) -> Stored:
     """Give a part its name, unless the same file is there already; when this returns, it is durable.
 
@@ -31,6 +37,7 @@ def publish(
         sender: whose it is.
         stored: what is known of it; its path is the wanted one.
         names: makes the name durable, together with others; None to do that here.
+        new: whether it must be the first file of its name, even if the other one has the same bytes.
 
     Returns:
         The same with the name and the path that it has got.
@@ -41,12 +48,12 @@ def publish(
     """
     with disk_errors():
         store.check_beside(part, stored.path)
-        path = store.find_twin(part, stored.path)
+        path = None if new else store.find_twin(part, stored.path)
     duplicate = path is not None
     if path is None:
         try:
             with _noted(store, part, sender, stored), disk_errors():
-                path = store.publish(part, stored.path, names)
+                path = store.publish(part, stored.path, names, new=new)
         except FileRefused as refused:
             if refused.code not in _AT_AN_END or not _has_sent(sender, stored):
                 raise

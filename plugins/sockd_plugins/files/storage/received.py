@@ -57,6 +57,27 @@ def open_received(store: Store, path: str) -> tuple[int, os.stat_result]:
     return file, status
 
 
+def is_taken(store: Store, path: str) -> bool:
+    """Tell whether a file or anything else has a name.
+
+    Args:
+        store: where it is.
+        path: relative to the directory, as `safe_path` returned it.
+
+    Raises:
+        FileRefused: the disk fails.
+    """
+    folder, _, name = path.rpartition("/")
+    try:
+        with _known(), _opened(store, folder) as outer:
+            os.lstat(name, dir_fd=outer)
+    except FileRefused as refused:
+        if refused.code != "unknown":
+            raise
+        return False
+    return True
+
+
 def list_received(store: Store, path: str) -> list[Listed]:
     """List the files and folders in a folder, by their names.
 

@@ -237,13 +237,14 @@ class Store:
         finally:
             os.close(folder)
 
-    def publish(self, part: Part, path: str, names: GivenNames | None = None) -> str:
+    def publish(self, part: Part, path: str, names: GivenNames | None = None, *, new: bool = False) -> str:
         """Make a part durable under a path, or under a numbered name if that is taken.
 
         Args:
             part: the part.
             path: relative to the directory, as `safe_path` returned it.
             names: takes the name, and makes it durable with others; None to do that here.
+            new: whether a name that is taken is refused.
 
         Returns:
             The path that it has got.
@@ -261,7 +262,7 @@ class Store:
         try:
             size = os.fstat(part.file).st_size
             with self.ledger.storing(part.source, part.id, size, within):
-                candidate = self._name(part, folder, name)
+                candidate = self._name(part, folder, name, new=new)
             if names is not None:
                 names.add(within, folder, candidate)
                 return _joined(within, candidate)
@@ -274,18 +275,19 @@ class Store:
             os.close(folder)
         return _joined(within, candidate)
 
-    def _name(self, part: Part, folder: int, name: str) -> str:
-        """Give a part the first name that is free."""
+    def _name(self, part: Part, folder: int, name: str, *, new: bool) -> str:
+        """Give a part the first name that is free; only the wanted one if the file must be `new`."""
         if not self.parts.is_there(part):
             raise FileRefused("io", f"its part was removed from {PARTS}")
-        for candidate in candidates(name):
+        for candidate in (name,) if new else candidates(name):
             with suppress(FileExistsError):
                 try:
                     _give_name(self.parts.folder, part.name, folder, candidate)
                 except FileNotFoundError:
                     raise FileRefused("io", f"its part was removed from {PARTS}") from None
                 return candidate
-        raise FileRefused("exists", f"there are {MAX_COPIES} files of this name already")
+        many = "is a file" if new else f"are {MAX_COPIES} files"
+        raise FileRefused("exists", f"there {many} of this name already")
 
     def _make_again(self) -> None:
         """Make a removed folder again, behind the same descriptor."""

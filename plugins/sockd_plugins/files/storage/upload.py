@@ -219,7 +219,7 @@ class Upload:
     def note(self, stored: Stored) -> None:
         """Note what became of the upload, for a client that asks again."""
         with suppress(OSError):
-            note_finished(self._store.parts.folder, self.id, Finished(self.facts, stored))
+            note_finished(self._store.parts.folder, self.id, Finished(self.facts, stored, self.sender))
 
     def declare(self, size: int) -> None:
         """Note a size that was not known at the beginning.
@@ -341,6 +341,7 @@ class Upload:
         verified: bool = True,
         digests: Mapping[str, str] | None = None,
         names: GivenNames | None = None,
+        new: bool = False,
     ) -> Stored:
         """Give the file its name; when this returns, a power cut cannot remove it.
 
@@ -349,6 +350,7 @@ class Upload:
             verified: whether the sender has told the size or the digest.
             digests: more of them, by their algorithms.
             names: makes the name durable, together with others; None to do that here.
+            new: whether the file must be the first of its name.
 
         Raises:
             FileRefused: it is not what was announced, there is no name left for it, or the disk fails.
@@ -371,7 +373,7 @@ class Upload:
         with disk_errors():
             if self._taken > self.size:
                 os.ftruncate(self._part.file, self.size)  # gives back what was taken beyond the end
-        return publish(self._store, self._part, self.sender, stored, names)
+        return publish(self._store, self._part, self.sender, stored, names, new=new)
 
     def close(self) -> None:
         """Remove the part. A committed file has its name, and stays."""

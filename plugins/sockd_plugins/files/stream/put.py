@@ -211,7 +211,7 @@ class _Puts:
             put = Put("resume", upload.id, facts.size, facts.digest, facts.algorithm, facts.name)
             await self._receive(put, upload)
         elif asked.command == "continue":
-            if asked.id and (stored := await self._finished(asked)):
+            if asked.id and (stored := await self._finished(asked, sender)):
                 await self._answer(stored, sender)
             else:
                 await self._receive(asked, await self._continued(sender, asked))
@@ -251,9 +251,14 @@ class _Puts:
         except FileRefused:
             return  # it has ended already
 
-    async def _finished(self, put: Put) -> Stored | None:
+    async def _finished(self, put: Put, sender: Sender) -> Stored | None:
         """Return the file of an upload that is over, whose answer the peer has lost."""
-        finished = await self._engine.finished(put.id)
+        try:
+            finished = await self._engine.finished(put.id, sender)
+        except FileRefused as refused:
+            if refused.code != "denied":
+                raise
+            return None  # the file is sent anew
         if finished is None or put.size not in (None, finished.stored.size):
             return None
         return replace(finished.stored, duplicate=True)

@@ -20,6 +20,7 @@ from sockd.plugin import Context
 from sockd_plugins.files.access.access import Access, Means
 from sockd_plugins.files.access.tokens import Tokens
 from sockd_plugins.files.access.users import Users
+from sockd_plugins.files.http.file_digests import FileDigests
 from sockd_plugins.files.http.routes import Route
 from sockd_plugins.files.http.serve import serve_http
 from sockd_plugins.files.http.site import Options, Site
@@ -88,10 +89,10 @@ class Service:
         self.engine.store = Store.open(folder, limits or Limits(1 << 30))
         self.context = Context("files", self.clock, Logger(namespace="files"), folder.parent / "state")
         self.tokens = Tokens(folder.parent / "state")
-        receipts = Receipts("files", folder.parent / "state")
+        receipts, digests = Receipts("files", folder.parent / "state"), FileDigests(self.engine)
         known = Users.read(users.encode())
         self.access = Access(means, known, self.tokens, self.engine.run, self.clock)
-        self.site = Site(self.engine, self.access, receipts, options or Options(), self.context)
+        self.site = Site(self.engine, self.access, receipts, digests, options or Options(), self.context)
         self.routes = routes
         self.buffers = Buffers(1 << 26)
 

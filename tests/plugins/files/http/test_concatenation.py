@@ -92,3 +92,12 @@ def test_a_part_may_come_with_its_creation(tus: Tus, service: Service) -> None:
     reply = tus.asks("POST", "/", DATA, upload_concat="partial", upload_length="3000", content_type=CHUNK)
     assert joined(tus, "/" + reply.headers["location"])["status"] == "201"
     assert received(service) == {"a.bin": DATA}
+
+
+def test_the_receipt_of_a_part_is_that_of_the_file(tus: Tus, service: Service) -> None:
+    addresses = [part(tus, data) for data in (DATA[:10], DATA[10:])]
+    joined(tus, *addresses)
+    receipt = (
+        service.connect().asks("GET", addresses[0].removeprefix("http://files") + "/receipt").reads_one()
+    )
+    assert (receipt.json["name"], receipt.json["size"]) == ("a.bin", 3000)

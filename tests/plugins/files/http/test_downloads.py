@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,3 +114,18 @@ def test_a_client_that_leaves_closes_the_file(serving: Service) -> None:
     client.wire.pausing = True
     client.asks("GET", "/a%20b.txt").is_cut_off()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_digest_is_told_to_who_wants_it(serving: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    sha256 = b64encode(hashlib.sha256(DATA).digest()).decode()
+    for method, more in (("HEAD", {}), ("GET", {"range": "bytes=0-1"})):
+        reply = get(serving, "/a%20b.txt", method, want_repr_digest="sha-256=1", **more)
+        assert reply.headers["repr-digest"] == f"sha-256=:{sha256}:"
+    assert "repr-digest" not in get(serving, "/a%20b.txt").headers
+    (serving.folder / "a b.txt").write_bytes(b"other")
+    reply = get(serving, "/a%20b.txt", "HEAD", want_repr_digest="sha-256=1")
+    assert (
+        reply.headers["repr-digest"] == f"sha-256=:{b64encode(hashlib.sha256(b'other').digest()).decode()}:"
+    )
+    monkeypatch.setattr("sockd_plugins.files.http.file_digests.MOST", 4)
+    assert "repr-digest" not in get(serving, "/a%20b.txt", want_repr_digest="sha-256=1").headers

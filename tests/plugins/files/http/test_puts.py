@@ -11,6 +11,7 @@ from sockd_plugins.files.http.puts import KEEP_FROM
 from sockd_plugins.files.storage.ledger import Quota
 from sockd_plugins.files.storage.store import PARTS, Limits
 from tests.plugins.files.http.client import Service
+from tests.plugins.files.http.tus_client import received
 
 DIGEST = hashlib.sha256(b"hello").hexdigest()
 
@@ -145,3 +146,48 @@ def test_a_large_file_is_kept_when_the_connection_breaks_and_a_second_try_replac
         assert len(parts(service)) == 1
     reply = service.connect().asks("HEAD", "/a").reads_one("HEAD")
     assert reply.headers["upload-offset"] == str(KEEP_FROM)
+
+
+def test_a_name_that_must_be_free_is_refused_before_the_body_if_it_is_taken(service: Service) -> None:
+    new = {"if_none_match": "*"}
+    assert service.connect().asks("PUT", "/a.txt", b"1", **new).reads_one().status == 201
+    reply = (
+        service.connect()
+        .asks("PUT", "/a.txt", None, content_length="1", expect="100-continue", **new)
+        .reads_one()
+    )
+    assert (reply.status, reply.text) == (412, "error exists: there is a file a.txt already\n")
+    assert service.connect().asks("PUT", "/a.txt", b"2", if_none_match='"x"').reads_one().status == 201
+    assert service.connect().asks("PUT", "/b.txt", b"2", if_match="*").reads_one().status == 412
+    assert sorted(received(service)) == ["a (2).txt", "a.txt"]
+
+
+@pytest.mark.parametrize("other", [b"hello", b"HELLO"])
+def test_a_name_that_must_be_free_is_refused_if_it_is_taken_meanwhile(service: Service, other: bytes) -> None:
+    first = service.connect().asks("PUT", "/a.txt", None, content_length="5", if_none_match="*").sends(b"hel")
+    assert service.connect().asks("PUT", "/a.txt", other).reads_one().status == 201
+    reply = first.sends(b"lo").reads_one()
+    assert (reply.status, reply.text) == (412, "error exists: there is a file of this name already\n")
+    assert received(service) == {"a.txt": other}
+    assert parts(service) == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ("sha-512=3", ["sha512"]),
+        ("sha-256=1, sha-512=10", ["sha512"]),
+        ("sha-256=5, sha-512=5", ["sha256"]),
+        ("sha-512=0", ["sha256"]),
+        ("unixsum=9", ["sha256"]),
+        ("nonsense;;", ["sha256"]),
+        ("sha-256=0", []),
+        ("sha-512=?1", ["sha256"]),
+    ],
+)
+def test_the_answer_has_the_digest_that_the_client_wants(
+    service: Service, wanted: str, told: list[str]
+) -> None:
+    reply = service.connect().asks("PUT", "/a.txt", b"hello", want_repr_digest=wanted).reads_one()
+    fields = [f"{name[:3]}-{name[3:]}=:{in_base64(b'hello', name)}:" for name in told]
+    assert [value for name, value in reply.headers.items() if name == "repr-digest"] == fields

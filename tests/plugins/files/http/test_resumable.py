@@ -358,3 +358,21 @@ def test_an_upload_that_a_request_goes_on_with_is_taken_from_a_dead_connection(
     assert draft.offset(path) == 700
     assert draft.ends(path, 700, DATA[700:1000]).status == 201
     assert received(service) == {"a.bin": DATA[:1000]}
+
+
+def test_a_client_that_accepts_json_gets_a_receipt(draft: Draft) -> None:
+    reply = draft.sends(b"hello", accept="application/json")
+    assert (reply.status, reply.json["name"], reply.json["receipt"]["size"]) == (201, "a.bin", 5)
+    path = "/" + reply.headers["location"]
+    receipt = draft.asks("GET", f"{path}/receipt").json
+    assert receipt["id"] == reply.json["id"]
+    again = draft.ends(path, 5, b"", accept="application/json")
+    assert (again.status, again.json["receipt"]["id"]) == (201, receipt["id"])
+
+
+def test_a_name_that_must_be_free_is_refused_if_it_is_taken(draft: Draft, service: Service) -> None:
+    path = draft.upload(b"hel", if_none_match="*")
+    draft.sends(b"other")
+    assert draft.creates(b"", if_none_match="*").status == 412
+    assert draft.ends(path, 3, b"lo").status == 409
+    assert received(service) == {"a.bin": b"other"}

@@ -2,6 +2,7 @@ import hashlib
 import os
 from base64 import b64encode
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 
@@ -284,3 +285,39 @@ def test_a_request_takes_the_upload_from_a_dead_connection(tus: Tus, service: Se
     assert reply.status == 409
     assert tus.patches(path, 700, DATA[700:1000]).status == 204
     assert received(service) == {"a.bin": DATA[:1000]}
+
+
+def test_the_receipt_of_a_file_is_where_the_answer_says(tus: Tus, service: Service) -> None:
+    path = tus.upload(10)
+    reply = tus.patches(path, 0, DATA[:10])
+    place, relation, kind = reply.headers["link"].split("; ")
+    assert (relation, kind) == ('rel="describedby"', 'type="application/json"')
+    receipt = service.connect().asks("GET", urljoin(path, place[1:-1])).reads_one()
+    assert (receipt.status, receipt.headers["content-type"]) == (200, "application/json")
+    assert (receipt.json["name"], receipt.json["size"]) == ("a.bin", 10)
+    assert receipt.json["digests"] == {"sha256": hashlib.sha256(DATA[:10]).hexdigest()}
+    unfinished = service.connect().asks("GET", f"{tus.upload(10)}/receipt").reads_one()
+    assert (unfinished.status, unfinished.text) == (
+        404,
+        "error unknown: there is no stored upload of this address\n",
+    )
+
+
+def test_a_stored_upload_is_shown_to_its_sender_only(tmp_path: Path) -> None:
+    service = Service(tmp_path / "received", means=("tokens",))
+    (mine, _), (other, _) = service.tokens.make(), service.tokens.make()
+    tus = Tus(service)
+    reply = tus.creates(5, b"hello", f"/t/{mine}/", upload_metadata=coded(filename="a"))
+    path = urljoin(f"/t/{mine}/", reply.headers["location"])
+    for token, status in ((mine, 200), (other, 401)):
+        place = path.replace(mine, token)
+        assert tus.heads(place).status == status
+        assert service.connect().asks("GET", f"{place}/receipt").reads_one().status == status
+        assert service.connect().asks("GET", place).reads_one().status == status
+    service.stop()
+
+
+def test_the_answer_to_the_last_chunk_has_the_digest_that_the_client_wants(tus: Tus) -> None:
+    reply = tus.creates(5, b"hello", upload_metadata=coded(filename="a"), want_repr_digest="sha-512=1")
+    digest = b64encode(hashlib.sha512(b"hello").digest()).decode()
+    assert reply.headers["repr-digest"] == f"sha-512=:{digest}:"

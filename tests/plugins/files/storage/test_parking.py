@@ -245,7 +245,7 @@ def test_what_another_process_has_written_anew_is_read_again(started: Started) -
     assert upload.durable == 21
     started.goes_on(id_, DATA[21:])
     started.finishes(id_)
-    found = done(started.engine.finished(id_))
+    found = done(started.engine.finished(id_, ANN))
     assert found is not None
     assert found.stored.sha256 == hashlib.sha256(DATA).hexdigest()
     other.engine.stop()
@@ -292,17 +292,19 @@ def test_a_disk_that_fails_between_two_requests_leaves_nothing_open(
 def test_a_finished_upload_is_remembered_for_a_while(started: Started) -> None:
     id_ = started.begins(DATA)
     started.finishes(id_)
-    found = done(started.engine.finished(id_))
+    found = done(started.engine.finished(id_, ANN))
     assert found is not None
     assert (found.facts.name, found.stored.name, found.stored.size) == ("a", "a", len(DATA))
     assert found.stored.id == id_
+    assert found.sender == ANN
+    assert code(lambda: done(started.engine.finished(id_, Sender("192.0.2.1", "user:bob")))) == "denied"
     assert code(started.goes_on, id_) == "unknown"
     note = started.folder / PARTS / NOTES / id_
     for age, there in ((86_000, True), (87_000, False)):
         os.utime(note, (note.stat().st_mtime - age,) * 2)
         sweep(started.engine.store.parts)
         assert note.exists() == there
-    assert done(started.engine.finished(id_)) is None
+    assert done(started.engine.finished(id_, ANN)) is None
 
 
 @pytest.mark.parametrize(
@@ -312,7 +314,7 @@ def test_a_note_that_a_crash_has_cut_is_no_note(started: Started, content: bytes
     id_ = started.begins(DATA)
     started.finishes(id_)
     (started.folder / PARTS / NOTES / id_).write_bytes(content)
-    assert done(started.engine.finished(id_)) is None
+    assert done(started.engine.finished(id_, ANN)) is None
 
 
 def test_notes_are_no_unknown_files(started: Started) -> None:

@@ -129,7 +129,10 @@ class Upload {
       done: this.why || "stored",
       failed: this.why,
     }[state];
-    if (this.digest) element("span", "digest", this.says, `sha256 ${this.digest}`);
+    if (this.digest) {
+      element("span", "digest", this.says, `sha256 ${this.digest}`);
+      element("a", "receipt", this.says, "receipt").href = `${this.url}/receipt`;
+    }
     summarize();
   }
 
