@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.storage.store import PARTS, Limits, Store
 from sockd_plugins.files.storage.stored import Stored
+from tests.plugins.files.storage.engines import Worker, wait
 
 LIMITS = Limits(1 << 20, folders=True)
 
@@ -89,6 +91,89 @@ def test_a_disk_that_fails_at_the_names_leaves_none_of_them(
     assert in_the_folder(tmp_path) == {"b": b"hello"}
 
 
+class Books:
+    """Grant, notices and witness of the files of a test."""
+
+    def __init__(self) -> None:
+        self.spent: list[int] = []
+        self.noticed: list[str] = []
+        self.attested: list[str] = []
+        self.delivered: list[str] = []
+
+    def admit(self, size: int, coming: Sequence[int]) -> None:
+        """Admit everything."""
+
+    @contextmanager
+    def spend(self, upload: str, size: int) -> Iterator[None]:
+        self.spent.append(size)
+        try:
+            yield
+        except BaseException:
+            self.spent.remove(size)
+            raise
+
+    def write(self, stored: Stored, sender: Sender, inode: int) -> None:
+        self.noticed.append(stored.id)
+
+    def withdraw(self, id: str) -> None:  # noqa: A002
+        self.noticed.remove(id)
+
+    def deliver(self, id: str) -> None:  # noqa: A002
+        self.delivered.append(id)
+
+    def stop(self) -> None:
+        """Stop nothing."""
+
+    def attest(self, stored: Stored, sender: Sender) -> None:
+        self.attested.append(stored.path)
+
+
+def test_nobody_has_paid_for_or_knows_of_files_whose_names_the_disk_has_lost(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder").mkdir()
+    broken = os.stat(tmp_path / "folder").st_ino
+    fsync = os.fsync
+
+    def fails(file: int) -> None:
+        if os.fstat(file).st_ino == broken:
+            raise OSError(errno.EIO, "the disk")
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", fails)
+    books = Books()
+    store.notices = store.witness = books
+    files = [small("folder/a", b"1"), small("b", b"22"), small("folder/c", b"333")]
+    results = store_all(store, Sender(grant=books), files)
+    assert told(results) == ["io", "b", "io"]
+    (stored,) = (result for result in results if isinstance(result, Stored))
+    assert (books.spent, books.noticed, books.attested) == ([2], [stored.id], ["b"])
+
+
+def test_a_file_that_the_disk_has_lost_is_no_duplicate_for_the_next_one(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(file: int) -> None:
+        if os.fstat(file).st_ino == os.stat(tmp_path).st_ino:
+            raise OSError(errno.EIO, "the disk")
+
+    monkeypatch.setattr(os, "fsync", fails)
+    books = Books()
+    store.notices = store.witness = books
+    assert told(store_all(store, Sender(grant=books), [small("a"), small("a")])) == ["io", "io"]
+    assert (in_the_folder(tmp_path), books.spent, books.noticed, books.attested) == ({}, [], [], [])
+
+
+def test_all_who_want_to_know_of_small_files_are_told_at_once(tmp_path: Path) -> None:
+    worker, books = Worker(tmp_path), Books()
+    worker.engine.store.notices = books
+    files = [small("a", b"1"), small("wrong", sha256="0" * 64), small("b", b"2")]
+    results = wait(worker.engine.store_small(files, Sender()))
+    worker.engine.stop()
+    assert books.delivered == [result.id for result in results if isinstance(result, Stored)]
+    assert len(books.delivered) == 2
+
+
 def test_the_names_of_a_batch_share_one_synchronization(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,5 +191,28 @@ def test_no_part_and_no_descriptor_stays_after_a_fault(
     monkeypatch.setattr(os, "writev", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         store_all(store, Sender(), [small("a"), small("b")])
+    assert os.listdir(tmp_path / PARTS) == []
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_fault_among_the_names_leaves_none_of_them(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    link = os.link
+    named: list[Any] = []
+
+    def fails(*names: Any, **folders: Any) -> None:
+        if named:
+            raise ZeroDivisionError
+        link(*names, **folders)
+        named.append(names[1])
+
+    monkeypatch.setattr(os, "link", fails)
+    books = Books()
+    store.notices = books
+    with pytest.raises(ZeroDivisionError):
+        store_all(store, Sender(grant=books), [small("a"), small("b"), small("c")])
+    assert (in_the_folder(tmp_path), books.spent, books.noticed) == ({}, [], [])
     assert os.listdir(tmp_path / PARTS) == []
     assert len(os.listdir("/proc/self/fd")) == before

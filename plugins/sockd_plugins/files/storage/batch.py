@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from sockd_plugins.files.storage.names_given import GivenNames
 from sockd_plugins.files.storage.pieces import Piece
+from sockd_plugins.files.storage.publishing import attest
 from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
@@ -70,8 +71,12 @@ def store_all(store: Store, sender: Sender, files: Sequence[Small]) -> list[Stor
         for upload in begun:  # after a fault
             if isinstance(upload, Upload):
                 upload.close()
-    failed = FileRefused("io", "the disk has failed")
-    return [failed if isinstance(result, Stored) and result.path in lost else result for result in results]
+    for index, result in enumerate(results):
+        if isinstance(result, Stored) and result.path in lost:
+            results[index] = FileRefused("io", "the disk has failed")
+        elif isinstance(result, Stored):
+            attest(store, sender, result)
+    return results
 
 
 def _begun(store: Store, sender: Sender, file: Small) -> Upload | FileRefused:

@@ -122,7 +122,11 @@ class Engine:
             files: in the order in which they get their names.
             sender: who has sent them.
         """
-        return await self.run(store_all, self.store, sender, files)
+        results = await self.run(store_all, self.store, sender, files)
+        for result in results:
+            if isinstance(result, Stored):
+                self.tell(result)
+        return results
 
     async def find(
         self,

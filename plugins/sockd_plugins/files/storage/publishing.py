@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 
 from sockd_plugins.files.storage.names_given import GivenNames
@@ -36,7 +36,8 @@ def publish(
         part: with all its data.
         sender: whose it is.
         stored: what is known of it; its path is the wanted one.
-        names: makes the name durable, together with others; None to do that here.
+        names: makes the name durable, together with others, and lets the witness know then; None to do both
+            here.
         new: whether it must be the first file of its name, even if the other one has the same bytes.
 
     Returns:
@@ -52,16 +53,26 @@ def publish(
     duplicate = path is not None
     if path is None:
         try:
-            with _noted(store, part, sender, stored), disk_errors():
-                path = store.publish(part, stored.path, names, new=new)
+            with ExitStack() as noted:
+                noted.enter_context(_noted(store, part, sender, stored))
+                with disk_errors():
+                    path = store.publish(part, stored.path, names, new=new)
+                if names is not None:
+                    names.hold(path, noted.pop_all())
         except FileRefused as refused:
             if refused.code not in _AT_AN_END or not _has_sent(sender, stored):
                 raise
             path, duplicate = stored.path, True
     stored = replace(stored, name=_within(sender, path), path=path, duplicate=duplicate)
+    if names is None:
+        attest(store, sender, stored)
+    return stored
+
+
+def attest(store: Store, sender: Sender, stored: Stored) -> None:
+    """Let the witness of a store know of a file that is durable under its name."""
     if store.witness is not None:
         store.witness.attest(stored, sender)
-    return stored
 
 
 @contextmanager
