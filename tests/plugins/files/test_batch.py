@@ -100,11 +100,15 @@ class Books:
         self.attested: list[str] = []
         self.delivered: list[str] = []
 
-    def admit(self, size: int, coming: Sequence[int]) -> None:
+    def admit(self, name: str, size: int, coming: Sequence[int]) -> None:
         """Admit everything."""
 
+    def has_sent(self, name: str, size: int, digest: str) -> bool:
+        """Know of nothing."""
+        return False
+
     @contextmanager
-    def spend(self, upload: str, size: int) -> Iterator[None]:
+    def spend(self, upload: str, name: str, size: int, digest: str) -> Iterator[None]:
         self.spent.append(size)
         try:
             yield

@@ -756,6 +756,22 @@ def test_lines_that_nobody_ends_do_not_stop_those_who_send_files(tmp_path: Path)
     disk.stop()
 
 
+def test_a_small_file_of_which_half_has_come_when_memory_is_short_is_waited_for(tmp_path: Path) -> None:
+    disk = SlowDisk(tmp_path)
+    buffers = Buffers(1000)
+    context = Context("files", Clock(), Logger("sockd.files"), Path("state"))
+    puts = talk("upload", disk)
+    sender = Sender(Peer(puts, context, buffers)).sends(b"hello upload\nput 613 - a\n" + b"x" * 300)
+    endless = Sender(Peer(puts, context, buffers)).sends(b"x" * 1000)
+    disk.turns()
+    sender.sends(b"x" * 300, b" and the rest")
+    disk.turns()
+    assert sender.reads()[1:] == [ok("a", b"x" * 600 + b" and the rest")]
+    for peer in (sender, endless):
+        peer.is_cut_off()
+    disk.stop()
+
+
 # slow disks, and none at all
 
 

@@ -114,6 +114,7 @@ from sockd_plugins.files.receipt.receipts import Receipts, as_line
 from sockd_plugins.files.storage.batch import Small
 from sockd_plugins.files.storage.digests import has_blake3
 from sockd_plugins.files.storage.engine import Engine, Incoming
+from sockd_plugins.files.storage.pieces import Piece
 from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.stored import Stored
@@ -259,7 +260,9 @@ class _Puts:
             if refused.code != "denied":
                 raise
             return None  # the file is sent anew
-        if finished is None or put.size not in (None, finished.stored.size):
+        if finished is None or finished.facts.name != put.facts().name:
+            return None
+        if put.size not in (None, finished.stored.size):
             return None
         return replace(finished.stored, duplicate=True)
 
@@ -311,7 +314,9 @@ class _Puts:
         """Receive a small file, and with it those that have come whole meanwhile."""
         self._body = body = Body(self._peer, put)
         facts = put.facts()
-        pieces = await body.read(_SMALL)
+        pieces: list[Piece] = []
+        while more := await body.read(_SMALL):  # in pieces, where memory is short
+            pieces += more
         if (size := sum(map(len, pieces))) != put.size:
             raise FileRefused("incomplete", f"expected {put.size} bytes, found {size}")
         files = [Small(facts, pieces, put.digests)]
