@@ -130,9 +130,10 @@ def test_a_sender_gets_a_receipt_that_verifies(drop: Drop) -> None:
     url = f"http://127.0.0.1:{drop.http}/t/{token}/"
     told = drop.run("curl", "-sSf", "-H", "Accept: application/json", "-T", "FILE", url).stdout
     sent = drop.run(
-        "sockd", "send", "--token", token, "--receipt", "--json", "FILE", f"127.0.0.1:{drop.upload}"
+        "sockd", "send", "--token", token, "--receipts", "R", "--json", "FILE", f"127.0.0.1:{drop.upload}"
     )
-    for receipt in (told, sent.stdout):
+    written = (drop.folder / "R" / "FILE.receipt.json").read_text()
+    for receipt in (told, sent.stdout, written):
         (drop.folder / "receipt").write_text(receipt)
         done = drop.run("sockd", "verify", "receipt", "FILE", "--key", "server.pem")
         assert done.returncode == 0, done

@@ -23,6 +23,12 @@ comes before its answer."""
 _UNACKNOWLEDGED_SECONDS = 120
 """Seconds after which a connection is broken whose data no machine acknowledges (TCP_USER_TIMEOUT)."""
 
+_MOST_LINES = 4096
+"""Lines of the server that wait to be heard; it owes two to each of a few hundred files at most."""
+
+_READS = 16
+"""Reads in a row, after which it is our turn, however much the server says."""
+
 _SLICE = 0.25  # seconds of a wait, after which an interruption is noticed in every thread
 _READ = 65_536
 _PIECE = 32_768  # bytes to encrypt at a time
@@ -138,7 +144,9 @@ class Channel:
         """Read what has arrived, without a wait."""
         if self._interrupted():
             raise Interrupted
-        while self._end is None:
+        for _ in range(_READS):
+            if self._end is not None:
+                break
             try:
                 data = self._sock.recv(_READ)
             except BlockingIOError:
@@ -159,7 +167,7 @@ class Channel:
         *lines, rest = (self._unread + data).split(b"\n")
         self._unread = bytearray(rest)
         self._lines.extend(bytes(line.removesuffix(b"\r")) for line in lines)
-        if len(self._unread) > MAX_ANSWER:
+        if len(self._unread) > MAX_ANSWER or len(self._lines) > _MOST_LINES:
             self._end = "the server speaks another protocol"
 
     def _tune(self) -> None:

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,7 +17,9 @@ from sockd.cli.send.items import Item, expand
 from sockd.cli.send.lane import Lane
 from sockd.cli.send.memory import Memory
 from sockd.cli.send.progress import showing
+from sockd.cli.send.receipts import ReceiptFolder
 from sockd.cli.send.report import Report
+from sockd.cli.send.run import Run
 from sockd.cli.send.service import Service, Wishes
 from sockd.cli.send.target import TargetType, WebAddress
 from sockd.cli.send.work import Outcome, Work
@@ -63,7 +66,12 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, given: str | None) ->
     type=click.Choice(["blake3", "sha256"]),
     help="Digest that both sides compute; by default BLAKE3 if both have it.",
 )
-@click.option("--receipt", is_flag=True, help="Get a signed receipt for each file; --json shows them.")
+@click.option(
+    "--receipts",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Write a signed receipt of each file into this folder; --json shows them, too.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Write an object of JSON for each file, and a summary.")
 @click.option("-q", "--quiet", is_flag=True, help="Tell failures only.")
 def send(files: tuple[str, ...], address: Address, **options: Any) -> None:
@@ -75,7 +83,8 @@ def send(files: tuple[str, ...], address: Address, **options: Any) -> None:
     An interrupted file is kept on the server. The same command goes on with it.
 
     Exit code: 0 everything is stored; 1 the server has refused a file; 2 usage; 3 no connection, try again
-    later; 4 a file could not be read, or changed meanwhile; 130 interrupted.
+    later; 4 a file could not be read, or changed meanwhile, or a receipt could not be written; 130
+    interrupted.
     """
     if not address.stream:
         raise click.UsageError(f"files go over tcp or unix, not over {address.kind}")
@@ -83,6 +92,8 @@ def send(files: tuple[str, ...], address: Address, **options: Any) -> None:
         raise click.UsageError("--name is for one file or folder")
     if options["name"] is None and "-" in files:
         raise click.UsageError("standard input needs a --name")
+    if isinstance(address, WebAddress) and (options["receipts"] or options["digest"]):
+        raise click.UsageError("--receipts and --digest are for the protocol 'upload', not for web servers")
     sys.exit(_deliver(files, address, **options))
 
 
@@ -96,12 +107,13 @@ def _deliver(
     parallel: int,
     retry: float | None,
     digest: str | None,
-    receipt: bool,
+    receipts: Path | None,
     as_json: bool,
     quiet: bool,
 ) -> int:
     """Send everything; return the exit code."""
-    report = Report(str(address), as_json=as_json, quiet=quiet)
+    folder = None if receipts is None else ReceiptFolder(receipts)
+    report = Report(str(address), as_json=as_json, quiet=quiet, receipts=folder)
     failed: list[Outcome] = []
 
     def unreadable(item: Item, why: str) -> None:
@@ -113,8 +125,8 @@ def _deliver(
     with showing(items, quiet=quiet or as_json) as progress:
         report.ended = progress.ended
         work = Work(items, report.tell)
-        wishes = Wishes(token or os.environ.get("SOCKD_TOKEN", ""), digest or "", receipt)
-        lane, reached = _way(address, wishes, work, Memory(str(address)), progress.moved)
+        wishes = Wishes(token or os.environ.get("SOCKD_TOKEN", ""), digest or "", receipts is not None)
+        lane, reached = _way(address, wishes, Run(work, Memory(str(address)), progress.moved))
         delivery = Delivery(lane, reached, work, report.wait, parallel=parallel, retry=retry)
         try:
             delivery.run()
@@ -124,9 +136,10 @@ def _deliver(
 
 
 def _way(
-    address: Address, wishes: Wishes, work: Work, memory: Memory, moved: Callable[[Item, int], object]
+    address: Address, wishes: Wishes, run: Run
 ) -> tuple[Callable[[bool], Connection], Callable[[], bool]]:
     """Return what makes connections to the service, and what tells whether it has answered."""
+    work = run.work
     if isinstance(address, WebAddress):
         from sockd.cli.send.web import Web
         from sockd.cli.send.web_lane import WebLane
@@ -135,11 +148,11 @@ def _way(
 
         def connect(_: bool) -> Connection:
             web = Web(address, wishes.token, answered, lambda: work.interrupted)
-            return WebLane(web, work, memory, moved, alone=alone)
+            return WebLane(web, run, alone=alone)
 
         return connect, answered.is_set
     service = Service(address, wishes, lambda: work.interrupted)
     return (
-        lambda large_first: Lane(service, work, memory, moved, large_first=large_first),
+        lambda large_first: Lane(service, run, large_first=large_first),
         lambda: service.words is not None,
     )

@@ -15,6 +15,9 @@ SMALL = 1 << 18
 """Bytes of a file that is read, hashed and sent in one piece, without a wait for the files before it. A
 larger one can be resumed."""
 
+BAD_NAME = "its name is not one line of UTF-8: give another one with --name"
+"""Reason why a file cannot be announced."""
+
 _KINDS = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFBLK: "a device",
@@ -36,6 +39,7 @@ class Item:
         durable: bytes of that upload that the server has on its disk.
         source: its data, once it was opened; a pipe cannot be opened again.
         anew: whether to begin anew although the server has an unfinished upload of this name.
+        restarts: times that it was begun anew since the last progress.
     """
 
     path: str
@@ -45,11 +49,24 @@ class Item:
     durable: int = 0
     source: Source | None = None
     anew: bool = False
+    restarts: int = 0
 
     @property
     def small(self) -> bool:
-        """True if it is sent in one piece, which takes no more memory than any other way."""
-        return self.size is not None and self.size <= SMALL and self.path != "-"
+        """True if it is sent in one piece, which takes no more memory than any other way.
+
+        What is open already may be a pipe, which cannot be opened a second time.
+        """
+        return self.size is not None and self.size <= SMALL and self.path != "-" and self.source is None
+
+
+def is_utf8(text: str) -> bool:
+    """Tell whether a text, such as the name of a file, can be written in UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 Skipped = Callable[[str, str], object]
@@ -73,12 +90,12 @@ def expand(
     """
     items: list[Item] = []
     for file in files:
-        if file == "-":
-            items.append(Item("-", name or "-", _size(os.fstat(0), os.lseek)))
-            continue
         path = Path(file)
         called = name or path.name or path.resolve().name
         try:
+            if file == "-":
+                items.append(Item("-", called, _size(os.fstat(0), os.lseek)))
+                continue
             status = path.stat()
             if not stat.S_ISDIR(status.st_mode):
                 items.append(Item(file, called, _size(status)))

@@ -11,8 +11,9 @@ from pathlib import Path
 import click
 
 from sockd.cli.send.items import Item
+from sockd.cli.send.receipts import ReceiptFolder
 from sockd.cli.send.work import Outcome
-from sockd.text import printable
+from sockd.text import describe_os_error, printable
 
 STORED, REFUSED, UNSENT, UNREADABLE, INTERRUPTED = 0, 1, 3, 4, 130
 """Exit codes; 2 is wrong usage. 130 is what a shell reports of a program that SIGINT has ended."""
@@ -31,6 +32,7 @@ class Report:
         target: the service, as the person named it.
         as_json: whether each outcome is an object of JSON, in place of a line.
         quiet: whether only failures are told.
+        receipts: takes the receipts; None if nobody asks for them.
 
     Attributes:
         ended: called with each item that has its outcome.
@@ -38,15 +40,19 @@ class Report:
 
     ended: Callable[[Item], object]
 
-    def __init__(self, target: str, *, as_json: bool, quiet: bool) -> None:
+    def __init__(
+        self, target: str, *, as_json: bool, quiet: bool, receipts: ReceiptFolder | None = None
+    ) -> None:
         self.ended = lambda _: None
         self._target = target
         self._json = as_json
         self._quiet = quiet
+        self._receipts = receipts
         self._began = time.monotonic()
         self._counts: Counter[str] = Counter()
         self._alike: Counter[str] = Counter()
         self._size = 0
+        self._unwritten = 0  # receipts
 
     def tell(self, outcome: Outcome) -> None:
         """Tell the outcome of a file."""
@@ -54,8 +60,10 @@ class Report:
         self._counts[outcome.status] += 1
         if outcome.status in ("stored", "there"):
             self._size += outcome.size
+            if self._receipts is not None:
+                self._keep_receipt(self._receipts, outcome)
         if self._json:
-            click.echo(json.dumps(_object(outcome), ensure_ascii=False))
+            click.echo(json.dumps(_object(outcome)))
         elif outcome.status in ("stored", "there"):
             if not self._quiet:
                 click.echo(printable(_line(outcome)))
@@ -64,6 +72,19 @@ class Report:
             if self._alike[outcome.why] <= _MOST_ALIKE:
                 text = f"cannot send {outcome.item.path} to {self._target}: {outcome.why}"
                 click.echo(printable(text + _kept(outcome)), err=True)
+
+    def _keep_receipt(self, receipts: ReceiptFolder, outcome: Outcome) -> None:
+        """Write a receipt to its file; the exit code tells if that fails, as the file is stored."""
+        why = "the server has sent none"
+        try:
+            if outcome.receipt:
+                receipts.write(outcome.item, outcome.receipt)
+                return
+        except OSError as error:
+            why = describe_os_error(error)
+        self._unwritten += 1
+        if not self._json:
+            click.echo(printable(f"cannot write the receipt of {outcome.item.path}: {why}"), err=True)
 
     def skip(self, path: str, why: str) -> None:
         """Tell that something is no file."""
@@ -83,7 +104,8 @@ class Report:
         seconds = time.monotonic() - self._began
         sent = self._counts["stored"] + self._counts["there"]
         failed = sum(self._counts[kind] for kind in _CODES)
-        code = next((code for kind, code in _CODES.items() if self._counts[kind]), STORED)
+        stored = UNREADABLE if self._unwritten else STORED
+        code = next((code for kind, code in _CODES.items() if self._counts[kind]), stored)
         if self._json:
             counts = {kind: self._counts[kind] for kind in ("stored", "there", *_CODES, "skipped")}
             rounded = round(seconds, 3)
@@ -98,6 +120,8 @@ class Report:
                 rate = human(self._size / seconds) if seconds else "0 bytes"
                 total = f"{sent:,} of {sent + failed:,} files stored, {human(self._size)}"
                 click.echo(f"{total} in {seconds:.1f} s ({rate}/s)", err=True)
+            elif not sent + failed:
+                click.echo("there is no file to send", err=True)
         return code
 
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from sockd.cli.address import Address
 from sockd.cli.send import digests
 from sockd.cli.send.channel import Channel, Lost
-from sockd.cli.send.wire import Hello, NotUnderstood, Refused, parse
+from sockd.cli.send.items import Item
+from sockd.cli.send.wire import Hello, NotUnderstood, Refused, Stored, parse
+from sockd.cli.send.work import Outcome, Status
 
 GREETING_SECONDS = 30.0
 """Seconds for the first answer; the connection may have waited to be accepted."""
@@ -19,6 +21,10 @@ _OF_BEFORE = "expected 'put"  # how servers that do not know `hello` begin their
 
 class Denied(Exception):
     """Refusal of everything that this run could send; the text tells why."""
+
+
+class Ended(Exception):
+    """End of the conversation; another connection goes on at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +118,7 @@ class Service:
             self.words = frozenset()
             self._check()
             return False
-        raise Denied(f"refused ({answer.code}): {answer.text}")
+        raise Denied(answer.why)
 
     def _check(self) -> None:
         """Check that the server can do what is wished."""
@@ -123,3 +129,10 @@ class Service:
             raise Denied("the server gives no receipts")
         if wishes.algorithm == "blake3" and not self.can("blake3"):
             raise Denied("the server has no BLAKE3: leave out --digest")
+
+
+def stored_outcome(item: Item, answer: Stored) -> Outcome:
+    """Return the outcome of a file that the server has stored."""
+    status: Status = "there" if answer.duplicate else "stored"
+    digest = f"{answer.algorithm}={answer.digest}"
+    return Outcome(item, status, answer.name, answer.size, digest, receipt=answer.receipt)

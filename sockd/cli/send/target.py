@@ -12,7 +12,8 @@ from typing_extensions import override
 from sockd.cli.address import Address, AddressType
 from sockd.errors import ValueFault
 
-_KEPT = "/:@!$&'()*+,;=~-._%"  # characters of a path that stay as they are
+KEPT = "/:@!$&'()*+,;=~-._%"
+"""Characters of a path that stay as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def parse_web(text: str) -> WebAddress | None:
     if not parts.hostname or parts.query or parts.fragment or parts.username is not None:
         raise ValueFault("an address such as https://HOST/FOLDER/", repr(text))
     secure = parts.scheme == "https"
-    location = quote(parts.path or "/", safe=_KEPT)
+    location = quote(parts.path or "/", safe=KEPT)
     return WebAddress("tcp", parts.hostname, port or (443 if secure else 80), "", secure, None, location)
 
 

@@ -15,6 +15,7 @@ from sockd.cli.send.target import WebAddress
 from sockd.cli.tls import TlsSocket
 
 _CONNECT_SECONDS = 10.0
+_SLICE = 1 << 18  # bytes that the server has to take within the time limit of the connection
 _MOST_ANSWER = 65_536  # bytes of an answer's body that are read
 
 
@@ -28,10 +29,12 @@ class Response:
 
     @property
     def why(self) -> str:
-        """Reason of a refusal: its status, and the first line of its text."""
+        """Reason of a refusal: its status, and the first line of its text, or where to go instead."""
         line = self.text.strip().partition("\n")[0][:200]
         if not line or line.startswith(("<", "{")):
             line = self.fields.get("reason", "")
+        if 300 <= self.status < 400 and (other := self.fields.get("location")):
+            line = f"{line}, send to {other[:200]}"
         return f"refused ({self.status}): {line}" if line else f"refused ({self.status})"
 
     @property
@@ -117,14 +120,17 @@ class Web:
     def _send(self, connection: HTTPConnection, body: Iterable[bytes | memoryview]) -> bool:
         """Send a body; return False if the server has answered before its end."""
         for piece in body:
-            if self._interrupted():
-                raise Interrupted
-            if _readable(connection.sock):
-                return False
-            try:
-                connection.send(piece)
-            except (BrokenPipeError, ConnectionResetError):
-                return False  # its answer may tell why
+            view = memoryview(piece)
+            while view:  # the time limit of the socket is for each slice
+                if self._interrupted():
+                    raise Interrupted
+                if _readable(connection.sock):
+                    return False
+                try:
+                    connection.send(view[:_SLICE])
+                except (BrokenPipeError, ConnectionResetError):
+                    return False  # its answer may tell why
+                view = view[_SLICE:]
         return True
 
     def _answer(self, connection: HTTPConnection, *, keep: bool) -> Response:

@@ -10,18 +10,25 @@ import re
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
-from urllib.parse import urljoin, urlsplit
+from contextlib import suppress
+from urllib.parse import quote, urljoin, urlsplit
 
 from sockd.cli.send.channel import Interrupted, Lost
-from sockd.cli.send.items import Item
-from sockd.cli.send.memory import Memory
+from sockd.cli.send.items import BAD_NAME, Item, is_utf8
+from sockd.cli.send.run import Run
 from sockd.cli.send.service import Denied
-from sockd.cli.send.source import Source, Unreadable, open_source
+from sockd.cli.send.source import Source, Unreadable
+from sockd.cli.send.target import KEPT
 from sockd.cli.send.web import Response, Web
-from sockd.cli.send.work import Outcome, Work
+from sockd.cli.send.work import Outcome
 
-_PIECE = 8 << 20
-"""Bytes of a request of tus: after each the server tells what it has, and a checksum covers it."""
+_FIRST_PIECE = 1 << 20
+_MOST_PIECE = 16 << 20
+"""Bytes of a request of tus. After each the server tells what it has, and a checksum covers it: what breaks
+off may be lost as a whole, so that slow connections send small ones."""
+
+_QUICK = 1.0  # seconds for a request, below which the next is twice as large
+_SLOW = 5.0  # seconds above which it is half as large
 
 _LATER = {408, 423, 425, 429, 500, 502, 503, 504}
 """Statuses after which the same request may succeed."""
@@ -33,6 +40,8 @@ _MOST_WAIT = 60.0  # seconds that a server may ask to wait
 _OK = re.compile(r"ok (.+) \d+ (sha256|blake3)=([0-9a-f]+)\s*", re.DOTALL)
 _DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/=]+):")
 
+_OFFSET = re.compile(r"\d{1,19}", re.ASCII)
+
 _TUS = {"Tus-Resumable": "1.0.0"}
 
 
@@ -41,19 +50,13 @@ class WebLane:
 
     Args:
         web: the connection.
-        work: the files that wait.
-        memory: the addresses of unfinished uploads.
-        moved: called with an item and the bytes of it that are durable.
+        run: the run of the command.
         alone: whether there is one file only.
     """
 
-    def __init__(
-        self, web: Web, work: Work, memory: Memory, moved: Callable[[Item, int], object], *, alone: bool
-    ) -> None:
+    def __init__(self, web: Web, run: Run, *, alone: bool) -> None:
         self._web = web
-        self._work = work
-        self._memory = memory
-        self._moved = moved
+        self._run = run
         self._alone = alone
 
     def run(self, opened: Callable[[], object]) -> None:
@@ -67,14 +70,17 @@ class WebLane:
             Denied: the server takes nothing.
             Interrupted: the run is to end.
         """
+        work = self._run.work
         try:
             features = self._features()
             opened()
-            while item := self._work.take_large() or self._work.take_small():
-                if self._work.interrupted:
-                    self._work.put_back([item])
-                    raise Interrupted
-                self._send(item, features)
+            while item := work.take_large() or work.take_small():
+                try:
+                    if work.interrupted:
+                        raise Interrupted
+                    self._send(item, features)
+                finally:
+                    work.put_back([item])  # unless it has its outcome
         finally:
             self._web.close()
 
@@ -83,6 +89,8 @@ class WebLane:
         answer = self._web.ask("OPTIONS", self._web.address.location)
         if answer.status == 401:
             raise Denied(answer.why)
+        if answer.status in _LATER:
+            self._wait(answer)
         if "1.0.0" not in answer.fields.get("tus-version", ""):
             return None
         found = {word.strip() for word in answer.fields.get("tus-extension", "").split(",")}
@@ -91,107 +99,110 @@ class WebLane:
         return frozenset(found) if "creation" in found else None
 
     def _send(self, item: Item, features: frozenset[str] | None) -> None:
-        """Send a file, and note its outcome; it waits again after a break."""
+        """Send a file, and note its outcome."""
         unsized = features is None or "creation-defer-length" not in features
         try:
-            if item.source is None:
-                item.source = open_source(item.path, spooled=unsized)
-                item.size = item.source.size
-            send = self._put if features is None else self._send_by_tus
-            outcome = send(item, item.source, features or frozenset())
+            if not is_utf8(item.name):
+                raise Unreadable(BAD_NAME)
+            source = self._run.open(item, spooled=unsized)
+            if features is None:
+                outcome = self._put(item, source)
+            else:
+                outcome = self._send_by_tus(item, source, features)
         except Unreadable as error:
             if item.id and features and "termination" in features:
-                self._web.ask("DELETE", item.id, _TUS)
+                with suppress(Lost):  # the server removes it later
+                    self._web.ask("DELETE", item.id, _TUS)
             outcome = Outcome(item, "unreadable", why=str(error))
-        except BaseException:  # whatever it was, the file waits again
-            self._work.put_back([item])
-            raise
-        if item.source is not None:
-            item.source.close()
-            item.source = None
-        self._memory.forget(item)
-        self._work.finish(outcome)
+        self._run.end(outcome)
 
-    def _put(self, item: Item, source: Source, _: frozenset[str]) -> Outcome:
+    def _put(self, item: Item, source: Source) -> Outcome:
         """Send a file with one request."""
         digest = source.rewind(0, "sha256")
+        size, sent = source.size or 0, 0
 
         def body() -> Iterator[bytes | memoryview]:
+            nonlocal sent
             while data := source.read():
                 digest.update(data)
+                sent += len(data)
+                if sent == size:  # without its last bytes the server has no file
+                    source.check()
                 yield data
-            source.check()
 
         path = self._web.address.path_of(item.name, alone=self._alone)
-        fields = {"Content-Length": str(source.size), "Content-Type": "application/octet-stream"}
+        fields = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
         answer = self._web.ask("PUT", path, fields, body())
         if answer.status == 405:
             raise Denied(f"{answer.why}; the server takes no PUT there")
         if not 200 <= answer.status < 300:
             return self._refused(item, answer)
-        source.check()
+        if sent < size:
+            return Outcome(item, "refused", why="the server has answered before it had the whole file")
         found = digest.hexdigest()
         if (told := _told(answer)) not in (None, found):
             why = f"the server has stored something else: sha256={told}"
             return Outcome(item, "refused", why=why)
         match = _OK.fullmatch(answer.text)
-        return self._stored(item, match[1] if match else item.name, source.size or 0, found)
+        return Outcome(item, "stored", match[1] if match else item.name, size, f"sha256={found}")
 
     def _send_by_tus(self, item: Item, source: Source, features: frozenset[str]) -> Outcome:
         """Send a file in pieces, and go on with what the server has of it."""
-        offset = self._offset(item) if item.id or self._recalled(item) else None
+        item.id = item.id or self._run.memory.recall(item)
+        offset = self._offset(item) if item.id else None
         if offset is None:
             answer = self._create(item, source)
             if answer.status != 201 or "location" not in answer.fields:
                 return self._refused(item, answer)
             item.id = self._path(answer.fields["location"])
-            self._memory.remember(item)
+            self._run.memory.remember(item)
             offset = 0
         digest = source.rewind(offset, "sha256")
         checksum = next((name for name in ("sha256", "sha1") if f"checksum {name}" in features), None)
-        self._note(item, source, offset)
-        for piece, last in _pieces(source):
+        self._run.note(item, offset)
+        pieces = _Pieces(source)
+        while (piece := pieces.next()) is not None:
             digest.update(piece)
-            fields = {
-                **_TUS,
-                "Upload-Offset": str(offset),
-                "Content-Type": "application/offset+octet-stream",
-                "Content-Length": str(len(piece)),
-            }
-            if source.size is None and last:
-                fields["Upload-Length"] = str(offset + len(piece))
-            if checksum:
-                value = b64encode(hashlib.new(checksum, piece, usedforsecurity=False).digest()).decode()
-                fields["Upload-Checksum"] = f"{checksum} {value}"
-            if last:
+            if pieces.last:
                 source.check()
-            answer = self._web.ask("PATCH", item.id, fields, [piece])
+            began = time.monotonic()
+            answer = self._append(item, offset, piece, checksum, last=pieces.last and source.size is None)
             if answer.status == 409 or answer.status == 460 or answer.status in _GONE:
                 raise Lost(answer.why)  # another look at the offset tells what to do
             if answer.status not in (200, 204):
                 return self._refused(item, answer)
             offset += len(piece)
-            if answer.fields.get("upload-offset", str(offset)) != str(offset):
+            if answer.fields.get("upload-offset") != str(offset):
                 raise Lost("the server has less than was sent")
-            self._note(item, source, offset)
-        return self._stored(item, item.name, offset, digest.hexdigest())
+            self._run.note(item, offset)
+            pieces.took(time.monotonic() - began)
+        return Outcome(item, "stored", item.name, offset, f"sha256={digest.hexdigest()}")
 
-    def _recalled(self, item: Item) -> str:
-        item.id = self._memory.recall(item)
-        return item.id
+    def _append(self, item: Item, offset: int, piece: bytes, checksum: str | None, *, last: bool) -> Response:
+        """Send the next piece of an upload; the last one tells the size that was not known before."""
+        fields = {
+            **_TUS,
+            "Upload-Offset": str(offset),
+            "Content-Type": "application/offset+octet-stream",
+            "Content-Length": str(len(piece)),
+        }
+        if last:
+            fields["Upload-Length"] = str(offset + len(piece))
+        if checksum:
+            value = b64encode(hashlib.new(checksum, piece, usedforsecurity=False).digest()).decode()
+            fields["Upload-Checksum"] = f"{checksum} {value}"
+        return self._web.ask("PATCH", item.id, fields, [piece])
 
     def _offset(self, item: Item) -> int | None:
         """Ask how much of an upload the server has; None if there is no such upload."""
         answer = self._web.ask("HEAD", item.id, _TUS)
         value = answer.fields.get("upload-offset", "")
         length = answer.fields.get("upload-length", "")
-        if answer.status in (200, 204) and value.isdecimal():
-            if not length or length == str(item.size):
-                return int(value)
-        elif answer.status in _LATER:
+        if answer.status in _LATER:
             self._wait(answer)
-        self._memory.forget(item)
-        item.id, item.durable = "", 0
+        if answer.status in (200, 204) and _OFFSET.fullmatch(value) and length in ("", str(item.size)):
+            return int(value)
+        self._run.forget(item)
         return None
 
     def _create(self, item: Item, source: Source) -> Response:
@@ -203,17 +214,13 @@ class WebLane:
     def _path(self, location: str) -> str:
         """Return the path of an upload's address, which must be on this server."""
         address = self._web.address
-        parts = urlsplit(urljoin(str(address), location))
+        try:
+            parts = urlsplit(urljoin(str(address), location))
+        except ValueError:
+            parts = urlsplit("")
         if parts.hostname != urlsplit(str(address)).hostname:
             raise Denied(f"the server sends the upload elsewhere: {location[:200]}")
-        return parts.path + (f"?{parts.query}" if parts.query else "")
-
-    def _note(self, item: Item, source: Source, durable: int) -> None:
-        if durable > item.durable:
-            self._work.move()
-        item.durable = durable
-        source.forget(durable)
-        self._moved(item, durable)
+        return quote(parts.path, KEPT) + (f"?{quote(parts.query, KEPT + '?')}" if parts.query else "")
 
     def _refused(self, item: Item, answer: Response) -> Outcome:
         """Return the outcome of a refusal; raise Lost if it may not hold later."""
@@ -227,23 +234,39 @@ class WebLane:
         time.sleep(min(answer.retry_after, _MOST_WAIT))
         raise Lost(answer.why)
 
-    def _stored(self, item: Item, name: str, size: int, digest: str) -> Outcome:
-        self._moved(item, size)
-        return Outcome(item, "stored", name, size, f"sha256={digest}")
 
+class _Pieces:
+    """Data in pieces, which are the larger the faster they go.
 
-def _pieces(source: Source) -> Iterator[tuple[bytes, bool]]:
-    """Yield the data in pieces, each with whether it is the last one."""
-    piece = bytearray()
-    sent = False
-    while data := source.read():
-        if len(piece) >= _PIECE:
-            yield bytes(piece), False
-            sent = True
-            piece.clear()
-        piece += data
-    if piece or not sent:
-        yield bytes(piece), True
+    Args:
+        source: of the data.
+
+    Attributes:
+        last: whether no piece follows the one that was returned.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.last = False
+        self._source = source
+        self._size = _FIRST_PIECE
+        self._read: bytes | memoryview = b""
+
+    def next(self) -> bytes | None:
+        """Return the next piece; None behind the last one. A file without data has an empty one."""
+        if self.last:
+            return None
+        piece = bytearray(self._read)
+        while (data := self._source.read()) and len(piece) + len(data) <= self._size:
+            piece += data
+        self._read, self.last = bytes(data), not data
+        return bytes(piece)
+
+    def took(self, seconds: float) -> None:
+        """Note how long the last piece took."""
+        if seconds < _QUICK:
+            self._size = min(2 * self._size, _MOST_PIECE)
+        elif seconds > _SLOW:
+            self._size = max(self._size // 2, _FIRST_PIECE)
 
 
 def _told(answer: Response) -> str | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from sockd.cli.send.items import BAD_NAME, is_utf8
+from sockd.cli.send.source import Unreadable
 from sockd.text import decoded
 
 MAX_ANSWER = 65_536
@@ -53,13 +56,29 @@ class At:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """File on the server's disk; a duplicate was there already."""
+    """File on the server's disk; a duplicate was there already.
+
+    Attributes:
+        name: that it has got.
+        size: in bytes.
+        algorithm: of the digest.
+        digest: in hexadecimal.
+        duplicate: whether the same file was there already.
+        receipt: that the server has signed, as JSON; "" for none.
+    """
 
     name: str
     size: int
     algorithm: str
     digest: str
     duplicate: bool
+    receipt: str = ""
+
+    @property
+    def differs(self) -> str:
+        """Reason of a failure: this is not what was sent."""
+        found = f"{self.size} bytes, {self.algorithm}={self.digest}"
+        return f"the server has stored something else: {found}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +88,11 @@ class Refused:
     code: str
     text: str
     last: bool
+
+    @property
+    def why(self) -> str:
+        """Reason of a failure."""
+        return f"refused ({self.code}): {self.text}" if self.text else f"refused ({self.code})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +123,31 @@ def parse(line: bytes) -> Answer:
     word, _, rest = text.partition(" ")
     if word == "hello":
         return Hello(frozenset(rest.split()))
-    if word == "receipt":
+    if word == "receipt" and _is_object(rest):
         return Receipt(rest)
     raise NotUnderstood(f"expected 'ok NAME SIZE sha256=HEX', found '{text[:200]}'")
+
+
+def receipted(stored: Stored, receipt: Receipt) -> Stored:
+    """Return what the server has stored with the receipt of it.
+
+    Raises:
+        NotUnderstood: the receipt is that of another file.
+    """
+    told = json.loads(receipt.text)
+    digests = told.get("digests")
+    found = digests.get(stored.algorithm) if isinstance(digests, dict) else None
+    if (told.get("size"), found) != (stored.size, stored.digest):
+        raise NotUnderstood(f"expected a receipt of {stored.name}, found that of another file")
+    return replace(stored, receipt=receipt.text)
+
+
+def _is_object(text: str) -> bool:
+    """Tell whether a text is an object of JSON."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def announcement(command: str, size: int | None, digest: str, name: str) -> bytes:
@@ -114,9 +160,9 @@ def announcement(command: str, size: int | None, digest: str, name: str) -> byte
         name: of the file on the server.
 
     Raises:
-        ValueError: the name is not one line of UTF-8.
+        Unreadable: the name is not one line of UTF-8.
     """
-    line = f"{command} {'-' if size is None else size} {digest} {name}".encode()
-    if b"\n" in line or b"\r" in line:
-        raise ValueError("a name with a line end")
-    return line + b"\n"
+    line = f"{command} {'-' if size is None else size} {digest} {name}"
+    if "\n" in line or "\r" in line or not is_utf8(line):
+        raise Unreadable(BAD_NAME)
+    return line.encode() + b"\n"

@@ -55,31 +55,40 @@ class Work:
         self.moved_at = time.monotonic()
         self._small = deque(item for item in items if item.small)
         self._large = deque(item for item in items if not item.small)
-        self._left = len(items)
+        self._taken: set[Item] = set()
         self._told = told
         self._changed = threading.Condition()
 
     def take_small(self) -> Item | None:
         """Take the next small file."""
-        with self._changed:
-            return self._small.popleft() if self._small else None
+        return self._take(self._small)
 
     def take_large(self) -> Item | None:
         """Take the next file that is sent on its own."""
+        return self._take(self._large)
+
+    def _take(self, items: deque[Item]) -> Item | None:
         with self._changed:
-            return self._large.popleft() if self._large else None
+            if not items:
+                return None
+            self._taken.add(item := items.popleft())
+            return item
 
     def put_back(self, items: Iterable[Item]) -> None:
-        """Let files that were taken wait again, before the others."""
+        """Let files that were taken wait again, before the others; those with an outcome keep that."""
         with self._changed:
             for item in reversed(list(items)):
-                (self._small if item.small else self._large).appendleft(item)
+                if item in self._taken:
+                    self._taken.remove(item)
+                    (self._small if item.small else self._large).appendleft(item)
             self._changed.notify_all()
 
     def finish(self, outcome: Outcome) -> None:
-        """Note what has become of a file."""
+        """Note what has become of a file that was taken; only the first outcome counts."""
         with self._changed:
-            self._left -= 1
+            if outcome.item not in self._taken:
+                return
+            self._taken.remove(outcome.item)
             if outcome.status in ("stored", "there"):
                 self.moved_at = time.monotonic()
             self._told(outcome)
@@ -91,18 +100,18 @@ class Work:
 
     def give_up(self, why: str) -> None:
         """Finish all files that wait as unsent."""
-        for item in self._waiting():
-            self.finish(Outcome(item, "unsent", why=why))
+        self._finish_waiting("unsent", why)
 
     def deny(self, why: str) -> None:
         """Finish all files that wait as refused."""
-        for item in self._waiting():
-            self.finish(Outcome(item, "refused", why=why))
+        self._finish_waiting("refused", why)
 
     def abandon(self, why: str) -> None:
-        """Finish all files that wait as interrupted."""
-        for item in self._waiting():
-            self.finish(Outcome(item, "interrupted", why=why))
+        """Finish all files without an outcome as interrupted, also those that a connection still has."""
+        self._finish_waiting("interrupted", why)
+        with self._changed:
+            for item in tuple(self._taken):
+                self.finish(Outcome(item, "interrupted", why=why))
 
     @property
     def waits(self) -> int:
@@ -112,7 +121,8 @@ class Work:
     @property
     def done(self) -> bool:
         """True if every file has its outcome."""
-        return self._left <= 0
+        with self._changed:
+            return not (self._small or self._large or self._taken)
 
     def wait(self, seconds: float) -> None:
         """Wait until there is something to take, or everything is done."""
@@ -125,9 +135,6 @@ class Work:
         with self._changed:
             self._changed.notify_all()
 
-    def _waiting(self) -> list[Item]:
-        with self._changed:
-            items = [*self._small, *self._large]
-            self._small.clear()
-            self._large.clear()
-        return items
+    def _finish_waiting(self, status: Status, why: str) -> None:
+        while (item := self.take_small() or self.take_large()) is not None:
+            self.finish(Outcome(item, status, why=why))

@@ -1,4 +1,3 @@
-import hashlib
 import json
 import os
 import pty
@@ -9,13 +8,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from queue import SimpleQueue
 
-import blake3
 import pytest
-from click.testing import CliRunner, Result
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol
@@ -25,42 +22,10 @@ from twisted.logger import Logger
 from typing_extensions import override
 
 from sockd.cli.send import service as service_module
-from sockd.cli.send.command import send
 from sockd.plugin import Context
 from sockd_plugins.files import Files
 from sockd_plugins.files.storage.store import PARTS
-
-Talk = Callable[[socket.socket], None]
-Serve = Callable[[Talk], str]
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    """Start servers that talk to one connection after another; return their addresses."""
-    listeners: list[socket.socket] = []
-    threads: list[threading.Thread] = []
-
-    def start(talk: Talk) -> str:
-        listener = socket.create_server(("127.0.0.1", 0))
-
-        def accept() -> None:
-            with suppress(OSError):  # the listener was shut down
-                while True:
-                    # A script may have no lines left, and a client may reset a connection.
-                    with listener.accept()[0] as connection, suppress(IndexError, ConnectionError):
-                        talk(connection)
-
-        listeners.append(listener)
-        threads.append(threading.Thread(target=accept))
-        threads[-1].start()
-        return f"tcp:127.0.0.1:{listener.getsockname()[1]}"
-
-    yield start
-    for listener in listeners:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-    for thread in threads:
-        thread.join()
+from tests.cli.send.servers import HELLO, Script, Serve, Talk, blake, run, sha256
 
 
 class SocketTransport(StringTransport):
@@ -76,11 +41,6 @@ class SocketTransport(StringTransport):
 
     def loseWriteConnection(self) -> None:
         self._connection.shutdown(socket.SHUT_WR)
-
-
-@pytest.fixture(autouse=True)
-def own_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "memory"))
 
 
 @pytest.fixture
@@ -117,25 +77,6 @@ def files(serve: Serve, folder: Path) -> Iterator[str]:
 def received(folder: Path) -> dict[str, bytes]:
     files = (path for path in folder.rglob("*") if path.is_file() and PARTS not in path.parts)
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(send, [str(argument) for argument in arguments])
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def blake(data: bytes) -> str:
-    return str(blake3.blake3(data).hexdigest())
-
-
-@pytest.fixture
-def report(tmp_path: Path) -> Path:
-    path = tmp_path / "report.pdf"
-    path.write_bytes(os.urandom(3_000_000))
-    return path
 
 
 def test_files_arrive_and_each_gets_a_line(files: str, folder: Path, report: Path, tmp_path: Path) -> None:
@@ -360,44 +301,6 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
 
 
 # a server that says what it likes
-
-
-class Script:
-    """Server that greets, says each line when it has got what is awaited before it, and keeps what it gets.
-
-    Args:
-        steps: what to wait for in what it has got, and the answer; an empty one ends its side.
-        hello: the greeting.
-    """
-
-    def __init__(self, *steps: tuple[bytes, bytes], hello: bytes = b"hello continue chunks drop\n") -> None:
-        self.steps = steps
-        self.hello = hello
-        self.got = b""
-
-    def __call__(self, connection: socket.socket) -> None:
-        connection.recv(len(b"hello upload\n"), socket.MSG_WAITALL)
-        connection.sendall(self.hello)
-        with suppress(OSError):  # the client may have closed
-            for awaited, answer in self.steps:
-                while awaited not in self.got and (data := connection.recv(65536)):
-                    self.got += data
-                if answer:
-                    connection.sendall(answer)
-                else:
-                    connection.shutdown(socket.SHUT_WR)
-            while data := connection.recv(65536):
-                self.got += data
-
-
-HELLO = sha256(b"hello").encode()
-
-
-@pytest.fixture
-def hello(tmp_path: Path) -> Path:
-    path = tmp_path / "a b"
-    path.write_bytes(b"hello")
-    return path
 
 
 def test_a_small_file_is_sent_with_its_digest_and_without_a_wait(serve: Serve, hello: Path) -> None:
