@@ -18,25 +18,27 @@ cut, for `keep_parts`.
 
 Room on the disk is taken as data arrives, a few megabytes ahead of it. An upload that would leave less than
 `reserve` bytes or `reserve_files` files to other programs is refused, an announced size before its first
-byte. So is one that would exceed `quota` or `quota_files` of the directory, or `source_quota` or
-`source_files` of its sender; all workers count together. The answer has the numbers.
+byte. So is one that would exceed `quota` or `quota_files` of the directory, `user_quota` or `user_files` of a
+user's folder, or `source_quota` or `source_files` of its sender; all workers count together. The answer has
+the numbers.
 
 The permissions of the files come from the umask, from the folder's group if it has the set-group-ID bit, and
 from its default ACL; or from `mode`, such as "640", whatever the umask is. Until a file is whole no other
-user can open it. Anything in `.sockd-part` that is not a plain file is left alone.
+user can open it. `owner` gives the files to a user or a group. Anything in `.sockd-part` that is not a plain
+file is left alone.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IProtocolFactory, IReactorTime
-from twisted.internet.protocol import DatagramProtocol, Factory
+from twisted.internet.interfaces import IProtocolFactory, IReactorTime
+from twisted.internet.protocol import DatagramProtocol
 from typing_extensions import override
 from zope.interface import implementer
 
@@ -56,6 +58,7 @@ from sockd.plugin import (
 )
 from sockd.reading import obstacle_to_folder
 from sockd_plugins.files.access.access import Access, Means
+from sockd_plugins.files.access.shares import Shares, UserQuota
 from sockd_plugins.files.access.tokens import Tokens
 from sockd_plugins.files.access.users import Users
 from sockd_plugins.files.commands import Commands
@@ -63,16 +66,18 @@ from sockd_plugins.files.http.file_digests import FileDigests
 from sockd_plugins.files.http.serve import serve_http
 from sockd_plugins.files.http.site import Options, Site
 from sockd_plugins.files.http.table import ROUTES
-from sockd_plugins.files.notices.bucket import Bucket
 from sockd_plugins.files.notices.bucket import obstacle as obstacle_to_bucket
-from sockd_plugins.files.notices.delivery import Delivery, Recipient
-from sockd_plugins.files.notices.outbox import Outbox
-from sockd_plugins.files.notices.program import PATH, Program
-from sockd_plugins.files.notices.webhook import Webhook
+from sockd_plugins.files.notices.program import PATH
+from sockd_plugins.files.notices.recipients import list_recipients, open_delivery
 from sockd_plugins.files.options import (
     file_mode,
+    file_names,
+    file_owner,
     folder_name,
     listed_means,
+    obstacle_to_owner,
+    quotas_of_users,
+    unknown_users,
     unusable,
     users_file,
     web_address,
@@ -82,9 +87,12 @@ from sockd_plugins.files.receipt.folder import ReceiptFolder, tell_lost_receipt
 from sockd_plugins.files.receipt.receipts import Receipts
 from sockd_plugins.files.storage.engine import Engine
 from sockd_plugins.files.storage.ledger import Quota
+from sockd_plugins.files.storage.owner import Owner
+from sockd_plugins.files.storage.sender import Share
 from sockd_plugins.files.storage.store import PARTS, Limits, Store
 from sockd_plugins.files.stream.buffers import Buffers
 from sockd_plugins.files.stream.peer import Peer, Talk
+from sockd_plugins.files.stream.peers import Peers
 from sockd_plugins.files.stream.put import receive_puts
 from sockd_plugins.files.stream.raw import receive_raw
 from sockd_plugins.files.tftp.places import Places
@@ -136,6 +144,13 @@ class Files(Plugin):
         description="Permissions of the files, such as '640'; by default the umask and the folder decide.",
     )
 
+    owner: Annotated[str, AfterValidator(file_owner)] = Field(
+        default="",
+        description="Owner of the files, such as 'ann:staff', or ':staff' if the daemon is not root.",
+    )
+    names: Annotated[tuple[str, ...], AfterValidator(file_names)] = Field(
+        default=(), description="Patterns of the names that are accepted, such as ['*.pdf']; by default any."
+    )
     unverified: Annotated[str, AfterValidator(folder_name)] = Field(
         default="",
         description="Folder, in the directory, for what comes over 'raw' without its digest; '' for none.",
@@ -151,6 +166,14 @@ class Files(Plugin):
         default=0, description="Bytes of a source's unfinished files, an IPv6 source being a /64. 0: any."
     )
     source_files: int = Field(default=0, ge=0, description="A source's unfinished files. 0: any.")
+    user_quota: Size = Field(
+        default=0, description="Bytes that the folder of a user may hold, unfinished files included. 0: any."
+    )
+    user_files: int = Field(default=0, ge=0, description="Files that the folder of a user may hold. 0: any.")
+    user_quotas: Annotated[dict[str, UserQuota], AfterValidator(quotas_of_users)] = Field(
+        default_factory=dict,
+        description="Quotas of single users in place of those: { ann = { size = '50GiB', files = 1000 } }.",
+    )
     keep_parts: Duration = Field(
         default="1d",
         validate_default=True,
@@ -240,7 +263,10 @@ class Files(Plugin):
             yield "directory", f"no files can be received: {reason}"
         if self.on_received and shutil.which(self.on_received[0], path=PATH) is None:
             yield "on_received", f"there is no program {self.on_received[0]!r}, or it may not be executed"
-
+        if (reason := obstacle_to_owner(self.owner)) is not None:
+            yield "owner", reason
+        for reason in unknown_users(self.user_quotas, self.users, self.access):
+            yield "user_quotas", reason
         if self.bucket and (reason := obstacle_to_bucket(self.bucket, self.bucket_options)) is not None:
             yield "bucket", reason
         if self.host_key is not None:
@@ -250,7 +276,7 @@ class Files(Plugin):
 
     @override
     def refuses(self, protocol: str, *, stream: bool) -> str | None:
-        return unusable(protocol, self.access)
+        return unusable(protocol, self.access, self.names)
 
     @override
     def commands(self, configured: Configured) -> Mapping[str, Command]:
@@ -266,9 +292,13 @@ class Files(Plugin):
         if self.receipts:
             failed = partial(tell_lost_receipt, context)
             engine.store.witness = ReceiptFolder(self.receipts, self._receipts, engine.store, failed)
-        self._access = Access(self.access, Users.read(self.users), self._tokens, engine.run, context.clock)
-        if recipients := self._recipients(context):
-            engine.store.notices = await engine.run(self._open_delivery, recipients, context)
+        users, shares = (
+            Users.read(self.users),
+            Shares(Share(self.user_quota, self.user_files), self.user_quotas),
+        )
+        self._access = Access(self.access, users, self._tokens, engine.run, context.clock, shares)
+        if recipients := list_recipients(self, context.service):
+            engine.store.notices = await engine.run(open_delivery, recipients, self.directory, context)
         self._clock, self._engine, self._buffers = context.clock, engine, Buffers(self.memory)
         places = Places(self.tftp_transfers, self.tftp_source_transfers)
         self._desk = Desk(engine, self._access, self._buffers, context, places, self.min_rate)
@@ -301,6 +331,8 @@ class Files(Plugin):
             reserve=self.reserve,
             reserve_files=self.reserve_files,
             mode=None if self.mode is None else int(self.mode, 8),
+            owner=Owner.find(self.owner),
+            names=self.names,
             own=self.receipts,
             unverified=self.unverified,
             folders=self.folders,
@@ -309,27 +341,11 @@ class Files(Plugin):
         )
         return Store.open(self.directory, limits)
 
-    def _recipients(self, context: Context) -> dict[str, Recipient]:
-        recipients: dict[str, Recipient] = {}
-        if self.on_received:
-            seconds = self.on_received_timeout
-            recipients["program"] = Program(self.on_received, seconds, self.directory, context.service)
-        if self.webhook:
-            recipients["webhook"] = Webhook(self.webhook, self.webhook_secret, context.service)
-        if self.bucket:
-            recipients["bucket"] = Bucket(self.bucket, self.bucket_options, self.directory)
-        return recipients
-
-    def _open_delivery(self, recipients: Mapping[str, Recipient], context: Context) -> Delivery:
-        seconds = {name: recipient.seconds for name, recipient in recipients.items()}
-        outbox = Outbox(context.state_dir, self.directory, seconds)
-        return Delivery(outbox, recipients, context.clock, context.logger)
-
     def stream_factory(self, protocol: str, context: Context) -> IProtocolFactory:
         """Build a protocol that speaks `protocol` for each connection."""
         # The factory is asked for before the start, and for each connection after it.
         self._spoken.add(protocol)
-        return _Peers(lambda: Peer(self._talk(protocol, context), context, self._buffers, self.min_rate))
+        return Peers(lambda: Peer(self._talk(protocol, context), context, self._buffers, self.min_rate))
 
     def _talk(self, protocol: str, context: Context) -> Talk:
         if protocol == "http":
@@ -377,14 +393,3 @@ class Files(Plugin):
         await self._engine.parking.close()
         for unfinished in tuple(self._desk.unfinished):
             await unfinished
-
-
-class _Peers(Factory):
-    noisy = False
-
-    def __init__(self, build: Callable[[], Peer]) -> None:
-        self._build = build
-
-    @override
-    def buildProtocol(self, addr: IAddress | None) -> Peer:
-        return self._build()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from urllib.parse import urlsplit
 
 from sockd.errors import ValueFault
-from sockd_plugins.files.access.users import Users
-from sockd_plugins.files.storage.names import safe_name
+from sockd.text import printable
+from sockd_plugins.files.access.shares import UserQuota
+from sockd_plugins.files.access.users import Users, user_name
+from sockd_plugins.files.storage.names import pattern_of, safe_name, timed_name
+from sockd_plugins.files.storage.owner import FORM, Owner
 
 _SHOWN_OVER: Mapping[str, str] = {"raw": "certificates", "tftp": "tokens"}
 """Way to come in over a protocol that has only one."""
@@ -26,6 +29,29 @@ def file_mode(mode: object) -> object:
     return mode
 
 
+def file_owner(owner: str) -> str:
+    """Check an owner; whether there is such a user is a matter of the machine."""
+    if owner and not FORM.fullmatch(owner):
+        raise ValueFault("an owner such as 'ann:staff', 'ann' or ':staff'", repr(owner))
+    return owner
+
+
+def obstacle_to_owner(owner: str) -> str | None:
+    """Return why this process may not give files to an owner; None if it may."""
+    try:
+        return Owner.find(owner).obstacle()
+    except ValueError as error:
+        return str(error)
+
+
+def file_names(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """Check patterns of names."""
+    for pattern in patterns:
+        if not pattern or "/" in pattern:
+            raise ValueFault("a pattern of a name, such as '*.pdf'", repr(pattern))
+    return patterns
+
+
 def folder_name(name: str) -> str:
     """Check the name of a folder within the directory."""
     try:
@@ -39,12 +65,36 @@ def listed_means(means: object) -> object:
     return (means,) if isinstance(means, str) else means
 
 
-def unusable(protocol: str, means: Collection[str]) -> str | None:
-    """Return why nobody can send over a protocol, as it cannot show what is asked for; None if some can."""
+def unusable(protocol: str, means: Collection[str], names: tuple[str, ...] = ()) -> str | None:
+    """Return why nobody can send over a protocol, as it cannot show what is asked for; None if some can.
+
+    Args:
+        protocol: of a listener.
+        means: ways to come in.
+        names: patterns of the names that files may have.
+    """
+    if protocol == "raw" and names and not pattern_of(names).fullmatch(name := timed_name()):
+        return f"nobody could send: over 'raw' files get names such as {name}, which 'names' does not accept"
     shown = _SHOWN_OVER.get(protocol)
     if shown is None or {shown, "anyone"} & set(means):
         return None
     return f"nobody could send: over '{protocol}' access needs '{shown}' or 'anyone'"
+
+
+def quotas_of_users(quotas: dict[str, UserQuota]) -> dict[str, UserQuota]:
+    """Check the names of users with a quota."""
+    for name in quotas:
+        user_name(name)
+    return quotas
+
+
+def unknown_users(quotas: Mapping[str, UserQuota], users: bytes, means: Collection[str]) -> Iterator[str]:
+    """Yield a fault for each quota of a user that can never come in."""
+    if "certificates" not in means:
+        known = Users.read(users)
+        for name in quotas:
+            if name not in known:
+                yield f"there is no user {printable(repr(name))} in the file of 'users'"
 
 
 def users_file(content: bytes) -> bytes:

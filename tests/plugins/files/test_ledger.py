@@ -9,7 +9,7 @@ from sockd_plugins.files.storage import tally
 from sockd_plugins.files.storage.ledger import Quota
 from sockd_plugins.files.storage.parts import Entry, Parts
 from sockd_plugins.files.storage.refused import FileRefused
-from sockd_plugins.files.storage.sender import Sender
+from sockd_plugins.files.storage.sender import Sender, Share
 from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.storage.store import PARTS, Limits, Store
 from sockd_plugins.files.storage.upload import Upload
@@ -176,3 +176,77 @@ def test_a_source_is_an_ipv4_address_or_a_network_of_ipv6_or_a_text() -> None:
     keys = [Sender(host).source for host in ("192.0.2.1", "192.0.2.2", "fe80::1%eth0", "-")]
     assert len(set(keys)) == 4
     assert Sender("fe80::2%eth1").source == keys[2]
+
+
+def user(name: str, **share: int) -> Sender:
+    return Sender("192.0.2.1", f"user:{name}", name, share=Share(**share))
+
+
+def send(store: Store, sender: Sender, size: int, name: str = "a") -> None:
+    upload = Upload.begin(store, Facts(name, size), sender)
+    upload.write(os.urandom(size))
+    upload.commit()
+    upload.close()
+
+
+def test_the_folder_of_a_user_holds_no_more_than_its_share(opened: Opener, tmp_path: Path) -> None:
+    one, other = opened(), opened()
+    ann, bob = user("ann", size=100), user("bob", size=100)
+    send(one, ann, 60)
+    coming = Upload.begin(other, Facts("b", 30), ann)
+    assert refusal(lambda: Upload.begin(one, Facts("c", 11), ann)) == (
+        "quota the folder of ann may hold 100 bytes: 60 are stored, 30 are being received,"
+        " and 11 more do not fit"
+    )
+    send(one, bob, 100)
+    coming.close()
+    send(other, ann, 40)
+    assert refusal(lambda: Upload.begin(one, Facts("c", 1), ann)).startswith("quota the folder of ann ")
+    (tmp_path / "in" / "ann" / "a").unlink()
+    send(one, ann, 60)
+
+
+def test_the_folder_of_a_user_holds_so_many_files_with_its_inner_folders(
+    tmp_path: Path,
+) -> None:
+    store = Store.open(tmp_path / "in", Limits(GIB, folders=True))
+    ann = user("ann", files=2)
+    send(store, ann, 1, "x/y/a")
+    send(store, ann, 1, "b")
+    send(store, user("anna", files=2), 1)
+    assert refusal(lambda: Upload.begin(store, Facts("c", 0), ann)) == (
+        "quota the folder of ann may hold 2 files: 2 are stored, 0 are being received"
+    )
+    store.close()
+
+
+def test_a_user_who_does_not_tell_the_size_is_stopped_at_the_share(opened: Opener, tmp_path: Path) -> None:
+    store, ann = opened(), user("ann", size=2 * MIB)
+    send(store, ann, MIB)
+    upload = Upload.begin(store, Facts("b"), ann)
+    upload.write(bytes(MIB))
+    assert refusal(lambda: upload.write(bytes(2 * MIB))).startswith("quota the folder of ann may hold ")
+    upload.close()
+    upload = Upload.begin(store, Facts("b"), ann)
+    upload.write(bytes(MIB))
+    upload.write(bytes(MIB))  # the room for it was taken before
+    assert refusal(upload.commit).startswith("quota the folder of ann may hold ")
+    upload.close()
+    assert os.listdir(tmp_path / "in" / "ann") == ["a"]
+
+
+def test_the_share_of_a_user_holds_for_an_upload_that_goes_on(opened: Opener) -> None:
+    store, ann = opened(), user("ann", size=100)
+    upload = Upload.begin(store, Facts("b"), ann, keep=True)
+    upload.suspend()
+    again = Upload.resume(store, upload.id, ann)
+    assert refusal(lambda: again.write(bytes(101))).startswith("quota the folder of ann ")
+    again.close()
+
+
+def test_a_service_and_its_users_have_bounds_of_their_own(opened: Opener) -> None:
+    store = opened(size=100)
+    ann = user("ann", size=80)
+    send(store, user("bob", size=80), 50)
+    assert refusal(lambda: Upload.begin(store, Facts("b", 60), ann)).startswith("quota the folder may hold ")
+    send(store, ann, 50)

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from sockd_plugins.files import Files
+from sockd_plugins.files.access.shares import UserQuota
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,38 @@ def test_access_needs_a_way_that_there_is(tmp_path: Path) -> None:
     for access in wrong:
         with pytest.raises(ValidationError):
             Files(directory=tmp_path, access=access)
+
+
+def problems(folder: Path, **options: Any) -> dict[str, str]:
+    return dict(Files(directory=folder, **options).problems())
+
+
+def test_an_owner_that_files_cannot_be_given_to_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert problems(tmp_path, owner="nobody-here:root") == {
+        "owner": "there is no user 'nobody-here' on this machine"
+    }
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert "only root may give files to another user" in problems(tmp_path, owner="root")["owner"]
+    for owner in ("ann:", ":", "a b", "a:b:c"):
+        with pytest.raises(ValidationError, match="expected an owner such as"):
+            Files(directory=tmp_path, owner=owner)
+
+
+def test_a_quota_is_that_of_a_user_whom_there_is(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"user_quotas": {"ann": {"size": "50GiB"}}, "access": "users"}
+    assert problems(tmp_path, **options) == {"user_quotas": "there is no user 'ann' in the file of 'users'"}
+    assert problems(tmp_path, **options | {"access": ["users", "certificates"]}) == {}
+    with pytest.raises(ValidationError, match="expected the name of a user"):
+        Files(directory=tmp_path, user_quotas={"../ann": UserQuota()})
+
+
+def test_names_are_patterns_and_no_paths(tmp_path: Path) -> None:
+    for pattern in ("", "folder/*.pdf"):
+        with pytest.raises(ValidationError, match="expected a pattern of a name"):
+            Files(directory=tmp_path, names=(pattern,))
+    files = Files(directory=tmp_path, names=("*.pdf",))
+    assert "over 'raw' files get names such as" in str(files.refuses("raw", stream=True))
+    assert files.refuses("http", stream=True) is None
+    assert Files(directory=tmp_path, names=("*.bin",)).refuses("raw", stream=True) is None

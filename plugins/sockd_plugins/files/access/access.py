@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from sockd.errors import ValueFault
 from sockd_plugins.files.access.credentials import is_token
+from sockd_plugins.files.access.shares import Shares
 from sockd_plugins.files.access.tokens import TokenGrant, Tokens
 from sockd_plugins.files.access.users import Users, user_name
 from sockd_plugins.files.storage.refused import FileRefused, disk_errors
@@ -53,16 +54,24 @@ class Access:
         tokens: the drop tokens.
         run: runs blocking work in a thread, as `Engine.run`.
         clock: tells the time.
+        shares: bounds of the folders of users; by default there are none.
     """
 
     def __init__(
-        self, means: tuple[Means, ...], users: Users, tokens: Tokens, run: Run, clock: IReactorTime
+        self,
+        means: tuple[Means, ...],
+        users: Users,
+        tokens: Tokens,
+        run: Run,
+        clock: IReactorTime,
+        shares: Shares | None = None,
     ) -> None:
         self._means = means
         self._users = users
         self._tokens = tokens
         self._run = run
         self._clock = clock
+        self._shares = shares or Shares()
         self._trying = DeferredLock()  # one thread at most tries passwords, so that the disk has the others
         self._secret = secrets.token_bytes(32)
         self._right: OrderedDict[bytes, None] = OrderedDict()
@@ -95,7 +104,7 @@ class Access:
             return await self._by_token(host, token)
         if user is not None:
             if self._may("users") and key is not None and self._users.has_key(user, key):
-                return _user(host, user)
+                return self._user(host, user)
             if self._may("users") and password is not None and user in self._users:
                 return await self._by_password(host, user, password)
             if text := next((text for text in (user, password or "") if is_token(text)), None):
@@ -128,7 +137,7 @@ class Access:
                 raise FileRefused("too-many", "too many passwords wait to be tried; wait a moment")
             async with self._trying:
                 await self._try(host, user, password, mark)
-        return _user(host, user)
+        return self._user(host, user)
 
     async def _try(self, host: str, user: str, password: str, mark: bytes) -> None:
         """Find out whether a password is right, unless that was found out during the wait for the turn."""
@@ -145,7 +154,7 @@ class Access:
     def _by_certificate(self, host: str, certificate: X509) -> Sender:
         names = certificate.to_cryptography().subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         try:
-            return _user(host, user_name("\0".join(str(name.value) for name in names)))
+            return self._user(host, user_name("\0".join(str(name.value) for name in names)))
         except ValueFault:
             raise FileRefused("denied", "the certificate's common name is no user's name") from None
 
@@ -162,12 +171,11 @@ class Access:
         if len(self._wrong) > _REMEMBERED:
             self._wrong.popitem(last=False)
 
+    def _user(self, host: str, name: str) -> Sender:
+        return Sender(host, f"{_OF_USER}{name}", name, share=self._shares.of(name))
+
     def _expected(self) -> str:
         return " or ".join(text for means, text in _WORDS.items() if means in self._means)
-
-
-def _user(host: str, name: str) -> Sender:
-    return Sender(host, f"{_OF_USER}{name}", name)
 
 
 def certificate_of(transport: object) -> X509 | None:

@@ -114,7 +114,8 @@ async def _create(request: Request, site: Site) -> Answer:
     if concat not in ("", PARTIAL):
         raise FileRefused("bad-request", "expected Upload-Concat: partial, or final with addresses")
     checked = _checksum(request)
-    upload = await site.engine.begin(_facts(request, site, _length(request), concat), sender, keep=True)
+    facts = _facts(request, site, _length(request), concat)
+    upload = await site.engine.begin(facts, sender, keep=True, joined=bool(concat))
     async with site.engine.parking.begun(upload):
         fields = [location(request, upload.id)]
         if get("content-type") == CHUNK:

@@ -21,7 +21,7 @@ from sockd_plugins.files.sftp.fields import Fields, Malformed
 from sockd_plugins.files.sftp.open_file import OpenFile
 from sockd_plugins.files.sftp.packets import Attributes, read_attributes
 from sockd_plugins.files.sftp.view import View, file_name, resolve
-from sockd_plugins.files.storage.bounds import check_name
+from sockd_plugins.files.storage.bounds import check_allowed, check_name
 from sockd_plugins.files.storage.engine import Engine
 from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.sender import Sender
@@ -232,6 +232,7 @@ class SftpSession:
         self._check_handles()
         try:
             check_name(self._engine.store, name)
+            check_allowed(self._engine.store, name)
             there = await self._view.is_there(name)
             if there and flags & packets.TO_EXCLUDE:
                 raise FileRefused("exists", f"there is a file {name} already")

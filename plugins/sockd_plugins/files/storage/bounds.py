@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sockd_plugins.files.storage.names import safe_path
+from sockd_plugins.files.storage.names import pattern_of, safe_path
 from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.store import Store
@@ -20,6 +20,14 @@ def check_name(store: Store, name: str) -> None:
     raise FileRefused("bad-name", f"expected a plain file name, found a path: {name}")
 
 
+def check_allowed(store: Store, name: str) -> None:
+    """Refuse a name, or the last component of a path, that the service does not take."""
+    last = name.rpartition("/")[2]
+    if store.limits.names and not pattern_of(store.limits.names).fullmatch(last):
+        expected = " or ".join(store.limits.names)
+        raise FileRefused("bad-name", f"expected a name such as {expected}, found {last}")
+
+
 def check_size(store: Store, size: int | None) -> None:
     """Refuse a size that is larger than that of any file may be."""
     if (size or 0) > (most := store.limits.max_size):
@@ -27,7 +35,7 @@ def check_size(store: Store, size: int | None) -> None:
 
 
 def owner_of(owner: Sender, sender: Sender | None) -> Sender:
-    """Return the owner of an upload with the grant of who goes on with it; refuse others than the owner."""
+    """Return the owner of an upload with the bounds of who goes on with it; refuse others than the owner."""
     if owner.key and (sender is None or sender.key != owner.key):
         raise FileRefused("denied", "this upload is another sender's")
-    return owner if sender is None else replace(owner, grant=sender.grant)
+    return owner if sender is None else replace(owner, grant=sender.grant, share=sender.share)

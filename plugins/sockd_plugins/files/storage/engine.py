@@ -27,7 +27,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from sockd_plugins.files.storage.batch import Small, store_all
-from sockd_plugins.files.storage.bounds import owner_of
+from sockd_plugins.files.storage.bounds import check_allowed, owner_of
 from sockd_plugins.files.storage.finished import Finished, note_finished, read_finished
 from sockd_plugins.files.storage.incoming import LEAST_WINDOW, MOST_WINDOW, Incoming
 from sockd_plugins.files.storage.parking import Parking
@@ -102,17 +102,22 @@ class Engine:
             return execute(work, *args)
         return deferToThreadPool(self._reactor, self._pool, work, *args)
 
-    async def begin(self, facts: Facts, sender: Sender, *, keep: bool = False) -> Incoming:
+    async def begin(
+        self, facts: Facts, sender: Sender, *, keep: bool = False, joined: bool = False
+    ) -> Incoming:
         """Begin an upload: its name, its size and its place in the ledger are checked.
 
         Args:
             facts: what the sender announces.
             sender: who it is.
             keep: whether the upload can be resumed when its connection breaks.
+            joined: whether it is only a part of another upload, and its name does not matter.
 
         Raises:
             FileRefused: it is not accepted.
         """
+        if not joined:
+            check_allowed(self.store, facts.name)
         return self._enter(await self.run(self._begin, facts, sender, keep))
 
     async def store_small(self, files: Sequence[Small], sender: Sender) -> list[Stored | FileRefused]:

@@ -9,8 +9,12 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from sockd_plugins.files.storage.owner import Owner
+
 _OPEN = os.O_RDONLY | os.O_DIRECTORY
 _INSIDE = _OPEN | os.O_NOFOLLOW
+
+_NOBODY = Owner()
 
 
 def open_folder(path: Path) -> int:
@@ -26,7 +30,7 @@ def open_folder(path: Path) -> int:
     return os.open(path, _OPEN)
 
 
-def open_inside(folder: int, path: str, *, make: bool = True) -> int:
+def open_inside(folder: int, path: str, *, make: bool = True, owner: Owner = _NOBODY) -> int:
     """Open a folder within another, component by component.
 
     A missing one is made with the permissions of the one around it. Each name on the way is made durable,
@@ -36,6 +40,7 @@ def open_inside(folder: int, path: str, *, make: bool = True) -> int:
         folder: the descriptor of the folder that the path starts from.
         path: as `safe_path` returned it; "" for the folder itself.
         make: whether missing folders are made.
+        owner: of folders that are made.
 
     Raises:
         FileNotFoundError: it is missing, and not to be made.
@@ -45,7 +50,7 @@ def open_inside(folder: int, path: str, *, make: bool = True) -> int:
     inner = os.open(".", _OPEN, dir_fd=folder)
     try:
         for name in path.split("/") if path else ():
-            outer, inner = inner, _enter(inner, name, make=make)
+            outer, inner = inner, _enter(inner, name, make=make, owner=owner)
             os.close(outer)
     except BaseException:  # whatever it was, no descriptor stays
         os.close(inner)
@@ -53,10 +58,12 @@ def open_inside(folder: int, path: str, *, make: bool = True) -> int:
     return inner
 
 
-def _enter(folder: int, name: str, *, make: bool) -> int:
+def _enter(folder: int, name: str, *, make: bool, owner: Owner) -> int:
+    made = False
     if make:
         with suppress(FileExistsError):
             os.mkdir(name, stat.S_IMODE(os.fstat(folder).st_mode) & 0o777, dir_fd=folder)
+            made = True
     try:
         inner = os.open(name, _INSIDE, dir_fd=folder)
     except OSError as error:
@@ -66,6 +73,8 @@ def _enter(folder: int, name: str, *, make: bool) -> int:
         raise
     if make:
         try:
+            if made:
+                owner.own(inner, folder)
             os.fsync(folder)
         except OSError:
             os.close(inner)
@@ -73,7 +82,7 @@ def _enter(folder: int, name: str, *, make: bool) -> int:
     return inner
 
 
-def write_small(folder: int, name: str, content: bytes, mode: int) -> None:
+def write_small(folder: int, name: str, content: bytes, mode: int, owner: Owner = _NOBODY) -> None:
     """Write a small file durably, in place of an earlier one.
 
     Args:
@@ -81,6 +90,7 @@ def write_small(folder: int, name: str, content: bytes, mode: int) -> None:
         name: of the file.
         content: of the file.
         mode: its permissions, before the umask.
+        owner: of it.
 
     Raises:
         OSError: the disk fails; an earlier file stays then.
@@ -90,6 +100,7 @@ def write_small(folder: int, name: str, content: bytes, mode: int) -> None:
     try:
         with open(file, "wb", buffering=0) as stream:
             stream.write(content)
+            owner.own(file, folder)
             os.fsync(file)
         os.rename(new, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:  # whatever it was, nothing is left

@@ -1,4 +1,4 @@
-"""Ledger: what a service has stored, and what it and each source are receiving, against what they may.
+"""Ledger: what a service has stored, and what it, each source and each user receive, against what they may.
 
 An upload is entered before its first byte. Its entry is the name of its part, which tells size and source, so
 that all workers see it and a crash leaves no wrong entry. What is stored is counted (`tally.py`). A lock on
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 
-from sockd_plugins.files.storage.parts import Parts
+from sockd_plugins.files.storage.parts import Entry, Parts
 from sockd_plugins.files.storage.refused import FileRefused
-from sockd_plugins.files.storage.sender import Sender
+from sockd_plugins.files.storage.sender import Sender, Share
 from sockd_plugins.files.storage.sweep import sweep
 from sockd_plugins.files.storage.tally import Tally
 
@@ -82,16 +82,16 @@ class Ledger:
         Raises:
             FileRefused: it would exceed a bound; the text has the numbers.
         """
-        if not self._quota.bounds and sender.grant is None:
+        if not self._quota.bounds and sender.grant is None and sender.share is None:
             yield
             return
         with self._locked():
             try:
-                self._check(sender.source, size, "", files=1, admit=_admit(sender, name))
+                self._check(sender, size, "", files=1, admit=_admit(sender, name))
             except FileRefused:
                 if not self._swept():
                     raise
-                self._check(sender.source, size, "", files=1, admit=_admit(sender, name))
+                self._check(sender, size, "", files=1, admit=_admit(sender, name))
             yield
 
     def _swept(self) -> bool:
@@ -115,28 +115,29 @@ class Ledger:
         Raises:
             FileRefused: it exceeds a bound.
         """
-        if not (self._quota.size or self._quota.source_size) and sender.grant is None:
+        sized = self._quota.size or self._quota.source_size or (sender.share and sender.share.size)
+        if not sized and sender.grant is None:
             yield
             return
         with self._locked():
-            self._check(sender.source, size, id, files=0, admit=_admit(sender, name))
+            self._check(sender, size, id, files=0, admit=_admit(sender, name))
             yield
 
     @contextmanager
-    def storing(self, source: str, id: str, size: int, folder: str) -> Iterator[None]:  # noqa: A002
+    def storing(self, sender: Sender, id: str, size: int, folder: str) -> Iterator[None]:  # noqa: A002
         """Note that an upload becomes a stored file while this context is open.
 
         Args:
-            source: the key of its sender.
+            sender: whose it is.
             id: of the upload.
             size: bytes of the file.
             folder: path of the folder that it is stored in.
         """
-        if not self._quota.counts_stored:
+        if not self._quota.counts_stored and sender.share is None:
             yield
             return
         with self._locked():
-            self._check(source, size, id, files=1)
+            self._check(sender, size, id, files=1)
             yield
             self._tally.add(folder, size)
 
@@ -149,13 +150,13 @@ class Ledger:
             finally:
                 fcntl.flock(self._parts.folder, fcntl.LOCK_UN)
 
-    def _check(self, source: str, size: int, without: str, files: int, admit: Admit | None = None) -> None:
+    def _check(self, sender: Sender, size: int, without: str, files: int, admit: Admit | None = None) -> None:
         """Compare all bounds with what is there and what is to come, an upload `without` not counted."""
         running = [entry for entry in self._parts.entries() if entry.id != without]
-        own = [entry for entry in running if entry.source == source]
+        own = [entry for entry in running if entry.source == sender.source]
         if admit is not None:
             admit(size, [entry.size for entry in own])
-        quota = self._quota
+        quota, share = self._quota, sender.share
         if quota.source_files and len(own) + files > quota.source_files:
             raise FileRefused(
                 "too-many",
@@ -167,22 +168,46 @@ class Ledger:
                 f"a source may have {quota.source_size} bytes unfinished,"
                 f" this one has {sent}, and {size} more do not fit",
             )
-        if not quota.counts_stored:
-            return
-        stored, count = self._tally.count()
-        if quota.files and count + len(running) + files > quota.files:
-            raise FileRefused(
-                "quota",
-                f"the folder may hold {quota.files} files: {count} are stored,"
-                f" {len(running)} are being received",
-            )
-        coming = sum(entry.size for entry in running)
-        if quota.size and stored + coming + size > quota.size:
-            raise FileRefused(
-                "quota",
-                f"the folder may hold {quota.size} bytes: {stored} are stored, {coming} are being received,"
-                f" and {size} more do not fit",
-            )
+        if quota.counts_stored or share is not None:
+            self._tally.count()
+        if quota.counts_stored:
+            bound = Share(quota.size, quota.files)
+            _check_folder("the folder", bound, self._tally.total(), running, size, files)
+        if share is not None:
+            stored = self._tally.total(sender.folder)
+            _check_folder(f"the folder of {sender.folder}", share, stored, own, size, files)
+
+
+def _check_folder(
+    whose: str, bound: Share, stored: tuple[int, int], running: Sequence[Entry], size: int, files: int
+) -> None:
+    """Compare the bound of a folder with what it holds, and with what is to come.
+
+    Args:
+        whose: the folder, in words.
+        bound: what it may hold.
+        stored: bytes and number of its files.
+        running: unfinished uploads into it.
+        size: bytes of one more.
+        files: number of more files: 1, or 0 if that one is counted.
+
+    Raises:
+        FileRefused: one more does not fit.
+    """
+    size_stored, files_stored = stored
+    if bound.files and files_stored + len(running) + files > bound.files:
+        raise FileRefused(
+            "quota",
+            f"{whose} may hold {bound.files} file{'s' * (bound.files != 1)}: {files_stored} are stored,"
+            f" {len(running)} are being received",
+        )
+    coming = sum(entry.size for entry in running)
+    if bound.size and size_stored + coming + size > bound.size:
+        raise FileRefused(
+            "quota",
+            f"{whose} may hold {bound.size} bytes: {size_stored} are stored, {coming} are being received,"
+            f" and {size} more do not fit",
+        )
 
 
 def _admit(sender: Sender, name: str) -> Admit | None:

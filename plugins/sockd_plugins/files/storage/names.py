@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os.path
 import re
 import secrets
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from sockd.text import printable
 
@@ -87,6 +88,14 @@ def _fault(name: str) -> str | None:
     if _WINDOWS_DEVICE.match(name):
         return "the name of a device"
     return None
+
+
+def pattern_of(patterns: Iterable[str]) -> re.Pattern[str]:
+    """Return the expression for names that fit one of some patterns of a shell, such as `*.pdf`.
+
+    Letters count as the same in either case.
+    """
+    return re.compile("|".join(map(fnmatch.translate, patterns)), re.IGNORECASE)
 
 
 def candidates(name: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 
+from sockd_plugins.files.storage.bounds import check_allowed
 from sockd_plugins.files.storage.names_given import GivenNames
 from sockd_plugins.files.storage.parts import Part
 from sockd_plugins.files.storage.refused import FileRefused, disk_errors
@@ -44,9 +45,10 @@ def publish(
         The same with the name and the path that it has got.
 
     Raises:
-        FileRefused: it has another digest than the file beside says, there is no name left for it, its sender
-            has no right to it, or the disk fails.
+        FileRefused: its name is not accepted or has no numbers left, it has another digest than the file
+            beside says, its sender has no right to it, or the disk fails.
     """
+    check_allowed(store, stored.path)  # not every part of a file has a name of its own at the beginning
     with disk_errors():
         store.check_beside(part, stored.path)
         path = None if new else store.find_twin(part, stored.path)
@@ -56,7 +58,7 @@ def publish(
             with ExitStack() as noted:
                 noted.enter_context(_noted(store, part, sender, stored))
                 with disk_errors():
-                    path = store.publish(part, stored.path, names, new=new)
+                    path = store.publish(part, stored.path, sender, names, new=new)
                 if names is not None:
                     names.hold(path, noted.pop_all())
         except FileRefused as refused:

@@ -45,6 +45,19 @@ class Grant(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """Bound of what a sender's own folder may hold, with what is being received for it; 0 is no bound.
+
+    Attributes:
+        size: bytes of the files.
+        files: their number.
+    """
+
+    size: int = 0
+    files: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Sender:
     """Sender of files, as the ledger and the folder know it.
 
@@ -53,12 +66,14 @@ class Sender:
         key: whom the ledger counts, such as "token:ID" or "user:NAME"; "" for the host.
         folder: folder of its own within the directory, as `safe_path` returned it; "" for none.
         grant: what a token or a user may still send; None for no bound of its own.
+        share: bound of that folder; None if it has none.
     """
 
     host: str = "-"
     key: str = ""
     folder: str = ""
     grant: Grant | None = None
+    share: Share | None = None
 
     @property
     def source(self) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from sockd_plugins.files.storage.bounds import check_allowed
 from sockd_plugins.files.storage.kernel import rename_new
 from sockd_plugins.files.storage.names import MAX_COPIES, candidates, safe_name
 from sockd_plugins.files.storage.parts import listed
@@ -92,6 +93,7 @@ class Shelf:
             raise FileRefused("denied", "this service takes no folders; its option 'folders' permits them")
         if self.look(path) is not None:
             raise FileRefused("exists", f"there is a file or folder {path} already")
+        self._store.check_path(self._joined(path))
         self._store.room.check(0, files=1)
         with disk_errors():
             try:
@@ -110,8 +112,10 @@ class Shelf:
         """Rename a file durably, and number the new name if it is taken; return it.
 
         Raises:
-            FileRefused: the file is not there any more, or all names are taken.
+            FileRefused: the new name is not accepted, the file is gone, or all names are taken.
         """
+        check_allowed(self._store, new)
+        self._store.check_path(self._joined(new))
         with disk_errors(), self._around(path) as (folder, name):
             if not _is(folder, name, identity):
                 raise FileRefused("unknown", f"there is no file {path} any more")

@@ -26,6 +26,7 @@ from sockd_plugins.files.storage.kernel import rename_new
 from sockd_plugins.files.storage.ledger import Ledger, Quota
 from sockd_plugins.files.storage.names import MAX_COPIES, candidates
 from sockd_plugins.files.storage.names_given import GivenNames
+from sockd_plugins.files.storage.owner import Owner
 from sockd_plugins.files.storage.parts import PARTS, Part, Parts, open_parts
 from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.room import Room
@@ -50,6 +51,8 @@ class Limits:
         reserve: bytes that must stay free on the disk.
         reserve_files: files that other programs must be able to make there.
         mode: the permissions of a file; None leaves them to the umask and the folder's default ACL.
+        owner: of the files, and of the folders that are made for them.
+        names: patterns of the names that files may have; none for any.
         own: name of a folder that no sender can send to; "" for none.
         unverified: name of the folder for files of which nobody can tell that they are whole; "" for none.
         folders: whether files may have relative names, so that folders are made for them.
@@ -61,6 +64,8 @@ class Limits:
     reserve: int = 0
     reserve_files: int = 0
     mode: int | None = None
+    owner: Owner = field(default_factory=Owner)
+    names: tuple[str, ...] = ()
     own: str = ""
     unverified: str = ""
     folders: bool = False
@@ -114,11 +119,11 @@ class Store:
                 raise PermissionError(errno.EACCES, "files cannot be created there", str(path))
             parts = open_parts(folder, path)
             on_failure.callback(os.close, parts)
-            if limits.unverified:
-                _make_inside(folder, path, limits.unverified)
             store = cls(path, folder, parts, limits)
             store.left_alone = sweep(store.parts)
             store._try()
+            if limits.unverified:
+                _make_inside(folder, path, limits)
             on_failure.pop_all()
         return store
 
@@ -137,7 +142,7 @@ class Store:
         Raises:
             OSError: there is none, or the disk fails.
         """
-        return open_inside(self._folder, path, make=make)
+        return open_inside(self._folder, path, make=make, owner=self.limits.owner)
 
     def create_part(self, facts: Facts, sender: Sender, *, keep: bool) -> Part:
         """Create a part for a new file.
@@ -154,10 +159,7 @@ class Store:
         size = facts.size or 0
         # With a mode of its own a file is private until it is whole.
         mode = 0o666 if self.limits.mode is None else 0o600
-        path = _joined(sender.folder, facts.name)
-        if self.limits.own and path.partition("/")[0] == self.limits.own:
-            raise FileRefused("bad-name", f"expected another name: {self.limits.own} is the service's own")
-        self._check_path(path)
+        self.check_path(_joined(sender.folder, facts.name))
         with self.room.lock, self.ledger.entering(sender, facts.name, size):
             self.room.check(size, files=1)
             try:
@@ -169,9 +171,18 @@ class Store:
             self.parts.keep(part, facts, sender)
         return part
 
-    def _check_path(self, path: str) -> None:
-        """Refuse a path on which another file than a folder is; folders that are missing are made later."""
+    def check_path(self, path: str) -> None:
+        """Refuse a path that no sender may write to; folders that are missing are made later.
+
+        Args:
+            path: relative to the directory, as `safe_path` returned it.
+
+        Raises:
+            FileRefused: the folder is the service's own, or another file than a folder is on the way.
+        """
         folder, _, _ = path.rpartition("/")
+        if self.limits.own and path.partition("/")[0] == self.limits.own:
+            raise FileRefused("bad-name", f"expected another name: {self.limits.own} is the service's own")
         if folder:
             with suppress(FileNotFoundError), _as_refusal():
                 os.close(open_inside(self._folder, folder, make=False))
@@ -231,18 +242,22 @@ class Store:
             OSError: the disk fails, or the path leads through another file than a folder.
         """
         within, _, name = path.rpartition("/")
-        folder = open_inside(self._folder, within)
+        mode, owner = self.limits.mode, self.limits.owner
+        folder = self.open_folder(within, make=True)
         try:
-            write_small(folder, name, content, 0o666 if self.limits.mode is None else self.limits.mode)
+            write_small(folder, name, content, 0o666 if mode is None else mode, owner)
         finally:
             os.close(folder)
 
-    def publish(self, part: Part, path: str, names: GivenNames | None = None, *, new: bool = False) -> str:
+    def publish(
+        self, part: Part, path: str, sender: Sender, names: GivenNames | None = None, *, new: bool = False
+    ) -> str:
         """Make a part durable under a path, or under a numbered name if that is taken.
 
         Args:
             part: the part.
             path: relative to the directory, as `safe_path` returned it.
+            sender: whose it is.
             names: takes the name, and makes it durable with others; None to do that here.
             new: whether a name that is taken is refused.
 
@@ -253,15 +268,16 @@ class Store:
             FileRefused: all names are taken, the part is gone, or the service has its share.
             OSError: the disk fails; the file has no name then.
         """
-        if self.limits.mode is not None:
-            os.fchmod(part.file, self.limits.mode)
-        os.fsync(part.file)
         within, _, name = path.rpartition("/")
         with _as_refusal():
-            folder = open_inside(self._folder, within)
+            folder = self.open_folder(within, make=True)
         try:
+            self.limits.owner.own(part.file, folder)
+            if self.limits.mode is not None:
+                os.fchmod(part.file, self.limits.mode)
+            os.fsync(part.file)
             size = os.fstat(part.file).st_size
-            with self.ledger.storing(part.source, part.id, size, within):
+            with self.ledger.storing(sender, part.id, size, within):
                 candidate = self._name(part, folder, name, new=new)
             if names is not None:
                 names.add(within, folder, candidate)
@@ -309,7 +325,7 @@ class Store:
             raise self._unfit(error) from error
         name = f"{part.id}-named"
         try:
-            kept = self._keeps_mode(part.file)
+            fault = self._fault(part.file)
             _give_name(self.parts.folder, part.name, self.parts.folder, name)
         except OSError as error:
             if error.errno in _FULL:
@@ -320,17 +336,25 @@ class Store:
             with suppress(OSError):
                 os.unlink(name, dir_fd=self.parts.folder)
             part.close()
-        if not kept:
-            why = f"its file system does not keep the permissions {self.limits.mode:03o}; leave out 'mode'"
-            raise PermissionError(errno.EPERM, why, str(self._path))
+        if fault is not None:
+            raise PermissionError(errno.EPERM, fault, str(self._path))
 
-    def _keeps_mode(self, file: int) -> bool:
-        """Tell whether the file system keeps the permissions that files are to have; FAT does not."""
-        if self.limits.mode is None:
-            return True
-        with suppress(PermissionError):
-            os.fchmod(file, self.limits.mode)
-        return stat.S_IMODE(os.fstat(file).st_mode) == self.limits.mode
+    def _fault(self, file: int) -> str | None:
+        """Return why files cannot have the owner or the permissions that they are to have; None if they can.
+
+        File systems such as FAT keep neither.
+        """
+        try:
+            self.limits.owner.own(file, self.parts.folder)
+        except PermissionError:
+            return "files cannot be given to their owner there; leave out 'owner'"
+        mode = self.limits.mode
+        if mode is not None:
+            with suppress(PermissionError):
+                os.fchmod(file, mode)
+            if stat.S_IMODE(os.fstat(file).st_mode) != mode:
+                return f"its file system does not keep the permissions {mode:03o}; leave out 'mode'"
+        return None
 
     def _unfit(self, error: OSError) -> OSError:
         number = error.errno or errno.EIO
@@ -357,12 +381,12 @@ def _as_refusal() -> Iterator[None]:
         raise FileRefused("exists", f"expected a folder, found something else: {error.filename}") from error
 
 
-def _make_inside(folder: int, path: Path, name: str) -> None:
-    """Make a folder within another if it is missing; an error has the whole path."""
+def _make_inside(folder: int, path: Path, limits: Limits) -> None:
+    """Make the folder for unverified files if it is missing; an error has the whole path."""
     try:
-        os.close(open_inside(folder, name))
+        os.close(open_inside(folder, limits.unverified, owner=limits.owner))
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path / name)) from error
+        raise OSError(error.errno, error.strerror, str(path / limits.unverified)) from error
 
 
 def _give_name(source_folder: int, source: str, folder: int, name: str) -> None:

@@ -79,8 +79,18 @@ class Tally:
         self._content = b""  # of the file, as it was read or written last
         self._look_at = 0.0  # time of the next look at all folders, if there are many
 
-    def count(self) -> tuple[int, int]:
-        """Return the bytes and the number of the stored files."""
+    def total(self, path: str = "") -> tuple[int, int]:
+        """Return the bytes and the number of the files that were there when they were counted last.
+
+        Args:
+            path: of a folder, whose inner folders count, too; "" for the directory.
+        """
+        inside = f"{path}/" if path else ""
+        found = [each for each in self._folders.values() if f"{each.path}/".startswith(inside)]
+        return sum(folder.size for folder in found), sum(folder.files for folder in found)
+
+    def count(self) -> None:
+        """Count what has changed since the last count."""
         self._read()
         now = time.monotonic()
         many = len(self._folders) > _FEW
@@ -88,8 +98,6 @@ class Tally:
         if not many or changed or now >= self._look_at:
             self._look_at = now + _LOOK_SECONDS
             self._look(changed=changed)
-        counts = self._folders.values()
-        return sum(folder.size for folder in counts), sum(folder.files for folder in counts)
 
     def add(self, path: str, size: int) -> None:
         """Note a file that has just got its name.

@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from sockd.plugin import Context
 from sockd_plugins.files.access.access import Access, Means
+from sockd_plugins.files.access.shares import Shares
 from sockd_plugins.files.access.tokens import Tokens
 from sockd_plugins.files.access.users import Users
 from sockd_plugins.files.http.file_digests import FileDigests
@@ -82,6 +83,7 @@ class Service:
         routes: Sequence[Route] = ROUTES,
         means: tuple[Means, ...] = ("anyone",),
         users: str = "",
+        shares: Shares | None = None,
     ) -> None:
         self.clock = Clock()
         self.folder = folder
@@ -91,7 +93,7 @@ class Service:
         self.tokens = Tokens(folder.parent / "state")
         receipts, digests = Receipts("files", folder.parent / "state"), FileDigests(self.engine)
         known = Users.read(users.encode())
-        self.access = Access(means, known, self.tokens, self.engine.run, self.clock)
+        self.access = Access(means, known, self.tokens, self.engine.run, self.clock, shares)
         self.site = Site(self.engine, self.access, receipts, digests, options or Options(), self.context)
         self.routes = routes
         self.buffers = Buffers(1 << 26)

@@ -9,6 +9,8 @@ from urllib.parse import urljoin
 import pytest
 
 from sockd_plugins.files.access.credentials import make_token
+from sockd_plugins.files.access.shares import Shares
+from sockd_plugins.files.storage.sender import Share
 from tests.plugins.files.http.client import Reply, Service
 
 HASHED = "$scrypt$ln=4,r=8,p=1$MDEyMzQ1Njc4OWFiY2RlZg$qZhEfTwICSXByfxC9mbEkzGSX5KmzAvMx/tJ1vfvyxg"
@@ -70,6 +72,23 @@ def test_a_user_sends_to_a_folder_of_the_users_name(closed: Service) -> None:
     assert put(closed, "/a.txt", authorization=basic("ann", "swordfish")).status == 201
     assert (closed.folder / "ann" / "a.txt").read_bytes() == b"hello"
     assert put(closed, "/a.txt", authorization=basic("ann", "x")).status == 401
+
+
+def test_the_folder_of_a_user_has_a_quota_that_is_told_before_the_first_byte(tmp_path: Path) -> None:
+    shares = Shares(Share(9))
+    service = Service(tmp_path / "received", means=("users",), users=f"ann:{HASHED}", shares=shares)
+    ann = basic("ann", "swordfish")
+    assert put(service, "/a.txt", authorization=ann).status == 201
+    client = service.connect().asks(
+        "PUT", "/b.txt", authorization=ann, expect="100-continue", content_length="5"
+    )
+    reply = client.reads_one("PUT")
+    assert (reply.status, reply.text) == (
+        507,
+        "error quota: the folder of ann may hold 9 bytes: 5 are stored, 0 are being received,"
+        " and 5 more do not fit\n",
+    )
+    service.stop()
 
 
 def test_a_token_for_one_file_is_left_by_an_upload_that_breaks(closed: Service) -> None:

@@ -1,7 +1,9 @@
 import os
+from pathlib import Path
 
 import pytest
 
+from sockd_plugins.files.storage.store import Limits
 from tests.plugins.files.http.client import Service
 from tests.plugins.files.http.tus_client import CHUNK, Tus, coded, parts, received
 
@@ -101,3 +103,14 @@ def test_the_receipt_of_a_part_is_that_of_the_file(tus: Tus, service: Service) -
         service.connect().asks("GET", addresses[0].removeprefix("http://files") + "/receipt").reads_one()
     )
     assert (receipt.json["name"], receipt.json["size"]) == ("a.bin", 3000)
+
+
+def test_the_parts_of_a_file_need_no_name_that_the_service_accepts(tmp_path: Path) -> None:
+    service = Service(tmp_path / "received", limits=Limits(1 << 30, names=("*.pdf",)))
+    tus = Tus(service)
+    addresses = [part(tus, data) for data in (DATA[:10], DATA[10:])]
+    assert joined(tus, *addresses, name="a.exe")["status"] == "400"
+    assert joined(tus, *addresses, name="a.pdf")["status"] == "201"
+    assert tus.creates(10, upload_metadata=coded(filename="a.exe")).status == 400
+    assert received(service) == {"a.pdf": DATA}
+    service.stop()

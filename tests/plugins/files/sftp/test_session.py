@@ -8,7 +8,7 @@ import pytest
 
 from sockd_plugins.files.sftp import packets
 from sockd_plugins.files.sftp.fields import long, number, string
-from sockd_plugins.files.storage.sender import Sender
+from sockd_plugins.files.storage.sender import Sender, Share
 from sockd_plugins.files.storage.store import PARTS
 from tests.plugins.files.sftp.client import APPEND, TRUNCATE, WRITE, Client, Service
 
@@ -334,6 +334,30 @@ def test_a_user_may_rename_over_another_connection(service: Service, folder: Pat
     service.client(ann).put("a.part", b"data")
     assert service.client(ann).code(packets.RENAME, string(b"a.part"), string(b"a")) == packets.OK
     assert (folder / "ann" / "a").read_bytes() == b"data"
+
+
+def test_no_file_is_renamed_to_where_nobody_may_send(folder: Path) -> None:
+    service = Service(folder, folders=True, own="receipts", names=("*.part", "*.pdf"))
+    client = service.client()
+    client.put("a.part", b"data")
+    for new in ("receipts/a.pdf", "a.exe"):
+        assert client.code(packets.RENAME, string("a.part"), string(new)) != packets.OK
+    assert client.code(packets.MKDIR, string("receipts"), number(0)) != packets.OK
+    assert client.code(packets.OPEN, string("a.exe"), number(WRITE), number(0)) == packets.DENIED
+    assert sorted(os.listdir(folder)) == [PARTS, "a.part"]
+    assert client.code(packets.RENAME, string("a.part"), string("a.pdf")) == packets.OK
+    service.engine.stop()
+
+
+def test_the_folder_of_a_user_has_a_quota(service: Service, folder: Path) -> None:
+    client = service.client(Sender("192.0.2.1", "user:ann", "ann", share=Share(files=1)))
+    assert client.put("a", b"data") == packets.OK
+    handle = client.open("b")
+    client.write(handle, 0, b"data")
+    assert client.close(handle) == packets.FAILURE
+    assert os.listdir(folder / "ann") == ["a"]
+    text = "the folder of ann may hold 1 file: 1 are stored, 0 are being received"
+    assert str(client.refused[-1]) == text
 
 
 def test_times_are_kept(client: Client, folder: Path) -> None:
