@@ -11,6 +11,7 @@ from zope.interface.verify import verifyObject
 
 from sockd.plugin import Context, IDatagramPlugin, IStreamPlugin
 from sockd_plugins.chat import Chat
+from tests.plugins.turns import ShortTurns
 
 ADDRESS = ("127.0.0.1", 40001)
 
@@ -62,7 +63,7 @@ def connect(protocol: Any, transport: Any) -> None:
 
 @pytest.fixture
 def context() -> Context:
-    return Context("chat", Clock(), Logger("test"), Path("nowhere"))
+    return Context("chat", ShortTurns(), Logger("test"), Path("nowhere"))
 
 
 def test_the_plugin_keeps_the_contract() -> None:

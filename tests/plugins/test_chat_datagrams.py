@@ -4,7 +4,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.task import Clock
 from twisted.logger import Logger
 
 from sockd_plugins.chat.datagrams import (
@@ -19,8 +18,9 @@ from sockd_plugins.chat.datagrams import (
     ChatDatagrams,
     Peers,
 )
-from sockd_plugins.chat.events import Event
+from sockd_plugins.chat.events import Batch
 from sockd_plugins.chat.hub import Hub, Rules
+from tests.plugins.turns import ShortTurns
 
 ANN, BOB, CARL = ("127.0.0.1", 40001), ("127.0.0.1", 40002), ("::1", 40003)
 
@@ -76,8 +76,8 @@ class Chat:
             rate=rate,
             burst=1000,
         )
-        self.clock = Clock()
-        self.hub = Hub(rules, self.clock.seconds, Logger("test"))
+        self.clock = ShortTurns()
+        self.hub = Hub(rules, self.clock, Logger("test"))
         self.peers = Peers(self.hub, self.clock, places=max_members // 2, silence=120)
         self.port = Port(self.peers)
 
@@ -85,7 +85,7 @@ class Chat:
 class Deaf:
     """Member over another transport."""
 
-    def deliver(self, event: Event) -> None:
+    def deliver(self, batch: Batch) -> None:
         pass
 
 

@@ -2,14 +2,15 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from twisted.internet.task import Clock
 from twisted.logger import Logger, capturedLogs
 
-from sockd_plugins.chat.events import Ended, Entered, Event, Joined, Left, Renamed, Said, Told
-from sockd_plugins.chat.hub import ChatRefused, Hub, Member, Rules
+from sockd_plugins.chat.events import Batch, Ended, Entered, Event, Joined, Left, Renamed, Said, Told
+from sockd_plugins.chat.hub import MOST_OWED, ChatRefused, Hub, Member, Rules
+from tests.plugins.turns import ShortTurns
 
 
 def rules(
@@ -32,9 +33,11 @@ class Ear:
 
     def __init__(self) -> None:
         self.heard: list[Event] = []
+        self.batches = 0
 
-    def deliver(self, event: Event) -> None:
-        self.heard.append(event)
+    def deliver(self, batch: Batch) -> None:
+        self.heard.extend(batch.events)
+        self.batches += 1
 
     def take(self) -> list[Event]:
         heard, self.heard = self.heard, []
@@ -44,14 +47,14 @@ class Ear:
 class Broken(Ear):
     """Outlet that fails at every message."""
 
-    def deliver(self, event: Event) -> None:
-        super().deliver(event)
-        if isinstance(event, Said):
+    def deliver(self, batch: Batch) -> None:
+        super().deliver(batch)
+        if any(isinstance(event, Said) for event in batch.events):
             raise RuntimeError("broken")
 
 
 def a_hub(limits: Rules | None = None, clock: Clock | None = None) -> Hub:
-    return Hub(limits or rules(), (clock or Clock()).seconds, Logger("test"))
+    return Hub(limits or rules(), clock or ShortTurns(), Logger("test"))
 
 
 def a_pair(hub: Hub) -> tuple[Member, Ear, Member, Ear]:
@@ -203,7 +206,7 @@ def test_text_is_told_in_printable_form_and_bounded_in_that_form() -> None:
 
 
 def test_a_member_that_is_too_fast_is_told_once_and_may_go_on_a_little_later() -> None:
-    clock = Clock()
+    clock = ShortTurns()
     hub = a_hub(rules(rate=2, burst=3), clock)
     ann, _, _, bob_hears = a_pair(hub)
     for _ in range(3):
@@ -218,7 +221,7 @@ def test_a_member_that_is_too_fast_is_told_once_and_may_go_on_a_little_later() -
 
 
 def test_a_long_silence_does_not_save_up_more_than_the_burst() -> None:
-    clock = Clock()
+    clock = ShortTurns()
     hub = a_hub(rules(rate=2, burst=3), clock)
     ann, _, _, _ = a_pair(hub)
     clock.advance(3600)
@@ -246,9 +249,9 @@ def test_events_caused_by_a_delivery_reach_all_members_in_the_same_order() -> No
     ann, ann_hears, _, _ = a_pair(hub)
 
     class Slow(Ear):
-        def deliver(self, event: Event) -> None:
-            super().deliver(event)
-            if isinstance(event, Said):
+        def deliver(self, batch: Batch) -> None:
+            super().deliver(batch)
+            if isinstance(batch.events[-1], Said):
                 hub.leave(slow, "too slow")
 
     slow_hears = Slow()
@@ -284,6 +287,80 @@ def test_the_end_is_told_to_all_and_nobody_enters_after_it() -> None:
     assert refusal(lambda: hub.enter("carl", Ear())) == "the server is closing"
 
 
+def test_what_a_member_is_owed_in_a_turn_comes_at_once_and_its_own_words_do_not() -> None:
+    clock = Clock()
+    hub = a_hub(clock=clock)
+    ears = {name: Ear() for name in ("ann", "bob", "carl")}
+    ann, bob, _ = (hub.enter(name, ear) for name, ear in ears.items())
+    clock.advance(0)
+    for ear in ears.values():
+        ear.batches = 0
+        ear.take()
+    said = [hub.say(ann, "1"), hub.say(bob, "2"), hub.say(ann, "3")]
+    assert [ear.heard for ear in ears.values()] == [[], [], []]
+    clock.advance(0)
+    assert [ear.heard for ear in ears.values()] == [[said[1]], [said[0], said[2]], said]
+    assert [ear.batches for ear in ears.values()] == [1, 1, 1]
+    assert not clock.getDelayedCalls()
+
+
+def test_a_turn_in_which_very_much_is_said_is_delivered_in_bounded_batches() -> None:
+    clock = Clock()
+    hub = a_hub(rules(rate=1e6, burst=1000), clock)
+    ann, _, _, bob_hears = a_pair(hub)
+    clock.advance(0)
+    bob_hears.take()
+    bob_hears.batches = 0
+    said = [hub.say(ann, str(number)) for number in range(2 * MOST_OWED + 1)]
+    assert len(bob_hears.heard) == 2 * MOST_OWED
+    clock.advance(0)
+    assert bob_hears.heard == said
+    assert bob_hears.batches == 3
+
+
+def test_what_came_before_is_heard_before_what_a_member_alone_is_told() -> None:
+    hub = a_hub(clock=Clock())
+    ann, _, _, bob_hears = a_pair(hub)
+    said = hub.say(ann, "first")
+    told = hub.tell(ann, "bob", "second")
+    assert bob_hears.heard == [said, told]
+
+
+ACTIONS = st.one_of(
+    st.tuples(st.just("say"), st.integers(0, 3), st.text("ab", min_size=1, max_size=3)),
+    st.tuples(st.just("tell"), st.integers(0, 3), st.sampled_from("abcd")),
+    st.tuples(st.just("join"), st.integers(0, 3), st.sampled_from(["lobby", "garden"])),
+    st.tuples(st.just("rename"), st.integers(0, 3), st.sampled_from("abcdefgh")),
+    st.tuples(st.just("leave"), st.integers(0, 3), st.just("")),
+    st.tuples(st.just("turn"), st.just(0), st.just("")),
+)
+
+
+def heard_after(actions: list[tuple[str, int, str]], clock: Clock) -> list[list[Event]]:
+    """Return what each of four members has heard at the end."""
+    hub = a_hub(clock=clock)
+    ears = [Ear() for _ in range(4)]
+    members = [hub.enter(name, ear) for name, ear in zip("abcd", ears, strict=True)]
+    for action, number, word in actions:
+        with suppress(ChatRefused):
+            match action:
+                case "turn":
+                    clock.advance(0)
+                case "tell":
+                    hub.tell(members[number], word, "psst")
+                case _:
+                    getattr(hub, action)(members[number], word)
+    clock.advance(0)
+    return [ear.heard for ear in ears]
+
+
+@given(st.lists(ACTIONS, max_size=20))
+def test_everybody_hears_the_same_in_the_same_order_wherever_turns_end(
+    actions: list[tuple[str, int, str]],
+) -> None:
+    assert heard_after(actions, Clock()) == heard_after(actions, ShortTurns())
+
+
 NAMES = st.sampled_from(["ann", "Ann", "bob", "BOB", "carl", "dora", "e", "", "no way", "\u212a"])
 ROOMS = st.sampled_from(["lobby", "Lobby", "garden", "cellar", "attic", "", "#x"])
 
@@ -294,7 +371,7 @@ class ChatMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.limits = rules(max_members=4, max_rooms=3, history=2, rate=1, burst=4)
-        self.clock = Clock()
+        self.clock = ShortTurns()
         self.hub = a_hub(self.limits, self.clock)
         self.members: list[Member] = []
 
@@ -363,7 +440,7 @@ class ChatMachine(RuleBasedStateMachine):
         for room in self.hub._rooms.values():
             assert len(room.recent) <= self.limits.history
             assert all(len(said.text.encode()) <= self.limits.message_length for said in room.recent)
-        assert not self.hub._outgoing
+        assert not self.hub._owing
 
 
 TestChatMachine = ChatMachine.TestCase

@@ -9,6 +9,7 @@ from twisted.logger import Logger
 
 from sockd_plugins.chat.hub import Hub, Rules
 from sockd_plugins.chat.lines import LINE_LENGTH, MAX_WAITING, MAX_WAITING_BYTES, NAME_TRIES, ChatLines
+from tests.plugins.turns import ShortTurns
 
 
 class Person:
@@ -27,7 +28,7 @@ class Person:
             self.protocol.dataReceived(line.encode() + b"\n")
 
     def reads(self) -> list[str]:
-        text: str = self.transport.value().decode()
+        text: str = self.transport.value().decode(errors="replace")
         self.transport.clear()
         assert text.endswith("\n") or not text
         return text.split("\n")[:-1]
@@ -49,7 +50,17 @@ class Narrow(StringTransport):
         self.producer.pauseProducing()
 
 
-def a_hub(history: int = 20, rate: float = 1e6, burst: int = 1000) -> Hub:
+class Counting(StringTransport):
+    """Transport that counts the calls."""
+
+    writes = 0
+
+    def write(self, data: bytes) -> None:
+        self.io.write(data)
+        self.writes += 1
+
+
+def a_hub(history: int = 20, rate: float = 1e6, burst: int = 1000, clock: Clock | None = None) -> Hub:
     rules = Rules(
         room="lobby",
         max_members=100,
@@ -60,7 +71,7 @@ def a_hub(history: int = 20, rate: float = 1e6, burst: int = 1000) -> Hub:
         rate=rate,
         burst=burst,
     )
-    return Hub(rules, Clock().seconds, Logger("test"))
+    return Hub(rules, clock or ShortTurns(), Logger("test"))
 
 
 @pytest.fixture
@@ -236,11 +247,29 @@ def test_a_member_that_is_paused_again_gets_the_rest_later_and_in_order(hub: Hub
     ann.types("one", "two")
     assert bob.reads() == ["* you are bob in lobby, alone"]
     bob.transport.producer.resumeProducing()
-    ann.types("three")
-    assert bob.reads() == ["* ann joined lobby"]
-    for number in ("one", "two", "three"):
-        bob.transport.producer.resumeProducing()
-        assert bob.reads() == [f"<ann> {number}"]
+    ann.types("three", "four")
+    assert bob.reads() == ["* ann joined lobby", "<ann> one", "<ann> two"]
+    bob.transport.producer.resumeProducing()
+    assert bob.reads() == ["<ann> three", "<ann> four"]
+
+
+def test_what_is_said_in_a_turn_is_one_write_for_each_member() -> None:
+    clock = Clock()
+    hub = a_hub(clock=clock)
+    ann, bob, carl = (Person(hub, name, Counting) for name in ("ann", "bob", "carl"))
+    clock.advance(0)
+    for person in (ann, bob, carl):
+        person.reads()
+        person.transport.writes = 0
+    carl.protocol.dataReceived(b"\xff\xfb\x01")  # speaks telnet
+    carl.transport.clear()
+    ann.types("one", "two", "three")
+    bob.types("four")
+    clock.advance(0)
+    assert bob.reads() == ["<ann> one", "<ann> two", "<ann> three"]
+    assert ann.reads() == ["<bob> four"]
+    assert bob.transport.writes == ann.transport.writes == 1
+    assert carl.reads() == [f"<ann> {word}\r" for word in ("one", "two", "three")] + ["<bob> four\r"]
 
 
 @pytest.mark.parametrize(

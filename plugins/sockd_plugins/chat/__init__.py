@@ -107,5 +107,5 @@ class Chat(Plugin):
                 rate=self.rate,
                 burst=self.burst,
             )
-            self._hub = Hub(rules, context.clock.seconds, context.logger)
+            self._hub = Hub(rules, context.clock, context.logger)
         return self._hub

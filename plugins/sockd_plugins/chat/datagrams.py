@@ -40,7 +40,7 @@ from typing_extensions import override
 
 from sockd.plugin import Replies
 from sockd.text import decoded
-from sockd_plugins.chat.events import Entered, Event
+from sockd_plugins.chat.events import Batch, Entered
 from sockd_plugins.chat.hub import ChatRefused, Hub, Member
 from sockd_plugins.chat.plain import act, notice, rendered
 from sockd_plugins.token_bucket import TokenBucket
@@ -132,13 +132,14 @@ class Peer:
         self._allowance = CERTAIN_ALLOWANCE
         return True
 
-    def deliver(self, event: Event) -> None:
-        """Show an event to the member."""
-        if isinstance(event, Entered):
-            hint = "" if self._certain else f"; {self._how_to_be_shown_all()}"
-            self.show(f"* you are {event.name} in {event.room}{hint}")
-        else:
-            self.show(*rendered(event))
+    def deliver(self, batch: Batch) -> None:
+        """Show events to the member."""
+        for event in batch.events:
+            if isinstance(event, Entered):
+                hint = "" if self._certain else f"; {self._how_to_be_shown_all()}"
+                self.show(f"* you are {event.name} in {event.room}{hint}")
+            else:
+                self.show(*rendered(event))
 
     def show(self, *lines: str) -> None:
         """Send each line that is not empty, or count it as missed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 
@@ -67,3 +68,59 @@ class Ended:
 
 
 Event = Said | Told | Entered | Joined | Left | Renamed | Ended
+
+Form = Callable[[Event], bytes]
+"""Encoding of an event for members of one kind."""
+
+
+class Batch:
+    """Events that a member is owed, in order; encoded once for all members of a kind.
+
+    Args:
+        events: at least one.
+    """
+
+    __slots__ = ("_encoded", "_parts", "events")
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self.events = events
+        self._parts: dict[Form, list[bytes]] = {}
+        self._encoded: dict[Form, bytes] = {}
+
+    @property
+    def end(self) -> Ended | None:
+        """End of the chat for the member, if that is what happens."""
+        return event if isinstance(event := self.events[-1], Ended) else None
+
+    def encoded(self, form: Form) -> bytes:
+        """Return all events in a form."""
+        data = self._encoded.get(form)
+        if data is None:
+            data = self._encoded[form] = b"".join(self._encode(form))
+        return data
+
+    def without(self, places: Collection[int]) -> Batch | None:
+        """Return the events but for those at these places; None if none is left."""
+        kept = [place for place in range(len(self.events)) if place not in places]
+        return _Part(self, kept) if kept else None
+
+    def _encode(self, form: Form) -> list[bytes]:
+        parts = self._parts.get(form)
+        if parts is None:
+            parts = self._parts[form] = [form(event) for event in self.events]
+        return parts
+
+
+class _Part(Batch):
+    """Part of a batch, which encodes nothing again."""
+
+    __slots__ = ("_places", "_whole")
+
+    def __init__(self, whole: Batch, places: Sequence[int]) -> None:
+        super().__init__([whole.events[place] for place in places])
+        self._whole = whole
+        self._places = places
+
+    def _encode(self, form: Form) -> list[bytes]:
+        parts = self._whole._encode(form)
+        return [parts[place] for place in self._places]

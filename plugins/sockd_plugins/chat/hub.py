@@ -3,21 +3,28 @@
 A member is in exactly one room. Names are one namespace: ASCII letters, digits, `_`, `-` and `.`, compared
 without regard to case; names of rooms likewise. The first room always exists, every other one from its first
 member to its last. All members of a room get its events in the same order.
+
+Events of a room are delivered at the end of the reactor's turn, all at once, so that a busy room costs each
+member one write. Whatever concerns a member alone, and each change of who is in the room, is delivered after
+the events that came before it.
 """
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from sockd.text import printable
-from sockd_plugins.chat.events import Ended, Entered, Event, Joined, Left, Renamed, Said, Told
+from sockd_plugins.chat.events import Batch, Ended, Entered, Event, Joined, Left, Renamed, Said, Told
 from sockd_plugins.token_bucket import TokenBucket
+
+MOST_OWED = 128
+"""Events of a room that are delivered at once at most: members that do not read are noticed between them."""
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -39,8 +46,8 @@ class Rules:
 class Outlet(Protocol):
     """Receiver of a member's events: all that the hub knows of a transport."""
 
-    def deliver(self, event: Event) -> None:
-        """Take an event at once; the hub does not wait."""
+    def deliver(self, batch: Batch) -> None:
+        """Take events at once; the hub does not wait."""
 
 
 class ChatRefused(Exception):
@@ -51,11 +58,16 @@ class ChatRefused(Exception):
 
 @dataclass(slots=True, eq=False)
 class Room:
-    """Members of a room, and its last messages."""
+    """Members of a room, its last messages, and the events that its members are owed.
+
+    Attributes:
+        owed: events of this turn, each with the member that does not get it, if there is one.
+    """
 
     name: str
     recent: deque[Said]
     members: dict[str, Member] = field(default_factory=dict)
+    owed: list[tuple[Event, Member | None]] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
@@ -74,18 +86,19 @@ class Hub:
 
     Args:
         rules: the bounds.
-        seconds: a monotonic clock.
+        clock: for rates and for the end of a turn.
         log: gets the failures of deliveries.
     """
 
-    def __init__(self, rules: Rules, seconds: Callable[[], float], log: Logger) -> None:
+    def __init__(self, rules: Rules, clock: IReactorTime, log: Logger) -> None:
         self._rules = rules
-        self._seconds = seconds
+        self._clock = clock
         self._log = log
         self._members: dict[str, Member] = {}
         self._first_room = Room(rules.room, deque(maxlen=rules.history))
         self._rooms = {_key(rules.room): self._first_room}
-        self._outgoing: deque[tuple[tuple[Member, ...], Event]] = deque()
+        self._owing: dict[Room, None] = {}  # rooms with events that are owed, the first one first
+        self._turn_ends = False  # whether a call for the end of the turn is on its way
         self._delivering = False
         self._closed = ""
 
@@ -96,7 +109,7 @@ class Hub:
         if len(self._members) >= self._rules.max_members:
             raise ChatRefused(f"the chat is full: {self._rules.max_members} members")
         self._check_free(name, None)
-        bucket = TokenBucket(self._rules.rate, self._rules.burst, self._seconds)
+        bucket = TokenBucket(self._rules.rate, self._rules.burst, self._clock.seconds)
         member = self._members[_key(name)] = Member(name, outlet, bucket)
         self._arrive(member, self._first_room)
         return member
@@ -119,7 +132,7 @@ class Hub:
         room = self._turn(member)
         said = Said(room.name, member.name, self._checked(text))
         room.recent.append(said)
-        self._post((other for other in room.members.values() if other is not member), said)
+        self._post(room, said, but=member)
         return said
 
     def tell(self, member: Member, name: str, text: str) -> Told:
@@ -130,7 +143,7 @@ class Hub:
         if target is None:
             raise ChatRefused("nobody here has that name")
         told = Told(member.name, target.name, text)
-        self._post((target,), told)
+        self._hand(target, told)
         return told
 
     def rename(self, member: Member, name: str) -> None:
@@ -142,12 +155,17 @@ class Hub:
             del names[_key(member.name)]
             names[_key(name)] = member
         member.name = name
-        self._post(room.members.values(), renamed)
+        self._post(room, renamed)
 
     def company(self, member: Member) -> tuple[str, tuple[str, ...]]:
         """Return the member's room and the names of all members in it."""
         room = self._turn(member)
         return room.name, tuple(each.name for each in room.members.values())
+
+    def settle(self, member: Member) -> None:
+        """Deliver what the members of its room are owed, before the member alone is told something."""
+        if member.room is not None:
+            self._deliver(member.room)
 
     def leave(self, member: Member, reason: str) -> None:
         """Remove a member; its name is free at once. A member that has left before is ignored."""
@@ -157,6 +175,7 @@ class Hub:
 
     def close(self, reason: str) -> None:
         """End the chat for all members; later newcomers are refused."""
+        self._deliver_all()
         self._closed = reason
         members = tuple(self._members.values())
         self._members.clear()
@@ -202,40 +221,81 @@ class Hub:
         return Room(name, deque(maxlen=self._rules.history))
 
     def _arrive(self, member: Member, room: Room) -> None:
-        others = tuple(room.members.values())
+        self._deliver(room)
+        names = tuple(other.name for other in room.members.values())
+        self._post(room, Joined(room.name, member.name), but=member)
         self._rooms[_key(room.name)] = room
         room.members[_key(member.name)] = member
         member.room = room
-        names = tuple(other.name for other in others)
-        self._post(others, Joined(room.name, member.name))
-        self._post((member,), Entered(room.name, member.name, names, tuple(room.recent)))
+        self._tell(member, Entered(room.name, member.name, names, tuple(room.recent)))
 
     def _depart(self, member: Member, room: Room, reason: str) -> None:
+        self._deliver(room)
         del room.members[_key(member.name)]
         member.room = None
         if not room.members and room is not self._first_room:
             del self._rooms[_key(room.name)]
-        self._post(room.members.values(), Left(room.name, member.name, reason))
+        self._post(room, Left(room.name, member.name, reason))
 
-    def _post(self, members: Iterable[Member], event: Event) -> None:
-        """Deliver an event to members. Events that deliveries cause are delivered afterwards."""
-        self._outgoing.append((tuple(members), event))
-        if self._delivering:
+    def _post(self, room: Room, event: Event, but: Member | None = None) -> None:
+        """Owe an event to the members of a room, perhaps but for one, at the end of the turn."""
+        room.owed.append((event, but))
+        self._owing[room] = None
+        if len(room.owed) >= MOST_OWED:
+            self._deliver(room)
+        self._await_end_of_turn()
+
+    def _await_end_of_turn(self) -> None:
+        if self._owing and not self._turn_ends and not self._delivering:
+            self._turn_ends = True
+            self._clock.callLater(0, self._end_turn)
+
+    def _end_turn(self) -> None:
+        self._turn_ends = False
+        self._deliver_all()
+
+    def _deliver_all(self) -> None:
+        for room in tuple(self._owing):
+            self._deliver(room)
+
+    def _deliver(self, room: Room) -> None:
+        """Deliver what a room's members are owed. What deliveries cause comes in the next turn."""
+        if not room.owed or self._delivering:
             return
+        owed, room.owed = room.owed, []
+        del self._owing[room]
+        batch = Batch([event for event, _ in owed])
+        own: dict[Member, set[int]] = {}
+        for place, (_, but) in enumerate(owed):
+            if but is not None:
+                own.setdefault(but, set()).add(place)
         self._delivering = True
         try:
-            while self._outgoing:
-                members, event = self._outgoing.popleft()
-                for member in members:
-                    if member.room is not None and not self._hand(member, event):
-                        self.leave(member, "failed")
-                        self._hand(member, Ended("what you were to be told could not be delivered"))
+            for member in tuple(room.members.values()):
+                due = batch.without(own[member]) if member in own else batch
+                # A delivery to another member may have ended this one.
+                if member.room is room and due is not None and not self._give(member, due):
+                    self._end_failed(member)
         finally:
             self._delivering = False
+        self._await_end_of_turn()
 
-    def _hand(self, member: Member, event: Event) -> bool:
+    def _hand(self, member: Member, event: Event) -> None:
+        """Deliver an event to one member at once, after what it is owed."""
+        self.settle(member)
+        self._tell(member, event)
+
+    def _tell(self, member: Member, event: Event) -> None:
+        if not self._give(member, Batch([event])) and member.room is not None:
+            self._end_failed(member)
+
+    def _end_failed(self, member: Member) -> None:
+        self.leave(member, "failed")
+        self._give(member, Batch([Ended("what you were to be told could not be delivered")]))
+
+    def _give(self, member: Member, batch: Batch) -> bool:
         try:
-            member.outlet.deliver(event)
+            member.outlet.deliver(batch)
         except Exception:  # one member's failure must not stop the delivery to the others
             self._log.failure("member_failed", member=member.name)
             return False

@@ -29,7 +29,7 @@ removed and its connection is closed. A name is free again as soon as its connec
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Iterable, Mapping
 
 from twisted.internet.interfaces import IConsumer, IPushProducer, ITransport
 from twisted.internet.protocol import Protocol, connectionDone
@@ -40,7 +40,7 @@ from zope.interface import implementer
 from sockd.framing import FrameTooLong, Lines
 from sockd.telnet import Telnet
 from sockd.text import decoded
-from sockd_plugins.chat.events import Ended, Event
+from sockd_plugins.chat.events import Batch, Event, Form
 from sockd_plugins.chat.hub import ChatRefused, Hub, Member
 from sockd_plugins.chat.plain import act, notice, rendered
 
@@ -68,8 +68,9 @@ class ChatLines(Protocol):
         self._lines = Lines(LINE_LENGTH)
         self._member: Member | None = None
         self._tries_left = NAME_TRIES
-        self._waiting: deque[bytes] = deque()
+        self._waiting: list[bytes] = []
         self._waiting_bytes = 0
+        self._waiting_messages = 0
         self._paused = False
         self._closing = False
 
@@ -97,12 +98,12 @@ class ChatLines(Protocol):
         if self._member is not None:
             self._hub.leave(self._member, "disconnected")
 
-    def deliver(self, event: Event) -> None:
-        """Show an event to the member."""
-        if isinstance(event, Ended):
-            self._close(*rendered(event))
-        else:
-            self._write(*rendered(event))
+    def deliver(self, batch: Batch) -> None:
+        """Show events to the member."""
+        if batch.end is not None:
+            self._close(*rendered(batch.end))
+        elif not self._closing:
+            self._send(batch.encoded(_FORMS[self._telnet.line_end]), len(batch.events))
 
     def pauseProducing(self) -> None:
         """Keep output, because the peer does not read."""
@@ -111,9 +112,9 @@ class ChatLines(Protocol):
     def resumeProducing(self) -> None:
         """Send the kept output, because the peer reads again."""
         self._paused = False
-        while self._waiting and not self._paused:
-            data = self._waiting.popleft()
-            self._waiting_bytes -= len(data)
+        if self._waiting:
+            data = b"".join(self._waiting)
+            self._forget_waiting()
             self.transport.write(data)
 
     def stopProducing(self) -> None:
@@ -143,15 +144,17 @@ class ChatLines(Protocol):
                 self._close(notice(refused), "* that was the last try")
 
     def _write(self, *lines: str) -> None:
-        if self._closing:
-            return
-        data = self._encoded(lines)
+        if not self._closing:
+            self._send(self._encoded(lines), len(lines))
+
+    def _send(self, data: bytes, messages: int) -> None:
         if not self._paused:
             self.transport.write(data)
             return
         self._waiting.append(data)
         self._waiting_bytes += len(data)
-        if len(self._waiting) > MAX_WAITING or self._waiting_bytes > MAX_WAITING_BYTES:
+        self._waiting_messages += messages
+        if self._waiting_messages > MAX_WAITING or self._waiting_bytes > MAX_WAITING_BYTES:
             if self._member is not None:
                 self._hub.leave(self._member, "too slow")
             self._close("* too slow: more was said than you have read")
@@ -160,10 +163,30 @@ class ChatLines(Protocol):
         if self._closing:
             return
         self._closing = True
-        self._waiting.clear()
+        self._forget_waiting()
         IConsumer(self.transport).unregisterProducer()
         self.transport.write(self._encoded(last_words))
         self.transport.loseConnection()
 
+    def _forget_waiting(self) -> None:
+        self._waiting.clear()
+        self._waiting_bytes = self._waiting_messages = 0
+
     def _encoded(self, lines: tuple[str, ...]) -> bytes:
-        return b"".join(line.encode() + self._telnet.line_end for line in lines)
+        return _in_lines(lines, self._telnet.line_end)
+
+
+def _in_lines(lines: Iterable[str], end: bytes) -> bytes:
+    return b"".join(line.encode() + end for line in lines)
+
+
+def _with_lf(event: Event) -> bytes:
+    return _in_lines(rendered(event), b"\n")
+
+
+def _with_crlf(event: Event) -> bytes:
+    return _in_lines(rendered(event), b"\r\n")
+
+
+_FORMS: Mapping[bytes, Form] = {b"\n": _with_lf, b"\r\n": _with_crlf}
+"""Form of an event, by the end of the peer's lines."""

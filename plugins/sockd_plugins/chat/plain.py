@@ -14,13 +14,19 @@ SHOWN_NAMES = 50
 
 
 def act(hub: Hub, member: Member, line: str) -> str:
-    """Execute what the member wrote; return the answer, empty if there is none."""
+    """Execute what the member wrote; return the answer, empty if there is none.
+
+    What the member is owed by then has been delivered before there is an answer.
+    """
     if not line or line.isspace():
         return ""
     try:
-        return _act(hub, member, line)
+        answer = _act(hub, member, line)
     except ChatRefused as refused:
-        return notice(refused)
+        answer = notice(refused)
+    if answer:
+        hub.settle(member)
+    return answer
 
 
 def notice(text: object) -> str:
