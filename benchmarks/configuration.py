@@ -1,4 +1,4 @@
-"""Configurations of sockd: its echo service, plain or over TLS, with defaults or with every limit on."""
+"""Configurations of sockd: echo, plain or over TLS, or chat, with defaults or with every limit on."""
 
 from __future__ import annotations
 
@@ -44,8 +44,11 @@ def listener(protocol: Protocol, port: int) -> str:
 
 def text(protocol: Protocol, port: int, limits: Mapping[str, str]) -> str:
     """Return the text of the file."""
-    lines = ["[service.echo]", 'plugin = "echo"', f"listen = [{listener(protocol, port)}]"]
-    lines += ["[service.echo.limits]", *(f"{key} = {value}" for key, value in limits.items())]
+    name = "chat" if protocol == "chat" else "echo"
+    lines = [f"[service.{name}]", f'plugin = "{name}"', f"listen = [{listener(protocol, port)}]"]
+    if protocol == "chat":  # nobody is held back, and all members come from one address
+        lines += ["options = { rate = 1000, burst = 1000 }", "limits.max_per_source = 20_000"]
+    lines += [f"limits.{key} = {value}" for key, value in limits.items() if f"limits.{key} " not in lines[-1]]
     return "\n".join(lines) + "\n"
 
 

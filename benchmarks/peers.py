@@ -14,7 +14,7 @@ from types import MappingProxyType
 from twisted.application.reactors import getReactorTypes
 
 from benchmarks import configuration
-from benchmarks.scenarios import Protocol
+from benchmarks.scenarios import MEMBERS, Protocol
 
 HERE = Path(__file__).parent
 SERVERS = HERE / "servers"
@@ -23,6 +23,7 @@ BIN = Path(sys.executable).parent
 STREAMS: frozenset[Protocol] = frozenset({"tcp"})
 PLAIN: frozenset[Protocol] = frozenset({"tcp", "udp"})
 ALL: frozenset[Protocol] = PLAIN | {"tls"}
+CHAT: frozenset[Protocol] = frozenset({"chat"})
 LINES: frozenset[Protocol] = frozenset({"lines"})
 
 Words = list[str]
@@ -81,7 +82,7 @@ def _sockd(
         title,
         command,
         absent,
-        protocols=ALL,
+        protocols=ALL | CHAT,
         refusal=lambda protocol: configuration.refusal(protocol, limits),
     )
 
@@ -100,7 +101,7 @@ PEERS = (
     _sockd("sockd-uv", "sockd on uv", "--reactor=uv"),
     _sockd("sockd-epoll", "sockd on epoll", "--reactor=epoll"),
     Peer("twisted-uv", "Twisted uv", _python("twisted_plain.py", "uv"), _no_uv_reactor, protocols=ALL),
-    Peer("twisted-epoll", "Twisted epoll", _python("twisted_plain.py", "epoll"), protocols=ALL),
+    Peer("twisted-epoll", "Twisted epoll", _python("twisted_plain.py", "epoll"), protocols=ALL | CHAT),
     Peer("twisted-asyncio", "Twisted asyncio", _python("twisted_plain.py", "asyncio"), protocols=ALL),
     Peer(
         "twisted-asyncio-uvloop",
@@ -144,6 +145,16 @@ PEERS = (
         "Node net",
         lambda protocol, port, _: ["node", f"{SERVERS}/node_net.js", protocol, str(port)],
         lambda: _no_program("node"),
+    ),
+    Peer(
+        "ncat",
+        "ncat --chat",
+        lambda _protocol, port, _folder: [
+            *("ncat", "--listen", "127.0.0.1", str(port)),
+            *("--chat", "--max-conns", str(2 * MEMBERS)),
+        ],
+        lambda: _no_program("ncat"),
+        protocols=CHAT,
     ),
     Peer("sockd-lines", "sockd.framing.Lines", _framer("sockd"), protocols=LINES),
     Peer("line-only-receiver", "LineOnlyReceiver", _framer("line-only-receiver"), protocols=LINES),

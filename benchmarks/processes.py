@@ -111,6 +111,8 @@ def _echoes(protocol: str, port: int) -> bool:
         probe.settimeout(PROBE_TIMEOUT)
         try:
             probe.connect((HOST, port))
+            if protocol == "chat":
+                return True
             probe.send(b"?")
             return probe.recv(1) == b"?"
         except OSError:

@@ -19,7 +19,7 @@ LEGEND = (
     "connections and for TLS to Twisted on epoll, for lines to LineOnlyReceiver."
 )
 
-TABLES: tuple[tuple[Protocol, ...], ...] = (("tcp", "udp"), ("tls",), ("lines",))
+TABLES: tuple[tuple[Protocol, ...], ...] = (("tcp", "udp"), ("tls",), ("chat",), ("lines",))
 """Protocols that share a table."""
 
 Samples = Mapping[str, Sequence[Sample]]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Protocol = Literal["tcp", "tls", "udp", "lines"]
+Protocol = Literal["tcp", "tls", "udp", "chat", "lines"]
 """Protocols of a server; `lines` is no server but a framer in a process of its own."""
 
 
@@ -87,6 +87,26 @@ TLS_SHARE = 5
 """Factor by which fewer TLS connections are made: one takes about ten times as long as a plain one."""
 
 CPU_PER_MESSAGE = "µs CPU/message"
+
+MEMBERS = 100
+"""Members of a chat room."""
+
+
+def _chat(key: str, flight: int, title: str) -> Scenario:
+    deliveries = (MEMBERS - 1) * flight  # for each count
+    return Scenario(
+        key=key,
+        title=f"Chat room of {MEMBERS} members, lines of 64 B, {title}",
+        short=f"chat, {flight} in flight, µs",
+        protocol="chat",
+        load=lambda effort: ("chat", 64, MEMBERS, flight, effort.seconds),
+        cost=lambda sample: sample.server_cpu / sample.count / deliveries * 1e6,
+        unit="µs CPU/delivery",
+        rate=lambda sample: sample.count * deliveries / sample.seconds / 1000,
+        floor="",
+        fresh=True,
+    )
+
 
 SCENARIOS = (
     Scenario(
@@ -191,6 +211,8 @@ SCENARIOS = (
         rate_unit="1/s",
         floor="",
     ),
+    _chat("chat-20", 20, "20 of one member in flight"),
+    _chat("chat-1", 1, "one at a time"),
     Scenario(
         key="lines",
         title="Lines of 64 B in reads of 64 KiB",

@@ -1,4 +1,4 @@
-"""Server with a plain Twisted `Protocol`: twisted_plain.py tcp|tls|udp PORT REACTOR
+"""Server with a plain Twisted `Protocol`: twisted_plain.py tcp|tls|udp|chat PORT REACTOR
 
 For TLS it takes certificate.pem and key.pem of the folder that it is started in.
 """
@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.application.reactors import installReactor
 from twisted.internet.interfaces import ITCPTransport, IUDPTransport
-from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
+from twisted.internet.protocol import DatagramProtocol, Factory, Protocol, connectionDone
+from twisted.protocols.basic import LineOnlyReceiver
+from twisted.python.failure import Failure
 from typing_extensions import override
 
 
@@ -28,6 +30,34 @@ class Echo(Protocol):
     @override
     def dataReceived(self, data: bytes) -> None:
         self.transport.write(data)
+
+
+class Chat(LineOnlyReceiver):
+    """Chat of lines, as a tutorial has it: the first line is the name."""
+
+    delimiter = b"\n"
+    transport: ITCPTransport
+    members: ClassVar[dict[bytes, Chat]] = {}
+    name = b""
+
+    @override
+    def connectionMade(self) -> None:
+        self.transport.setTcpNoDelay(True)
+
+    @override
+    def lineReceived(self, line: bytes) -> None:
+        if not self.name:
+            self.name = line
+            self.members[line] = self
+            return
+        said = b"<%b> %b" % (self.name, line)
+        for member in self.members.values():
+            if member is not self:
+                member.sendLine(said)
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.members.pop(self.name, None)
 
 
 class EchoDatagrams(DatagramProtocol):
@@ -65,7 +95,8 @@ def main(protocol: str, port: int, name: str) -> None:
         factory = Factory.forProtocol(Echo)
         reactor.listenSSL(port, factory, options, backlog=1024, interface="127.0.0.1")
     else:
-        reactor.listenTCP(port, Factory.forProtocol(Echo), backlog=1024, interface="127.0.0.1")
+        factory = Factory.forProtocol(Chat if protocol == "chat" else Echo)
+        reactor.listenTCP(port, factory, backlog=1024, interface="127.0.0.1")
     reactor.run()
 
 
