@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from subprocess import DEVNULL
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from crews import wait_until
-from running import BIN, PATIENCE, Daemon, Start
+from running import BIN, PATIENCE, Daemon
+from sockd.cli import main
 from tests.tls.authority import issue
 
 CONFIG = """
@@ -29,10 +31,28 @@ plugin = "files"
 listen = [
   {{ endpoint = "tcp:{http}:interface=127.0.0.1", protocol = "http" }},
   {{ endpoint = "tcp:{upload}:interface=127.0.0.1", protocol = "upload" }},
+  {{ endpoint = "tcp:{sftp}:interface=127.0.0.1", protocol = "sftp" }},
   {{ endpoint = "udp:{tftp}:interface=127.0.0.1", protocol = "tftp" }},
 ]
-options = {{ directory = "received", access = ["tokens", "users"], users = "users.txt" }}
+options = {{ directory = "received", access = ["tokens", "users"], users = "users.txt", user_quota = 10 }}
 """
+
+CERTIFIED = """
+[service.certified]
+plugin = "files"
+options = { directory = "certified", access = ["certificates"] }
+[[service.certified.listen]]
+endpoint = "tcp:0:interface=127.0.0.1"
+protocol = "http"
+[service.certified.listen.tls]
+certificate = "server.pem"
+key = "server.key"
+client_ca = "root.pem"
+client_certificate = "optional"
+"""
+
+USERS = "ann:$scrypt$ln=4,r=8,p=1$MDEyMzQ1Njc4OWFiY2RlZg$qZhEfTwICSXByfxC9mbEkzGSX5KmzAvMx/tJ1vfvyxg\n"
+"""User whose password is `swordfish`."""
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is missing")
 
@@ -52,81 +72,110 @@ def free_ports(number: int) -> list[int]:
 class Drop:
     """Daemon that receives files, and the commands beside it."""
 
-    def __init__(self, start: Start, folder: Path, workers: int = 0) -> None:
+    def __init__(self, folder: Path, workers: int = 0, more: str = "") -> None:
         self.folder = folder
-        self.start = start
-        self.http, self.upload, self.tftp = free_ports(3)
-        password = self.run("sockd", "files", "password", "ann", text="swordfish\n").stdout
-        (folder / "users.txt").write_text(password)
-        self.config = CONFIG.format(workers=workers, http=self.http, upload=self.upload, tftp=self.tftp)
+        self.http, self.upload, self.sftp, self.tftp = ports = free_ports(4)
+        names = dict(zip(("http", "upload", "sftp", "tftp"), ports, strict=True))
+        (folder / "users.txt").write_text(USERS)
+        (folder / "sockd.toml").write_text(CONFIG.format(workers=workers, **names) + more)
         self.daemon = self.begin()
 
     def begin(self) -> Daemon:
-        self.daemon = self.start(self.config, how="sockd")
+        self.daemon = Daemon(BIN / "sockd", "run", cwd=self.folder)
         return self.daemon.ready()
 
-    def run(self, *words: str | Path, text: str = "") -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
+        """Run a client."""
         command = [BIN / "sockd", *words[1:]] if words[0] == "sockd" else list(words)
         return subprocess.run(
-            command,
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            cwd=self.folder,
-            check=False,
+            command, capture_output=True, text=True, timeout=PATIENCE, cwd=self.folder, check=False
         )
 
+    def does(self, line: str) -> subprocess.CompletedProcess[str]:
+        """Run a line of an invitation, in a shell; the server's key is new to this machine."""
+        known = "-o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
+        if line.startswith("sftp "):
+            line = f"echo put FILE | {line}"
+        line = line.replace("scp ", f"scp {known} ").replace("sftp -P", f"sftp {known} -P")
+        return self.run("sh", "-c", f"PATH={BIN}:$PATH; {line}")
+
     def asks(self, *words: str) -> Any:
-        done = self.run("sockd", "files", *words, "--json")
-        assert done.returncode == 0, done
-        return json.loads(done.stdout)
+        """Run a command of `sockd files`, in this process."""
+        service = ("-s", "drop") if words[0] == "end" else ("drop",)
+        config = str(self.folder / "sockd.toml")
+        done = CliRunner().invoke(main, ["files", *words, "--json", "-c", config, *service])
+        assert done.exit_code == 0, done.output
+        return json.loads(done.output)
 
     def ways(self, invited: Any) -> dict[str, str]:
         return {way["name"]: way["text"] for way in invited["ways"]}
 
-    def stored(self) -> dict[str, bytes]:
-        folder = self.folder / "received"
-        files = [path for path in folder.rglob("*") if path.is_file() and ".sockd-part" not in path.parts]
-        return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+    def stored(self, folder: str = "received") -> dict[str, bytes]:
+        top = self.folder / folder
+        files = [path for path in top.rglob("*") if path.is_file() and ".sockd-part" not in path.parts]
+        return {str(path.relative_to(top)): path.read_bytes() for path in files}
+
+    def empty(self) -> None:
+        """Remove what is stored."""
+        for name in self.stored():
+            (self.folder / "received" / name).unlink()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drop]:
+    folder = tmp_path_factory.mktemp("drop")
+    root = issue("root", authority=True)
+    issue("127.0.0.1", issuer=root).write(folder, "server")
+    issue("ann", issuer=root).write(folder, "ann")
+    root.write(folder, "root")
+    (folder / "OTHER").write_bytes(b"other\n")
+    drop = Drop(folder, workers=2, more=CERTIFIED)
+    try:
+        yield drop
+    finally:
+        code = drop.daemon.stop()
+    assert code == 0
 
 
 @pytest.fixture
-def drop(start: Start, tmp_path: Path) -> Drop:
-    return Drop(start, tmp_path)
+def drop(shared: Drop) -> Iterator[Drop]:
+    """Give the daemon that the tests share, with an empty folder."""
+    (shared.folder / "FILE").write_bytes(b"hello\n")
+    yield shared
+    shared.empty()
 
 
 def test_every_line_of_an_invitation_works_as_it_is_printed(drop: Drop) -> None:
-    (drop.folder / "FILE").write_bytes(b"hello\n")
     ways = drop.ways(drop.asks("invite", "--folder", "in"))
-    for name in ("curl", "tftp", "sockd"):
-        done = drop.run("sh", "-c", f"PATH={BIN}:$PATH; {ways[name]}")
-        assert done.returncode == 0, done
-        (drop.folder / "FILE").write_bytes(f"after {name}\n".encode())
-    assert drop.stored() == {
-        "in/FILE": b"hello\n",
-        "in/FILE (2)": b"after curl\n",
-        "in/FILE (3)": b"after tftp\n",
-    }
+    names = [
+        name
+        for name in ("curl", "tftp", "sockd", "sftp", "scp")
+        if name not in ("sftp", "scp") or shutil.which(name)
+    ]
+    expected = {}
+    for number, name in enumerate(names, 1):
+        data = f"with {name}\n".encode()
+        (drop.folder / "FILE").write_bytes(data)
+        done = drop.does(ways[name])
+        assert done.returncode == 0, (name, done)
+        expected["in/FILE" if number == 1 else f"in/FILE ({number})"] = data
+    assert drop.stored() == expected
 
 
 def test_a_token_for_one_file_takes_one_file_over_whatever_protocol(drop: Drop) -> None:
-    (drop.folder / "FILE").write_bytes(b"hello\n")
-    (drop.folder / "OTHER").write_bytes(b"other\n")
     ways = drop.ways(drop.asks("invite", "--once"))
     for name in ("tftp", "curl", "sockd", "tftp"):  # again, as the answer may have been lost
-        done = drop.run("sh", "-c", f"PATH={BIN}:$PATH; {ways[name]}")
+        done = drop.does(ways[name])
         assert done.returncode == 0, (name, done)
-    done = drop.run("sh", "-c", ways["curl"].replace("FILE", "OTHER"))
+    done = drop.does(ways["curl"].replace("FILE", "OTHER"))
     assert done.returncode == 22
     assert "is used up: 1 of 1 file sent" in done.stdout
     assert drop.stored() == {"FILE": b"hello\n"}
 
 
 def test_a_sender_gets_a_receipt_that_verifies(drop: Drop) -> None:
-    (drop.folder / "FILE").write_bytes(b"hello\n")
     token = drop.asks("invite")["token"]
-    (drop.folder / "server.pem").write_text(drop.run("sockd", "files", "key").stdout)
+    (drop.folder / "server.pem").write_text(drop.asks("key")["pem"])
     url = f"http://127.0.0.1:{drop.http}/t/{token}/"
     told = drop.run("curl", "-sSf", "-H", "Accept: application/json", "-T", "FILE", url).stdout
     sent = drop.run(
@@ -135,12 +184,12 @@ def test_a_sender_gets_a_receipt_that_verifies(drop: Drop) -> None:
     written = (drop.folder / "R" / "FILE.receipt.json").read_text()
     for receipt in (told, sent.stdout, written):
         (drop.folder / "receipt").write_text(receipt)
-        done = drop.run("sockd", "verify", "receipt", "FILE", "--key", "server.pem")
-        assert done.returncode == 0, done
+        files = [str(drop.folder / name) for name in ("receipt", "FILE", "server.pem")]
+        done = CliRunner().invoke(main, ["verify", *files[:2], "--key", files[2]])
+        assert done.exit_code == 0, done.output
 
 
 def test_without_a_token_each_protocol_refuses_in_its_words(drop: Drop) -> None:
-    (drop.folder / "FILE").write_bytes(b"hello\n")
     done = drop.run("curl", "-sS", "--fail-with-body", "-T", "FILE", f"http://127.0.0.1:{drop.http}/")
     assert done.returncode == 22
     assert "error denied: expected a token or a user" in done.stdout
@@ -154,44 +203,55 @@ def test_without_a_token_each_protocol_refuses_in_its_words(drop: Drop) -> None:
 
 
 def test_a_user_sends_with_a_password(drop: Drop) -> None:
-    (drop.folder / "FILE").write_bytes(b"hello\n")
     url = f"http://127.0.0.1:{drop.http}/"
     assert drop.run("curl", "-sSf", "-u", "ann:swordfish", "-T", "FILE", url).returncode == 0
     assert drop.run("curl", "-sSf", "-u", "ann:x", "-T", "FILE", url).returncode == 22
     assert drop.stored() == {"ann/FILE": b"hello\n"}
 
 
-def test_kills_never_give_more_than_was_granted(drop: Drop) -> None:
-    (drop.folder / "FILE").write_bytes(os.urandom(300_000))
-    link = drop.ways(drop.asks("invite", "--files", "4"))["link"]
+def test_the_folder_of_a_user_holds_its_quota_over_every_protocol(drop: Drop) -> None:
+    url = f"http://127.0.0.1:{drop.http}/"
+    assert drop.run("curl", "-sSf", "-u", "ann:swordfish", "-T", "FILE", url).returncode == 0
+    full = "the folder of ann may hold 10 bytes: 6 are stored, 0 are being received, and 6 more do not fit"
+    done = drop.run("curl", "-sS", "--fail-with-body", "-u", "ann:swordfish", "-T", "OTHER", url)
+    assert (done.returncode, done.stdout) == (22, f"error quota: {full}\n")
+    with socket.create_connection(("127.0.0.1", drop.upload), PATIENCE) as connection:
+        connection.sendall(b"user ann swordfish\nput 6 - OTHER\n")
+        assert full in connection.makefile().read()
+    assert drop.stored() == {"ann/FILE": b"hello\n"}
+
+
+def test_kills_never_give_more_than_was_granted(tmp_path: Path) -> None:
+    drop = Drop(tmp_path)
+    (tmp_path / "FILE").write_bytes(os.urandom(300_000))
+    link = drop.ways(drop.asks("invite", "--files", "3"))["link"]
     acknowledged = 0
-    for number in range(12):
-        client = subprocess.Popen(
-            ["curl", "-sSf", "-T", "FILE", f"{link}{number}"], cwd=drop.folder, stdout=DEVNULL, stderr=DEVNULL
-        )
+    for number in range(6):
+        client = sending(drop, f"{link}{number}")
         if number % 2:
-            time.sleep(0.002 * number)
+            time.sleep(0.004 * number)
             drop.daemon.process.kill()
-            drop.daemon.wait()
+            drop.daemon.stop()
             acknowledged += client.wait(PATIENCE) == 0
             drop.begin()
         else:
             acknowledged += client.wait(PATIENCE) == 0
-    assert acknowledged <= len(drop.stored()) <= 4
+    drop.daemon.stop()
+    assert acknowledged <= len(drop.stored()) <= 3
     (token,) = drop.asks("tokens", "--all")
-    assert len(drop.stored()) <= token["files"] <= 4
+    assert len(drop.stored()) <= token["files"] <= 3
 
 
-def test_workers_share_a_token(start: Start, tmp_path: Path) -> None:
-    drop = Drop(start, tmp_path, workers=2)
-    (drop.folder / "FILE").write_bytes(b"x" * 100)
+def sending(drop: Drop, url: str) -> subprocess.Popen[bytes]:
+    """Begin to send a file."""
+    return subprocess.Popen(
+        ["curl", "-sSf", "-T", "FILE", url], cwd=drop.folder, stdout=DEVNULL, stderr=DEVNULL
+    )
+
+
+def test_workers_share_a_token(drop: Drop) -> None:
     link = drop.ways(drop.asks("invite", "--files", "5"))["link"]
-    clients = [
-        subprocess.Popen(
-            ["curl", "-sSf", "-T", "FILE", f"{link}{number}"], cwd=drop.folder, stdout=DEVNULL, stderr=DEVNULL
-        )
-        for number in range(12)
-    ]
+    clients = [sending(drop, f"{link}{number}") for number in range(12)]
     codes = [client.wait(PATIENCE) for client in clients]
     assert codes.count(0) == len(drop.stored()) == 5
 
@@ -209,37 +269,11 @@ def test_a_running_upload_is_listed_and_ended(drop: Drop) -> None:
         assert drop.asks("end", upload["id"]) == [{"kind": "upload", "id": upload["id"]}]
         assert drop.asks("uploads") == []
         assert connection.makefile("rb").readline().startswith(b"HTTP/1.1 409 ")
-    drop.daemon.signal(signal.SIGTERM)
-    assert drop.daemon.wait() == 0
 
 
-def test_a_client_certificate_names_the_sender(start: Start, tmp_path: Path) -> None:
-    root = issue("root", authority=True)
-    issue("127.0.0.1", issuer=root).write(tmp_path, "server")
-    issue("ann", issuer=root).write(tmp_path, "ann")
-    root.write(tmp_path, "root")
-    config = """
-    [service.drop]
-    plugin = "files"
-    options = { directory = "received", access = ["certificates"] }
-    [[service.drop.listen]]
-    endpoint = "tcp:0:interface=127.0.0.1"
-    protocol = "http"
-    [service.drop.listen.tls]
-    certificate = "server.pem"
-    key = "server.key"
-    client_ca = "root.pem"
-    client_certificate = "optional"
-    """
-    daemon = start(config, how="sockd").ready()
-    (tmp_path / "FILE").write_bytes(b"hello\n")
-    url = f"https://127.0.0.1:{daemon.port('drop')[1]}/"
+def test_a_client_certificate_names_the_sender(drop: Drop) -> None:
+    url = f"https://127.0.0.1:{drop.daemon.port('certified')[1]}/"
     command = ["curl", "-sSf", "--cacert", "root.pem", "-T", "FILE", url]
-    assert (
-        subprocess.run(
-            [*command, "--cert", "ann.pem", "--key", "ann.key"], cwd=tmp_path, check=False
-        ).returncode
-        == 0
-    )
-    assert (tmp_path / "received" / "ann" / "FILE").read_bytes() == b"hello\n"
-    assert subprocess.run(command, cwd=tmp_path, check=False, capture_output=True).returncode == 22
+    assert drop.run(*command, "--cert", "ann.pem", "--key", "ann.key").returncode == 0
+    assert drop.run(*command).returncode == 22
+    assert drop.stored("certified") == {"ann/FILE": b"hello\n"}

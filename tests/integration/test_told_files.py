@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from crews import wait_until
-from running import BIN, PATIENCE, Daemon, Start
+from running import PATIENCE, Daemon, Start
 
 PROGRAM = """
 import pathlib, sys
@@ -73,21 +72,3 @@ def test_a_notice_outlives_the_daemon_that_is_killed(start: Start, tmp_path: Pat
     second = serving(start, tmp_path)
     wait_until(lambda: told(tmp_path) == ["a.txt"])
     assert second.stop() == 0
-
-
-def test_a_program_that_hangs_does_not_keep_the_daemon_from_its_end(start: Start, tmp_path: Path) -> None:
-    program = [sys.executable, "-c", "import sys, time; open('began', 'w'); time.sleep(600)"]
-    daemon = start(configuration(program), how="sockd")
-    daemon.wait_for("ready")
-    put(daemon, "a.txt")
-    wait_until((tmp_path / "received" / "began").exists)
-    assert daemon.stop() == 0
-
-
-def test_a_program_that_is_missing_is_told_before_the_start(tmp_path: Path) -> None:
-    (tmp_path / "sockd.toml").write_text(configuration(["/nowhere/scan", "{file}"]))
-    checked = subprocess.run(
-        [BIN / "sockd", "check", "-c", "sockd.toml"], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert checked.returncode == 1
-    assert "there is no program '/nowhere/scan'" in checked.stdout + checked.stderr

@@ -76,6 +76,7 @@ from sockd_plugins.files.options import (
     folder_name,
     listed_means,
     obstacle_to_owner,
+    program_arguments,
     quotas_of_users,
     unknown_users,
     unusable,
@@ -186,7 +187,7 @@ class Files(Plugin):
         default=100, ge=1, description="Files of a source that may come over 'tftp' at once, in each worker."
     )
 
-    on_received: tuple[str, ...] = Field(
+    on_received: Annotated[tuple[str, ...], AfterValidator(program_arguments)] = Field(
         default=(),
         description="Program with its arguments that is run for each received file, such as"
         " ['/usr/bin/clamscan', '{file}']; tried again until it exits with 0.",

@@ -81,6 +81,14 @@ def unusable(protocol: str, means: Collection[str], names: tuple[str, ...] = ())
     return f"nobody could send: over '{protocol}' access needs '{shown}' or 'anyone'"
 
 
+def program_arguments(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """Check the arguments of a program."""
+    for argument in arguments:
+        if "\0" in argument:
+            raise ValueFault("arguments without null bytes", repr(argument))
+    return arguments
+
+
 def quotas_of_users(quotas: dict[str, UserQuota]) -> dict[str, UserQuota]:
     """Check the names of users with a quota."""
     for name in quotas:

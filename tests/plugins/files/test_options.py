@@ -76,3 +76,14 @@ def test_names_are_patterns_and_no_paths(tmp_path: Path) -> None:
     assert "over 'raw' files get names such as" in str(files.refuses("raw", stream=True))
     assert files.refuses("http", stream=True) is None
     assert Files(directory=tmp_path, names=("*.bin",)).refuses("raw", stream=True) is None
+
+
+def test_a_program_that_is_missing_is_told_before_the_start(tmp_path: Path) -> None:
+    told = "there is no program '/nowhere/scan', or it may not be executed"
+    assert problems(tmp_path, on_received=("/nowhere/scan", "{file}")) == {"on_received": told}
+    assert problems(tmp_path, on_received=("sh", "-c", "true")) == {}
+
+
+def test_an_argument_with_a_null_byte_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="expected arguments without null bytes"):
+        Files(directory=tmp_path, on_received=("sh", "a\0b"))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
@@ -14,6 +17,7 @@ from sockd_plugins.files.notices import delivery
 from sockd_plugins.files.notices.delivery import Delivery
 from sockd_plugins.files.notices.notice import NotDelivered, Notice
 from sockd_plugins.files.notices.outbox import Outbox
+from sockd_plugins.files.notices.program import Program
 from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.stored import Stored
 
@@ -82,6 +86,13 @@ def office(tmp_path: Path) -> Iterator[Office]:
         each.stop()
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def fail(error: Exception) -> None:
     raise error
 
@@ -97,6 +108,20 @@ def test_a_recipient_that_hangs_does_not_delay_the_others(office: Office) -> Non
     assert sorted(quick.taken) == [f"id{number}" for number in range(5)]
     assert stuck.taken == []
     released.set()
+
+
+def test_a_program_that_hangs_ends_with_the_deliveries(office: Office, tmp_path: Path) -> None:
+    hanging = "import os, sys, time; open('began', 'w').write(str(os.getpid())); time.sleep(600)"
+    program = Program((sys.executable, "-c", hanging), 600.0, tmp_path, "drop")
+    notices = office.opens(program=program)
+    office.receives(notices, "one")
+    wait_until(lambda: bool((tmp_path / "began").exists() and (tmp_path / "began").read_text()))
+    notices.stop()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "began").read_text()), 0)
+    back = Outbox(tmp_path / "state", tmp_path, {"program": 1.0})
+    assert [claim.notice.id for claim in back.claim_due("program", 10)] == ["one"]
+    back.close()
 
 
 def test_a_fault_of_a_recipient_is_a_failed_attempt_and_ends_no_thread(office: Office) -> None:
