@@ -1,4 +1,4 @@
-"""Keeps a failing test from making others fail."""
+"""Order of the tests, and what keeps a failing one from making others fail."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ def pytest_configure() -> None:
     """Let Ctrl-C end programs under test, also where a shell runs the tests in the background, without it."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let long tests begin first; otherwise the order stays random."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -27,6 +27,7 @@ def crash(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
+@pytest.mark.long
 def test_what_a_sender_was_told_is_true_after_a_crash_at_any_call() -> None:
     done = crash("--only", "keep", "--fault", "kill", "--fault", "eio", "--fault", "cut")
     assert done.returncode == 0, done.stdout + done.stderr

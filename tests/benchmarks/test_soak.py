@@ -25,6 +25,7 @@ def looks(*, growth: float = 0.0, minutes: float = 3 * MINUTES, warmed: int = 0)
     return [first, *(replace(first, seconds=at, private=40_000 + round(growth * at / 60)) for at in seconds)]
 
 
+@pytest.mark.long
 def test_a_short_soak_leaves_nothing_behind_and_no_client_sees_an_error() -> None:
     pytest.importorskip("uvloop")
     shown: list[Look] = []
@@ -34,6 +35,7 @@ def test_a_short_soak_leaves_nothing_behind_and_no_client_sees_an_error() -> Non
     assert {"short_echo", "tls_echo", "chat_party", "upload", "too_many", "reload"} <= found.done.keys()
 
 
+@pytest.mark.long
 def test_a_short_soak_of_workers_with_an_upgrade_leaves_nothing_behind_and_no_client_sees_an_error() -> None:
     pytest.importorskip("uvloop")
     found = soak(SHORT, 2.0, lambda look: None, workers=2)

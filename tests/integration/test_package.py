@@ -54,6 +54,7 @@ def test_twistd_has_the_command_and_sockd_its_version(installed: Path) -> None:
     assert version.stdout.startswith("sockd ")
 
 
+@pytest.mark.long
 def test_an_installed_wheel_serves(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "sockd.toml").write_text(
         '[service.echo]\nplugin = "echo"\nlisten = ["tcp:0:interface=127.0.0.1"]\n'

@@ -78,6 +78,7 @@ def run(folder: Path) -> tuple[set[str], str]:
     return failed, report
 
 
+@pytest.mark.long
 def test_twisted_s_own_tests_of_reactors_pass_but_for_those_that_are_known(tmp_path: Path) -> None:
     pytest.importorskip("uvloop")
     pytest.importorskip("hamcrest")

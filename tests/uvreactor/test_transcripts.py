@@ -75,6 +75,7 @@ def both() -> tuple[dict[str, Any], dict[str, Any]]:
     return epoll, uv
 
 
+@pytest.mark.long
 def test_protocols_see_the_same_on_epoll_and_on_uvloop(both: tuple[dict[str, Any], dict[str, Any]]) -> None:
     epoll, uv = ({title: promised(title, seen) for title, seen in one.items()} for one in both)
     assert len(epoll) > 150
