@@ -8,15 +8,24 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import Logger
 
 from sockd_plugins.chat.hub import Hub, Rules
-from sockd_plugins.chat.lines import LINE_LENGTH, MAX_WAITING, MAX_WAITING_BYTES, NAME_TRIES, ChatLines
+from sockd_plugins.chat.lines import (
+    LINE_LENGTH,
+    MAX_STALL,
+    MAX_WAITING,
+    MAX_WAITING_BYTES,
+    NAME_TRIES,
+    ChatLines,
+)
 from tests.plugins.turns import ShortTurns
 
 
 class Person:
     """Peer with a terminal."""
 
-    def __init__(self, hub: Hub, name: str = "", transport: type[Any] = StringTransport) -> None:
-        self.protocol = ChatLines(hub)
+    def __init__(
+        self, hub: Hub, name: str = "", transport: type[Any] = StringTransport, clock: Clock | None = None
+    ) -> None:
+        self.protocol = ChatLines(hub, clock or Clock())
         self.transport = transport()
         connect(self.protocol, self.transport)
         if name:
@@ -275,34 +284,73 @@ def test_what_is_said_in_a_turn_is_one_write_for_each_member() -> None:
 @pytest.mark.parametrize(
     ("text", "fits"), [("x", MAX_WAITING), ("x" * 400, MAX_WAITING_BYTES // len("<ann> " + "x" * 400 + "\n"))]
 )
-def test_a_member_that_does_not_read_is_out_and_delays_nobody(hub: Hub, text: str, fits: int) -> None:
-    ann, bob = a_pair(hub)
-    carl = Person(hub, "carl")
-    bob.reads()
+def test_a_member_that_does_not_read_delays_nobody_and_is_told_what_was_skipped(
+    hub: Hub, text: str, fits: int
+) -> None:
+    clock = Clock()
+    ann, bob, carl = (Person(hub, name, clock=clock) for name in ("ann", "bob", "carl"))
+    for person in (ann, bob, carl):
+        person.reads()
     bob.transport.producer.pauseProducing()
     ann.types(*[text] * fits)
     assert len(carl.reads()) == fits
-    assert not bob.transport.disconnecting
-    ann.types(text, "still here?")
-    assert carl.reads() == [f"<ann> {text}", "* bob left lobby (too slow)", "<ann> still here?"]
+    ann.types("skipped", "skipped, too")
+    assert carl.reads() == ["<ann> skipped", "<ann> skipped, too"]
+    bob.transport.producer.resumeProducing()
+    assert bob.reads() == [*[f"<ann> {text}"] * fits, f"* 2 skipped; /since {fits} shows those that are kept"]
+    assert not clock.getDelayedCalls()
+    bob.types(f"/since {fits}")
+    assert bob.reads() == [f"* {fits + 1} to {fits + 2} of lobby:", "<ann> skipped", "<ann> skipped, too"]
+    ann.types("goes on")
+    assert bob.reads() == ["<ann> goes on"]
+
+
+def test_a_member_that_never_reads_again_is_out(hub: Hub) -> None:
+    clock = Clock()
+    ann, bob = Person(hub, "ann"), Person(hub, "bob", clock=clock)
+    ann.reads()
+    bob.transport.producer.pauseProducing()
+    ann.types(*["x"] * (MAX_WAITING + 1))
+    clock.advance(MAX_STALL - 1)
+    assert hub.has("bob")
+    clock.advance(1)
+    assert ann.reads() == ["* bob left lobby (too slow)"]
+    assert bob.reads() == ["* too slow: you have read nothing for 60 seconds"]
     assert bob.transport.disconnecting
-    assert bob.reads() == ["* too slow: more was said than you have read"]
     assert not hub.has("bob")
 
 
-def test_a_newcomer_that_does_not_even_read_the_history_is_out() -> None:
+def test_a_newcomer_that_does_not_read_the_history_is_told_that_it_was_skipped() -> None:
     hub = a_hub(history=200)
+    clock = Clock()
     ann = Person(hub, "ann")
     ann.types(*["x" * 400] * 200)
-    bob = Person(hub)
+    bob = Person(hub, clock=clock)
     bob.reads()
     bob.transport.producer.pauseProducing()
-    bob.types("bob", "not said")
-    assert bob.reads() == ["* too slow: more was said than you have read"]
-    assert bob.transport.disconnecting
-    ann.types("hello")
-    hub.close("the server is closing")
-    assert bob.reads() == []
+    bob.types("bob", "said")
+    assert ann.reads() == ["* bob joined lobby", "<bob> said"]
+    bob.transport.producer.resumeProducing()
+    assert bob.reads() == ["* 1 skipped; /since 0 shows those that are kept"]
+    bob.transport.producer.pauseProducing()
+    ann.types(*["x"] * (MAX_WAITING + 1))
+    bob.hangs_up()
+    assert not clock.getDelayedCalls()
+
+
+def test_messages_are_numbered_and_shown_again_as_far_as_they_are_kept() -> None:
+    hub = a_hub(history=3)
+    ann, bob = Person(hub, "ann"), Person(hub, "bob")
+    ann.types("1", "2", "3", "4")
+    bob.reads()
+    bob.types("/since 3", "/since 0", "/since 4", "/since 5", "/since x", "/since")
+    assert bob.reads() == [
+        *("* 4 to 4 of lobby:", "<ann> 4"),
+        *("* 2 to 4 of lobby:", "<ann> 2", "<ann> 3", "<ann> 4"),
+        "* nothing is kept since 4",
+        "* the last message in lobby has the number 4",
+        *["* a number of a message is missing: /since 17"] * 2,
+    ]
 
 
 def test_a_newcomer_that_was_too_slow_gives_its_name_back() -> None:

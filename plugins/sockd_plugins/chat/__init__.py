@@ -80,7 +80,7 @@ class Chat(Plugin):
     def stream_factory(self, protocol: str, context: Context) -> IProtocolFactory:  # noqa: ARG002
         """Build a protocol of lines for each connection."""
         hub = self._shared_hub(context)
-        return Factory.forProtocol(lambda: ChatLines(hub))
+        return Factory.forProtocol(lambda: ChatLines(hub, context.clock))
 
     def datagram_protocol(self, protocol: str, context: Context) -> DatagramProtocol:  # noqa: ARG002
         """Build the protocol of a listener; each address is one member."""

@@ -10,9 +10,10 @@ An address that sends something takes part. Its first datagram is its name, if i
 
 A first datagram that cannot be a name is said by a member `guest-7`; one whose name is taken becomes a
 `guest-7` too. Later ones are messages or the commands `/join ROOM`, `/nick NAME`, `/who`, `/msg NAME TEXT`,
-`/help` and `/quit`. An empty datagram only keeps the member in the chat. White space at both ends is ignored.
-Each line of the server is a datagram that ends with LF; texts and refusals are those of `lines`. There is no
-history. A UNIX socket that is not bound to a path has no address, cannot be answered and is ignored.
+`/since NUMBER`, `/help` and `/quit`. An empty datagram only keeps the member in the chat. White space at both
+ends is ignored. Each line of the server is a datagram that ends with LF; texts and refusals are those of
+`lines`. What was said before is shown to those who ask for it with `/since 0`. A UNIX socket that is not
+bound to a path has no address, cannot be answered and is ignored.
 
 A member that sends nothing for `silence` seconds is removed. At most half of `max_members` take part by
 datagram, so that forged addresses leave the other half to connections. When those places are taken, or more
@@ -30,7 +31,7 @@ has no protection against it.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
 
@@ -184,14 +185,14 @@ class Peers:
         if peer is not None:
             peer.heard(len(datagram), self._clock.seconds())
             known = peer.answers(text)
-            peer.show("* you are shown all now" if known else act(self._hub, peer.member, text))
+            peer.show(*(("* you are shown all now",) if known else act(self._hub, peer.member, text)))
         elif not text or text == "/quit":
             return
         else:
             peer = Peer(partial(listener.send, addr), certain=not isinstance(addr, tuple))
             peer.heard(len(datagram), self._clock.seconds())
             try:
-                peer.show(self._admit(peer, text))
+                peer.show(*self._admit(peer, text))
             except ChatRefused as refused:
                 if self._refusals.take():
                     peer.show(notice(refused))
@@ -208,8 +209,8 @@ class Peers:
             self._sweep.cancel()
             self._sweep = None
 
-    def _admit(self, peer: Peer, text: str) -> str:
-        """Admit a newcomer and return the answer to it; raise `ChatRefused` if there is no place."""
+    def _admit(self, peer: Peer, text: str) -> Sequence[str]:
+        """Admit a newcomer and return the lines of the answer; raise `ChatRefused` if there is no place."""
         if len(self._peers) >= self._places:
             raise ChatRefused("the chat is full, for datagrams")
         if not self._newcomers.take():
@@ -217,11 +218,11 @@ class Peers:
         name = text.removeprefix("/nick ").strip()
         try:
             peer.member = self._hub.enter(name, peer)
-            return ""
+            return ()
         except ChatRefused as refused:
             peer.member = self._hub.enter(self._guest_name(), peer)
             if name != text or self._hub.has(name):
-                return notice(refused)
+                return (notice(refused),)
         return act(self._hub, peer.member, text)
 
     def _guest_name(self) -> str:

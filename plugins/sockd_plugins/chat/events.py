@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """Message to the room."""
+    """Message to the room.
+
+    Attributes:
+        number: counts the messages of the room from 1, without a gap.
+    """
 
     room: str
     name: str
     text: str
+    number: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

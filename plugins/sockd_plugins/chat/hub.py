@@ -61,12 +61,15 @@ class Room:
     """Members of a room, its last messages, and the events that its members are owed.
 
     Attributes:
+        recent: last messages, as many as the rules keep.
+        said: number of the last message; 0 before the first.
         owed: events of this turn, each with the member that does not get it, if there is one.
     """
 
     name: str
     recent: deque[Said]
     members: dict[str, Member] = field(default_factory=dict)
+    said: int = 0
     owed: list[tuple[Event, Member | None]] = field(default_factory=list)
 
 
@@ -130,7 +133,8 @@ class Hub:
     def say(self, member: Member, text: str) -> Said:
         """Send a message to the others in the room; return it for the speaker's own protocol."""
         room = self._turn(member)
-        said = Said(room.name, member.name, self._checked(text))
+        said = Said(room.name, member.name, self._checked(text), room.said + 1)
+        room.said += 1
         room.recent.append(said)
         self._post(room, said, but=member)
         return said
@@ -156,6 +160,13 @@ class Hub:
             names[_key(name)] = member
         member.name = name
         self._post(room, renamed)
+
+    def since(self, member: Member, number: int) -> tuple[Said, ...]:
+        """Return the messages of the member's room behind a number, as far as they are kept."""
+        room = self._turn(member)
+        if number < 0 or number > room.said:
+            raise ChatRefused(f"the last message in {room.name} has the number {room.said}")
+        return tuple(said for said in room.recent if said.number > number)
 
     def company(self, member: Member) -> tuple[str, tuple[str, ...]]:
         """Return the member's room and the names of all members in it."""

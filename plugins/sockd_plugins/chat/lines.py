@@ -10,6 +10,7 @@ r"""Chat over TCP and UNIX sockets, one line a message: for `nc`, `telnet`, `soc
     client  /nick anna                      all read: * ann is now anna
     client  /join garden                    the lobby reads: * anna left lobby
     client  /who                            she reads: * in garden: anna
+    client  /since 17                       she reads what was said in the room behind message 17
     client  /quit                           closes, as ending the connection does
 
 Lines end with LF or CR LF; the server's with LF, or with CR LF for peers that speak telnet, whose options are
@@ -22,16 +23,28 @@ one line:
     * unknown command: /help lists them all
     * a line has at most 8192 bytes         closes
 
-Blank lines are ignored, and so is an unfinished one when the connection ends. The chat does not wait for a
-member that does not read: up to `MAX_WAITING` messages or `MAX_WAITING_BYTES` are kept for it, then it is
-removed and its connection is closed. A name is free again as soon as its connection is closed.
+Blank lines are ignored, and so is an unfinished one when the connection ends. A name is free again as soon as
+its connection is closed.
+
+The chat does not wait for a member that does not read: up to `MAX_WAITING` messages or `MAX_WAITING_BYTES`
+are kept for it, and what comes then is skipped. When it reads again, it reads those and
+
+    * 312 skipped; /since 1834 shows those that are kept
+
+Messages of a room are numbered from 1. Whoever reads nothing for `MAX_STALL` seconds is removed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from twisted.internet.interfaces import IConsumer, IPushProducer, ITransport
+from twisted.internet.interfaces import (
+    IConsumer,
+    IDelayedCall,
+    IPushProducer,
+    IReactorTime,
+    ITransport,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from typing_extensions import override
@@ -40,7 +53,7 @@ from zope.interface import implementer
 from sockd.framing import FrameTooLong, Lines
 from sockd.telnet import Telnet
 from sockd.text import decoded
-from sockd_plugins.chat.events import Batch, Event, Form
+from sockd_plugins.chat.events import Batch, Entered, Event, Form, Said
 from sockd_plugins.chat.hub import ChatRefused, Hub, Member
 from sockd_plugins.chat.plain import act, notice, rendered
 
@@ -53,6 +66,9 @@ MAX_WAITING = 256
 
 MAX_WAITING_BYTES = 65_536
 
+MAX_STALL = 60.0
+"""Seconds from the first skipped message until a member that still does not read is removed."""
+
 NAME_TRIES = 5
 
 
@@ -63,14 +79,18 @@ class ChatLines(Protocol):
     transport: ITransport
     _telnet: Telnet
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, clock: IReactorTime) -> None:
         self._hub = hub
+        self._clock = clock
         self._lines = Lines(LINE_LENGTH)
         self._member: Member | None = None
         self._tries_left = NAME_TRIES
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._waiting_messages = 0
+        self._skipped = 0
+        self._seen: int | None = None  # number of the message before the first one that was skipped
+        self._stall: IDelayedCall | None = None
         self._paused = False
         self._closing = False
 
@@ -95,6 +115,7 @@ class ChatLines(Protocol):
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._closing = True
+        self._forget_waiting()
         if self._member is not None:
             self._hub.leave(self._member, "disconnected")
 
@@ -103,7 +124,7 @@ class ChatLines(Protocol):
         if batch.end is not None:
             self._close(*rendered(batch.end))
         elif not self._closing:
-            self._send(batch.encoded(_FORMS[self._telnet.line_end]), len(batch.events))
+            self._send(batch.encoded(_FORMS[self._telnet.line_end]), batch.events)
 
     def pauseProducing(self) -> None:
         """Keep output, because the peer does not read."""
@@ -112,10 +133,13 @@ class ChatLines(Protocol):
     def resumeProducing(self) -> None:
         """Send the kept output, because the peer reads again."""
         self._paused = False
-        if self._waiting:
-            data = b"".join(self._waiting)
-            self._forget_waiting()
-            self.transport.write(data)
+        waiting, skipped, seen = b"".join(self._waiting), self._skipped, self._seen
+        self._forget_waiting()
+        if waiting:
+            self.transport.write(waiting)
+        if skipped:
+            again = "" if seen is None else f"; /since {seen} shows those that are kept"
+            self._write(f"* {skipped} skipped{again}")
 
     def stopProducing(self) -> None:
         """Do nothing: `connectionLost` follows."""
@@ -125,7 +149,7 @@ class ChatLines(Protocol):
             self._introduce(line.removeprefix("/nick ").strip())
             return
         if answer := act(self._hub, self._member, line):
-            self._write(answer)
+            self._write(*answer)
         if self._member.room is None:
             self._close()
 
@@ -145,19 +169,33 @@ class ChatLines(Protocol):
 
     def _write(self, *lines: str) -> None:
         if not self._closing:
-            self._send(self._encoded(lines), len(lines))
+            self._send(self._encoded(lines), lines)
 
-    def _send(self, data: bytes, messages: int) -> None:
+    def _send(self, data: bytes, messages: Sequence[Event | str]) -> None:
+        """Send messages in their form, keep them while the peer does not read, or skip them."""
         if not self._paused:
             self.transport.write(data)
             return
+        kept = self._waiting_messages + len(messages)
+        if self._skipped or kept > MAX_WAITING or self._waiting_bytes + len(data) > MAX_WAITING_BYTES:
+            self._skip(messages)
+            return
         self._waiting.append(data)
         self._waiting_bytes += len(data)
-        self._waiting_messages += messages
-        if self._waiting_messages > MAX_WAITING or self._waiting_bytes > MAX_WAITING_BYTES:
-            if self._member is not None:
-                self._hub.leave(self._member, "too slow")
-            self._close("* too slow: more was said than you have read")
+        self._waiting_messages = kept
+
+    def _skip(self, messages: Sequence[Event | str]) -> None:
+        self._skipped += len(messages)
+        if self._seen is None:
+            self._seen = next((said.number - 1 for said in _said(messages)), None)
+        if self._stall is None:
+            self._stall = self._clock.callLater(MAX_STALL, self._remove)
+
+    def _remove(self) -> None:
+        self._stall = None
+        if self._member is not None:
+            self._hub.leave(self._member, "too slow")
+        self._close(f"* too slow: you have read nothing for {MAX_STALL:g} seconds")
 
     def _close(self, *last_words: str) -> None:
         if self._closing:
@@ -170,10 +208,22 @@ class ChatLines(Protocol):
 
     def _forget_waiting(self) -> None:
         self._waiting.clear()
-        self._waiting_bytes = self._waiting_messages = 0
+        self._waiting_bytes = self._waiting_messages = self._skipped = 0
+        self._seen = None
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
 
     def _encoded(self, lines: tuple[str, ...]) -> bytes:
         return _in_lines(lines, self._telnet.line_end)
+
+
+def _said(messages: Iterable[Event | str]) -> Iterator[Said]:
+    for each in messages:
+        if isinstance(each, Said):
+            yield each
+        elif isinstance(each, Entered):
+            yield from each.recent
 
 
 def _in_lines(lines: Iterable[str], end: bytes) -> bytes:

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sockd_plugins.chat.events import Ended, Entered, Event, Joined, Left, Renamed, Said, Told
 from sockd_plugins.chat.hub import ChatRefused, Hub, Member
 
-HELP = "* /join ROOM, /nick NAME, /who, /msg NAME TEXT, /help, /quit; anything else is said to the room"
+HELP = (
+    "* /join ROOM, /nick NAME, /who, /msg NAME TEXT, /since NUMBER, /help, /quit;"
+    " anything else is said to the room"
+)
 
 SHOWN_NAMES = 50
 """Names shown of a full room, so that the line stays readable."""
 
 
-def act(hub: Hub, member: Member, line: str) -> str:
-    """Execute what the member wrote; return the answer, empty if there is none.
+def act(hub: Hub, member: Member, line: str) -> Sequence[str]:
+    """Execute what the member wrote; return the lines of the answer.
 
     What the member is owed by then has been delivered before there is an answer.
     """
     if not line or line.isspace():
-        return ""
+        return ()
     try:
-        answer = _act(hub, member, line)
+        answer = tuple(_act(hub, member, line))
     except ChatRefused as refused:
-        answer = notice(refused)
+        answer = tuple(filter(None, [notice(refused)]))
     if answer:
         hub.settle(member)
     return answer
@@ -54,10 +57,10 @@ def rendered(event: Event) -> list[str]:
             return [f"* {reason}"]
 
 
-def _act(hub: Hub, member: Member, line: str) -> str:
+def _act(hub: Hub, member: Member, line: str) -> Iterator[str]:
     if not line.startswith("/"):
         hub.say(member, line)
-        return ""
+        return
     command, _, argument = line.partition(" ")
     argument = argument.strip()
     match command.lower():
@@ -70,14 +73,28 @@ def _act(hub: Hub, member: Member, line: str) -> str:
             hub.tell(member, name, text)
         case "/who":
             room, names = hub.company(member)
-            return f"* in {room}: {_listed(names)}"
+            yield f"* in {room}: {_listed(names)}"
+        case "/since":
+            yield from _again(hub, member, argument)
         case "/help":
-            return HELP
+            yield HELP
         case "/quit":
             hub.leave(member, "quit")
         case _:
             raise ChatRefused("unknown command: /help lists them all")
-    return ""
+
+
+def _again(hub: Hub, member: Member, argument: str) -> Iterator[str]:
+    """Yield the messages behind a number; the first line tells which are kept."""
+    if not (argument.isascii() and argument.isdigit() and len(argument) < 16):
+        raise ChatRefused("a number of a message is missing: /since 17")
+    kept = hub.since(member, int(argument))
+    if not kept:
+        yield f"* nothing is kept since {argument}"
+        return
+    yield f"* {kept[0].number} to {kept[-1].number} of {kept[0].room}:"
+    for said in kept:
+        yield from rendered(said)
 
 
 def _listed(names: Sequence[str]) -> str:
