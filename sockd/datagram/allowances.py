@@ -33,9 +33,20 @@ class Allowances:
         self._older: dict[Address, tuple[int, Route]] = {}
         self._turned = seconds()
 
-    def grant(self, peer: Address, size: int, most: int, route: Route = b"") -> None:
-        """Let `size` more bytes be sent to `peer`, `most` at most in all, by way of `route`."""
-        self._turn()
+    def grant(
+        self, peer: Address, size: int, most: int, route: Route = b"", now: float | None = None
+    ) -> None:
+        """Let `size` more bytes be sent to `peer`, `most` at most in all, by way of `route`.
+
+        Args:
+            peer: the address.
+            size: bytes.
+            most: bytes that may be owed at once.
+            route: of the answers.
+            now: time of the clock, if it is known.
+        """
+        if now is None or now - self._turned >= self._kept_for:
+            self._turn()
         newer = self._newer
         if peer in newer:
             newer[peer] = min(newer[peer][0] + size, most), route

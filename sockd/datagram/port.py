@@ -60,6 +60,9 @@ class DatagramPort:
         loops: peers that may be services; shared by all ports.
         events: counts and logs what happens.
         reactor: watches the socket.
+
+    Attributes:
+        without_log_context: whether the protocol needs no prefix for lines of Twisted's old log.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class DatagramPort:
         self._unix = self.socket.family == socket.AF_UNIX
         self._arrived = 0  # datagrams in the last turn
         self._protocol = protocol
+        self.without_log_context: bool = getattr(protocol, "without_log_context", False)
         self._admission = admission
         self._loops = loops
         self._received = 0  # datagrams since the last check for loops
@@ -167,7 +171,7 @@ class DatagramPort:
                     self._watched = True
                 count += 1
                 size += len(datagram)
-                deliver(datagram, address, destination)
+                deliver(datagram, address, destination, now)
         finally:
             wire.flush()
             self._arrived = wire.arrived
@@ -179,7 +183,7 @@ class DatagramPort:
                 self._received = 0
                 self._loops.look(address, datagram)
 
-    def _deliver(self, datagram: bytes, address: Address, destination: Destination) -> None:
+    def _deliver(self, datagram: bytes, address: Address, destination: Destination, now: float) -> None:
         allowance = len(datagram)
         if self._factor != 1:
             allowance = int(allowance * self._factor)
@@ -192,7 +196,8 @@ class DatagramPort:
             self._events.plugin_fault("datagramReceived", Failure(), address)
         # What is left is kept for a later reply: of a datagram that is not answered yet, or `unasked`.
         if self._allowance > 0 and (self._unasked or self._allowance == allowance):
-            self._allowances.grant(address, self._allowance, self._most_owed, self._wire.route(destination))
+            route = self._wire.route(destination)
+            self._allowances.grant(address, self._allowance, self._most_owed, route, now)
         self._allowance = -1
         self._watched = False
 

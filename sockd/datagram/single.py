@@ -10,6 +10,10 @@ from sockd.datagram.asked import Asked
 from sockd.datagram.wire import BATCH, MAX_UDP, Address, Destination, Route, error_name, zoned
 from sockd.telemetry.events import ServiceEvents
 
+ALONE = 8
+"""Turns in a row with one datagram each, after which only every eighth turn looks for a second one: a peer
+that waits for each answer sends none, and a look in vain costs as much as the read."""
+
 
 class SingleWire:
     """Wire for UDP sockets, one datagram with each call. A destination is an address of Python's sockets.
@@ -19,13 +23,14 @@ class SingleWire:
         events: counts datagrams sent and dropped.
     """
 
-    __slots__ = ("_events", "_inet6", "_receive", "_send", "arrived")
+    __slots__ = ("_alone", "_events", "_inet6", "_receive", "_send", "arrived")
 
     routed: ClassVar[bool] = False
     """True if a destination includes the local address that was asked."""
 
     def __init__(self, sock: socket.socket, events: ServiceEvents) -> None:
         self.arrived = 0
+        self._alone = 0  # turns in a row with one datagram
         self._receive: Callable[[int], tuple[bytes, Any]] = sock.recvfrom
         self._send: Callable[[bytes, Any], int] = sock.sendto
         self._events = events
@@ -33,13 +38,14 @@ class SingleWire:
 
     def receive(self) -> Iterator[tuple[bytes, Address, Destination]]:
         """Implement `Wire.receive`."""
-        receive = self._receive
-        for self.arrived in range(BATCH):
+        receive, alone = self._receive, self._alone
+        looks = alone < ALONE or alone % ALONE == 0
+        for self.arrived in range(BATCH if looks else 1):
             try:
                 # A new object of the longest size, then shortened, is cheaper than a copy from a buffer.
                 datagram, destination = receive(MAX_UDP)
             except BlockingIOError:
-                return
+                break
             except OSError as error:  # error of an earlier answer
                 self._events.dropped(None, error_name(error.errno))
                 continue
@@ -47,6 +53,9 @@ class SingleWire:
                 yield datagram, (zoned(destination[0], destination[3]), destination[1]), destination
             else:
                 yield datagram, destination[:2] if self.routed else destination, destination
+        else:
+            self.arrived += 1
+        self._alone = alone + 1 if self.arrived == 1 else 0
 
     def send(self, datagram: bytes, destination: Destination) -> None:
         """Implement `Wire.send`; sends at once."""

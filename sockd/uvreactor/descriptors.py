@@ -22,6 +22,9 @@ BATCH = 128
 class Descriptors:
     """Readers and writers of one reactor.
 
+    A reader with a true attribute `without_log_context` is called without the prefix of its log lines, which
+    takes as long as a read.
+
     Args:
         reactor: has the `_doReadOrWrite` that serves one of them, as Twisted's polling reactors do.
     """
@@ -75,7 +78,10 @@ class Descriptors:
                 continue
             if event & select.EPOLLERR and _is_datagram(selectable):
                 event |= select.EPOLLIN  # an error of one datagram, which reading clears
-            callWithLogger(selectable, serve, selectable, fd, event)
+            if getattr(selectable, "without_log_context", False):
+                serve(selectable, fd, event)
+            else:
+                callWithLogger(selectable, serve, selectable, fd, event)
 
     def _add(self, one: Any, these: dict[int, Any], others: dict[int, Any]) -> bool:
         """Watch a descriptor; return False for a file, which epoll cannot watch."""

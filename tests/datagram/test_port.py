@@ -14,6 +14,7 @@ from sockd.config import SocketOptions
 from sockd.datagram import DatagramPort, Loops
 from sockd.datagram.loops import FIRST_BUDGET, PLAIN, WATCHED
 from sockd.datagram.port import BUSY
+from sockd.datagram.single import ALONE
 from sockd.datagram.wire import BATCH
 from sockd.endpoint import parse
 from sockd.limits import Admission, Terms
@@ -403,3 +404,33 @@ def test_a_client_s_port_is_answered_without_end_whatever_it_sends(bench: Bench)
         port.doRead()
         assert bench.client.recv(100) == b"ping"
     assert not bench.events.counts
+
+
+def test_a_peer_that_waits_for_each_answer_costs_one_read_a_turn_and_a_burst_is_still_read_in_one(
+    bench: Bench,
+) -> None:
+    bench.kind = DatagramPort
+    protocol = Recorder(b"pong")
+    port = bench.serve(protocol)
+    for _ in range(ALONE):
+        bench.client.send(b"ping")
+        port.doRead()
+    for _ in range(2 * ALONE):
+        bench.client.send(b"ping")
+    turns = 0
+    while len(protocol.received) < 3 * ALONE:
+        port.doRead()
+        turns += 1
+    assert turns <= ALONE
+    bench.client.send(b"ping")
+    bench.client.send(b"ping")
+    port.doRead()
+    assert len(protocol.received) == 3 * ALONE + 2
+
+
+def test_a_protocol_says_that_it_needs_no_context_of_the_log(bench: Bench) -> None:
+    class Silent(Recorder):
+        without_log_context = True
+
+    assert bench.serve(Silent()).without_log_context
+    assert not bench.serve(Recorder()).without_log_context

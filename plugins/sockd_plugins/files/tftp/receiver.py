@@ -31,7 +31,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from socket import SO_RCVBUF, SOL_SOCKET
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -149,6 +149,7 @@ class Receiver(DatagramProtocol):
     """
 
     noisy = False
+    without_log_context: ClassVar[bool] = True
 
     def __init__(self, desk: Callable[[], Desk]) -> None:
         self._find_desk = desk
