@@ -7,11 +7,12 @@ acknowledgement waits, and the client with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred
 
 from sockd_plugins.files.storage.engine import LEAST_WINDOW, Incoming
+from sockd_plugins.files.storage.pieces import Piece
 from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.upload import Stored
 from sockd_plugins.files.stream.buffers import Buffers
@@ -21,6 +22,9 @@ from sockd_plugins.files.tftp.packets import ACK, HEADER, Terms, acknowledgement
 
 _MOST_COLLECTED = 1 << 18
 """Bytes that are collected for one piece of work at most. Larger ones gain nothing at the rate of TFTP."""
+
+_LARGE = 4096
+"""Bytes of blocks that are written as they came. It costs less to join smaller ones than to hash each."""
 
 _REPEAT = 2
 """Seconds until the last acknowledgement is repeated, then twice as many, and so on. curl 7.88.1 waits for 73
@@ -62,6 +66,7 @@ class Transfer:
         "_due",
         "_ended",
         "_idle",
+        "_joins",
         "_last",
         "_measured",
         "_min_rate",
@@ -100,7 +105,8 @@ class Transfer:
         self._complete = False  # the last block has come
         self._again = False  # the last answer was repeated in this second
         self._answered_gap = -1  # number of the last block in order when a gap was answered
-        self._pieces: list[bytes] = []  # data of blocks that is not written yet
+        self._joins = netascii or terms.block < _LARGE  # whether blocks are written as one piece
+        self._pieces: list[memoryview] = []  # data of blocks that is not written yet
         self._collected = 0  # its bytes
         self._window = LEAST_WINDOW
         self._waiting: Deferred[None] | None = None
@@ -146,12 +152,11 @@ class Transfer:
         self._buffers.go_on()
         try:
             while await self._more():
-                data, size = b"".join(self._pieces), self._collected
+                pieces, size = self._pieces, self._collected
                 self._pieces, self._collected = [], 0
                 self._acknowledge_due()
                 try:
-                    if decoded := self._decoded(data):
-                        await upload.write((decoded,))
+                    await upload.write(self._written(pieces))
                 finally:
                     self._buffers.free(size)
                 self._window = min(upload.window, _MOST_COLLECTED)
@@ -166,10 +171,14 @@ class Transfer:
             self._buffers.holders.discard(self)
             self._buffers.wait()
 
-    def _decoded(self, data: bytes) -> bytes:
+    def _written(self, blocks: Sequence[Piece]) -> Sequence[Piece]:
+        """Return the pieces to write for the data of blocks."""
         if self._size is not None and self._received > self._size:
             raise FileRefused("incomplete", f"expected {self._size} bytes, found more")
-        return data if self._decoder is None else self._decoder.decode(data)
+        if not self._joins:
+            return blocks
+        data = b"".join(blocks)
+        return (data if self._decoder is None else self._decoder.decode(data),)
 
     async def _more(self) -> bool:
         """Wait until there is a window to write; return False when everything is written."""
@@ -221,7 +230,7 @@ class Transfer:
         self._number = number = (self._number + 1) & 0xFFFF
         self._awaited = ((number + 1) & 0xFFFF).to_bytes(2)
         size = len(packet) - HEADER
-        self._pieces.append(packet[HEADER:])
+        self._pieces.append(memoryview(packet)[HEADER:])
         self._collected += size
         self._received += size
         self._buffers.add(size)
