@@ -3,8 +3,9 @@
 sockd and tftpy (`pip install tftpy`) receive the same files from the same client, `client.c`, one after the
 other, in every round in another order. sockd computes SHA-256 and synchronizes; tftpy does neither.
 
-A client sends a window and waits for its acknowledgement. tftpy knows no windows (RFC 7440) and gets single
-blocks. With one client each block wakes the server up; with 50 it has no pause.
+`bare.c` answers the same blocks and does nothing else: no server can cost less than that, and what it costs
+more is its own. A client sends a window and waits for its acknowledgement. tftpy knows no windows (RFC 7440)
+and gets single blocks. With one client each block wakes the server up; with 50 it has no pause.
 """
 
 from __future__ import annotations
@@ -129,6 +130,21 @@ def tftpy(folder: Path, core: int) -> Iterator[Server]:
 
 
 @contextmanager
+def bare(folder: Path, core: int) -> Iterator[Server]:
+    """Answer in a bare loop of C."""
+    port = free_port("udp")
+    with _running([str(_compiled("bare.c", folder)), str(port)], folder, core) as pid:
+        yield Server("bare", pid, port, folder)
+
+
+def _compiled(source: str, folder: Path) -> Path:
+    """Compile a program of this folder into another one."""
+    program = folder / Path(source).stem
+    subprocess.run(["gcc", "-O2", "-o", program, HERE / source], check=True)  # noqa: S603, S607
+    return program
+
+
+@contextmanager
 def _running(words: list[str], folder: Path, core: int) -> Iterator[int]:
     with on_core(core):
         process = subprocess.Popen(  # noqa: S603  # commands of this repository
@@ -149,10 +165,9 @@ class Load:
     """
 
     def __init__(self, folder: Path, core: int) -> None:
-        self._program = folder / "client"
+        self._program = _compiled("client.c", folder)
         self._core = core
         self._names = 0
-        subprocess.run(["gcc", "-O2", "-o", self._program, HERE / "client.c"], check=True)  # noqa: S603, S607
 
     def wait_for(self, server: Server) -> None:
         """Wait until a server receives a file."""
@@ -183,21 +198,26 @@ class Load:
         return ended.returncode == 0
 
 
+SERVERS = ("sockd", "tftpy", "bare")
+
+
 def table(costs: dict[tuple[Case, str], list[Cost]]) -> Iterator[str]:
-    """Yield the lines of the table: medians, and the ratio of the processor times."""
-    yield "| blksize | windowsize | clients | sockd MB/s | tftpy MB/s | sockd s/GB | tftpy s/GB | ratio |"
-    yield "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    """Yield the lines of the table: medians, and the ratios of the processor times."""
+    columns = [f"{name} {unit}" for unit in ("MB/s", "s/GB") for name in SERVERS]
+    heads = ["blksize", "windowsize", "clients", *columns, "tftpy / sockd", "tftpy / bare"]
+    yield f"| {' | '.join(heads)} |"
+    yield f"| {' | '.join('---:' for _ in heads)} |"
     for case in CASES:
-        ours, theirs = (
-            Cost(median(cost.rate for cost in found), median(cost.processor for cost in found))
-            for found in (costs[case, "sockd"], costs[case, "tftpy"])
-        )
+        found = [
+            Cost(median(cost.rate for cost in each), median(cost.processor for cost in each))
+            for each in (costs[case, name] for name in SERVERS)
+        ]
+        ours, theirs, least = (cost.processor for cost in found)
         figures = (
-            f"{ours.rate / 1e6:.1f}",
-            f"{theirs.rate / 1e6:.1f}",
-            f"{ours.processor * 1e9:.1f}",
-            f"{theirs.processor * 1e9:.1f}",
-            f"{theirs.processor / ours.processor:.1f}",
+            *(f"{cost.rate / 1e6:.1f}" for cost in found),
+            *(f"{cost.processor * 1e9:.1f}" for cost in found),
+            f"{theirs / ours:.1f}",
+            f"{theirs / least:.1f}",
         )
         yield f"| {case.block} | {case.window} | {case.clients} | {' | '.join(figures)} |"
 
@@ -205,7 +225,7 @@ def table(costs: dict[tuple[Case, str], list[Cost]]) -> Iterator[str]:
 @click.command()
 @click.argument("rounds", type=click.IntRange(min=1), default=5)
 def main(rounds: int) -> None:
-    """Compare sockd with tftpy in ROUNDS rounds (5 by default)."""
+    """Compare sockd with tftpy and a bare loop in ROUNDS rounds (5 by default)."""
     if importlib.util.find_spec("tftpy") is None:
         raise click.ClickException("there is no tftpy here: pip install tftpy")
     server_core, client_core = cores()
@@ -215,13 +235,14 @@ def main(rounds: int) -> None:
             tempfile.TemporaryDirectory() as name,
             sockd(Path(name), server_core) as ours,
             tftpy(Path(name), server_core) as theirs,
+            bare(Path(name), server_core) as least,
         ):
             load = Load(Path(name), client_core)
             load.wait_for(ours)
             load.wait_for(theirs)
             for number in range(rounds):
                 for case in CASES:
-                    for server in (ours, theirs) if number % 2 else (theirs, ours):
+                    for server in (ours, theirs, least) if number % 2 else (least, theirs, ours):
                         costs.setdefault((case, server.name), []).append(load.measure(server, case))
     except (MeasureError, OSError, subprocess.SubprocessError) as error:
         raise click.ClickException(str(error)) from None
