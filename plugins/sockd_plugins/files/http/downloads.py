@@ -31,7 +31,7 @@ from sockd_plugins.files.stream.peer import Gone
 
 _STEP = 256 << 10  # bytes to read at once: few changes of threads, and little memory for a slow client
 
-_RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{1,18})?|-(\d{1,18}))", re.ASCII)
+_RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{1,18})?|-(\d{1,18}))", re.ASCII | re.IGNORECASE)
 
 
 async def get(request: Request, site: Site) -> Answer:
@@ -115,7 +115,7 @@ def _send(
         os.close(file)
         return Answer(304, headers)
     first, end = 0, size
-    asked = _RANGE.fullmatch(request.headers.get("range") or "")
+    asked = _asked(request)
     partial = asked is not None and request.headers.get("if-range") in (None, tag)
     if asked is not None and partial:
         first, end = _bounds(asked, size)
@@ -126,6 +126,14 @@ def _send(
         headers.append(("Content-Range", f"bytes {first}-{end - 1}/{size}"))
     headers.append(("Content-Length", str(end - first)))
     return Answer(206 if partial else 200, headers, _File(site.engine, file, first, end))
+
+
+def _asked(request: Request) -> re.Match[str] | None:
+    """Return the range that a client asks for; None for none, or an invalid one (RFC 9110, 14.1.1)."""
+    if request.method != "GET":
+        return None
+    asked = _RANGE.fullmatch(request.headers.get("range") or "")
+    return None if asked and asked[2] is not None and int(asked[2]) < int(asked[1]) else asked
 
 
 def _bounds(asked: re.Match[str], size: int) -> tuple[int, int]:

@@ -69,4 +69,5 @@ def _preflight(request: Request) -> list[tuple[str, str]]:
 
 def _is_own(origin: str, request: Request) -> bool:
     """Tell whether a page came from this service, whatever proxies added TLS."""
-    return origin.partition("://")[2].lower() == (request.headers.get("host") or "").lower()
+    host = (request.headers.get("host") or "").lower()
+    return host != "" and origin.partition("://")[2].lower() == host

@@ -141,4 +141,7 @@ async def tell_progress(request: Request, site: Site) -> Answer:
     found = await site.engine.search(file_name(request), await site.sender(request))
     if found is None:
         return problem(request, 404, "there is no unfinished file of this name and sender", "unknown")
-    return Answer(204, _progress(found.durable, found.facts.size))
+    offset, size = found.durable, found.facts.size
+    if offset and offset == size:  # it ended before the file was stored: a client needs something to send
+        offset -= 1
+    return Answer(204, _progress(offset, size))

@@ -11,12 +11,16 @@ from collections.abc import Sequence
 from sockd.plugin import first_message_received
 from sockd_plugins.files.http.head import Malformed, read_head
 from sockd_plugins.files.http.origins import answer_page, let_page_read
-from sockd_plugins.files.http.refusals import problem, refusal
+from sockd_plugins.files.http.refusals import problem, refusal, status_of
 from sockd_plugins.files.http.request import Answer, Request, phrase
 from sockd_plugins.files.http.routes import Route, answer
 from sockd_plugins.files.http.site import Site
 from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.stream.peer import Gone, Peer
+
+_DRAIN_SECONDS = 60.0
+"""Seconds for which what a refused client still sends is dropped. wget reads no answer before it has sent
+all, and begins anew if it cannot."""
 
 _REFUSALS = 400  # the least status of an answer that refuses
 
@@ -31,9 +35,10 @@ async def serve_http(peer: Peer, routes: Sequence[Route], site: Site) -> None:
                 "file refused", code="bad-request", reason=str(malformed), peer=peer.host
             )
             peer.write(_bare(malformed))
-            await peer.linger()
+            await peer.linger(_DRAIN_SECONDS)
             return
-        except FileRefused:  # it ended within the head, or was too slow
+        except FileRefused as refused:  # it ended within the head, or was too slow
+            peer.write(_bare(Malformed(status_of(refused), str(refused))))
             return
         if head is None:
             return
@@ -51,7 +56,7 @@ async def serve_http(peer: Peer, routes: Sequence[Route], site: Site) -> None:
         let_page_read(request, site.options.origins, answered)
         if not await request.send(answered):
             if not request.over:
-                await peer.linger()
+                await peer.linger(_DRAIN_SECONDS)
             return
 
 

@@ -314,8 +314,8 @@ class Peer(Protocol):
         if not self._lost:
             self.transport.loseConnection()
 
-    async def linger(self) -> None:
-        """Let the peer read a refusal: end our side, and drop what still comes for a while."""
+    async def linger(self, within: float = _LINGER) -> None:
+        """Let the peer read a refusal: end our side, and drop what comes within so many seconds."""
         self._refused = True
         self._interruption = None
         self._take(len(self._unread))
@@ -323,7 +323,7 @@ class Peer(Protocol):
         if not self._lost:
             self.transport.loseWriteConnection()
             with suppress(Gone, TimedOut):
-                await Deferred.fromCoroutine(self._more()).addTimeout(_LINGER, self.context.clock)
+                await Deferred.fromCoroutine(self._more()).addTimeout(within, self.context.clock)
 
     def _take(self, limit: int) -> list[Piece]:
         had = len(self._unread)

@@ -44,6 +44,7 @@ def test_head_tells_size_and_tag(serving: Service) -> None:
     assert (reply.status, reply.headers["content-length"], reply.body) == (200, str(len(DATA)), b"")
     assert get(serving, "/a%20b.txt", if_none_match=reply.headers["etag"]).status == 304
     assert get(serving, "/a%20b.txt", if_none_match='"other"').status == 200
+    assert get(serving, "/a%20b.txt", "HEAD", range="bytes=0-1").headers["content-length"] == str(len(DATA))
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,7 @@ def test_head_tells_size_and_tag(serving: Service) -> None:
         ("bytes=5-9", 5, 10),
         ("bytes=767990-", 767990, 768000),
         ("bytes=-3", 767997, 768000),
+        ("Bytes=5-9", 5, 10),
         ("bytes=0-9999999", 0, 768000),
     ],
 )
@@ -64,7 +66,7 @@ def test_a_range_is_sent(serving: Service, value: str, first: int, end: int) -> 
 def test_a_range_of_nothing_is_refused_and_an_unknown_one_ignored(serving: Service) -> None:
     reply = get(serving, "/a%20b.txt", range="bytes=768000-")
     assert (reply.status, reply.headers["content-range"]) == (416, "bytes */768000")
-    for value in ("lines=1-2", "bytes=1-2,4-5", "bytes=a-b"):
+    for value in ("lines=1-2", "bytes=1-2,4-5", "bytes=a-b", "bytes=5-3"):
         assert get(serving, "/a%20b.txt", range=value).status == 200
     assert get(serving, "/a%20b.txt", range="bytes=5-9", if_range='"other"').status == 200
 

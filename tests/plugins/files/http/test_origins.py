@@ -23,6 +23,11 @@ def test_a_page_of_another_origin_cannot_send(service: Service, origin: str) -> 
     assert not (service.folder / "a").exists()
 
 
+def test_a_page_without_an_address_is_not_the_own_one_of_a_service_without_a_name(service: Service) -> None:
+    reply = service.connect().asks("POST", "/a", b"1", origin="null", host="").reads_one()
+    assert reply.status == 403
+
+
 def test_the_own_page_sends(service: Service) -> None:
     assert service.connect().asks("POST", "/a", b"1", origin="http://files").reads_one().status == 201
 

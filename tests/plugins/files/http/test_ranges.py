@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 
 from sockd_plugins.files.http.puts import KEEP_FROM
+from sockd_plugins.files.storage.incoming import Incoming
+from sockd_plugins.files.stream.peer import Gone
 from tests.plugins.files.http.client import Service
 from tests.plugins.files.http.test_puts import in_base64, parts
 
@@ -44,6 +46,22 @@ def test_a_range_may_begin_with_what_is_there_already(broken: Service) -> None:
     reply = broken.connect().asks("PUT", "/a", body, content_range=content_range(3)).reads_one()
     assert reply.status == 201
     assert stored(broken) == HALF + REST
+
+
+def test_a_file_that_is_whole_and_was_not_stored_is_finished(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: object, **__: object) -> None:
+        raise Gone
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Incoming, "finish", breaks)
+        service.connect().asks("PUT", "/a", HALF)
+    reply = service.connect().asks("HEAD", "/a").reads_one("HEAD")
+    assert reply.headers["upload-offset"] == str(KEEP_FROM - 1)
+    last = content_range(KEEP_FROM - 1, KEEP_FROM - 1, KEEP_FROM)
+    assert service.connect().asks("PUT", "/a", HALF[-1:], content_range=last).reads_one().status == 201
+    assert stored(service) == HALF
 
 
 def test_a_gap_is_refused_with_the_offset(broken: Service) -> None:

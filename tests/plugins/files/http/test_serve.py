@@ -86,7 +86,9 @@ def test_a_refused_client_that_still_sends_is_drained_and_then_closed(table: Ser
     client = table.connect().asks("PUT", "/refuses", content_length="20000000").sends(b"x" * 100000)
     assert client.reads_one().status == 507
     assert not client.wire.disconnecting
-    table.clock.advance(11)
+    table.clock.advance(59)
+    assert not client.wire.disconnecting
+    table.clock.advance(1)
     assert client.wire.disconnecting
 
 
@@ -142,6 +144,43 @@ def test_what_is_no_request_is_refused_in_a_line(table: Service, head: bytes, st
     reply = client.reads_one()
     assert (reply.status, reply.text.count("\n")) == (status, 1)
     assert client.wire.half_closed
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"host: x\r\nhost: y\r\n",
+        b"host: x\r\ntransfer-encoding : chunked\r\n",
+        b"host: x\r\ntransfer-encoding: xchunked\r\n",
+        b"host: x\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
+        b"host: x\r\na: b\rcontent-length: 5\r\n",
+        b"host: x\r\na: b\x00\r\n",
+        b"host: x\r\ncontent-length: 0x5\r\n",
+        b"host: x\r\ncontent-length: 5, 6\r\n",
+        b"host: x\r\ncontent-length: 1_0\r\n",
+    ],
+)
+def test_a_head_that_others_may_read_in_another_way_ends_the_connection(table: Service, head: bytes) -> None:
+    stream = b"PUT /x HTTP/1.1\r\n" + head + b"\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n"
+    client = table.connect().sends(stream)
+    assert client.reads_one().status in (400, 501)
+    assert client.wire.half_closed
+
+
+@pytest.mark.parametrize("chunk", [b"5\n", b"0x5\r\n", b"+5\r\n", b"-1\r\n", b"5 5\r\n", b"f" * 21 + b"\r\n"])
+def test_a_chunk_that_others_may_read_in_another_way_ends_the_connection(
+    table: Service, chunk: bytes
+) -> None:
+    client = table.connect().asks("PUT", "/x", transfer_encoding="chunked")
+    client.sends(chunk + b"abcde\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert client.reads_one().status == 400
+    assert client.wire.half_closed
+
+
+def test_a_head_without_an_end_is_told(table: Service) -> None:
+    client = table.connect().sends(b"GET / HTTP/1.1\r\nhos").half_closes()
+    assert (reply := client.reads_one()).status == 400
+    assert reply.text == "error: the line has no end\n"
 
 
 def test_malformed_chunks_are_refused(table: Service) -> None:
