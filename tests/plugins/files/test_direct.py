@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sockd_plugins.files.storage.direct import BLOCK, LEAST, DirectWriter
+from sockd_plugins.files.storage.pieces import Piece
 
 DATA = os.urandom(5 * LEAST + 3 * BLOCK + 7)
 MIB = 1 << 20
@@ -24,7 +26,7 @@ def file(tmp_path: Path) -> Iterator[int]:
     os.close(file)
 
 
-def written(file: int, writer: DirectWriter, *writes: Sequence[bytes]) -> None:
+def written(file: int, writer: DirectWriter, *writes: Sequence[Piece]) -> None:
     """Write, and compare the file and the digest with what was written."""
     os.ftruncate(file, 0)
     os.lseek(file, 0, os.SEEK_SET)
@@ -41,17 +43,19 @@ def written(file: int, writer: DirectWriter, *writes: Sequence[bytes]) -> None:
 def direct_writes(monkeypatch: pytest.MonkeyPatch, *, short: int = 0, fails: int = 0) -> list[int]:
     """Watch the writes past the page cache, and disturb them."""
     lengths: list[int] = []
-    real = os.pwrite
+    real = os.write
 
-    def pwrite(file: int, data: Any, position: int) -> int:
+    def write(file: int, data: Any) -> int:
+        if not fcntl.fcntl(file, fcntl.F_GETFL) & os.O_DIRECT:
+            return real(file, data)
         if fails:
             raise OSError(fails, os.strerror(fails))
         if short:
             data = data[:short]
         lengths.append(len(data))
-        return real(file, data, position)
+        return real(file, data)
 
-    monkeypatch.setattr(os, "pwrite", pwrite)
+    monkeypatch.setattr(os, "write", write)
     return lengths
 
 
@@ -67,6 +71,17 @@ def test_large_aligned_writes_do_not_touch_the_page_cache(file: int, monkeypatch
     lengths = direct_writes(monkeypatch)
     written(file, DirectWriter(), [b"a" * MIB, b"b" * MIB], [b"c" * LEAST])
     assert lengths == [MIB, MIB, LEAST]
+
+
+def test_an_aligned_piece_of_whole_blocks_is_written_as_it_is(
+    file: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = direct_writes(monkeypatch)
+    piece = memoryview(mmap(-1, 3 * MIB))
+    piece[:] = os.urandom(3 * MIB)
+    written(file, DirectWriter(), [piece])
+    assert lengths == [3 * MIB]
+    written(file, DirectWriter(), [piece[1 : MIB + 1]], [piece[: MIB + 1]], [piece[:MIB]])
 
 
 def test_small_writes_go_through_the_page_cache(file: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,14 @@
 
 The page cache costs a copy, pages to find and to give back, and a second pass over all of them when the file
 is synchronized: with it a gigabyte takes several times the processor time. A received file is rarely read at
-once. The kernel wants whole blocks at aligned addresses, so the data is copied into a buffer of the thread;
-the bytes before and behind whole blocks are written in the usual way.
+once. The kernel wants whole blocks at aligned addresses. A piece that is so is written as it is; other data
+is copied into a buffer of the thread, and the bytes before and behind whole blocks are written in the usual
+way.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -61,8 +63,12 @@ class DirectWriter:
             for piece in pieces:
                 digest.update(piece)
             return
-        rest = _Rest(pieces, length)
         position = os.lseek(file, 0, os.SEEK_CUR)
+        if len(pieces) == 1 and not (position | length) % BLOCK and _is_aligned(pieces[0]):
+            digest.update(pieces[0])
+            self._write_blocks(file, memoryview(pieces[0]))
+            return
+        rest = _Rest(pieces, length)
         while rest.length:
             head = -position % BLOCK
             wanted = head or min(_BUFFER, rest.length)
@@ -70,28 +76,35 @@ class DirectWriter:
             digest.update(filled)
             whole = 0 if head else len(filled) - len(filled) % BLOCK
             if whole:
-                self._write_blocks(file, filled[:whole], position)
+                self._write_blocks(file, filled[:whole])
             if whole < len(filled):
                 write_pieces(file, (filled[whole:],))
             position += len(filled)
 
-    def _write_blocks(self, file: int, blocks: memoryview, position: int) -> None:
-        """Write whole blocks; leave the file's position behind them."""
+    def _write_blocks(self, file: int, blocks: memoryview) -> None:
+        """Write whole blocks at the position of a file, which is at a block."""
         written = 0
         if self._works:
-            flags = fcntl.fcntl(file, fcntl.F_GETFL)
+            # Each call gives other threads their turn, so that there are as few as can be. A part has no
+            # other flag that can be changed.
+            fcntl.fcntl(file, fcntl.F_SETFL, os.O_DIRECT)
             try:
-                fcntl.fcntl(file, fcntl.F_SETFL, flags | os.O_DIRECT)
-                written = os.pwrite(file, blocks, position)
+                written = os.write(file, blocks)
             except OSError as error:
                 if error.errno not in _CANNOT:
                     raise
                 self._works = False
             finally:
-                fcntl.fcntl(file, fcntl.F_SETFL, flags)
-            os.lseek(file, position + written, os.SEEK_SET)
+                fcntl.fcntl(file, fcntl.F_SETFL, 0)
         if written < len(blocks):  # the disk is nearly full, or cannot do it
             write_pieces(file, (blocks[written:],))
+
+
+def _is_aligned(piece: Piece) -> bool:
+    """Tell whether a piece begins where a block may be written from."""
+    if isinstance(piece, bytes) or memoryview(piece).readonly:
+        return False
+    return ctypes.addressof(ctypes.c_char.from_buffer(piece)) % BLOCK == 0
 
 
 class _Rest:
