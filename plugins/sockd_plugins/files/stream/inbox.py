@@ -47,6 +47,18 @@ class Inbox:
             self._length += len(taken)
         return taken
 
+    def chunk(self, least: int) -> Piece:
+        """Take the first piece whole; or the first bytes, of which there are enough, if it has fewer.
+
+        Args:
+            least: bytes, at least one.
+        """
+        if len(self._pieces[0]) < least:
+            return b"".join(self.take(least))
+        piece = self._pieces.popleft()
+        self._length -= len(piece)
+        return piece
+
     def take(self, most: int) -> list[Piece]:
         """Take the first bytes, at most so many."""
         pieces = self._pieces

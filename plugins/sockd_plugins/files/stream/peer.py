@@ -22,6 +22,7 @@ from sockd.plugin import Context, takes_at_once
 from sockd_plugins.files.storage.engine import LEAST_WINDOW
 from sockd_plugins.files.storage.pieces import Piece
 from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.stream.alarm import Alarm
 from sockd_plugins.files.stream.answers import log_refusal
 from sockd_plugins.files.stream.buffers import Buffers
 from sockd_plugins.files.stream.inbox import Inbox
@@ -69,6 +70,7 @@ class Peer(Protocol):
         self.context = context
         self._buffers = buffers
         self._pace = Pace(context.clock, min_rate)
+        self._alarm = Alarm(context.clock, self._wake)
         self._wanted = 1  # bytes to wait for
         self._unread = Inbox()
         self._window = LEAST_WINDOW  # bytes that may be unread before the peer is paused
@@ -367,15 +369,13 @@ class Peer(Protocol):
     async def _more_in_time(self, wanted: int, within: float | None = None) -> bool:
         """Wait as `_more`, at most so many seconds; refuse a peer that has sent too slowly for too long."""
         self._pace.begin()
+        if within is not None:
+            self._alarm.set(within)
         try:
-            if within is None:
-                return await self._more(wanted)
-            with suppress(TimedOut):
-                more = Deferred.fromCoroutine(self._more(wanted))
-                return await more.addTimeout(within, self.context.clock)
-            self._pace.count(0)
-            return True
+            return await self._more(wanted)
         finally:
+            self._alarm.clear()
+            self._pace.count(0)
             self._pace.end()
             if self._pace.too_slow:
                 raise FileRefused("too-slow", f"expected at least {self._pace.rate} bytes a second")
@@ -392,6 +392,7 @@ class Peer(Protocol):
 
     def _end(self, _: object) -> None:
         self._refused = True
+        self._alarm.stop()
         self._take(len(self._unread))
         self.hold(0)
         self._buffers.holders.discard(self)
