@@ -145,6 +145,13 @@ RECEIVERS = (
     Receiver("sockd-upload", "sockd `upload`: SHA-256, synchronized", _sockd("upload"), senders.upload),
     Receiver("sockd-http", "sockd `http` PUT: SHA-256, synchronized", _sockd("http"), senders.put),
     Receiver("sockd-tus", "sockd tus: SHA-256, synchronized", _sockd("http"), senders.tus("/")),
+    Receiver(
+        "sockd-sftp",
+        "sockd `sftp`: SHA-256, synchronized",
+        _sockd("sftp"),
+        senders.sftp(),
+        _no_program("sftp"),
+    ),
     Receiver("ncat", "ncat into a file", _ncat, senders.raw, _no_program("ncat"), serves_once=True),
     Receiver("socat", "socat into a file", _socat, senders.raw, _no_program("socat"), serves_once=True),
     Receiver("nginx", "nginx PUT", _nginx, senders.put, _no_program("nginx")),
@@ -153,5 +160,12 @@ RECEIVERS = (
         "copyparty", "copyparty PUT: SHA-512 of pieces", _copyparty, senders.put, _no_module("copyparty")
     ),
     Receiver("tus", "@tus/server", _tus, senders.tus("/files"), _no_tus),
-    Receiver("sftp", "OpenSSH sftp", _sshd, senders.sftp, _no_program("sshd", "sftp", "ssh-keygen")),
+    Receiver("sftp", "OpenSSH sftp", _sshd, senders.sftp(), _no_program("sshd", "sftp", "ssh-keygen")),
+    Receiver(
+        "sftp-gcm",
+        "OpenSSH sftp, AES-GCM",
+        _sshd,
+        senders.sftp("aes128-gcm@openssh.com"),
+        _no_program("sshd", "sftp", "ssh-keygen"),
+    ),
 )

@@ -86,15 +86,27 @@ def ftp(port: int, file: Path, folder: Path) -> None:
         raise MeasureError(f"FTP: {error}") from None
 
 
-def sftp(port: int, file: Path, folder: Path) -> None:
-    """Send by OpenSSH's sftp, with a key that the server has made."""
-    options = ["-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null", "-oLogLevel=ERROR"]
-    command = ["sftp", "-q", "-b-", *options, "-i", str(folder / KEY), "-P", str(port), HOST]
-    done = subprocess.run(  # noqa: S603  # our own
-        command, input=f"put {file}\n", capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
-    if done.returncode:
-        raise MeasureError(f"sftp ended with {done.returncode}: {done.stderr.strip()[-200:]}")
+def sftp(cipher: str = "") -> Send:
+    """Return a sender by OpenSSH's sftp, with a key if the server has made one.
+
+    Args:
+        cipher: the only one to offer; "" for the client's own list.
+    """
+
+    def send(port: int, file: Path, folder: Path) -> None:
+        options = ["-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null", "-oLogLevel=ERROR"]
+        if (folder / KEY).exists():
+            options += ["-i", str(folder / KEY)]
+        if cipher:
+            options += ["-c", cipher]
+        command = ["sftp", "-q", "-b-", *options, "-P", str(port), HOST]
+        done = subprocess.run(  # noqa: S603  # our own
+            command, input=f"put {file}\n", capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+        if done.returncode:
+            raise MeasureError(f"sftp ended with {done.returncode}: {done.stderr.strip()[-200:]}")
+
+    return send
 
 
 def _request(
