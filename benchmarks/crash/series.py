@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks.crash.sftp import Sftp
 from benchmarks.crash.streams import Keep, Raw, Upload
 from benchmarks.crash.tftp import Tftp
 from benchmarks.crash.trial import Series
@@ -17,4 +18,5 @@ SERIES = (
     Series("tus, small requests", Tus(1_500_000, 100_000), cuts=False),
     Series("tus, resumed", Tus(), interrupted=True),
     Series("tftp", Tftp()),
+    Series("sftp", Sftp()),
 )
