@@ -354,8 +354,8 @@ class Files(Plugin):
             site = Site(self._engine, self._access, self._receipts, self._digests, options, context)
             return partial(serve_http, routes=ROUTES, site=site)
         if protocol == "sftp":
+            from sockd_plugins.files.sftp.exchange import HostKeys
             from sockd_plugins.files.sftp.serve import SshServer, receive_sftp  # as above
-            from sockd_plugins.files.sftp.transport import HostKeys
 
             keys = HostKeys.of(self._host_key)
             server = SshServer(self._engine, self._access, keys, context, serve=self.serve)

@@ -2,6 +2,7 @@
 
     serve.py        conversation with a client, on its connection
     transport.py    SSH transport: Conch's key exchange, with packets and bounds of our own
+    exchange.py     algorithms, keys and messages of a key exchange
     ciphers.py      encryption of the packets
     login.py        login with a key, a password or a token
     channels.py     channels of the connection, each with a session

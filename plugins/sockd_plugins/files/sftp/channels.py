@@ -28,7 +28,12 @@ PACKET = 128 << 10
 MOST_CHANNELS = 4
 """Channels of one connection, such as those of a shared one (ControlMaster)."""
 
+LEAST_PACKET = 256
+"""Bytes that a client must take in one packet: each costs the same work, however small it is."""
+
 _UNSENT = 1 << 20  # bytes of answers that a client leaves unread until it is disconnected
+
+_LOGIN = 50  # SSH_MSG_USERAUTH_REQUEST
 
 _MESSAGES = {
     80: "GLOBAL_REQUEST",
@@ -66,8 +71,8 @@ class Session(Protocol):
         """Return the bytes in memory that have left the inbox."""
 
     @property
-    def unwritten(self) -> int:
-        """Return the bytes of them that `settle` frees."""
+    def room(self) -> int:
+        """Return the bytes of memory that `settle` frees."""
 
     @property
     def is_receiving(self) -> bool:
@@ -116,8 +121,9 @@ class Channel:
         self._connection = connection
         self._remote = number(remote)
         self._window = window
-        self._packet = max(packet, 1)
+        self._packet = packet
         self._unsent = bytearray()
+        self._opened = False  # a session, of which a channel has one
         self._over = False  # everything was sent
 
     @property
@@ -134,11 +140,24 @@ class Channel:
         if len(data) > self.left or len(data) > PACKET or self.ended:
             raise Malformed("a client has sent more than it may")
         self.left -= len(data)
-        if self.left < WINDOW // 2:
+        if self.left < WINDOW // 2 and not self._over:
             self.send(_ADJUST, number(WINDOW - self.left))
             self.left = WINDOW
         if self.session is not None:
             self.inbox.append(data)
+
+    def open(self, open_session: Open, kind: bytes, argument: bytes) -> bool:
+        """Open the session, if there was none before; return whether it is open."""
+        if self._opened or self.ended:
+            return False
+        self.session = open_session(kind, argument, self.write)
+        self._opened = self.session is not None
+        return self._opened
+
+    def answer(self, *, done: bool) -> None:
+        """Answer a request of the client."""
+        if not self._over:
+            self.send(_DONE if done else _REFUSED)
 
     def write(self, data: bytes) -> None:
         """Send data, as much as the client takes now, and the rest later."""
@@ -215,9 +234,9 @@ class Connection(SSHService):
         return sum(channel.held for channel in self.channels.values())
 
     @property
-    def unwritten(self) -> int:
-        """Bytes of them that `settle` frees."""
-        return sum(session.unwritten for session in self._sessions)
+    def room(self) -> int:
+        """Bytes of memory that `settle` frees."""
+        return sum(session.room for session in self._sessions)
 
     @property
     def is_receiving(self) -> bool:
@@ -258,6 +277,8 @@ class Connection(SSHService):
 
     @override
     def packetReceived(self, messageNum: int, packet: bytes) -> None:
+        if messageNum == _LOGIN:  # of a client that did not wait for the answer (RFC 4252, 5.1)
+            return
         name = _MESSAGES.get(messageNum)
         if name is None:
             self.transport.sendUnimplemented()
@@ -283,6 +304,8 @@ class Connection(SSHService):
         window, packet = message.number(), message.number()
         if kind != b"session":
             self._refuse(remote, _UNKNOWN_KIND, "only sessions are served")
+        elif packet < LEAST_PACKET:
+            self._refuse(remote, _SHORTAGE, f"expected packets of at least {LEAST_PACKET} bytes")
         elif len(self.channels) >= MOST_CHANNELS:
             self._refuse(remote, _SHORTAGE, f"a connection may have {MOST_CHANNELS} sessions")
         else:
@@ -308,9 +331,7 @@ class Connection(SSHService):
 
     def _take_channel_request(self, message: Fields) -> None:
         channel, kind, answer = self._channel(message), message.string(), message.byte()
-        opened = False
-        if kind in (b"subsystem", b"exec") and channel.session is None and not channel.ended:
-            channel.session = self._open_session(kind, message.string(), channel.write)
-            opened = channel.session is not None
+        can = kind in (b"subsystem", b"exec")
+        opened = can and channel.open(self._open_session, kind, message.string())
         if answer:
-            channel.send(_DONE if opened else _REFUSED)
+            channel.answer(done=opened)

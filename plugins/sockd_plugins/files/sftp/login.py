@@ -19,9 +19,10 @@ from twisted.internet.interfaces import IReactorTime
 from typing_extensions import override
 
 from sockd_plugins.files.access.credentials import is_token
+from sockd_plugins.files.sftp.exchange import SIGNATURES
 from sockd_plugins.files.sftp.fields import Fields, Malformed, string
 from sockd_plugins.files.sftp.quiet import QUIET
-from sockd_plugins.files.sftp.transport import SIGNATURES, Transport
+from sockd_plugins.files.sftp.transport import Transport
 from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.sender import Sender
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 
 from twisted.internet.defer import Deferred
 
+from sockd_plugins.files.sftp.packets import LARGEST_WRITE
 from sockd_plugins.files.storage.batch import Small
 from sockd_plugins.files.storage.engine import LEAST_WINDOW, Engine, Incoming
 from sockd_plugins.files.storage.pieces import Piece
@@ -21,10 +23,19 @@ from sockd_plugins.files.storage.stored import Stored
 _MOST_WINDOW = 1 << 20
 """Bytes to give the disk at once, at most: what stays in the cache of the processor on its way there."""
 
-_EARLY = 8 << 20
+_BUFFER = _MOST_WINDOW + 2 * LARGEST_WRITE
+"""Bytes of a buffer: a window, whose last byte comes with a WRITE that was early, and one more WRITE. What
+was not used takes no memory."""
+
+_BLOCK = 64 << 10
+"""Bytes of which the data for the disk ends at a multiple, so that the next begins at one (`direct.py`)."""
+
+MOST_EARLY = 4 << 20
 """Bytes that may come before others that belong in front of them: what a client has unanswered at most."""
 
 _EARLY_WRITES = 1024  # of them, however small
+
+_NOTHING = memoryview(b"")
 
 
 class OpenFile:
@@ -41,6 +52,7 @@ class OpenFile:
     Attributes:
         name: as given.
         times: that the file gets when it is published; None for the present.
+        early: bytes in memory that belong behind others, which have not come.
         refused: why it cannot be published; None while it can.
     """
 
@@ -56,11 +68,11 @@ class OpenFile:
         self._is_begun = False  # whether the first WRITE has come
         self._upload: Incoming | None = None
         self._end = 0  # offset of the next byte in order
-        self._buffer = memoryview(b"")  # for data in order that is not on its way to the disk
-        self._spare = memoryview(b"")  # on its way to the disk, or free
+        self.early = 0
+        self._buffer = _NOTHING  # for data in order that is not on its way to the disk
+        self._spare = _NOTHING  # on its way to the disk, or free
         self._collected = 0
-        self._early: dict[int, tuple[Sequence[Piece], int]] = {}
-        self._early_bytes = 0
+        self._early: dict[int, bytes] = {}
         self._writing: Deferred[None] | None = None
         self._written = 0  # bytes on their way to the disk
         self._declared = size
@@ -69,12 +81,12 @@ class OpenFile:
     @property
     def held(self) -> int:
         """Bytes in memory."""
-        return self._collected + self._early_bytes + self._written
+        return self._collected + self.early + self._written
 
     @property
-    def unwritten(self) -> int:
-        """Bytes of them that `settle` writes."""
-        return self._collected + self._written
+    def room(self) -> int:
+        """Bytes of memory that `settle` frees."""
+        return len(self._buffer) + len(self._spare)
 
     @property
     def size(self) -> int:
@@ -126,57 +138,71 @@ class OpenFile:
         if old is not None and not old.busy:
             await self._engine.end(old.id)
 
-    def take(self, offset: int, pieces: Sequence[Piece], size: int) -> bool:
+    def take(self, offset: int, pieces: Sequence[Piece], size: int, most_early: int = MOST_EARLY) -> bool:
         """Take the data of a WRITE; return whether `pass_on` has to follow.
+
+        Args:
+            offset: where the data belongs.
+            pieces: the data.
+            size: its bytes, at most `LARGEST_WRITE`.
+            most_early: bytes that may come early, with those that have.
 
         Raises:
             FileRefused: it leaves a hole, it changes what has come, or the upload was refused before.
         """
-        if self.refused is None:
-            self._sort(offset, pieces, size)
+        if self.refused is None and size:
+            self._sort(offset, pieces, size, most_early)
         if self.refused is not None:
             raise self.refused
         return self._collected >= self._window
 
-    def _sort(self, offset: int, pieces: Sequence[Piece], size: int) -> None:
+    def _sort(self, offset: int, pieces: Sequence[Piece], size: int, most_early: int) -> None:
         if offset == self._end:
             self._append(pieces, size)
-            while self._early and (early := self._early.pop(self._end, None)):
-                self._early_bytes -= early[1]
-                self._append(*early)
-        elif offset < self._end or self._early_bytes + size > _EARLY or len(self._early) >= _EARLY_WRITES:
+            self._append_early()
+        elif offset < self._end or self.early + size > most_early or len(self._early) >= _EARLY_WRITES:
             # A client may not look at the answer, so that the file must not be published without this data.
             self._refuse(
                 FileRefused("bad-request", f"expected data from byte {self._end} on, found byte {offset}")
             )
-        elif size and offset not in self._early:
-            self._early[offset] = pieces, size
-            self._early_bytes += size
+        elif offset not in self._early:
+            self._early[offset] = b"".join(pieces)
+            self.early += size
 
-    async def pass_on(self) -> None:
-        """Give the disk what was collected, once it has taken what it was given before."""
+    async def pass_on(self, *, everything: bool = False) -> None:
+        """Give the disk what was collected, once it has taken what it was given before.
+
+        Args:
+            everything: whether to give the bytes behind the last block, too.
+        """
         await self._wait()
-        if not self._collected or self.refused is not None:
+        size = self._collected
+        if not everything:
+            size -= self._end % _BLOCK
+        if size <= 0 or self.refused is not None:
             return
         try:
             upload = self._upload or await self._start()
         except FileRefused as refused:
             self._refuse(refused)
             return
-        data = self._buffer[: self._collected]
+        data, rest = self._buffer[:size], self._buffer[size : self._collected]
         self._buffer, self._spare = self._spare, self._buffer
-        self._written, self._collected = self._collected, 0
+        self._written, self._collected = size, 0
+        self._copy(rest)
+        self._append_early()
         self._writing = Deferred.fromCoroutine(self._write(upload, data))
 
     async def settle(self) -> None:
-        """Write everything that was collected.
+        """Write everything that was collected, and free its memory.
 
         Raises:
             FileRefused: the upload was refused.
         """
-        await self.pass_on()
+        while self._collected and self.refused is None:
+            await self.pass_on(everything=True)
         await self._wait()
-        self._buffer = self._spare = memoryview(b"")
+        self._buffer = self._spare = _NOTHING
         if self.refused is not None:
             raise self.refused
 
@@ -220,8 +246,8 @@ class OpenFile:
 
     async def leave(self) -> None:
         """Leave the upload for the client to go on with: its connection is lost."""
-        await self.pass_on()
-        await self._wait()
+        with suppress(FileRefused):  # it is left for that reason
+            await self.settle()
         with suppress(FileRefused):  # the disk fails; what is durable stays
             await self._leave(self.refused or FileRefused("incomplete", "the connection was lost"))
 
@@ -243,7 +269,7 @@ class OpenFile:
             raise FileRefused("incomplete", "nothing was sent to go on with")
         await self._end_old()
         file = Small(Facts(self.name, self._end), [self._buffer[: self._collected]], {})
-        self._collected = 0
+        self._buffer, self._collected = _NOTHING, 0
         (stored,) = await self._engine.store_small([file], self._sender)
         if isinstance(stored, FileRefused):
             raise stored
@@ -256,20 +282,24 @@ class OpenFile:
             raise FileRefused("incomplete", f"expected {self._declared} bytes, found {self._end}")
 
     def _append(self, pieces: Sequence[Piece], size: int) -> None:
-        """Copy data behind what was collected: the disk's thread takes one large piece much faster."""
-        at = self._collected
-        if at + size > len(self._buffer):
-            self._enlarge(at + size)
+        """Put data behind what was collected."""
         for piece in pieces:
-            self._buffer[at : (at := at + len(piece))] = memoryview(piece)
-        self._collected = at
+            self._copy(piece)
         self._end += size
 
-    def _enlarge(self, needed: int) -> None:
-        """Take a buffer for the next window of the upload, or for more than that."""
-        larger = memoryview(bytearray(max(needed, self._window)))
-        larger[: self._collected] = self._buffer[: self._collected]
-        self._buffer = larger
+    def _append_early(self) -> None:
+        """Put early data where it belongs, up to a window."""
+        while self._early and self._collected < self._window and (data := self._early.pop(self._end, None)):
+            self.early -= len(data)
+            self._append((data,), len(data))
+
+    def _copy(self, piece: Piece) -> None:
+        """Copy data into the buffer, which begins at a page: the disk takes it from there without a copy."""
+        if not self._buffer:
+            self._buffer = memoryview(mmap(-1, _BUFFER, flags=MAP_PRIVATE | MAP_ANONYMOUS))
+        end = self._collected + len(piece)
+        self._buffer[self._collected : end] = piece
+        self._collected = end
 
     @property
     def _window(self) -> int:
@@ -283,7 +313,7 @@ class OpenFile:
         finally:
             self._written = 0
             if upload.window == LEAST_WINDOW:  # a slow sender has no use for a second buffer
-                self._spare = memoryview(b"")
+                self._spare = _NOTHING
 
     async def _wait(self) -> None:
         writing = self._writing
@@ -295,8 +325,8 @@ class OpenFile:
     def _refuse(self, refused: FileRefused) -> None:
         """Refuse everything from now on, and free the memory."""
         self.refused = self.refused or refused
-        self._buffer, self._collected = memoryview(b""), 0
-        self._early, self._early_bytes = {}, 0
+        self._buffer, self._collected = _NOTHING, 0
+        self._early, self.early = {}, 0
 
     def _give_up(self) -> None:
         """Leave the upload to another connection that goes on with it."""

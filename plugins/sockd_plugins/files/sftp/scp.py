@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sockd_plugins.files.sftp.open_file import OpenFile
+from sockd_plugins.files.sftp.packets import LARGEST_WRITE
 from sockd_plugins.files.sftp.view import View, file_name, resolve
 from sockd_plugins.files.storage.engine import Engine
 from sockd_plugins.files.storage.refused import FileRefused
@@ -107,9 +108,9 @@ class ScpSession:
         return self._file.held if self._file else 0
 
     @property
-    def unwritten(self) -> int:
-        """Bytes of them that `settle` frees."""
-        return self._file.unwritten if self._file else 0
+    def room(self) -> int:
+        """Bytes of memory that `settle` frees."""
+        return self._file.room if self._file else 0
 
     @property
     def is_receiving(self) -> bool:
@@ -214,7 +215,7 @@ class ScpSession:
         self._folders.append(name)
 
     async def _take_data(self, inbox: Inbox) -> None:
-        size = min(self._left, len(inbox))
+        size = min(self._left, len(inbox), LARGEST_WRITE)
         pieces = inbox.take(size)
         self._left -= size
         file = self._file

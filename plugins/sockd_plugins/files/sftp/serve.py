@@ -9,10 +9,11 @@ from twisted.conch.ssh.transport import DISCONNECT_BY_APPLICATION
 
 from sockd.plugin import Context
 from sockd_plugins.files.sftp.channels import Connection, Session
+from sockd_plugins.files.sftp.exchange import HostKeys
 from sockd_plugins.files.sftp.login import Access, Login
 from sockd_plugins.files.sftp.scp import ScpSession, parse_command
 from sockd_plugins.files.sftp.session import SftpSession
-from sockd_plugins.files.sftp.transport import HostKeys, Transport
+from sockd_plugins.files.sftp.transport import Transport
 from sockd_plugins.files.storage.engine import Engine
 from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.sender import Sender
@@ -88,9 +89,9 @@ class _Conversation:
                 return False
             pieces = await peer.some(_READ if connection else _IDLE_READ, more=True)
         else:
-            unwritten = connection.unwritten > 0
-            within = _FILL_SECONDS if unwritten else None
-            pieces = await peer.some(_READ, within, more=True, patient=not unwritten)
+            can_settle = connection.room > 0
+            within = _FILL_SECONDS if can_settle else None
+            pieces = await peer.some(_READ, within, more=True, patient=not can_settle)
         if pieces is None:
             if connection is not None:
                 await connection.settle()

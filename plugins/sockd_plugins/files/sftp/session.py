@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from sockd_plugins.files.sftp import packets
 from sockd_plugins.files.sftp.fields import Fields, Malformed
-from sockd_plugins.files.sftp.open_file import OpenFile
+from sockd_plugins.files.sftp.open_file import MOST_EARLY, OpenFile
 from sockd_plugins.files.sftp.packets import Attributes, read_attributes
 from sockd_plugins.files.sftp.view import View, file_name, resolve
 from sockd_plugins.files.storage.bounds import check_allowed, check_name
@@ -34,6 +34,9 @@ _WRITE = struct.Struct(">IB4sI4sQI")
 
 _WRITE_REST = _WRITE.size - 4  # bytes of the head that the length counts
 _HEAD = 9  # bytes before the fields of a request: length, kind, number
+
+_MOST_ROOM = 4 << 20
+"""Bytes of memory of the files of a session, beside the one that is sent; the others are settled for more."""
 
 _BATCH = 100  # entries of a folder in one answer
 
@@ -87,6 +90,7 @@ class SftpSession:
         self._handles: dict[bytes, _Handle] = {}
         self._next_handle = 0
         self._answers: list[bytes] = []
+        self._sent: OpenFile | None = None  # file of the last WRITE
         self._turn = _IN_A_TURN
         self._begun = False
         self._serves: dict[int, Callable[[bytes, Fields], Awaitable[bytes]]] = {
@@ -107,23 +111,27 @@ class SftpSession:
         }
 
     @property
+    def _files(self) -> list[OpenFile]:
+        return [handle.file for handle in self._handles.values() if handle.file]
+
+    @property
     def _open_files(self) -> dict[str, OpenFile]:
         return {handle.path: handle.file for handle in self._handles.values() if handle.file}
 
     @property
     def held(self) -> int:
         """Bytes in memory that have left the inbox."""
-        return sum(handle.file.held for handle in self._handles.values() if handle.file)
+        return sum(file.held for file in self._files)
 
     @property
-    def unwritten(self) -> int:
-        """Bytes of them that `settle` frees."""
-        return sum(handle.file.unwritten for handle in self._handles.values() if handle.file)
+    def room(self) -> int:
+        """Bytes of memory that `settle` frees."""
+        return sum(file.room for file in self._files)
 
     @property
     def is_receiving(self) -> bool:
         """True if a file is open."""
-        return any(handle.file for handle in self._handles.values())
+        return any(self._files)
 
     async def advance(self, inbox: Inbox, *, ended: bool) -> int | None:
         """Implement `Session.advance`."""
@@ -147,10 +155,9 @@ class SftpSession:
 
     async def settle(self) -> None:
         """Implement `Session.settle`; a refusal is told with the next answer."""
-        for handle in tuple(self._handles.values()):
-            if handle.file is not None:
-                with suppress(FileRefused):
-                    await handle.file.settle()
+        for file in self._files:
+            with suppress(FileRefused):
+                await file.settle()
 
     async def leave(self) -> None:
         """Implement `Session.leave`."""
@@ -181,9 +188,14 @@ class SftpSession:
         if rest := length - _WRITE_REST - size:
             inbox.take(rest)
         file = handle.file
+        if file is not self._sent:
+            self._sent = file
+            if self.room > _MOST_ROOM:
+                await self.settle()
+        early = MOST_EARLY if offset == file.size else MOST_EARLY - sum(each.early for each in self._files)
         try:
             await file.begin(offset)
-            if file.take(offset, pieces, size):
+            if file.take(offset, pieces, size, early + file.early):
                 self._answers.append(packets.done(request))
                 self._flush()
                 await file.pass_on()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.plugins.files.sftp.client import Service
+from tests.plugins.files.sftp.conversation import Conversation
 
 
 @pytest.fixture
@@ -20,3 +21,12 @@ def service(folder: Path) -> Iterator[Service]:
     service = Service(folder, folders=True)
     yield service
     service.engine.stop()
+
+
+@pytest.fixture
+def conversation(service: Service, tmp_path: Path) -> Iterator[Conversation]:
+    conversation = Conversation(service, tmp_path)
+    conversation.connect()
+    yield conversation
+    conversation.lose()
+    assert not conversation.clock.getDelayedCalls()

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sockd_plugins.files.sftp import packets
 from sockd_plugins.files.sftp.fields import long, number, string
+from sockd_plugins.files.sftp.open_file import MOST_EARLY
 from sockd_plugins.files.storage.sender import Sender, Share
 from sockd_plugins.files.storage.store import PARTS
 from tests.plugins.files.sftp.client import APPEND, TRUNCATE, WRITE, Client, Service
@@ -461,4 +465,49 @@ def test_memory_is_free_once_the_disk_has_it(client: Client) -> None:
     client.write(handle, 10, b"early")
     assert client.session.held == 10
     client.service.run(client.session.settle())
-    assert (client.session.held, client.session.unwritten) == (5, 0)
+    assert (client.session.held, client.session.room) == (5, 0)
+
+
+def test_a_write_of_nothing_changes_nothing(client: Client, folder: Path) -> None:
+    handle = client.open("a")
+    client.write(handle, 0, b"data")
+    for offset in (0, 2, 1000):
+        assert client.write(handle, offset, b"") == packets.OK
+    assert client.close(handle) == packets.OK
+    assert (folder / "a").read_bytes() == b"data"
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_any_order_within_the_bound_gives_the_same_file(service: Service, data: st.DataObject) -> None:
+    """Windows end within writes, and data that came early goes on behind them."""
+    sizes = data.draw(st.lists(st.sampled_from([1, 1000, 32768, 65536, packets.LARGEST_WRITE]), max_size=16))
+    content = random.Random(1).randbytes(sum(sizes))
+    starts = [sum(sizes[:count]) for count in range(len(sizes))]
+    client = service.client()
+    handle = client.open("a")
+    for start, size in data.draw(st.permutations(list(zip(starts, sizes, strict=True)))):
+        assert client.write(handle, start, content[start : start + size]) == packets.OK
+    assert client.close(handle) == packets.OK
+    (stored,) = client.stored
+    assert (stored.size, stored.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+
+
+def test_early_data_of_all_files_is_bound(client: Client) -> None:
+    piece = bytes(packets.LARGEST_WRITE)
+    handles = [client.open(f"file-{count}") for count in range(packets.MOST_HANDLES)]
+    for handle in handles:
+        client.write(handle, 10, piece)
+    assert client.session.held <= MOST_EARLY
+    assert client.close(handles[-1]) == packets.FAILURE
+
+
+def test_files_that_wait_for_their_client_keep_little_memory(client: Client) -> None:
+    piece = bytes(packets.LARGEST_WRITE)
+    handles = [client.open(f"file-{count}") for count in range(packets.MOST_HANDLES)]
+    for turn in range(3):
+        for handle in handles:
+            client.write(handle, turn * len(piece), piece)
+            assert client.session.room <= 10 << 20
+    for handle in handles:
+        assert client.close(handle) == packets.OK
