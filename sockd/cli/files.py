@@ -126,6 +126,27 @@ def tokens(service: Service, also_ended: bool) -> None:
 
 
 @files.command()
+@of_service_with("users")
+def users(service: Service) -> None:
+    """List the users, with what the folder of each holds and may hold."""
+    rows = service.do("users")
+    head = ("NAME", "PASSWORDS", "KEYS", "FILES", "BYTES")
+    service.tell(rows, columns(head, map(_user_cells, rows), right=" rrrr"))
+
+
+@files.command()
+@of_service_with("notices")
+def notices(service: Service) -> None:
+    """List the notices of received files that were not taken yet: by a program, a web server or a bucket.
+
+    The log has the reason of each attempt that has failed: `received file not told`.
+    """
+    rows = service.do("notices")
+    head = ("ID", "FILE", "RECIPIENT", "FAILED", "RECEIVED", "NEXT")
+    service.tell(rows, columns(head, map(_notice_cells, rows), right="   r"))
+
+
+@files.command()
 @of_service_with("uploads")
 def uploads(service: Service) -> None:
     """List the uploads that run, or that wait for their sender to go on."""
@@ -209,14 +230,27 @@ def _date(seconds: float | None) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _token_cells(row: Any) -> tuple[object, ...]:
+def _used(row: Any) -> tuple[str, str]:
+    """Return files and bytes, each with its bound if it has one."""
     number = str(row["files"]) if row["max_files"] is None else f"{row['files']}/{row['max_files']}"
     moved = size(row["size"]) if row["max_size"] is None else f"{size(row['size'])}/{size(row['max_size'])}"
+    return number, moved
+
+
+def _user_cells(row: Any) -> tuple[object, ...]:
+    return row["name"], row["passwords"], row["keys"], *_used(row)
+
+
+def _notice_cells(row: Any) -> tuple[object, ...]:
+    told = row["id"], row["file"], row["recipient"], row["attempts"]
+    return *told, _date(row["received"]), _date(row["due"])
+
+
+def _token_cells(row: Any) -> tuple[object, ...]:
     return (
         row["id"],
         row["state"],
-        number,
-        moved,
+        *_used(row),
         _date(row["until"]),
         row["folder"] or "-",
         row["note"] or "-",

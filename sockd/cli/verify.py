@@ -143,7 +143,7 @@ def _check_signature(told: Mapping[str, Any], key: Ed25519PublicKey, path: Path)
 
     try:
         key.verify(b64decode(told["signature"], validate=True), canonical(told))
-    except (InvalidSignature, ValueError):
+    except (InvalidSignature, ValueError, RecursionError):
         raise _WrongError(
             f"{path}: its signature is wrong: it was changed, or signed by another key"
         ) from None

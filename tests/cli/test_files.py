@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import json
 import os
@@ -17,6 +18,8 @@ from sockd.cli import main
 from sockd_plugins.files.access.credentials import is_token
 from sockd_plugins.files.access.tokens import Tokens
 from sockd_plugins.files.access.users import Users
+from sockd_plugins.files.notices.notice import Notice
+from sockd_plugins.files.notices.outbox import Outbox
 from sockd_plugins.files.storage.parts import PARTS, Part, Parts, open_parts
 from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
@@ -28,10 +31,19 @@ state_dir = "state"
 [service.drop]
 plugin = "files"
 listen = [{ endpoint = "tcp:7021:interface=127.0.0.1", protocol = "upload" }]
-options = { directory = "received" }
+[service.drop.options]
+directory = "received"
+users = "users.txt"
+user_quota = "5KiB"
+user_quotas = { ann = { files = 3 } }
 [service.echo]
 plugin = "echo"
 listen = ["tcp:7007:interface=127.0.0.1"]
+"""
+
+USERS = f"""
+ann:$scrypt$ln=4,r=8,p=1$MDEyMzQ1Njc4OWFiY2RlZg$qZhEfTwICSXByfxC9mbEkzGSX5KmzAvMx/tJ1vfvyxg
+bob:ssh-ed25519 {base64.b64encode(bytes.fromhex("0000000b") + b"ssh-ed25519" + bytes(36)).decode()} bob@laptop
 """
 
 
@@ -42,6 +54,7 @@ class Machine:
         self.folder = folder
         self.config = folder / "sockd.toml"
         self.config.write_text(CONFIG)
+        (folder / "users.txt").write_text(USERS)
 
     def run(self, *words: str, stdin: str | None = None) -> Result:
         return CliRunner().invoke(main, ["files", words[0], "-c", str(self.config), *words[1:]], input=stdin)
@@ -101,6 +114,34 @@ def test_tokens_are_listed_and_ended(machine: Machine) -> None:
     assert table[1].split()[:4] == [made["id"], "ended", "0", "0/5.0K"]
 
 
+def test_users_are_listed_with_what_their_folders_hold(machine: Machine) -> None:
+    (machine.folder / "received" / "ann" / "x").mkdir(parents=True)
+    (machine.folder / "received" / "ann" / "a").write_bytes(bytes(1000))
+    (machine.folder / "received" / "ann" / "x" / "b").write_bytes(bytes(48))
+    (machine.folder / "received" / "ann" / "link").symlink_to("a")
+    assert [line.split() for line in machine.run("users").output.splitlines()] == [
+        ["NAME", "PASSWORDS", "KEYS", "FILES", "BYTES"],
+        ["ann", "1", "0", "2/3", "1.0K/5.0K"],
+        ["bob", "0", "1", "0", "0/5.0K"],
+    ]
+
+
+def test_notices_that_nobody_has_taken_are_listed(machine: Machine) -> None:
+    assert machine.asks("notices") == []
+    outbox = Outbox(machine.folder / "state" / "drop", machine.folder / "received", {"webhook": 20.0})
+    outbox.write(Notice("0123456789abcdef", "in/a.txt", 5, "sha256=00", "-", "", 1_700_000_000.0), 1)
+    outbox.close()
+    (row,) = machine.asks("notices")
+    assert (row["id"], row["file"], row["recipient"], row["attempts"]) == (
+        "0123456789abcdef",
+        "in/a.txt",
+        "webhook",
+        0,
+    )
+    table = machine.run("notices").output.splitlines()
+    assert table[1].split()[:6] == ["0123456789abcdef", "in/a.txt", "webhook", "0", "2023-11-14", "22:13"]
+
+
 def kept(parts: Parts, sender: Sender) -> Part:
     part = parts.create(0o600, 10, sender.source)
     parts.keep(part, Facts("a.txt", 10), sender)
@@ -148,7 +189,9 @@ def test_what_is_neither_token_nor_upload_is_told(machine: Machine) -> None:
 def test_looking_makes_nothing(machine: Machine) -> None:
     assert machine.asks("tokens") == []
     assert machine.asks("uploads") == []
-    assert [path.name for path in machine.folder.iterdir()] == ["sockd.toml"]
+    assert machine.asks("notices") == []
+    assert machine.asks("users")[0]["files"] == 0
+    assert sorted(path.name for path in machine.folder.iterdir()) == ["sockd.toml", "users.txt"]
 
 
 def test_the_public_key_is_always_the_same(machine: Machine) -> None:

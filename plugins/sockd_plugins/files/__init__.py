@@ -281,7 +281,13 @@ class Files(Plugin):
 
     @override
     def commands(self, configured: Configured) -> Mapping[str, Command]:
-        return Commands(configured, self.directory, self.keep_parts, self.url, self.access).all()
+        known = Users.read(self.users)
+        given = (configured, self.directory, self.keep_parts, self.url, self.access, known, self._shares)
+        return Commands(*given).all()
+
+    @property
+    def _shares(self) -> Shares:
+        return Shares(Share(self.user_quota, self.user_files), self.user_quotas)
 
     @override
     async def start(self, context: Context) -> None:
@@ -293,11 +299,8 @@ class Files(Plugin):
         if self.receipts:
             failed = partial(tell_lost_receipt, context)
             engine.store.witness = ReceiptFolder(self.receipts, self._receipts, engine.store, failed)
-        users, shares = (
-            Users.read(self.users),
-            Shares(Share(self.user_quota, self.user_files), self.user_quotas),
-        )
-        self._access = Access(self.access, users, self._tokens, engine.run, context.clock, shares)
+        users = Users.read(self.users)
+        self._access = Access(self.access, users, self._tokens, engine.run, context.clock, self._shares)
         if recipients := list_recipients(self, context.service):
             engine.store.notices = await engine.run(open_delivery, recipients, self.directory, context)
         self._clock, self._engine, self._buffers = context.clock, engine, Buffers(self.memory)

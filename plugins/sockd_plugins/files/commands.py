@@ -6,18 +6,23 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sockd.errors import CommandRefused
 from sockd.plugin import Command, Configured
+from sockd_plugins.files.access.shares import Shares
 from sockd_plugins.files.access.tokens import Token, Tokens
+from sockd_plugins.files.access.users import User, Users
 from sockd_plugins.files.access.ways import list_ways
+from sockd_plugins.files.notices.outbox import Outbox
 from sockd_plugins.files.receipt.key import open_key, public_pem
+from sockd_plugins.files.storage.folders import measure
 from sockd_plugins.files.storage.names import safe_path
 from sockd_plugins.files.storage.parts import PARTS, Parts
 from sockd_plugins.files.storage.refused import FileRefused
+from sockd_plugins.files.storage.sender import Share
 from sockd_plugins.files.storage.sweep import sweep
 from sockd_plugins.files.storage.unfinished import list_unfinished
 
@@ -40,6 +45,8 @@ class Commands:
         keep_for: seconds for which an upload that can be resumed is kept.
         url: its public address, "" if that is to be derived.
         open_to: the ways by which senders may come in.
+        known: the users with passwords and keys.
+        shares: what their folders may hold.
     """
 
     configured: Configured
@@ -47,10 +54,12 @@ class Commands:
     keep_for: float
     url: str
     open_to: tuple[str, ...]
+    known: Users = field(default_factory=Users)
+    shares: Shares = field(default_factory=Shares)
 
     def all(self) -> Mapping[str, Command]:
         """Return each command by its name."""
-        commands = (self.invite, self.tokens, self.uploads, self.end, self.key)
+        commands = (self.invite, self.tokens, self.users, self.uploads, self.notices, self.end, self.key)
         return {command.__name__: _refusing(command) for command in commands}
 
     def invite(
@@ -72,6 +81,43 @@ class Commands:
         """List all tokens."""
         with self._tokens() as tokens:
             return [_as_dict(token) for token in tokens.list()]
+
+    def users(self) -> list[dict[str, Any]]:
+        """List the users, with what the folder of each holds and may hold."""
+        rows = []
+        for name in sorted({*self.known, *self.shares.quotas}):
+            user, share = self.known.get(name, User(name)), self.shares.of(name) or Share()
+            size, files = measure(self.directory / name)
+            rows.append(
+                {
+                    "name": name,
+                    "passwords": len(user.passwords),
+                    "keys": len(user.keys),
+                    "files": files,
+                    "max_files": share.files or None,
+                    "size": size,
+                    "max_size": share.size or None,
+                }
+            )
+        return rows
+
+    def notices(self) -> list[dict[str, Any]]:
+        """List the notices that no recipient has taken yet, the next one first."""
+        outbox = Outbox(self.configured.state_dir, self.directory, {})
+        try:
+            return [
+                {
+                    "id": each.notice.id,
+                    "file": each.notice.path,
+                    "recipient": each.recipient,
+                    "attempts": each.attempts,
+                    "received": each.notice.time,
+                    "due": each.due,
+                }
+                for each in outbox.list()
+            ]
+        finally:
+            outbox.close()
 
     def uploads(self) -> list[dict[str, Any]]:
         """List all unfinished uploads; of those that cannot be resumed little is known here."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
@@ -57,6 +57,23 @@ class Claim:
     recipient: str
     notice: Notice
     attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Notice that waits.
+
+    Attributes:
+        recipient: who is to be told.
+        notice: with the name that the file was to get.
+        attempts: that have failed.
+        due: Unix time of the next one, or of the end of one that runs.
+    """
+
+    recipient: str
+    notice: Notice
+    attempts: int
+    due: float
 
 
 class Outbox:
@@ -114,11 +131,11 @@ class Outbox:
                     tuple(self._recipients),
                 )
 
-    def claim_file(self, recipient: str, id: str) -> list[Claim]:  # noqa: A002
+    def claim_file(self, recipient: str, id: str) -> Sequence[Claim]:  # noqa: A002
         """Take the notice of one file, which this process has written just now."""
         return self._claim(recipient, "id = ? AND NOT claimed", id)
 
-    def claim_due(self, recipient: str, most: int) -> list[Claim]:
+    def claim_due(self, recipient: str, most: int) -> Sequence[Claim]:
         """Take notices that are due, at most so many."""
         now = self._now()
         latest = now + max(LONGEST_PAUSE + _OWN_SECONDS, self._held(recipient))
@@ -139,6 +156,14 @@ class Outbox:
                 "DELETE FROM notices WHERE id = ? AND recipient = ?", (claim.notice.id, claim.recipient)
             )
 
+    def list(self) -> Sequence[Waiting]:
+        """List what waits, the next one first."""
+        with self._database.reading() as database:
+            if database is None:
+                return []
+            found = database.execute(f"SELECT {_NOTICE}, recipient, attempts, due FROM notices ORDER BY due")  # noqa: S608
+            return [Waiting(who, Notice(*row), attempts, due) for *row, who, attempts, due in found]
+
     def close(self) -> None:
         """Close the database."""
         self._database.close()
@@ -147,7 +172,7 @@ class Outbox:
         """Return the seconds for which a notice that was taken belongs to this process."""
         return self._recipients[recipient] + _OWN_SECONDS
 
-    def _claim(self, recipient: str, where: str, *values: object) -> list[Claim]:
+    def _claim(self, recipient: str, where: str, *values: object) -> Sequence[Claim]:
         """Take notices whose files have a name, for some time; drop those whose files never got one."""
         query = f"SELECT {_NOTICE}, attempts, inode FROM notices WHERE recipient = ? AND {where}"  # noqa: S608
         now, claims = self._now(), []

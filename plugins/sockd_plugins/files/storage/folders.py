@@ -82,6 +82,27 @@ def _enter(folder: int, name: str, *, make: bool, owner: Owner) -> int:
     return inner
 
 
+def measure(folder: Path) -> tuple[int, int]:
+    """Return the bytes and the number of the plain files in a folder and those within; (0, 0) without it.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    size = files = 0
+
+    def fail(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    for within, _, names in os.walk(folder, onerror=fail):
+        for name in names:
+            with suppress(FileNotFoundError):  # it was removed just now
+                status = os.lstat(os.path.join(within, name))
+                if stat.S_ISREG(status.st_mode):
+                    size, files = size + status.st_size, files + 1
+    return size, files
+
+
 def write_small(folder: int, name: str, content: bytes, mode: int, owner: Owner = _NOBODY) -> None:
     """Write a small file durably, in place of an earlier one.
 
