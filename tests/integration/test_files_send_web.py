@@ -1,9 +1,10 @@
-"""`sockd send` to web servers: one for PUT, @tus/server, and our own."""
+"""`sockd send` to web servers: one for PUT, nginx, @tus/server, and our own."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +15,8 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
+from clients import node_modules
+from crews import wait_until
 from cutting import Proxy
 from running import BIN, PATIENCE, Start
 
@@ -130,38 +133,78 @@ def test_a_refusal_is_told_in_the_words_of_the_server(
 
 
 @pytest.fixture
+def nginx(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """Start nginx, which takes files by PUT; return its address and its folder."""
+    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        pytest.skip("needs nginx")
+    folder = tmp_path / "dav"
+    folder.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+    (tmp_path / "nginx.conf").write_text(f"""
+        daemon off; master_process off; pid {tmp_path}/nginx.pid; error_log stderr; events {{}}
+        http {{
+            access_log off; client_body_temp_path {tmp_path}/body;
+            server {{
+                listen 127.0.0.1:{port}; root {folder}; client_max_body_size 25m;
+                location / {{ dav_methods PUT; create_full_put_path on; }}
+            }}
+        }}
+    """)
+    command = [program, "-e", "stderr", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        wait_until(lambda: _accepts(port) or process.poll() is not None)
+        assert process.poll() is None
+        yield f"http://127.0.0.1:{port}/in/", folder / "in"
+        process.terminate()
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_nginx_gets_a_folder_by_put_and_refuses_what_is_too_large(
+    nginx: tuple[str, Path], send: Send, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    address, folder = nginx
+    (tmp_path / "huge").touch()
+    os.truncate(tmp_path / "huge", 26 << 20)
+    done = send(*(tmp_path / name for name in [*files, "huge"]), address)
+    assert done.returncode == 1
+    assert f"cannot send {tmp_path}/huge to {address}: refused (413): " in done.stderr
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
+
+
+@pytest.fixture
 def tus(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """Start @tus/server; return its address and its folder."""
-    modules = next((path for path in _modules() if (path / "@tus/server").is_dir()), None)
-    if shutil.which("node") is None or modules is None:
-        pytest.skip("needs node and @tus/server")
+    node, modules = node_modules("@tus/server", "@tus/file-store")
     (tmp_path / "node").mkdir()
     (tmp_path / "node/node_modules").symlink_to(modules)
     (tmp_path / "node/server.mjs").write_text(TUS_SERVER)
     folder = tmp_path / "tus"
     folder.mkdir()
-    command = ["node", str(tmp_path / "node/server.mjs"), str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    command = [node, str(tmp_path / "node/server.mjs"), str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
-        yield f"http://127.0.0.1:{process.stdout.readline().strip()}/files", folder
+        if not (port := process.stdout.readline().strip()):
+            pytest.skip("@tus/server needs a newer Node")
+        yield f"http://127.0.0.1:{port}/files", folder
         process.kill()
-
-
-def _modules() -> list[Path]:
-    """Return the folders in which packages of Node may be."""
-    named = [Path(path) for path in os.environ.get("NODE_PATH", "").split(":") if path]
-    if (npm := shutil.which("npm")) is not None:
-        root = subprocess.run([npm, "root", "-g"], capture_output=True, text=True, check=False).stdout.strip()
-        named.append(Path(root))
-    return named
 
 
 def test_files_are_sent_by_tus_where_the_server_speaks_it(
     tus: tuple[str, Path], send: Send, files: dict[str, bytes], tmp_path: Path
 ) -> None:
     address, folder = tus
-    done = send(*(tmp_path / name for name in files), address)
+    with closing(Proxy(("127.0.0.1", int(address.split(":")[2].split("/")[0])))) as proxy:
+        proxy.cut_after = 15 * MIB
+        cut = f"{proxy.address.replace('tcp:', 'http://')}/files"
+        done = send(*(tmp_path / name for name in files), cut)
     assert done.returncode == 0, done.stderr
+    assert proxy.connections > 1
     assert send("-", address, "--name", "pipe", data="from a pipe").returncode == 0
     stored = sorted(path.read_bytes() for path in folder.iterdir() if path.suffix != ".json")
     assert stored == sorted([*files.values(), b"from a pipe"])

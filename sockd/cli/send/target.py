@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from base64 import b64encode
+from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import click
 from typing_extensions import override
@@ -18,9 +20,15 @@ KEPT = "/:@!$&'()*+,;=~-._%"
 
 @dataclass(frozen=True, slots=True)
 class WebAddress(Address):
-    """Address of a web server, with the path that files are sent to."""
+    """Address of a web server, with the path that files are sent to.
+
+    Attributes:
+        location: the path.
+        user: name and password, with a colon between; "" for none. They are in no message and no file.
+    """
 
     location: str = "/"
+    user: str = field(default="", repr=False)
 
     def __str__(self) -> str:
         scheme = "https" if self.encrypted else "http"
@@ -32,6 +40,12 @@ class WebAddress(Address):
         """Host and port, as the header field Host has them."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.encrypted else 80) else f"{host}:{self.port}"
+
+    def authorization(self, token: str) -> str:
+        """Return the header field Authorization, from the user, else from a token; "" for neither."""
+        if self.user:
+            return f"Basic {b64encode(self.user.encode()).decode()}"  # RFC 7617
+        return f"Bearer {token}" if token else ""
 
     def path_of(self, name: str, *, alone: bool) -> str:
         """Return the path of a file on the server.
@@ -48,6 +62,8 @@ class WebAddress(Address):
 def parse_web(text: str) -> WebAddress | None:
     """Parse an address with `http:` or `https:`; return None for another.
 
+    It may have a user, as in https://USER@HOST/. Without a password, that is $SOCKD_PASSWORD.
+
     Raises:
         ValueFault: it is malformed.
     """
@@ -58,11 +74,19 @@ def parse_web(text: str) -> WebAddress | None:
         port = parts.port
     except ValueError as error:
         raise ValueFault("an address such as https://HOST/FOLDER/", repr(text)) from error
-    if not parts.hostname or parts.query or parts.fragment or parts.username is not None:
+    if not parts.hostname or parts.query or parts.fragment:
         raise ValueFault("an address such as https://HOST/FOLDER/", repr(text))
     secure = parts.scheme == "https"
     location = quote(parts.path or "/", safe=KEPT)
-    return WebAddress("tcp", parts.hostname, port or (443 if secure else 80), "", secure, None, location)
+    port = port or (443 if secure else 80)
+    return WebAddress("tcp", parts.hostname, port, "", secure, None, location, _user(parts))
+
+
+def _user(parts: SplitResult) -> str:
+    if not parts.username:
+        return ""
+    password = os.environ.get("SOCKD_PASSWORD", "") if parts.password is None else unquote(parts.password)
+    return f"{unquote(parts.username)}:{password}"
 
 
 class TargetType(AddressType):

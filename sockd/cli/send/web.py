@@ -81,8 +81,8 @@ class Web:
             connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
             connection.putheader("Host", self.address.authority)
             connection.putheader("User-Agent", "sockd")
-            if self._token:
-                connection.putheader("Authorization", f"Bearer {self._token}")
+            if authorization := self.address.authorization(self._token):
+                connection.putheader("Authorization", authorization)
             for name, value in (fields or {}).items():
                 connection.putheader(name, value)
             connection.endheaders()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -32,6 +33,8 @@ def web(answers: Mapping[str, str], asked: list[str]) -> Talk:
             while line := stream.readline().decode():
                 length = 0
                 while field := stream.readline().strip().decode():
+                    if field.startswith("Authorization:"):
+                        asked.append(field)
                     if field.lower().startswith("content-length:"):
                         length = int(field.partition(":")[2])
                 method, path, _ = line.split(" ", 2)
@@ -76,6 +79,18 @@ def test_a_server_that_has_moved_tells_where(send: Send) -> None:
     code, told = send({"OPTIONS": moved, "PUT": moved})
     assert code == 1
     assert "refused (308): Permanent Redirect, send to https://example.org/in/\n" in told
+
+
+@pytest.mark.parametrize("user", ["ann:sw%40rd", "ann"])
+def test_a_user_is_told_to_the_server_and_to_nobody_else(
+    serve: Serve, asked: list[str], hello: Path, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOCKD_PASSWORD", "sw@rd")
+    server = web({"OPTIONS": status("200 OK"), "PUT": status("403 Forbidden")}, asked)
+    address = serve(server).removeprefix("tcp:")
+    result = run(hello, f"http://{user}@{address}/")
+    assert set(asked[::2]) == {"Authorization: Basic " + b64encode(b"ann:sw@rd").decode()}
+    assert result.stderr == f"cannot send {hello} to http://{address}/: refused (403): Forbidden\n"
 
 
 def test_an_answer_before_the_end_of_the_file_is_no_success(
