@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from crews import Shared
 from running import BIN, Daemon, Start
 
 
@@ -26,6 +27,15 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield start_one
     for daemon in daemons:
         daemon.stop()
+
+
+@pytest.fixture
+def crew(shared: Shared, request: pytest.FixtureRequest) -> Iterator[Daemon]:
+    """Return the daemon that the module's tests share; after a test that fails they get another."""
+    failed = request.session.testsfailed
+    yield shared.ready()
+    if request.session.testsfailed > failed:
+        shared.stop()
 
 
 EVERYTHING = """

@@ -18,7 +18,7 @@ PATIENCE = 90.0
 
 
 class Daemon:
-    """Process of a `sockd`, and its log."""
+    """Process of a `sockd` in a folder, and its log."""
 
     def __init__(
         self,
@@ -27,6 +27,7 @@ class Daemon:
         env: dict[str, str] | None = None,
         pass_fds: Sequence[int] = (),
     ) -> None:
+        self.folder = cwd
         self.process = subprocess.Popen(
             [os.fspath(word) for word in command],
             cwd=cwd,
@@ -39,6 +40,7 @@ class Daemon:
         )
         self.events: list[dict[str, Any]] = []
         self.errors = ""
+        self._forgotten = 0
         self._changed = threading.Condition()
         self._ended = 0
         self._readers = [
@@ -58,7 +60,8 @@ class Daemon:
 
     def _read_errors(self) -> None:
         assert self.process.stderr is not None
-        self.errors = self.process.stderr.read()
+        for line in self.process.stderr:
+            self.errors += line
         self._end()
 
     def _end(self) -> None:
@@ -77,14 +80,15 @@ class Daemon:
 
     def has_told(self, event: str, **fields: Any) -> dict[str, Any] | None:
         """Return the first event of this name and these fields; None if there was none."""
-        for record in self.events:
-            if record.get("event") == event and fields.items() <= record.items():
-                return record
-        return None
+        return next((record for record in self.all_of(event) if fields.items() <= record.items()), None)
 
     def all_of(self, event: str) -> list[dict[str, Any]]:
         """Return the events of this name so far."""
-        return [record for record in self.events if record.get("event") == event]
+        return [record for record in self.events[self._forgotten :] if record.get("event") == event]
+
+    def forget(self) -> None:
+        """Let only events that are still to come count, for a test that shares the daemon with others."""
+        self._forgotten = len(self.events)
 
     def wait_for_times(self, event: str, times: int) -> dict[str, Any]:
         """Wait until there were `times` events of this name; return the last of these."""

@@ -10,7 +10,9 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,20 @@ import pytest
 import sockd
 from crews import (
     CONFIG,
+    Shared,
     alive,
+    answer_on,
+    answered,
     ask,
     asked,
+    begun,
+    children,
     connected_to_each,
     descriptors,
     environment,
+    order,
+    reload,
+    service_of,
     spare,
     wait_until,
     workers,
@@ -34,24 +44,46 @@ from running import BIN, PATIENCE, Daemon, Start
 VERSION = f'__version__ = "{sockd.__version__}"'
 NEW = '__version__ = "99.9"'
 
+OTHERS = """
+[service.other]
+plugin = "echo"
+listen = ["unix:run/other.sock"]
+[service.drained]
+plugin = "tells:Who"
+listen = ["unix:run/drained.sock"]
+"""
 
-def installed(folder: Path) -> Path:
-    """Return a copy of sockd for one daemon, which can be changed as a newer version would change it."""
-    source = Path(sockd.__file__).parent
-    copy = folder / "code" / "sockd"
-    shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    return copy
 
+def installed(folder: Path) -> dict[str, str]:
+    """Copy sockd for one daemon, to change it as a newer version would; return the environment for it.
 
-def with_code(folder: Path) -> dict[str, str]:
+    The copy has the bytecode too, where there is any: each file that is changed is newer than its own.
+    """
+    shutil.copytree(Path(sockd.__file__).parent, folder / "code" / "sockd")
     path = environment(folder)["PYTHONPATH"]
     return {"PYTHONPATH": f"{folder / 'code'}:{path}", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def change(file: Path, old: str, new: str) -> None:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    """Share two workers, whose code can be changed; each upgrade leaves a daemon like the one before."""
+    folder = tmp_path_factory.mktemp("crew")
+    env = installed(folder) | {"NOTIFY_SOCKET": str(folder / "notify"), "WATCHDOG_USEC": "400000"}
+    made = Shared(folder, CONFIG + OTHERS, env=env)
+    yield made
+    assert made.stop() == 0
+
+
+@contextmanager
+def changed(file: Path, old: str, new: str) -> Iterator[None]:
+    """Change the code that is installed, for a while."""
     text = file.read_text()
     assert old in text
     file.write_text(text.replace(old, new, 1))
+    try:
+        yield
+    finally:
+        file.write_text(text)
 
 
 def control(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -60,56 +92,61 @@ def control(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def status(folder: Path) -> Any:
-    return json.loads(control(folder, "status", "--json").stdout)
-
-
-def opened(folder: Path) -> int:
-    [who] = [service for service in status(folder)["services"] if service["name"] == "who"]
-    return sum(count for event, _, count in who["counts"] if event == "opened")
+def opened(status: dict[str, Any]) -> int:
+    """Return how many connections of a service were accepted."""
+    return sum(count for event, _, count in service_of(status, "who")["counts"] if event == "opened")
 
 
 def metrics(daemon: Daemon) -> bytes:
-    address = daemon.wait_for("serving", what="metrics")["address"]
-    host, _, port = address.removeprefix("tcp:").rpartition(":")
+    served = next(event for event in daemon.events if event.get("what") == "metrics")
+    host, _, port = served["address"].removeprefix("tcp:").rpartition(":")
     with socket.create_connection((host, int(port)), PATIENCE) as client:
         client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
-        return client.makefile("rb").read()
+        with client.makefile("rb") as answer:
+            return answer.read()
+
+
+def upgrade(crew: Daemon) -> None:
+    """Upgrade, and wait until the former workers are gone and another one is spare."""
+    order(crew, "upgrade")
+    wait_until(lambda: len(workers(crew)) == 2 and spare(crew) is not None)
 
 
 def test_an_upgrade_brings_new_code_to_the_supervisor_and_keeps_its_process_and_all_connections(
-    start: Start, tmp_path: Path
+    crew: Daemon,
 ) -> None:
-    code = installed(tmp_path)
-    daemon = start(CONFIG, env=with_code(tmp_path)).ready()
-    old, before = workers(daemon), status(tmp_path)
+    old, before = workers(crew), order(crew, "status")
     assert before["version"] == sockd.__version__
-    clients = connected_to_each(daemon.port("who"), old)
-    counted = opened(tmp_path)
-    change(code / "__init__.py", VERSION, NEW)
-    answer = control(tmp_path, "upgrade", "--json")
-    assert (answer.returncode, json.loads(answer.stdout)) == (0, {"generation": 2})
-    daemon.wait_for("supervisor replaced", version="99.9")
-    after = status(tmp_path)
+    clients = connected_to_each(crew.port("who"), old)
+    counted = opened(order(crew, "status"))
+    sockd_file, plugin = crew.folder / "code/sockd/__init__.py", crew.folder / "tells.py"
+    with changed(sockd_file, VERSION, NEW), changed(plugin, "VERSION = 1", "VERSION = 2"):
+        answer = control(crew.folder, "upgrade", "--json")
+        told = (answer.returncode, json.loads(answer.stdout))
+        assert told == (0, {"generation": before["generation"] + 1})
+    crew.wait_for("supervisor replaced", version="99.9")
+    after = order(crew, "status")
     assert (after["version"], after["pid"], after["started"]) == ("99.9", before["pid"], before["started"])
-    assert after["pid"] == daemon.process.pid
-    assert opened(tmp_path) >= counted, "no count goes back"
-    assert b"sockd_" in metrics(daemon)
+    assert after["pid"] == crew.process.pid
+    assert opened(after) >= counted, "no count goes back"
+    assert b"sockd_" in metrics(crew)
     assert {pid: ask(client) for pid, client in clients.items()} == {pid: pid for pid in old}
-    assert asked(daemon.port("who")) not in old
+    assert {ask(client, b"version") for client in clients.values()} == {1}
+    with socket.create_connection(crew.port("who"), PATIENCE) as client:
+        assert ask(client) not in old
+        assert ask(client, b"version") == 2
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
         datagrams.settimeout(PATIENCE)
-        datagrams.connect(daemon.port("who", "udp"))
+        datagrams.connect(crew.port("who", "udp"))
         datagrams.send(b"x")
         assert int(datagrams.recv(100).split()[1]) not in old
     for client in clients.values():
         client.close()
     wait_until(lambda: not any(alive(pid) for pid in old))
-    assert control(tmp_path, "reload").stdout.startswith("keep 1\n"), "it serves what it has served"
-    assert [event.get("event") for event in daemon.events].count("ready") == 1
-    daemon.signal()
-    assert daemon.wait() == 0
-    assert not list((tmp_path / "run").iterdir())
+    assert Path(crew.path("who")).exists()
+    kept = reload(crew, CONFIG + OTHERS)["keep"]
+    assert kept == ["who", "other", "drained"], "it serves what it has served"
+    assert [event.get("event") for event in crew.events].count("ready") == 1
 
 
 BREAKAGE = {
@@ -125,92 +162,90 @@ BREAKAGE = {
 }
 
 
-def test_new_code_that_is_broken_changes_nothing(start: Start, tmp_path: Path) -> None:
-    code = installed(tmp_path)
-    daemon = start(CONFIG, env=with_code(tmp_path)).ready()
-    with socket.create_connection(daemon.port("who"), PATIENCE) as client:
+def test_new_code_that_is_broken_changes_nothing(crew: Daemon) -> None:
+    old, before = workers(crew), descriptors(crew)
+    generation = order(crew, "status")["generation"]
+    with socket.create_connection(crew.port("who"), PATIENCE) as client:
         ask(client)
-        assert status(tmp_path)["generation"] == 1
-        wait_until(lambda: spare(daemon) is not None)
-        old, before = workers(daemon), descriptors(daemon)
         for what, (file, good, bad, reason) in BREAKAGE.items():
-            change(code / file, good, bad)
-            answer = control(tmp_path, "upgrade")
-            assert answer.returncode == 1, what
-            assert reason in answer.stderr
-            refused = [event["reason"] for event in daemon.events if event.get("event") == "not upgraded"]
-            assert reason in refused[-1]
-            assert sorted(workers(daemon)) == sorted(old), what
+            with changed(crew.folder / "code/sockd" / file, good, bad):
+                answer = answered(crew, "upgrade")
+            assert not answer["ok"], what
+            assert reason in answer["error"]
+            assert reason in crew.all_of("not upgraded")[-1]["reason"]
+            assert sorted(workers(crew)) == sorted(old), what
             assert ask(client) in old, what
-            assert status(tmp_path)["generation"] == 1
-            wait_until(lambda: descriptors(daemon) <= before)  # the spare may have met the broken code too
-            change(code / file, bad, good)
-        assert control(tmp_path, "upgrade").returncode == 0
-        assert ask(client) in old
+            assert order(crew, "status")["generation"] == generation
+            wait_until(lambda: descriptors(crew) <= before)  # the spare may have met the broken code too
+    assert reload(crew, CONFIG + OTHERS)["keep"], "another change is possible"
 
 
-def test_an_upgrade_whose_new_workers_cannot_serve_leaves_the_old_ones(start: Start, tmp_path: Path) -> None:
-    daemon = start(CONFIG, env=environment(tmp_path)).ready()
-    old = workers(daemon)
-    change(tmp_path / "tells.py", "    def stream_factory", "    start = Bad.start\n    def stream_factory")
-    change(
-        tmp_path / "tells.py", "@implementer(", "class Bad:\n    def start(*_):\n        1 / 0\n@implementer("
-    )
-    answer = control(tmp_path, "upgrade")
-    assert answer.returncode == 1
-    assert "ZeroDivisionError" in answer.stderr
-    daemon.wait_for("supervisor replaced")
-    assert sorted(workers(daemon)) == sorted(old)
-    assert asked(daemon.port("who")) in old
+def test_an_upgrade_whose_new_workers_cannot_serve_leaves_the_old_ones(crew: Daemon) -> None:
+    old, plugin = workers(crew), crew.folder / "tells.py"
+    bad = "\nclass Who(Who):\n    def start(self, context):\n        1 / 0\n"
+    with changed(plugin, "class Alone(Who):", f"{bad}\nclass Alone(Who):"):
+        answer = control(crew.folder, "upgrade")
+        assert answer.returncode == 1
+        assert "ZeroDivisionError" in answer.stderr
+    crew.wait_for("supervisor replaced")
+    assert sorted(workers(crew)) == sorted(old)
+    assert asked(crew.port("who")) in old
 
 
 MEANWHILE = """
 import os as _os, signal as _signal
 if "trial" not in __import__("sys").argv:
-    _os.kill({victim}, {number})
+    for _number in {numbers}:
+        _os.kill({victim}, _number)
 """
 
 
-def test_a_worker_that_dies_while_the_supervisor_is_replaced_is_replaced_too(
+def meanwhile(victim: str, *numbers: int) -> str:
+    """Return code that a successor of the supervisor runs first."""
+    return "import os\n" + MEANWHILE.format(victim=victim, numbers=list(map(int, numbers)))
+
+
+def test_a_worker_that_dies_while_the_supervisor_is_replaced_is_replaced_too(crew: Daemon) -> None:
+    old = workers(crew)
+    text = meanwhile(str(old[0]), signal.SIGKILL)
+    with changed(crew.folder / "code/sockd/supervisor/successor.py", "import os\n", text):
+        order(crew, "upgrade")
+    assert crew.wait_for("worker ended", worker_pid=old[0])["how"] == "SIGKILL"
+    assert asked(crew.port("who")) not in old
+    wait_until(lambda: len(workers(crew)) == 2)
+
+
+def test_signals_that_come_while_the_supervisor_is_replaced_are_obeyed_afterwards(crew: Daemon) -> None:
+    """A process without a handler would be ended by each of them."""
+    text = meanwhile("_os.getpid()", signal.SIGHUP, signal.SIGUSR2)
+    with changed(crew.folder / "code/sockd/supervisor/successor.py", "import os\n", text):
+        crew.signal(signal.SIGUSR2)
+        crew.wait_for("supervisor replaced")
+        crew.wait_for("not upgraded")
+        crew.wait_for("upgraded")
+        crew.wait_for("reloaded")
+
+
+def test_a_signal_to_end_that_comes_while_the_supervisor_is_replaced_is_obeyed_afterwards(
     start: Start, tmp_path: Path
 ) -> None:
-    code = installed(tmp_path)
-    daemon = start(CONFIG, env=with_code(tmp_path)).ready()
-    old = workers(daemon)
-    text = MEANWHILE.format(victim=old[0], number=int(signal.SIGKILL))
-    change(code / "supervisor/successor.py", "import os\n", f"import os\n{text}")
-    assert control(tmp_path, "upgrade").returncode == 0
-    assert daemon.wait_for("worker ended", worker_pid=old[0])["how"] == "SIGKILL"
-    assert asked(daemon.port("who")) not in old
-    wait_until(lambda: len(workers(daemon)) == 2)
+    daemon = start(CONFIG.replace("workers = 2", "workers = 1"), env=installed(tmp_path)).ready()
+    text = meanwhile("_os.getpid()", signal.SIGTERM)
+    with changed(tmp_path / "code/sockd/supervisor/successor.py", "import os\n", text):
+        daemon.signal(signal.SIGUSR2)
+        daemon.wait_for("supervisor replaced")
+        daemon.wait_for("stopped")
+    assert daemon.wait() == 0
+    assert not list((tmp_path / "run").iterdir())
 
 
-@pytest.mark.parametrize(
-    ("number", "event"),
-    [(signal.SIGHUP, "reloaded"), (signal.SIGTERM, "stopped"), (signal.SIGUSR2, "not upgraded")],
-)
-def test_a_signal_that_comes_while_the_supervisor_is_replaced_is_obeyed_afterwards(
-    start: Start, tmp_path: Path, number: int, event: str
-) -> None:
-    """A process without a handler would be ended by the signal."""
-    code = installed(tmp_path)
-    daemon = start(CONFIG, env=with_code(tmp_path)).ready()
-    text = MEANWHILE.format(victim="_os.getpid()", number=int(number))
-    change(code / "supervisor/successor.py", "import os\n", f"import os\n{text}")
-    daemon.signal(signal.SIGUSR2)
-    daemon.wait_for("supervisor replaced")
-    daemon.wait_for(event)
-    if number == signal.SIGTERM:
-        assert daemon.wait() == 0
-
-
-def test_no_worker_of_any_generation_outlives_a_supervisor_that_was_replaced(
+def test_no_worker_of_any_generation_outlives_a_supervisor_that_is_killed(
     start: Start, tmp_path: Path
 ) -> None:
-    daemon = start(CONFIG, env=environment(tmp_path)).ready()
+    daemon = start(CONFIG.replace("workers = 2", "workers = 1"), env=environment(tmp_path)).ready()
     old = workers(daemon)
     clients = connected_to_each(daemon.port("who"), old)
-    assert control(tmp_path, "upgrade").returncode == 0
+    order(daemon, "upgrade")
     everybody = workers(daemon)
     assert set(old) < set(everybody)
     daemon.signal(signal.SIGKILL)
@@ -219,41 +254,91 @@ def test_no_worker_of_any_generation_outlives_a_supervisor_that_was_replaced(
         client.close()
 
 
-def test_an_operator_who_waits_during_an_upgrade_is_told_to_ask_again(start: Start, tmp_path: Path) -> None:
-    daemon = start(CONFIG, env=environment(tmp_path)).ready()
-    with socket.create_connection(daemon.port("who"), PATIENCE) as client:
+@dataclass
+class Ordered:
+    """Upgrade, and orders before it and meanwhile.
+
+    Attributes:
+        before: status before it.
+        answer: to the order to upgrade.
+        reload: answer to an order to reload meanwhile.
+        drain: answer to an order that waits for a connection to end.
+        after: status when the former workers are gone.
+    """
+
+    before: dict[str, Any]
+    answer: dict[str, Any]
+    reload: dict[str, Any]
+    drain: dict[str, Any]
+    after: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def ordered(shared: Shared) -> Ordered:
+    """Upgrade once, for the tests that look at what becomes of orders."""
+    crew = shared.ready()
+    order(crew, "set", service="who", key="max_connections", value="7")
+    order(crew, "set", service="who", key="max_per_source", value="5")
+    order(crew, "pause", service="other")
+    for _ in range(10):
+        asked(crew.port("who"))
+    with closing(socket.socket(socket.AF_UNIX)) as client:
+        client.connect(crew.path("drained"))
         ask(client)
-        with closing(socket.socket(socket.AF_UNIX)) as operator:
-            operator.settimeout(PATIENCE)
-            operator.connect(str(tmp_path / "run/control.sock"))
-            operator.sendall(b'{"command": "drain"}\n')
-            wait_until(lambda: status(tmp_path)["services"][0]["state"] == "paused")
-            assert control(tmp_path, "upgrade").returncode == 0
-            answer = json.loads(operator.makefile("rb").readline())
-    assert (answer["ok"], "ask again" in answer["error"]) == (False, True)
+        before = order(crew, "status")
+        with begun(crew, "drain", service="drained") as drain:
+            wait_until(lambda: service_of(order(crew, "status"), "drained")["state"] == "paused")
+            with begun(crew, "upgrade") as upgrade:
+                wait_until(lambda: len(children(crew)) > 3)  # the new code is tried
+                refused = answered(crew, "reload")
+                answer = answer_on(upgrade)
+            interrupted = answer_on(drain)
+    wait_until(lambda: len(workers(crew)) == 2 and spare(crew) is not None)
+    after = order(crew, "status")
+    order(crew, "resume")
+    reload(crew, CONFIG + OTHERS)
+    return Ordered(before, answer, refused, interrupted, after)
 
 
-def test_an_operators_changes_outlast_the_supervisors_replacement(start: Start, tmp_path: Path) -> None:
-    start(CONFIG, env=environment(tmp_path)).ready()
-    assert control(tmp_path, "set", "who.max_connections", "7").returncode == 0
-    assert control(tmp_path, "pause", "who").returncode == 0
-    assert control(tmp_path, "upgrade").returncode == 0
-    [who] = status(tmp_path)["services"]
-    assert (who["state"], who["limits"]["max_connections"]) == ("paused", 7)
+def test_an_operator_who_upgrades_is_answered_by_the_new_code(ordered: Ordered) -> None:
+    generation = ordered.before["generation"] + 1
+    assert ordered.answer == {"ok": True, "result": {"generation": generation}}
+    assert ordered.after["generation"] == generation
 
 
-def test_many_upgrades_leave_no_descriptor_and_no_process(start: Start, tmp_path: Path) -> None:
-    daemon = start(CONFIG, env=environment(tmp_path)).ready()
-    counts = []
-    for _ in range(3):
-        assert control(tmp_path, "upgrade").returncode == 0
-        wait_until(lambda: len(workers(daemon)) == 2 and spare(daemon) is not None)
-        counts.append(descriptors(daemon))
-    assert counts[0] == counts[1] == counts[2]
+def test_one_change_at_a_time(ordered: Ordered) -> None:
+    assert not ordered.reload["ok"]
+    assert "upgrade is not finished yet" in str(ordered.reload)
+
+
+def test_an_operator_who_waits_during_an_upgrade_is_told_to_ask_again(ordered: Ordered) -> None:
+    assert not ordered.drain["ok"]
+    assert "ask again" in ordered.drain["error"]
+
+
+def test_an_operators_changes_outlast_the_supervisors_replacement(ordered: Ordered) -> None:
+    after = ordered.after
+    assert service_of(after, "other")["state"] == "paused"
+    limits = service_of(after, "who")["limits"]
+    assert (limits["max_connections"], limits["max_per_source"]) == (7, 5)
+    each_of = [(service_of(each, "other"), service_of(each, "who")) for each in after["workers"]]
+    found = [(other["state"], who["limits"]["max_per_source"]) for other, who in each_of]
+    assert found == [("paused", 5), ("paused", 5)]
+
+
+def test_counts_outlive_the_worker_that_counted(ordered: Ordered) -> None:
+    assert opened(ordered.after) == opened(ordered.before) >= 10
+
+
+def test_upgrades_leave_no_descriptor_and_no_process(crew: Daemon, ordered: Ordered) -> None:
+    assert ordered.answer["ok"], "the first one is over"
+    before = descriptors(crew), len(children(crew))
+    upgrade(crew)
+    wait_until(lambda: (descriptors(crew), len(children(crew))) == before)
 
 
 def test_a_daemon_in_the_background_keeps_its_pid_file_and_its_log(tmp_path: Path) -> None:
-    (tmp_path / "sockd.toml").write_text(CONFIG)
+    (tmp_path / "sockd.toml").write_text(CONFIG.replace("workers = 2", "workers = 1"))
     command = [str(BIN / "twistd"), "--pidfile=it.pid", "--logfile=it.log", "sockd", "-c", "sockd.toml"]
     subprocess.run(
         command, cwd=tmp_path, env=os.environ | environment(tmp_path), check=True, timeout=PATIENCE
@@ -263,7 +348,8 @@ def test_a_daemon_in_the_background_keeps_its_pid_file_and_its_log(tmp_path: Pat
     pid = int(pid_file.read_text())
     try:
         assert control(tmp_path, "upgrade").returncode == 0
-        assert (int(pid_file.read_text()), status(tmp_path)["pid"]) == (pid, pid)
+        status = json.loads(control(tmp_path, "status", "--json").stdout)
+        assert (int(pid_file.read_text()), status["pid"]) == (pid, pid)
         assert '"event": "upgraded"' in log.read_text()
         log.rename(tmp_path / "old.log")
         os.kill(pid, signal.SIGUSR1)
@@ -274,12 +360,10 @@ def test_a_daemon_in_the_background_keeps_its_pid_file_and_its_log(tmp_path: Pat
     assert not pid_file.exists()
 
 
-def test_the_service_manager_sees_a_reload_and_goes_on_watching(start: Start, tmp_path: Path) -> None:
+def test_the_service_manager_sees_a_reload_and_goes_on_watching(crew: Daemon) -> None:
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as manager:
-        manager.bind(str(tmp_path / "notify"))
+        manager.bind(str(crew.folder / "notify"))
         manager.settimeout(PATIENCE)
-        told = environment(tmp_path) | {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "400000"}
-        daemon = start(CONFIG, env=told).ready()
         lines: list[str] = []
 
         def until(line: str) -> None:
@@ -288,13 +372,14 @@ def test_the_service_manager_sees_a_reload_and_goes_on_watching(start: Start, tm
                 assert time.monotonic() < deadline, lines
                 lines.extend(manager.recv(4096).decode().splitlines())
 
-        until("READY=1")
+        until("WATCHDOG=1")
         lines.clear()
-        daemon.signal(signal.SIGUSR2)
+        crew.signal(signal.SIGUSR2)
         until("RELOADING=1")
         assert "READY=1" not in lines
         until("READY=1")
-        daemon.wait_for("upgraded")
+        crew.wait_for("upgraded")
         assert not [line for line in lines if line.startswith(("MAINPID", "STOPPING"))]
         lines.clear()
         until("WATCHDOG=1")
+    (crew.folder / "notify").unlink()

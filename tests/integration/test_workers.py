@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 import shutil
@@ -10,30 +9,35 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from crews import (
+    PLUGINS,
+    Shared,
     alive,
+    answered,
     ask,
     asked,
     children,
     connected_to_each,
     descriptors,
+    descriptors_of,
     environment,
     name_of,
+    order,
+    reload,
     served_by,
+    service_of,
     spare,
     wait_until,
     workers,
 )
 from everybody import ENVIRONMENT, PYTHON, TWISTD, needs_interpreter, needs_root
-from running import BIN, PATIENCE, Daemon, Start
+from running import PATIENCE, Daemon, Start
 
 CONFIG = """
 [daemon]
@@ -46,21 +50,38 @@ plugin = "tells:Who"
 listen = ["tcp:0:interface=127.0.0.1", "udp:0:interface=127.0.0.1", "unix:run/who.sock"]
 """
 
+OTHERS = """
+[service.alone]
+plugin = "tells:Alone"
+listen = ["tcp:0:interface=127.0.0.1"]
+[service.other]
+plugin = "banner"
+listen = ["unix:run/other.sock"]
+options.text = "before"
+"""
+
+LOADED = """
+with open("loaded", "a") as file:
+    print(os.getpid(), file=file)
+"""
+"""Addition to the plugins: the processes that have loaded them."""
+
 
 def config(workers: int = 2, drain: str = "2s", more: str = "") -> str:
     return CONFIG.format(workers=workers, drain=drain) + more
 
 
-@pytest.fixture
-def crew(start: Start, tmp_path: Path) -> Daemon:
-    """Start a daemon with two workers that tell which one serves."""
-    return start(config(), env=environment(tmp_path)).ready()
+def crew_config(more: str = "") -> str:
+    """Return the configuration of the crew that the tests share, or of one with more services."""
+    return config(drain="1h", more=OTHERS + more)
 
 
-def control(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [BIN / "sockd", *words, "-c", "sockd.toml"], cwd=tmp_path, capture_output=True, text=True
-    )
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    """Share two workers that tell which one serves, and finish what they have as long as it takes."""
+    made = Shared(tmp_path_factory.mktemp("crew"), crew_config(), plugins=PLUGINS + LOADED)
+    yield made
+    assert made.stop() == 0
 
 
 def closed(client: socket.socket) -> bool:
@@ -70,31 +91,27 @@ def closed(client: socket.socket) -> bool:
     return True
 
 
+def close(clients: dict[int, socket.socket]) -> None:
+    for client in clients.values():
+        client.close()
+
+
 def test_every_worker_serves_and_ready_is_told_once(crew: Daemon) -> None:
     pids = workers(crew)
     assert len(pids) == 2
-    for client in connected_to_each(crew.port("who"), pids).values():
-        client.close()
+    close(connected_to_each(crew.port("who"), pids))
     with closing(socket.socket(socket.AF_UNIX)) as client:
         client.connect(crew.path("who"))
         assert ask(client) in pids
-    assert [event["event"] for event in crew.events].count("ready") == 1
-    crew.signal()
-    assert crew.wait() == 0
-    assert not [pid for pid in pids if alive(pid)]
-    assert not Path(crew.path("who")).exists()
+    assert [event.get("event") for event in crew.events].count("ready") == 1
 
 
-def test_the_supervisor_loads_no_plugin(start: Start, tmp_path: Path) -> None:
-    env = environment(tmp_path)
-    with (tmp_path / "tells.py").open("a") as plugin:
-        plugin.write("print(os.getpid(), file=open('loaded', 'a'))\n")
-    daemon = start(config(), env=env).ready()
-    daemon.signal(signal.SIGHUP)
-    daemon.wait_for("reloaded")
-    loaded = {int(line) for line in (tmp_path / "loaded").read_text().split()}
-    assert loaded > set(workers(daemon)), "and the one that checks the file for a reload"
-    assert daemon.process.pid not in loaded
+def test_the_supervisor_loads_no_plugin(crew: Daemon) -> None:
+    checks = spare(crew)
+    reload(crew, crew_config())
+    loaded = {int(line) for line in (crew.folder / "loaded").read_text().split()}
+    assert loaded >= {*workers(crew), checks}, "and the one that checks the file for a reload"
+    assert crew.process.pid not in loaded
 
 
 def test_a_worker_that_is_killed_is_replaced_and_the_other_serves_on(crew: Daemon) -> None:
@@ -106,14 +123,11 @@ def test_a_worker_that_is_killed_is_replaced_and_the_other_serves_on(crew: Daemo
     assert event["how"] == "SIGKILL"
     crew.wait_for("worker started")
     assert ask(clients[pids[1]]) == pids[1]
-    for client in clients.values():
-        client.close()
-    for client in connected_to_each(crew.port("who"), workers(crew)).values():
-        client.close()
+    close(clients)
+    close(connected_to_each(crew.port("who"), workers(crew)))
 
 
 def test_the_spare_worker_takes_the_place_of_one_that_dies_and_another_one_is_prepared(crew: Daemon) -> None:
-    wait_until(lambda: spare(crew) is not None)
     ready = spare(crew)
     os.kill(workers(crew)[0], signal.SIGKILL)
     assert crew.wait_for("worker started")["worker_pid"] == ready
@@ -122,32 +136,27 @@ def test_the_spare_worker_takes_the_place_of_one_that_dies_and_another_one_is_pr
 
 
 def test_a_spare_worker_that_is_told_to_end_does_so_and_is_replaced(crew: Daemon) -> None:
-    wait_until(lambda: spare(crew) is not None)
-    told = spare(crew)
+    before, told = len(crew.events), spare(crew)
     assert told is not None
     os.kill(told, signal.SIGTERM)
     wait_until(lambda: spare(crew) not in (None, told))
-    assert "traceback" not in str(crew.events)
+    assert "traceback" not in str(crew.events[before:])
 
 
-def test_a_worker_that_could_not_be_replaced_is_told_before_one_is_missing(
-    start: Start, tmp_path: Path
-) -> None:
-    daemon = start(config(), env=environment(tmp_path)).ready()
-    wait_until(lambda: spare(daemon) is not None)
-    good = (tmp_path / "tells.py").read_text()
-    (tmp_path / "tells.py").write_text("1 / 0")
-    os.kill(workers(daemon)[0], signal.SIGKILL)
-    daemon.wait_for("worker started")  # it has loaded the good version
-    assert "ZeroDivisionError" in daemon.wait_for("no spare worker")["reason"]
-    (tmp_path / "tells.py").write_text(good)
-    wait_until(lambda: spare(daemon) is not None)
-    asked(daemon.port("who"))
+def test_a_worker_that_could_not_be_replaced_is_told_before_one_is_missing(crew: Daemon) -> None:
+    good = (crew.folder / "tells.py").read_text()
+    (crew.folder / "tells.py").write_text("1 / 0")
+    os.kill(workers(crew)[0], signal.SIGKILL)
+    crew.wait_for("worker started")  # it has loaded the good version
+    assert "ZeroDivisionError" in crew.wait_for("no spare worker")["reason"]
+    (crew.folder / "tells.py").write_text(good)
+    wait_until(lambda: spare(crew) is not None)
+    asked(crew.port("who"))
 
 
 @pytest.mark.parametrize("how", ["stopped", "busy", "busy in C"])
 def test_a_worker_that_hangs_is_replaced(crew: Daemon, how: str) -> None:
-    pids = workers(crew)
+    said, pids = len(crew.errors), workers(crew)
     clients = connected_to_each(crew.port("who"), pids)
     if how == "stopped":
         os.kill(pids[0], signal.SIGSTOP)
@@ -157,63 +166,51 @@ def test_a_worker_that_hangs_is_replaced(crew: Daemon, how: str) -> None:
     assert ask(clients[pids[1]]) == pids[1]
     crew.wait_for("worker started")
     assert pids[0] not in workers(crew)
-    for client in clients.values():
-        client.close()
-    crew.signal()
-    assert crew.wait() == 0
+    close(clients)
     if how != "stopped":
-        assert "tells.py" in crew.errors, "the stack of the plugin that hangs"
+        wait_until(lambda: "tells.py" in crew.errors[said:])  # the stack of the plugin that hangs
 
 
 def test_a_worker_that_is_told_to_end_finishes_what_it_has_while_another_takes_its_place(
-    start: Start, tmp_path: Path
+    crew: Daemon,
 ) -> None:
-    crew = start(config(drain="1h"), env=environment(tmp_path)).ready()
     pids = workers(crew)
     clients = connected_to_each(crew.port("who"), pids)
     os.kill(pids[0], signal.SIGTERM)
-    deadline = time.monotonic() + PATIENCE
-    while not crew.has_told("worker started"):
-        assert time.monotonic() < deadline
-        assert ask(clients[pids[0]]) == pids[0]  # an idle connection would be closed after some seconds
+    # An idle connection would be closed after some seconds.
+    wait_until(lambda: ask(clients[pids[0]]) == pids[0] and crew.has_told("worker started"))
     assert ask(clients[pids[0]]) == pids[0]
-    for client in clients.values():
-        client.close()
+    close(clients)
     assert crew.wait_for("worker left", worker_pid=pids[0])["how"] == "exit code 0"
 
 
 def test_a_worker_that_cannot_start_again_is_tried_again_ever_later(start: Start, tmp_path: Path) -> None:
-    daemon = start(config(workers=1), env=environment(tmp_path)).ready()
-    good = (tmp_path / "tells.py").read_text()
+    text = config(workers=1).replace("Who", "Moody", 1)
+    daemon = start(text, env=environment(tmp_path)).ready()
     wait_until(lambda: spare(daemon) is not None)
-    (tmp_path / "tells.py").write_text(
-        good.replace("def datagram_protocol", "1 / 0\n    def datagram_protocol")
-    )
+    (tmp_path / "no tape").touch()
     os.kill(workers(daemon)[0], signal.SIGKILL)
-    taken = daemon.wait_for("worker started")["worker_pid"]
-    daemon.wait_for("no spare worker")
-    os.kill(taken, signal.SIGKILL)
-    assert "ZeroDivisionError" in daemon.wait_for("worker not started", again_in=0.5)["reason"]
+    assert "no tape in the drive" in daemon.wait_for("worker not started", again_in=0.5)["reason"]
     daemon.wait_for("worker not started", again_in=1.0)
-    (tmp_path / "tells.py").write_text(good)
+    (tmp_path / "no tape").unlink()
     daemon.wait_for("worker started")
     asked(daemon.port("who"))
 
 
 @pytest.mark.parametrize(
-    ("plugin", "reason"),
+    ("plugin", "size", "reason"),
     [
-        ("Bad", "cannot start: OSError: no tape in the drive"),
-        ("Worse", "service 'who': plugin 'tells:Worse' cannot start: it ends the process (exit code 3)"),
-        ("None", "tells.None"),
+        ("Bad", 2, "cannot start: OSError: no tape in the drive"),
+        ("Worse", 2, "service 'who': plugin 'tells:Worse' cannot start: it ends the process (exit code 3)"),
+        ("None", 1, "cannot be imported"),
     ],
 )
 def test_workers_that_cannot_start_are_one_complaint_and_exit_1(
-    start: Start, tmp_path: Path, plugin: str, reason: str
+    start: Start, tmp_path: Path, plugin: str, size: int, reason: str
 ) -> None:
-    daemon = start(config().replace("Who", plugin, 1), env=environment(tmp_path))
+    daemon = start(config(workers=size).replace("Who", plugin, 1), env=environment(tmp_path))
     assert daemon.wait() == 1
-    assert reason.replace("tells.None", "cannot be imported") in daemon.errors
+    assert daemon.errors.count(reason) == 1
     assert "Traceback" not in daemon.errors
     assert "ready" not in [event.get("event") for event in daemon.events]
     assert not (tmp_path / "run/who.sock").exists()
@@ -229,57 +226,45 @@ def test_a_port_that_is_taken_is_one_clear_line_and_exit_1(start: Start) -> None
     assert daemon.errors == f"sockd: service 'who': cannot listen on {endpoint}: {reason}\n"
 
 
-def test_no_worker_outlives_a_supervisor_that_is_killed(crew: Daemon) -> None:
-    pids = workers(crew)
-    clients = connected_to_each(crew.port("who"), pids)
-    crew.signal(signal.SIGKILL)
-    wait_until(lambda: not any(alive(pid) for pid in pids))
-    for client in clients.values():
-        client.close()
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """Start two workers whose services have limits."""
+    more = """
+    [service.who.limits]
+    max_connections = 10
+    [service.sources]
+    plugin = "tells:Who"
+    listen = ["tcp:0:interface=127.0.0.1"]
+    limits.max_per_source = 7
+    """
+    made = Shared(tmp_path_factory.mktemp("limited"), config(more=more))
+    yield made.ready()
+    assert made.stop() == 0
 
 
-def test_max_connections_is_the_sum_over_all_workers(start: Start, tmp_path: Path) -> None:
-    more = "[service.who.limits]\nmax_connections = 10\n"
-    daemon = start(config(workers=3, more=more), env=environment(tmp_path)).ready()
+def test_max_connections_is_the_sum_over_all_workers(limited: Daemon) -> None:
     for _ in range(3):
-        clients = [socket.create_connection(daemon.port("who"), PATIENCE) for _ in range(100)]
+        clients = [socket.create_connection(limited.port("who"), PATIENCE) for _ in range(100)]
         for client in clients:
             client.sendall(b"who\n")
-        served = [client for client in clients if not closed_or_answered(client)]
+        served = [client for client in clients if not closed(client)]
         assert len(served) == 10
         if _ == 1:  # the share of a dead worker is given back
-            victim = max(workers(daemon), key=[ask(client) for client in served].count)
+            victim = max(workers(limited), key=[ask(client) for client in served].count)
             os.kill(victim, signal.SIGKILL)
-            daemon.wait_for("worker started")
+            limited.wait_for("worker started")
         for client in clients:
             client.close()
-        wait_until(lambda: status_of(tmp_path)["connections"] == 0)
+        wait_until(lambda: service_of(order(limited, "status"), "who")["connections"] == 0)
 
 
-def closed_or_answered(client: socket.socket) -> bool:
-    """Tell whether the connection was refused."""
-    client.settimeout(PATIENCE)
-    try:
-        return client.recv(100) == b""
-    except ConnectionError:
-        return True
-
-
-def status_of(folder: Path, service: str = "who") -> Any:
-    snapshot = json.loads(control(folder, "status", "--json").stdout)
-    return next(each for each in snapshot["services"] if each["name"] == service)
-
-
-def test_max_per_source_is_the_sum_over_all_workers(start: Start, tmp_path: Path) -> None:
-    more = "[service.who.limits]\nmax_per_source = 7\n"
-    daemon = start(config(workers=3, more=more), env=environment(tmp_path)).ready()
-    clients = [socket.create_connection(daemon.port("who"), PATIENCE) for _ in range(60)]
+def test_max_per_source_is_the_sum_over_all_workers(limited: Daemon) -> None:
+    address = limited.port("sources")
+    clients = [socket.create_connection(address, PATIENCE) for _ in range(60)]
     for client in clients:
         client.sendall(b"who\n")
-    assert len([client for client in clients if not closed_or_answered(client)]) == 7
-    with closing(
-        socket.create_connection(daemon.port("who"), PATIENCE, source_address=("127.0.0.2", 0))
-    ) as another:
+    assert len([client for client in clients if not closed(client)]) == 7
+    with closing(socket.create_connection(address, PATIENCE, source_address=("127.0.0.2", 0))) as another:
         ask(another)
     for client in clients:
         client.close()
@@ -303,34 +288,31 @@ def test_each_datagram_is_answered_once_and_those_that_wait_while_the_worker_die
             client.recv(100)
 
 
-def test_a_service_that_keeps_state_is_served_by_one_worker(start: Start, tmp_path: Path) -> None:
-    daemon = start(config().replace("Who", "Alone"), env=environment(tmp_path)).ready()
-    assert len({asked(daemon.port("who")) for _ in range(40)}) == 1
-    daemon.wait_for("service runs in one worker", name="who")
+def test_a_service_that_keeps_state_is_served_by_one_worker(crew: Daemon) -> None:
+    assert len({asked(crew.port("alone")) for _ in range(40)}) == 1
+    told = [event["name"] for event in crew.events if event.get("event") == "service runs in one worker"]
+    assert told == ["alone"]
 
 
-def test_an_operator_sees_and_reaches_the_connections_of_all(crew: Daemon, tmp_path: Path) -> None:
-    pids = workers(crew)
-    clients = connected_to_each(crew.port("who"), pids)
-    rows = json.loads(control(tmp_path, "ps", "--json").stdout)
+def test_an_operator_sees_and_reaches_the_connections_of_all(crew: Daemon) -> None:
+    clients = connected_to_each(crew.port("who"), workers(crew))
+    wait_until(lambda: len(order(crew, "ps")) == 2)
+    rows = order(crew, "ps")
     assert {row["id"].partition("/")[0] for row in rows} == {"0", "1"}
-    assert status_of(tmp_path)["connections"] == len(rows) == 2
-    assert control(tmp_path, "kick", rows[0]["id"]).returncode == 0
+    assert service_of(order(crew, "status"), "who")["connections"] == 2
+    order(crew, "kick", id=rows[0]["id"])
     assert [ask_or_gone(client) for client in clients.values()].count(None) == 1
-    assert control(tmp_path, "kick", "7/who:1").returncode != 0
-    for client in clients.values():
-        client.close()
-    control(tmp_path, "pause", "who")
+    assert not answered(crew, "kick", id="7/who:1")["ok"]
+    close(clients)
+    order(crew, "pause", service="who")
     with socket.create_connection(crew.port("who"), PATIENCE) as waiting:
         waiting.sendall(b"who\n")
         waiting.settimeout(0.3)
         with pytest.raises(TimeoutError):
             waiting.recv(1)
-        control(tmp_path, "resume", "who")
+        order(crew, "resume", service="who")
         waiting.settimeout(PATIENCE)
         assert waiting.recv(100)
-    assert control(tmp_path, "stop").returncode == 0
-    assert crew.wait() == 0
 
 
 def ask_or_gone(client: socket.socket) -> int | None:
@@ -340,20 +322,10 @@ def ask_or_gone(client: socket.socket) -> int | None:
         return None
 
 
-def test_counts_outlive_the_worker_that_counted(crew: Daemon, tmp_path: Path) -> None:
-    for _ in range(10):
-        asked(crew.port("who"))
-    crew.signal(signal.SIGUSR2)
-    crew.wait_for("upgraded")
-    wait_until(lambda: len(workers(crew)) == 2)
-    counts = {event: count for event, _, count in status_of(tmp_path)["counts"]}
-    assert counts["opened"] == 10
-
-
 def test_stopping_lets_connections_finish_and_a_second_signal_does_not_wait(
     start: Start, tmp_path: Path
 ) -> None:
-    daemon = start(config(drain="1h"), env=environment(tmp_path)).ready()
+    daemon = start(config(workers=1, drain="1h"), env=environment(tmp_path)).ready()
     clients = connected_to_each(daemon.port("who"), workers(daemon))
     daemon.signal()
     daemon.wait_for("stopping")
@@ -362,8 +334,7 @@ def test_stopping_lets_connections_finish_and_a_second_signal_does_not_wait(
     wait_until(lambda: refused(daemon.port("who")))
     daemon.signal()
     assert daemon.wait() in (0, -signal.SIGALRM)  # the kernel ends a process that has no time for it
-    for client in clients.values():
-        client.close()
+    close(clients)
 
 
 def refused(address: tuple[str, int]) -> bool:
@@ -374,76 +345,63 @@ def refused(address: tuple[str, int]) -> bool:
     return False
 
 
-def test_connections_that_outlast_the_drain_timeout_are_cut(start: Start, tmp_path: Path) -> None:
+def test_connections_that_outlast_the_drain_timeout_are_cut_and_nothing_is_left(
+    start: Start, tmp_path: Path
+) -> None:
     daemon = start(config(drain="500ms"), env=environment(tmp_path)).ready()
-    clients = connected_to_each(daemon.port("who"), workers(daemon))
+    pids = workers(daemon)
+    clients = connected_to_each(daemon.port("who"), pids)
     daemon.signal()
     assert daemon.wait() == 0
     assert daemon.wait_for("stopped")["cut"] == 2
-    for client in clients.values():
-        client.close()
+    close(clients)
+    assert not [pid for pid in pids if alive(pid)]
+    assert not Path(daemon.path("who")).exists()
 
 
 # Reload.
 
 
-def test_a_reload_changes_one_service_and_leaves_a_connection_of_another(
-    start: Start, tmp_path: Path
-) -> None:
-    other = '[service.other]\nplugin = "banner"\nlisten = ["unix:run/other.sock"]\noptions.text = "{}"\n'
-    daemon = start(config(more=other.format("before")), env=environment(tmp_path)).ready()
-    wait_until(lambda: spare(daemon) is not None)
-    pids = workers(daemon)
-    clients = connected_to_each(daemon.port("who"), pids)
-    before = descriptors(daemon)
-    text = config(more=other.format("after") + other.format("new").replace("other", "new"))
-    (tmp_path / "sockd.toml").write_text(text)
-    daemon.signal(signal.SIGHUP)
-    event = daemon.wait_for("reloaded")
-    assert (event["restart"], event["add"], event["keep"]) == (["other"], ["new"], ["who"])
+def test_a_reload_changes_one_service_and_leaves_a_connection_of_another(crew: Daemon) -> None:
+    pids = workers(crew)
+    clients = connected_to_each(crew.port("who"), pids)
+    before = descriptors(crew)
+    new = '[service.new]\nplugin = "banner"\nlisten = ["unix:run/new.sock"]\noptions.text = "new"\n'
+    event = reload(crew, crew_config(new).replace("before", "after"))
+    assert (event["restart"], event["add"], event["keep"]) == (["other"], ["new"], ["who", "alone"])
     assert {pid: ask(client) for pid, client in clients.items()} == {pid: pid for pid in pids}
-    assert {banner(tmp_path / "run/other.sock") for _ in range(10)} == {b"after"}
-    assert {banner(tmp_path / "run/new.sock") for _ in range(10)} == {b"new"}
-    (tmp_path / "sockd.toml").write_text(config())
-    daemon.signal(signal.SIGHUP)
-    daemon.wait_for("reloaded", remove=["other", "new"])
-    assert not (tmp_path / "run/new.sock").exists()
+    assert {banner(crew.folder / "run/other.sock") for _ in range(10)} == {b"after"}
+    assert {banner(crew.folder / "run/new.sock") for _ in range(10)} == {b"new"}
+    assert reload(crew, crew_config())["remove"] == ["new"]
+    assert not (crew.folder / "run/new.sock").exists()
+    assert {banner(crew.folder / "run/other.sock") for _ in range(10)} == {b"before"}
     assert {pid: ask(client) for pid, client in clients.items()} == {pid: pid for pid in pids}
-    wait_until(lambda: descriptors(daemon) <= before)
-    for client in clients.values():
-        client.close()
+    close(clients)
+    wait_until(lambda: descriptors(crew) <= before)
 
 
-def test_a_service_that_comes_and_goes_leaves_no_descriptor_in_any_worker(
-    start: Start, tmp_path: Path
-) -> None:
-    daemon = start(config(), env=environment(tmp_path)).ready()
-    more = '[service.other]\nplugin = "echo"\nlisten = ["unix:run/other.sock"]\n'
+def test_a_service_that_comes_and_goes_leaves_no_descriptor_in_any_worker(crew: Daemon) -> None:
+    more = '[service.more]\nplugin = "echo"\nlisten = ["unix:run/more.sock"]\n'
     refused = '[service.x]\nplugin = "tells:Bad"\nlisten = ["unix:x.sock"]\n'
+    reload(crew, crew_config())
+    before = held(crew)
+    reload(crew, crew_config(more))
+    reload(crew, crew_config(more + refused), "not reloaded")
+    reload(crew, crew_config())
+    wait_until(lambda: held(crew) == before)
 
-    def change(text: str, event: str) -> None:
-        told = count(daemon, event)
-        (tmp_path / "sockd.toml").write_text(config(more=text))
-        daemon.signal(signal.SIGHUP)
-        wait_until(lambda: count(daemon, event) > told)
 
-    def held() -> list[int]:
-        return [descriptors_of(pid) for pid in (daemon.process.pid, *workers(daemon))]
-
-    change("", "reloaded")
-    before = held()
-    for _ in range(2):
-        change(more, "reloaded")
-        change(more + refused, "not reloaded")
-        change("", "reloaded")
-    wait_until(lambda: held() == before)
+def held(crew: Daemon) -> list[int]:
+    """Return the numbers of descriptors of the supervisor and its workers."""
+    return [descriptors_of(pid) for pid in (crew.process.pid, *workers(crew))]
 
 
 def banner(path: Path) -> bytes:
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(PATIENCE)
         client.connect(os.fspath(path))
-        return client.makefile("rb").readline().strip()
+        with client.makefile("rb") as lines:
+            return lines.readline().strip()
 
 
 BROKEN = {
@@ -460,108 +418,54 @@ BROKEN = {
 }
 
 
-FATAL = ("a plugin that ends the process", "a plugin that hangs")
-"""Configurations that cost the process that tries them; another one comes ever later."""
-
-
-@pytest.mark.parametrize(
-    "broken", [sorted(BROKEN.keys() - FATAL), FATAL[:1], FATAL[1:]], ids=["told", *FATAL]
-)
-def test_a_reload_that_fails_changes_nothing(start: Start, tmp_path: Path, broken: Sequence[str]) -> None:
-    daemon = start(config(), env=environment(tmp_path)).ready()
-    (tmp_path / "exits.py").write_text("import os\nos._exit(5)\n")
-    (tmp_path / "hangs.py").write_text("while True:\n    pass\n")
-    wait_until(lambda: spare(daemon) is not None)
-    pids = workers(daemon)
-    clients = connected_to_each(daemon.port("who"), pids)
-    before = descriptors(daemon)
+def test_a_reload_that_fails_changes_nothing(crew: Daemon) -> None:
+    (crew.folder / "exits.py").write_text("import os\nos._exit(5)\n")
+    (crew.folder / "hangs.py").write_text("import time\nwhile True:\n    time.sleep(1)\n")
+    pids = workers(crew)
+    clients = connected_to_each(crew.port("who"), pids)
+    before = descriptors(crew)
     with closing(socket.create_server(("127.0.0.1", 0))) as other:
-        for refused, what in enumerate(broken, 1):
-            text = BROKEN[what].replace("{port}", str(other.getsockname()[1]))
-            (tmp_path / "sockd.toml").write_text(config(more=text))
-            daemon.signal(signal.SIGHUP)
-            wait_until(lambda n=refused: count(daemon, "not reloaded") == n)  # type: ignore[misc]
-            assert not (tmp_path / "x.sock").exists(), what
+        port = str(other.getsockname()[1])
+        for what, text in BROKEN.items():
+            wait_until(lambda: spare(crew) is not None)  # it tries the file, or a process that starts for it
+            reload(crew, crew_config(text.replace("{port}", port)), "not reloaded")
+            assert not (crew.folder / "x.sock").exists(), what
             assert {pid: ask(client) for pid, client in clients.items()} == {pid: pid for pid in pids}, what
-            wait_until(lambda: descriptors(daemon) == before)
-    for client in clients.values():
-        client.close()
+            wait_until(lambda: descriptors(crew) == before)
+    close(clients)
     # Later workers serve the same as the others.
     os.kill(pids[0], signal.SIGKILL)
-    daemon.wait_for("worker started")
+    crew.wait_for("worker started")
+    assert reload(crew, crew_config())["keep"] == ["who", "alone", "other"]
 
 
-def test_reloads_that_fail_leak_nothing(start: Start, tmp_path: Path) -> None:
-    daemon = start(config(), env=environment(tmp_path)).ready()
-    wait_until(lambda: spare(daemon) is not None)
-
-    def held() -> list[int]:
-        return [descriptors_of(pid) for pid in (daemon.process.pid, *workers(daemon))]
-
-    before = held()
+def test_reloads_that_fail_leak_nothing(crew: Daemon) -> None:
+    before = held(crew)
     with closing(socket.create_server(("127.0.0.1", 0))) as other:
         taken = BROKEN["a port that is taken"].replace("{port}", str(other.getsockname()[1]))
         added = "[service.y]\nplugin = 'echo'\nlisten = ['unix:y.sock', 'tcp:0:interface=127.0.0.1']\n"
-        (tmp_path / "sockd.toml").write_text(config(more=added + "[service.x" + taken[10:]))
-        for number in range(4):
-            daemon.signal(signal.SIGHUP)
-            wait_until(lambda n=number: count(daemon, "not reloaded") == n + 1)  # type: ignore[misc]
-    wait_until(lambda: held() == before)
+        for _ in range(2):
+            event = reload(crew, crew_config(added + taken), "not reloaded")
+            assert "already in use" in event["reason"]
+    wait_until(lambda: held(crew) == before)
+    reload(crew, crew_config())
 
 
-def descriptors_of(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))
+# Changes that outlast a worker, and an upgrade that fails.
 
 
-def count(daemon: Daemon, event: str) -> int:
-    return [each.get("event") for each in daemon.events].count(event)
-
-
-# Upgrade.
-
-
-def test_an_upgrade_serves_new_code_while_old_connections_finish(start: Start, tmp_path: Path) -> None:
-    daemon = start(config(drain="1h"), env=environment(tmp_path)).ready()
-    old = workers(daemon)
-    clients = connected_to_each(daemon.port("who"), old)
-    code = (tmp_path / "tells.py").read_text()
-    (tmp_path / "tells.py").write_text(code.replace("os.getpid()", "-os.getpid()"))
-    assert control(tmp_path, "upgrade").returncode == 0
-    daemon.wait_for("upgraded", generation=2)
-    assert all(-asked(daemon.port("who")) not in old for _ in range(10))
-    assert {pid: ask(client) for pid, client in clients.items()} == {pid: pid for pid in old}
-    for client in clients.values():
-        client.close()
-    wait_until(lambda: not any(alive(pid) for pid in old))
-    assert Path(daemon.path("who")).exists()
-
-
-def test_an_upgrade_to_code_that_does_not_work_leaves_the_old_workers(start: Start, tmp_path: Path) -> None:
-    daemon = start(config(), env=environment(tmp_path)).ready()
-    wait_until(lambda: spare(daemon) is not None)
-    old, before = workers(daemon), descriptors(daemon)
-    code = (tmp_path / "tells.py").read_text()
-    (tmp_path / "tells.py").write_text("1 / 0")
-    answer = control(tmp_path, "upgrade")
-    assert answer.returncode != 0
-    assert "ZeroDivisionError" in answer.stdout + answer.stderr
-    daemon.wait_for("not upgraded")
-    (tmp_path / "tells.py").write_text(code)
-    assert sorted(workers(daemon)) == sorted(old)
-    assert asked(daemon.port("who")) in old
-    wait_until(lambda: descriptors(daemon) <= before)  # the spare worker may have met the broken code too
-
-
-def test_one_change_at_a_time(crew: Daemon, tmp_path: Path) -> None:
-    wait_until(lambda: spare(crew) is not None)
-    with closing(socket.socket(socket.AF_UNIX)) as operator:
-        operator.settimeout(PATIENCE)
-        operator.connect(str(tmp_path / "run/control.sock"))
-        crew.signal(signal.SIGUSR2)
-        wait_until(lambda: len(children(crew)) > 3)  # the new code is tried
-        operator.sendall(b'{"command": "reload"}\n')
-        assert "upgrade is not finished yet" in operator.makefile().readline()
-    crew.wait_for("upgraded")
+def test_an_upgrade_to_code_that_does_not_work_leaves_the_old_workers(crew: Daemon) -> None:
+    old, before = workers(crew), descriptors(crew)
+    code = (crew.folder / "tells.py").read_text()
+    (crew.folder / "tells.py").write_text("1 / 0")
+    answer = answered(crew, "upgrade")
+    assert not answer["ok"]
+    assert "ZeroDivisionError" in answer["error"]
+    crew.wait_for("not upgraded")
+    (crew.folder / "tells.py").write_text(code)
+    assert sorted(workers(crew)) == sorted(old)
+    assert asked(crew.port("who")) in old
+    wait_until(lambda: descriptors(crew) <= before)  # the spare worker may have met the broken code too
 
 
 def test_a_worker_goes_before_the_supervisor_when_memory_is_short(crew: Daemon) -> None:
@@ -569,35 +473,31 @@ def test_a_worker_goes_before_the_supervisor_when_memory_is_short(crew: Daemon) 
     assert min(scores) > int(Path(f"/proc/{crew.process.pid}/oom_score_adj").read_text())
 
 
-def test_an_operators_changes_hold_for_later_workers(start: Start, tmp_path: Path) -> None:
-    other = '[service.other]\nplugin = "echo"\nlisten = ["unix:run/other.sock"]\n'
-    daemon = start(config(more=other), env=environment(tmp_path)).ready()
-    for words in (("pause", "who"), ("set", "other.max_per_source", "5"), ("log", "debug")):
-        assert control(tmp_path, *words).returncode == 0
-
-    def told() -> dict[str, Any]:
-        answer: dict[str, Any] = json.loads(control(tmp_path, "status", "--json").stdout)
-        return answer
+def test_an_operators_changes_hold_for_later_workers(crew: Daemon) -> None:
+    order(crew, "pause", service="who")
+    order(crew, "set", service="other", key="max_per_source", value="5")
+    order(crew, "log", level="debug")
 
     def everywhere() -> set[tuple[str, int | None]]:
         """Return the state of one service and a limit of the other, of all workers."""
-        services = [{each["name"]: each for each in worker["services"]} for worker in told()["workers"]]
-        return {(each["who"]["state"], each["other"]["limits"]["max_per_source"]) for each in services}
+        told = order(crew, "status")
+        assert len(told["workers"]) == 2
+        limits = {each["name"]: each["limits"]["max_per_source"] for each in told["services"]}
+        each_of = [{each["name"]: each for each in worker["services"]} for worker in told["workers"]]
+        found = {(each["who"]["state"], each["other"]["limits"]["max_per_source"]) for each in each_of}
+        assert {limit for _, limit in found} == {limits["other"]}, "and so in the sum"
+        assert limits["who"] is None
+        return found
 
-    os.kill(workers(daemon)[0], signal.SIGKILL)
-    daemon.wait_for("worker started")
+    os.kill(workers(crew)[0], signal.SIGKILL)
+    crew.wait_for("worker started")
     assert everywhere() == {("paused", 5)}
-    assert control(tmp_path, "upgrade").returncode == 0
-    wait_until(lambda: len(told()["workers"]) == 2)
-    assert everywhere() == {("paused", 5)}
-    limits = {each["name"]: each["limits"]["max_per_source"] for each in told()["services"]}
-    assert limits == {"who": None, "other": 5}
-    with closing(socket.create_connection(daemon.port("who"), PATIENCE)) as client:
+    with closing(socket.create_connection(crew.port("who"), PATIENCE)) as client:
         client.sendall(b"who\n")
-        assert control(tmp_path, "reload").returncode == 0
+        order(crew, "reload", dry_run=False)
         assert everywhere() == {("paused", None)}
-        assert control(tmp_path, "resume").returncode == 0
-        assert served_by(client) in workers(daemon)
+        order(crew, "resume", service=None)
+        assert served_by(client) in workers(crew)
     assert everywhere() == {("open", None)}
 
 
@@ -613,7 +513,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 """Launcher of a program whose user may have a limited number of processes."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def as_nobody() -> Iterator[Daemon]:
     """Start a daemon as root for another user, on a port that only root may open."""
     user = pwd.getpwnam("nobody")
