@@ -14,12 +14,24 @@ import subprocess
 import tarfile
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import sockd
-from crews import CONFIG, alive, ask, asked, connected_to_each, environment, spare, wait_until, workers
+from crews import (
+    CONFIG,
+    alive,
+    ask,
+    asked,
+    connected_to_each,
+    environment,
+    order,
+    reload,
+    service_of,
+    spare,
+    wait_until,
+    workers,
+)
 from running import BIN, Daemon, Start
 
 FORMER = "31661671f3505987fb6a5bf82e3574fef1314e96"
@@ -41,9 +53,9 @@ def former_code(folder: Path) -> Path:
 
 def install_present(code: Path) -> None:
     """Put the code of today in the place of the former."""
-    shutil.rmtree(code)
+    code.rename(code.parent / "former")
     for package in PACKAGES:
-        shutil.copytree(ROOT / package, code / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / package, code / package)
 
 
 def control(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -53,14 +65,11 @@ def control(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def status(folder: Path) -> Any:
-    return json.loads(control(folder, "status", "--json").stdout)
-
-
 def started(start: Start, folder: Path) -> tuple[Daemon, Path]:
     code = former_code(folder)
     path = f"{code}:{code / 'plugins'}:{environment(folder)['PYTHONPATH']}"
-    daemon = start(CONFIG, env={"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}).ready()
+    # It may write its bytecode, which goes with its code.
+    daemon = start(CONFIG, env={"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": ""}).ready()
     command = Path(f"/proc/{workers(daemon)[0]}/cmdline").read_bytes().split(b"\0")
     assert b"sockd.supervisor.worker" in command, "the former code runs"
     return daemon, code
@@ -70,49 +79,40 @@ def test_a_daemon_of_former_code_is_upgraded_with_its_process_and_its_connection
     start: Start, tmp_path: Path
 ) -> None:
     daemon, code = started(start, tmp_path)
-    old, before = workers(daemon), status(tmp_path)
-    clients = connected_to_each(daemon.port("who"), old)
+    wait_until(lambda: spare(daemon) is not None)
+    victim, kept = workers(daemon)
+    before = order(daemon, "status")
     assert control(tmp_path, "set", "who.max_connections", "70").returncode == 0
     install_present(code)
+    # Until it is upgraded, the former supervisor starts workers of today's code: the first worker that ends
+    # is replaced by the spare one of the former code, the next one by a spare one of today's.
+    for _ in range(2):
+        os.kill(victim, signal.SIGKILL)
+        daemon.wait_for("worker ended", worker_pid=victim)
+        wait_until(lambda: len(workers(daemon)) == 2 and spare(daemon) is not None)
+        [victim] = set(workers(daemon)) - {kept}
+    old = [kept, victim]
+    clients = connected_to_each(daemon.port("who"), old)
+
     answer = control(tmp_path, "upgrade", "--json")
     assert (answer.returncode, answer.stderr, json.loads(answer.stdout)) == (0, "", {"generation": 2})
     daemon.wait_for("supervisor replaced")
-    after = status(tmp_path)
+    after = order(daemon, "status")
     assert (after["pid"], after["started"]) == (daemon.process.pid, before["started"])
     assert (after["generation"], after["state"], after["config_ok"]) == (2, "ready", True)
     assert {(each["generation"], each["state"]) for each in after["workers"]} == {
         (1, "leaving"),
         (2, "ready"),
     }
-    [who] = after["services"]
-    assert who["limits"]["max_connections"] == 70, "what an operator has set stands"
+    assert service_of(after, "who")["limits"]["max_connections"] == 70, "what an operator has set stands"
     assert {pid: ask(client) for pid, client in clients.items()} == {pid: pid for pid in old}
     assert asked(daemon.port("who")) not in old
     for client in clients.values():
         client.close()
     wait_until(lambda: not any(alive(pid) for pid in old))
-    assert control(tmp_path, "pause", "who").returncode == 0
-    assert control(tmp_path, "resume", "who").returncode == 0
-    assert control(tmp_path, "reload").stdout.startswith("keep 1\n")
+    order(daemon, "pause", service="who")
+    order(daemon, "resume", service="who")
+    assert reload(daemon, CONFIG)["keep"] == ["who"]
     daemon.signal()
     assert daemon.wait() == 0
     assert not list((tmp_path / "run").iterdir())
-
-
-def test_the_former_supervisor_starts_workers_of_todays_code_until_it_is_upgraded(
-    start: Start, tmp_path: Path
-) -> None:
-    daemon, code = started(start, tmp_path)
-    old = workers(daemon)
-    wait_until(lambda: spare(daemon) is not None)
-    install_present(code)
-    for victim in old:  # the first place goes to the spare worker, the second to one that is started now
-        os.kill(victim, signal.SIGKILL)
-        daemon.wait_for("worker ended", worker_pid=victim)
-        wait_until(lambda: len(workers(daemon)) == 2 and spare(daemon) is not None)
-    between = workers(daemon)
-    wait_until(lambda: asked(daemon.port("who")) in between)
-    assert control(tmp_path, "upgrade").returncode == 0
-    assert status(tmp_path)["generation"] == 2
-    wait_until(lambda: not any(alive(pid) for pid in between))
-    assert asked(daemon.port("who")) not in between

@@ -9,13 +9,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from crews import environment, wait_until, workers
+from crews import Shared, wait_until, workers
 from handovers import WAITING, answered, clients_of
-from running import Start
+from running import Daemon
 
 CONFIG = """
 [daemon]
@@ -27,37 +28,43 @@ listen = ["tcp:0:interface=127.0.0.1:backlog=1024"]
 """
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    """Share a daemon with two workers."""
+    made = Shared(tmp_path_factory.mktemp("crew"), CONFIG)
+    yield made
+    assert made.stop() == 0
+
+
+def stop_all(pids: list[int]) -> None:
+    """Stop workers, so that they accept nobody."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: all(stopped(pid) for pid in pids))
+
+
 def stopped(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 @pytest.mark.parametrize("when", ["after the upgrade", "during it"])
-def test_waiting_clients_are_answered_when_workers_are_upgraded(
-    start: Start, tmp_path: Path, when: str
-) -> None:
-    daemon = start(CONFIG, env=environment(tmp_path)).ready()
-    old = workers(daemon)
-    for pid in old:
-        os.kill(pid, signal.SIGSTOP)
-    wait_until(lambda: all(stopped(pid) for pid in old))
-    clients = clients_of(daemon.port("who"))
-    daemon.signal(signal.SIGUSR2)
+def test_waiting_clients_are_answered_when_workers_are_upgraded(crew: Daemon, when: str) -> None:
+    old = workers(crew)
+    stop_all(old)
+    clients = clients_of(crew.port("who"))
+    crew.signal(signal.SIGUSR2)
     if when == "after the upgrade":
-        daemon.wait_for("upgraded")
+        crew.wait_for("upgraded")
     for pid in old:
         os.kill(pid, signal.SIGCONT)
     assert answered(clients) == WAITING
-    daemon.wait_for("upgraded")
-    assert daemon.stop() == 0
+    crew.wait_for("upgraded")
 
 
-def test_waiting_clients_are_answered_when_every_worker_is_killed(start: Start, tmp_path: Path) -> None:
-    daemon = start(CONFIG, env=environment(tmp_path)).ready()
-    old = workers(daemon)
-    for pid in old:
-        os.kill(pid, signal.SIGSTOP)
-    wait_until(lambda: all(stopped(pid) for pid in old))
-    clients = clients_of(daemon.port("who"))
+def test_waiting_clients_are_answered_when_every_worker_is_killed(crew: Daemon) -> None:
+    old = workers(crew)
+    stop_all(old)
+    clients = clients_of(crew.port("who"))
     for pid in old:
         os.kill(pid, signal.SIGKILL)
     assert answered(clients) == WAITING

@@ -11,10 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
-
 from crews import wait_until
-from running import PATIENCE, Daemon, Start
+from running import PATIENCE, Start
 
 CONFIG = """
 [service.files]
@@ -129,30 +127,34 @@ def check(folder: Path, sender: Sender) -> None:
     assert not [file.name for file in sender.files if file.stored and file.stored not in found], "lost"
 
 
-@pytest.mark.parametrize("where", ["unverified", ""])
 def test_a_raw_file_of_a_sender_that_was_killed_can_be_told_from_a_whole_one(
-    start: Start, tmp_path: Path, where: str
+    start: Start, tmp_path: Path
 ) -> None:
-    daemon = start(
-        '[service.files]\nplugin = "files"\n'
+    places = {"apart": "unverified", "together": ""}
+    services = (
+        f'[service.{name}]\nplugin = "files"\n'
         'listen = [{ endpoint = "tcp:0:interface=127.0.0.1", protocol = "raw" }]\n'
-        f'options = {{ directory = "received", unverified = "{where}" }}\n'
+        f'options = {{ directory = "{name}", unverified = "{where}" }}\n'
+        for name, where in places.items()
     )
+    daemon = start("".join(services))
     daemon.wait_for("ready")
-    answers = [raw(daemon, b"some bytes"), raw(daemon, b"whole" + digest_line(b"whole"))]
-    names = [answer.split()[1] for answer in answers]
-    assert [name.startswith("unverified/") for name in names] == [bool(where), False]
-    assert (tmp_path / "received" / names[0]).read_bytes() == b"some bytes"
-    whole = b"whole" if where else b"whole" + digest_line(b"whole")
-    assert (tmp_path / "received" / names[1]).read_bytes() == whole
+    for name, where in places.items():
+        port = daemon.port(name)
+        answers = [raw(port, b"some bytes"), raw(port, b"whole" + digest_line(b"whole"))]
+        names = [answer.split()[1] for answer in answers]
+        assert [each.startswith("unverified/") for each in names] == [bool(where), False]
+        assert (tmp_path / name / names[0]).read_bytes() == b"some bytes"
+        whole = b"whole" if where else b"whole" + digest_line(b"whole")
+        assert (tmp_path / name / names[1]).read_bytes() == whole
 
 
 def digest_line(data: bytes) -> bytes:
     return f"sha256={hashlib.sha256(data).hexdigest()}\n".encode()
 
 
-def raw(daemon: Daemon, data: bytes) -> str:
-    with socket.create_connection(daemon.port("files"), PATIENCE) as connection:
+def raw(address: tuple[str, int], data: bytes) -> str:
+    with socket.create_connection(address, PATIENCE) as connection:
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
         return connection.makefile("r").readline()

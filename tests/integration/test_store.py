@@ -143,22 +143,22 @@ def waiting(daemon: Daemon) -> list[socket.socket]:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_clients_that_come_during_a_restart_are_served_by_the_next_daemon(
-    manager: Manager, workers: int, how: int
+    manager: Manager, workers: int
 ) -> None:
-    first = manager.start(config(workers))
+    daemon = manager.start(config(workers))
     assert len(manager.stored) == 4, "the port of metrics too"
-    before = first.port("echo"), first.port("echo", "udp"), first.path("echo")
-    first.signal(how)
-    first.wait()
-    clients = waiting(first)
-    second = manager.start(config(workers))
-    for client in clients:
-        with client:
-            assert client.recv(100) == b"hello\n"
-    assert (second.port("echo"), second.port("echo", "udp"), second.path("echo")) == before
-    assert len(manager.stored) == 4
+    before = daemon.port("echo"), daemon.port("echo", "udp"), daemon.path("echo")
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        daemon.signal(how)
+        daemon.wait()
+        clients = waiting(daemon)
+        daemon = manager.start(config(workers))
+        for client in clients:
+            with client:
+                assert client.recv(100) == b"hello\n", how
+        assert (daemon.port("echo"), daemon.port("echo", "udp"), daemon.path("echo")) == before, how
+        assert len(manager.stored) == 4, how
 
 
 @pytest.mark.parametrize("workers", [0, 1])
