@@ -35,11 +35,13 @@ def list_ways(token: str, listeners: Iterable[Listening], url: str = "") -> Iter
         url: the public address of the `http` listener, if it is another one.
     """
     found: dict[str, Listening] = {}
+    protocols: set[str] = set()
     for listener in listeners:
+        protocols.add(listener.protocol)
         if isinstance(listener.endpoint, InetEndpoint):
             found.setdefault(listener.protocol, listener)
     host = urlsplit(url).hostname if url else None
-    if url or "http" in found:
+    if "http" in (protocols if url else found):  # a proxy may reach it over a UNIX socket
         link = f"{(url or _url(found['http'])).rstrip('/')}/t/{token}/"
         yield Way("link", link)
         yield Way("curl", f"curl --fail-with-body -T FILE {link}")

@@ -28,6 +28,8 @@ class DatabaseError(OSError):
 class Database:
     """Database that is opened when it is needed, and again if its file was replaced. Calls wait for the disk.
 
+    Those that read do not wait for those that change it, here or in another process.
+
     Args:
         path: its file; made, with its folder, by the first change that may create it.
         tables: statements that make the tables if they are missing.
@@ -35,9 +37,8 @@ class Database:
 
     def __init__(self, path: Path, tables: str) -> None:
         self._path = path
-        self._tables = tables
-        self._lock = Lock()  # for the threads that share the connection
-        self._opened: tuple[sqlite3.Connection, tuple[int, int]] | None = None
+        self._reader = _Connection(path, tables)
+        self._writer = _Connection(path, tables)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection | None]:
@@ -46,8 +47,8 @@ class Database:
         Raises:
             OSError: it cannot be read.
         """
-        with self._lock, self._as_os_error():
-            yield self._connection(create=False)
+        with self._reader.lock, self._as_os_error():
+            yield self._reader.opened(create=False)
 
     @contextmanager
     def changing(self, *, create: bool = False) -> Iterator[sqlite3.Connection | None]:
@@ -59,8 +60,8 @@ class Database:
         Raises:
             OSError: it cannot be written.
         """
-        with self._lock, self._as_os_error():
-            connection = self._connection(create=create)
+        with self._writer.lock, self._as_os_error():
+            connection = self._writer.opened(create=create)
             if connection is None:
                 yield None
                 return
@@ -74,28 +75,9 @@ class Database:
 
     def close(self) -> None:
         """Close the database."""
-        with self._lock:
-            self._close()
-
-    def _connection(self, *, create: bool) -> sqlite3.Connection | None:
-        try:
-            found = os.stat(self._path)
-        except FileNotFoundError:
-            self._close()
-            if not create:
-                return None
-            make_folder(self._path.parent)
-            found = _make_file(self._path)
-        identity = found.st_dev, found.st_ino
-        if self._opened is None or self._opened[1] != identity:
-            self._close()
-            self._opened = _open(self._path, self._tables), identity
-        return self._opened[0]
-
-    def _close(self) -> None:
-        opened, self._opened = self._opened, None
-        if opened is not None:
-            opened[0].close()
+        for connection in (self._reader, self._writer):
+            with connection.lock:
+                connection.close()
 
     @contextmanager
     def _as_os_error(self) -> Iterator[None]:
@@ -106,6 +88,42 @@ class Database:
             number = _NUMBERS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, errno.EIO)
             why = f"the database {self._path.name} cannot be used: {error}"
             raise DatabaseError(number, why, str(self._path)) from error
+
+
+class _Connection:
+    """Connection that several threads share.
+
+    Attributes:
+        lock: for who uses it.
+    """
+
+    def __init__(self, path: Path, tables: str) -> None:
+        self.lock = Lock()
+        self._path = path
+        self._tables = tables
+        self._opened: tuple[sqlite3.Connection, tuple[int, int]] | None = None
+
+    def opened(self, *, create: bool) -> sqlite3.Connection | None:
+        """Return the connection to the file that is there now; None if there is none, and none is made."""
+        try:
+            found = os.stat(self._path)
+        except FileNotFoundError:
+            self.close()
+            if not create:
+                return None
+            make_folder(self._path.parent)
+            found = _make_file(self._path)
+        identity = found.st_dev, found.st_ino
+        if self._opened is None or self._opened[1] != identity:
+            self.close()
+            self._opened = _open(self._path, self._tables), identity
+        return self._opened[0]
+
+    def close(self) -> None:
+        """Close it, until it is used again."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened[0].close()
 
 
 def _open(path: Path, tables: str) -> sqlite3.Connection:

@@ -64,3 +64,9 @@ def test_the_public_address_is_used_for_every_protocol() -> None:
 
 def test_what_has_no_address_for_others_gives_no_way(tmp_path: Path) -> None:
     assert listed(("unix:/run/files.sock", "upload"), ("tcp:7022", "raw")) == {}
+
+
+def test_a_public_address_is_that_of_a_listener_which_there_is() -> None:
+    url = "https://drop.example.org"
+    assert listed(("unix:/run/files.sock", "http"), url=url)["link"] == f"{url}/t/t0ken/"
+    assert "link" not in listed(("tcp:7021", "upload"), url=url)
