@@ -15,7 +15,7 @@ from twisted.logger import Logger, capturedLogs
 
 from sockd.plugin import Context
 from sockd_plugins.files import Files
-from sockd_plugins.files.storage.engine import LEAST_WINDOW, Incoming
+from sockd_plugins.files.storage.engine import LEAST_WINDOW, Engine, Incoming
 from sockd_plugins.files.storage.parts import PARTS, TALLY
 from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.upload import Piece
@@ -569,6 +569,38 @@ def test_no_block_is_taken_beyond_the_window(service: Service, disk: Disk) -> No
     assert service.says() == [ack(16)]
 
 
+@pytest.mark.parametrize("packet", [b"\0\3", b"\0\3\0", b"\0\3\0\0"])
+def test_a_packet_without_a_number_is_no_block_even_while_none_is_awaited(
+    service: Service, disk: Disk, packet: bytes
+) -> None:
+    size = LEAST_WINDOW // 2
+    service.hears(wrq(blksize=size), *(data(number, b"x" * size) for number in (1, 2, 3, 4)))
+    service.says()
+    assert service.hears(packet) == []
+    disk.goes_on()
+    assert service.says() == [ack(4)]
+    service.hears(packet, data(5))
+    disk.goes_on()
+    disk.goes_on()
+    assert service.received() == {"a": b"x" * size * 4}
+
+
+def test_while_memory_is_short_no_more_of_a_window_is_taken(start: Callable[..., Service]) -> None:
+    service = start(memory=1 << 20)
+    buffers = service.plugin._buffers
+    service.hears(wrq(windowsize=8))
+    buffers.go_on()  # another upload, which does not wait for its peer
+    buffers.add(1 << 20)
+    service.hears(*(data(number, b"x" * 512) for number in range(1, 9)))
+    assert service.says() == []
+    assert buffers._held <= (1 << 20) + 512
+    buffers.free(1 << 20)
+    buffers.wait()
+    assert service.says() == [ack(1)]
+    service.hears(data(2))
+    assert service.received() == {"a": b"x" * 512}
+
+
 def test_when_memory_is_short_all_that_is_there_is_written_first(start: Callable[..., Service]) -> None:
     service = start(memory=1 << 20)
     buffers = service.plugin._buffers
@@ -629,6 +661,38 @@ def test_a_transfer_without_a_block_gives_way_to_another_one(start: Callable[...
     ((number, text),) = map(refusal, service.hears(wrq(b"d"), by=("192.0.2.4", 1)))
     assert (number, text) == (3, "all 2 places for transfers are taken")
     assert service.hears(data(2)) == [ack(2)]
+
+
+def test_a_transfer_that_is_silent_for_long_gives_way_to_another_one(start: Callable[..., Service]) -> None:
+    service = start(tftp_transfers=1)
+    service.hears(wrq(), data(1, b"x" * 512))
+    service.waits(20)
+    assert service.hears(wrq(b"b"), by=BOB)[0][:2] == b"\0\5"
+    service.waits(20)
+    assert service.hears(wrq(b"b"), by=BOB) == [ACK_0]
+
+
+def test_a_flood_of_requests_queues_no_more_work_for_the_disk_than_there_are_places(
+    start: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = start(tftp_transfers=3)
+    begun: list[Deferred[None]] = []
+    begin = Engine.begin
+
+    async def slow(engine: Engine, *args: Any) -> Incoming:
+        begun.append(Deferred())
+        await begun[-1]
+        return await begin(engine, *args)
+
+    monkeypatch.setattr(Engine, "begin", slow)
+    for number in range(1, 21):
+        service.hears(wrq(), by=(f"198.51.100.{number}", 1))
+    assert len(begun) == 3
+    for one in begun[:3]:
+        one.callback(None)
+    service.hears(wrq(b"b"))
+    begun[3].callback(None)
+    assert service.says() == [ACK_0], "a request whose answer has brought no block gives way"
 
 
 def test_answers_that_are_kept_have_a_bound(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,9 +23,10 @@ class Places:
         self._of_source: Counter[str] = Counter()
 
     def take(self, source: str, transfer: Transfer) -> None:
-        """Take a place. If there is none, the oldest transfer without a block gives way.
+        """Take a place. If there is none, the oldest transfer gives way whose client does not answer.
 
-        The sender of a request may be forged; that of a block has seen an answer.
+        The sender of a request may be forged; that of a block has probably seen an answer. While the disk
+        works for a transfer it stays, so that no more work queues than there are places.
 
         Raises:
             FileRefused: there is no place.
@@ -35,7 +36,7 @@ class Places:
                 "too-many", f"a source may have {self._most_of_source} transfers, this one has {had}"
             )
         if len(self._taken) >= self._most:
-            oldest = next((other for other in self._taken if not other.begun), None)
+            oldest = next((other for other in self._taken if other.gives_way), None)
             if oldest is None:
                 raise FileRefused("too-many", f"all {self._most} places for transfers are taken")
             self.give_back(oldest)

@@ -33,8 +33,12 @@ seconds before it repeats a block that was lost; a repeated acknowledgement brin
 _IDLE = 160
 """Seconds without a packet after which a transfer ends: more than curl needs to repeat a block twice."""
 
-_NEVER = b""
-"""Number of the awaited block while none is accepted."""
+_SILENT = 30
+"""Seconds without a packet after which a transfer gives way when all places are taken: every client but curl
+has repeated its block several times, and curl answers a repeated acknowledgement."""
+
+_NEVER = b"none"
+"""Number of the awaited block while none is accepted: no packet has it, however short it is."""
 
 
 class Gone(Exception):
@@ -122,6 +126,11 @@ class Transfer:
     def begun(self) -> bool:
         """True if a block has come: the client receives what is sent to its address."""
         return bool(self._last)
+
+    @property
+    def gives_way(self) -> bool:
+        """True if its place may go to another one: its client has not answered, or not for long."""
+        return self._awaited != _NEVER and (not self.begun or self.quiet >= _SILENT)
 
     @property
     def last_acknowledgement(self) -> bytes:
@@ -240,7 +249,7 @@ class Transfer:
         if self._collected >= self._window:
             self._wake()
         self._unacknowledged += 1
-        if self._unacknowledged >= self._terms.window:
+        if self._unacknowledged >= self._terms.window or self._buffers.short:
             self._acknowledge()
 
     def _take_last(self, size: int) -> None:
