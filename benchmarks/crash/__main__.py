@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import random
 import signal
 import sys
@@ -9,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatch
 from pathlib import Path
@@ -37,10 +40,37 @@ SMALL = 7 << 20
 FILES = 40
 """Files of a disk that gets full of them."""
 
+_ENDS = 1 << 16
+"""Spread of the first and of the last call: more than there are calls."""
+
 PLACE = Path("/dev/shm")  # noqa: S108  # where it is, a synchronization costs nothing
 """Folder for the disks, in memory if there is such a place."""
 
 Results = dict[str, dict[str, list[Outcome]]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """Fault at a call of an upload.
+
+    Attributes:
+        series: the upload.
+        fault: the fault.
+        target: number of the call, from 1.
+        rank: place in the order of the trials: the first and the last call, then ever closer ones.
+    """
+
+    series: Series
+    fault: Fault
+    target: int
+    rank: int
+
+    def make(self, lab: Lab) -> Outcome:
+        """Try it."""
+        meet = trial.crash if self.fault.ends else trial.fail
+        outcome = meet(lab, self.series, self.fault.deed, self.target)
+        outcome.at = f"call {self.target} ({outcome.call or 'none'})"
+        return outcome
 
 
 class Run:
@@ -71,41 +101,44 @@ class Run:
         self._step = step
         self._console = console
 
-    def each_call(self) -> None:
-        """Let each call of each upload meet each fault."""
-        for series in self._series:
-            names = trial.calls(self._lab, series)
-            for fault in self._faults:
-                if fault.cuts and not (series.cuts and isinstance(self._lab.disk, disk.Ext4)):
-                    continue
-                with self._console.status(f"{series.name}: {fault.title}"):
-                    self.results[series.name][fault.title] = list(self._trials(series, fault, names))
+    def each_call(self, until: float) -> None:
+        """Let each call of each upload meet each fault, until a time; a few of every upload come first."""
+        trials = [trial for series in self._series for trial in self._planned(series)]
+        trials.sort(key=lambda one: (one.rank, self._faults.index(one.fault)))
+        for number, one in enumerate(trials):
+            if time.monotonic() > until:
+                self.not_tried.append(f"{len(trials) - number} of {len(trials)} calls: the time was up")
+                return
+            with self._console.status(f"{number} of {len(trials)}: {one.series.name}, {one.fault.title}"):
+                row = self.results[one.series.name].setdefault(one.fault.title, [])
+                row.append(one.make(self._lab))
 
-    def _trials(self, series: Series, fault: Fault, names: Sequence[str]) -> Iterator[Outcome]:
-        # A daemon that was killed has made fewer calls, so the number beyond the last is a crash at rest.
-        last = len(names) + fault.ends
-        for target in [*range(1, last, self._step), last]:
-            name = names[target - 1] if target <= len(names) else "rest"
-            if fault.at and name not in fault.at:
-                continue
-            meet = trial.crash if fault.ends else trial.fail
-            outcome = meet(self._lab, series, fault.deed, target)
-            outcome.at = f"call {target} ({outcome.call or 'none'})"
-            yield outcome
+    def _planned(self, series: Series) -> Iterator[_Trial]:
+        faults = [fault for fault in self._faults if not fault.cuts or isinstance(self._lab.disk, disk.Ext4)]
+        names = trial.calls(self._lab, series) if faults else ()
+        for fault in faults:
+            # A daemon that was killed has made fewer calls, so the number beyond the last is a crash at rest.
+            last = len(names) + fault.ends
+            for place, target in enumerate([*range(1, last, self._step), last]):
+                name = names[target - 1] if target <= len(names) else "rest"
+                if not fault.at or name in fault.at:
+                    # Every 32nd call comes before every 16th, and so on.
+                    yield _Trial(
+                        series, fault, target, -(1 << 16) if target == last else -(place & -place or 1 << 16)
+                    )
 
-    def at_random(self, column: str, times: int, flags: int | None, seed: int) -> None:
-        """Crash at random moments, while all senders are at work."""
+    def at_random(self, column: str, times: int, flags: int | None, seed: int, until: float) -> None:
+        """Crash at random moments, while all senders are at work, until a time."""
         chance = random.Random(seed)  # noqa: S311  # no secret
-        clients = [
-            series.client
-            for series in self._series
-            if not series.interrupted and (series.cuts or flags is None)
-        ]
+        clients = [series.client for series in self._series if not series.interrupted]
         if not clients:
             return
         row = self.results.setdefault("all at once", {}).setdefault(column, [])
-        with self._console.status(f"{column} at random moments"):
-            for number in range(times):
+        for number in range(times):
+            if time.monotonic() > until:
+                self.not_tried.append(f"{times - number} of {times} moments, {column}: the time was up")
+                return
+            with self._console.status(f"{column}: moment {number} of {times}"):
                 outcome = moments.at_random(self._lab, clients, chance, flags)
                 outcome.at = f"moment {number}"
                 row.append(outcome)
@@ -120,7 +153,7 @@ class Run:
     def full(self, lab: Lab, column: str, *, inodes: bool) -> None:
         """Send each upload to a disk that is full."""
         for series in self._series:
-            if not series.interrupted:
+            if not series.interrupted and (inodes or series.client.size > SMALL):
                 self.results[series.name][column] = [moments.full(lab, series.client, inodes=inodes)]
 
 
@@ -135,9 +168,21 @@ class Run:
 )
 @click.option("--quick", is_flag=True, help="Every seventh call and a few random moments.")
 @click.option("--without-syncs", is_flag=True, help="Let no synchronization happen; then it has to fail.")
+@click.option("--minutes", type=float, default=0.0, help="Time for all; by default as long as it takes.")
+@click.option(
+    "--write",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Page whose section 'Results' gets the table.",
+)
 @click.option("--seed", type=int, help="Of the random moments; by default it is another one each time.")
 def main(
-    only: tuple[str, ...], faults: tuple[str, ...], quick: bool, without_syncs: bool, seed: int | None
+    only: tuple[str, ...],
+    faults: tuple[str, ...],
+    quick: bool,
+    without_syncs: bool,
+    minutes: float,
+    write: Path | None,
+    seed: int | None,
 ) -> None:
     """Crash the receiver of files at each call of an upload; fails if a sender was told what is not true."""
     console = Console()
@@ -149,22 +194,47 @@ def main(
     seed = random.SystemRandom().randrange(1 << 32) if seed is None else seed
     began = time.monotonic()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no daemon outlives the run
+    times = Times(began, minutes * 60 if minutes else math.inf)
     try:
-        run = _run(chosen, wanted, quick=quick, no_sync=without_syncs, seed=seed, console=console)
+        run = _run(chosen, wanted, times, quick=quick, no_sync=without_syncs, seed=seed, console=console)
     except MeasureError as error:
         raise click.ClickException(str(error)) from None
-    print(f"\n{table.markdown(run.results)}\n")  # noqa: T201
-    print(  # noqa: T201
-        f"{machine.description()}, {datetime.now():%Y-%m-%d}; {time.monotonic() - began:.0f} s, seed {seed}."
-    )
     wrong = [*table.broken(run.results), *run.unseen]
-    print(*wrong, *(f"not tried: {what}" for what in run.not_tried), sep="\n")  # noqa: T201
+    told = [
+        table.markdown(run.results),
+        f"`python -m benchmarks.crash {' '.join(sys.argv[1:])}`, {datetime.now():%Y-%m-%d}, seed {seed},"
+        f" {(time.monotonic() - began) / 60:.0f} minutes, load {os.getloadavg()[0]:.1f}."
+        f" {machine.description()}.",
+        *wrong,
+        *(f"Not tried: {what}." for what in run.not_tried),
+    ]
+    print("", *told, sep="\n\n")  # noqa: T201
+    if write is not None:
+        write.write_text(table.with_results(write.read_text(), "\n\n".join(told)))
     sys.exit(bool(wrong))
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Times at which the parts of a run end.
+
+    Attributes:
+        began: of the run.
+        length: of the run, in seconds.
+    """
+
+    began: float
+    length: float
+
+    def end(self, share: float) -> float:
+        """Return the time at which a share of the run is over."""
+        return self.began + share * self.length
 
 
 def _run(
     chosen: Sequence[Series],
     wanted: Sequence[str],
+    times: Times,
     *,
     quick: bool,
     no_sync: bool,
@@ -184,15 +254,18 @@ def _run(
         forks = ends.enter_context(nursery(board, folder / "daemon", protocols))
         lab = Lab(board, own, forks, seed)
         run = Run(lab, chosen, wanted, 7 if quick else 1, console)
-        run.each_call()
         if "random" in wanted:
-            run.at_random("kill -9", 5 if quick else MOMENTS, None, seed)
+            run.at_random("kill -9", 5 if quick else MOMENTS, None, seed, times.end(0.5))
+        if "random-cut" in wanted and not reason:
+            for title, flags, share in (
+                ("power cut", disk.COLD, 0.6),
+                ("power cut, journal written", disk.FLUSHED, 0.7),
+            ):
+                run.at_random(title, 5 if quick else CUTS, flags, seed, times.end(share))
+        run.each_call(times.end(0.95))
         if reason:
             run.not_tried.append(f"power cuts and full disks: {reason}")
             return run
-        if "random-cut" in wanted:
-            for title, flags in (("power cut", disk.COLD), ("power cut, journal written", disk.FLUSHED)):
-                run.at_random(title, 5 if quick else CUTS, flags, seed)
         if "full" in wanted:
             for title, size, inodes in (("disk full", SMALL, False), ("no inodes", 8 * SMALL, True)):
                 forks.kill()

@@ -19,6 +19,9 @@ from benchmarks.processes import MeasureError
 LATEST = 0.8
 """Seconds after the first byte until the last possible moment."""
 
+SIZES = tuple((size << 20) + 4321 for size in (1, 3, 9))
+"""Bytes of a file at most while all are at work; the largest is synchronized before its end, too."""
+
 GUESTS = "guest"
 """Name of the files that fill a disk."""
 
@@ -33,7 +36,7 @@ def at_random(lab: Lab, clients: Sequence[Client], chance: random.Random, flags:
         flags: of the cut; None to kill.
     """
     lab.ready()
-    made = [(client, lab.file(client)) for client in clients]
+    made = [(client, lab.file(client, chance.choice(SIZES))) for client in clients]
     with ThreadPoolExecutor(len(made)) as pool:
         running = [pool.submit(_send, lab, client, sending) for client, sending in made]
         time.sleep(chance.uniform(0, LATEST))

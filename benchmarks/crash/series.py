@@ -6,7 +6,7 @@ from benchmarks.crash.sftp import Sftp
 from benchmarks.crash.streams import Keep, Raw, Upload
 from benchmarks.crash.tftp import Tftp
 from benchmarks.crash.trial import Series
-from benchmarks.crash.web import Put, Tus
+from benchmarks.crash.web import DRAFT, SMALL, TUS, Put, Resumable
 
 SERIES = (
     Series("upload", Upload()),
@@ -14,9 +14,12 @@ SERIES = (
     Series("resume", Keep(), interrupted=True),
     Series("raw", Raw()),
     Series("http PUT", Put()),
-    Series("tus", Tus()),
-    Series("tus, small requests", Tus(1_500_000, 100_000), cuts=False),
-    Series("tus, resumed", Tus(), interrupted=True),
+    Series("tus", Resumable(TUS)),
+    Series("tus, small requests", Resumable(TUS, 20 * SMALL + 4321, SMALL)),
+    Series("tus, resumed", Resumable(TUS), interrupted=True),
+    Series("draft", Resumable(DRAFT)),
+    Series("draft, small requests", Resumable(DRAFT, 20 * SMALL + 4321, SMALL)),
+    Series("draft, resumed", Resumable(DRAFT), interrupted=True),
     Series("tftp", Tftp()),
     Series("sftp", Sftp()),
 )

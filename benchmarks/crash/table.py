@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.crash.trial import Outcome
 
+_RESULTS = "## Results"
+
 Results = Mapping[str, Mapping[str, Sequence[Outcome]]]
 """Outcomes by row and column."""
 
@@ -32,3 +34,10 @@ def broken(results: Results) -> list[str]:
         for outcome in outcomes
         if outcome.faults
     ]
+
+
+def with_results(page: str, results: str) -> str:
+    """Return a page in Markdown with another content of its section "Results"."""
+    before, _, rest = page.partition(f"\n{_RESULTS}\n")
+    _, found, after = rest.partition("\n## ")
+    return f"{before}\n{_RESULTS}\n\n{results}\n{found}{after}"

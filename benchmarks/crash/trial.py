@@ -11,7 +11,7 @@ from itertools import count
 from typing import ClassVar
 
 from benchmarks.crash import verdict
-from benchmarks.crash.board import Action, Board, Deed
+from benchmarks.crash.board import NOTHING, Action, Board, Deed
 from benchmarks.crash.daemon import Nursery
 from benchmarks.crash.disk import COLD, Disk, Ext4
 from benchmarks.crash.sending import Client, Sending
@@ -32,13 +32,11 @@ class Series:
         name: in the table.
         client: the sender.
         interrupted: whether a first connection has sent two thirds, and the calls are those of the second.
-        cuts: whether the offsets that are told survive power cuts, and not only the end of the daemon.
     """
 
     name: str
     client: Client
     interrupted: bool = False
-    cuts: bool = True
 
 
 @dataclass(slots=True)
@@ -78,11 +76,12 @@ class Lab:
         self._bytes = random.Random(seed).randbytes(64 << 20)  # noqa: S311  # no secret
         self._descriptors = 0
 
-    def file(self, client: Client) -> Sending:
-        """Return a file to send, different from all others."""
+    def file(self, client: Client, most: int | None = None) -> Sending:
+        """Return a file to send, different from all others, of `most` bytes at most."""
         number = next(self._numbers)
-        start = 4099 * number % (len(self._bytes) - client.size)
-        return Sending(f"{number}.bin", self._bytes[start : start + client.size])
+        size = client.size if most is None else min(client.size, most)
+        start = 4099 * number % (len(self._bytes) - size)
+        return Sending(f"{number}.bin", self._bytes[start : start + size])
 
     def port(self, client: Client) -> int:
         """Return the port of a client's protocol."""
@@ -118,14 +117,12 @@ class Lab:
 
 
 def calls(lab: Lab, series: Series) -> Sequence[str]:
-    """Return the calls of an upload without a fault."""
-    outcome, made = Outcome(), lab.file(series.client)
-    lab.ready()
-    _begin(lab, series, made)
-    lab.board.arm(lab.disk.folder)
-    series.client.send(lab.port(series.client), made)
-    outcome.faults += filter(None, [lab.settle()])
-    lab.board.disarm()
+    """Return the calls of an upload without a fault.
+
+    Raises:
+        MeasureError: it fails.
+    """
+    made, outcome = _meet(lab, series)
     if not made.stored or outcome.faults or list(verdict.faults(lab.disk.received, [made])):
         raise MeasureError(
             f"{series.name}: the upload fails without a fault: {made.refused} {outcome.faults}"
@@ -140,14 +137,8 @@ def crash(lab: Lab, series: Series, deed: Deed, target: int) -> Outcome:
     Raises:
         MeasureError: the daemon does not start.
     """
-    made, port = lab.file(series.client), lab.port(series.client)
-    lab.ready()
-    _begin(lab, series, made)
-    lab.board.arm(lab.disk.folder, deed, target)
-    series.client.send(port, made)
-    lab.settle(made)
-    lab.board.disarm()
-    outcome = Outcome(_call(lab), acknowledged=bool(made.stored))
+    made, outcome = _meet(lab, series, deed, target)
+    outcome.faults.clear()  # descriptors of a daemon that ends
     if deed.action is Action.KILL:
         lab.nursery.kill()
     else:
@@ -159,30 +150,13 @@ def crash(lab: Lab, series: Series, deed: Deed, target: int) -> Outcome:
     return outcome
 
 
-def lose_power(lab: Lab, flags: int) -> None:
-    """Cut the power of the disk, if that was not done yet, kill the daemon, and mount the disk again."""
-    if not isinstance(lab.disk, Ext4):
-        raise MeasureError("the power of this disk cannot be cut")
-    lab.disk.cut(flags)
-    lab.nursery.kill()
-    lab.disk.restart()
-
-
 def fail(lab: Lab, series: Series, deed: Deed, target: int) -> Outcome:
     """Let a call of an upload fail; the daemon has to say so, and to receive the file afterwards.
 
     Raises:
         MeasureError: the daemon does not start.
     """
-    made, port = lab.file(series.client), lab.port(series.client)
-    lab.ready()
-    _begin(lab, series, made)
-    lab.board.arm(lab.disk.folder, deed, target)
-    series.client.send(port, made)
-    left = lab.settle(made)
-    lab.board.disarm()
-    outcome = Outcome(_call(lab), acknowledged=bool(made.stored), refused=made.refused)
-    outcome.faults += filter(None, [left])
+    made, outcome = _meet(lab, series, deed, target)
     if not made.stored and not made.refused and not made.vanished:
         outcome.faults.append("the sender got no answer")
     if not lab.nursery.runs:
@@ -193,6 +167,33 @@ def fail(lab: Lab, series: Series, deed: Deed, target: int) -> Outcome:
     finish(lab, series.client, made, outcome)
     look(lab, [made], outcome)
     return outcome
+
+
+def _meet(lab: Lab, series: Series, deed: Deed = NOTHING, target: int = 0) -> tuple[Sending, Outcome]:
+    """Send a file while something is done at one of its calls; return when the daemon is at rest, or gone."""
+    made, port = lab.file(series.client), lab.port(series.client)
+    lab.ready()
+    if series.interrupted:
+        series.client.send(port, made, leave_at=2 * len(made.data) // 3)
+        if not made.told:
+            raise MeasureError(f"{series.name}: the first connection fails: {made.refused}")
+        lab.settle(made)
+    lab.board.arm(lab.disk.folder, deed, target)
+    series.client.send(port, made)
+    left = lab.settle(made)
+    lab.board.disarm()
+    call = lab.board.calls[lab.board.hit - 1] if lab.board.hit else ""
+    faults = [left] if left else []
+    return made, Outcome(call, acknowledged=bool(made.stored), refused=made.refused, faults=faults)
+
+
+def lose_power(lab: Lab, flags: int) -> None:
+    """Cut the power of the disk, if that was not done yet, kill the daemon, and mount the disk again."""
+    if not isinstance(lab.disk, Ext4):
+        raise MeasureError("the power of this disk cannot be cut")
+    lab.disk.cut(flags)
+    lab.nursery.kill()
+    lab.disk.restart()
 
 
 def finish(lab: Lab, client: Client, made: Sending, outcome: Outcome) -> None:
@@ -234,19 +235,6 @@ def look(lab: Lab, sendings: Sequence[Sending], outcome: Outcome, *, cut: bool =
         lab.nursery.kill()  # the next trial begins with an empty disk
     else:
         _tidy(lab)
-
-
-def _begin(lab: Lab, series: Series, made: Sending) -> None:
-    """Send the first part of an interrupted upload."""
-    if series.interrupted:
-        series.client.send(lab.port(series.client), made, leave_at=2 * len(made.data) // 3)
-        if not made.told:
-            raise MeasureError(f"{series.name}: the first connection fails: {made.refused}")
-        lab.settle(made)
-
-
-def _call(lab: Lab) -> str:
-    return lab.board.calls[lab.board.hit - 1] if lab.board.hit else ""
 
 
 def _expire(lab: Lab, outcome: Outcome) -> None:

@@ -76,3 +76,8 @@ def test_the_table_has_the_trials_that_stood_and_the_list_the_others() -> None:
     results = {"keep": {"kill": [Outcome(), Outcome(at="call 3 (link)", faults=["lost", "lost"])]}, "raw": {}}
     assert table.markdown(results).splitlines()[2:] == ["| keep | 1 of 2 |", "| raw | - |"]
     assert table.broken(results) == ["keep, kill, call 3 (link): lost"]
+
+
+def test_the_results_are_written_into_their_section_of_a_page() -> None:
+    page = "# Page\n\nText.\n\n## Results\n\nold\n\n## More\n\nEnd.\n"
+    assert table.with_results(page, "new") == "# Page\n\nText.\n\n## Results\n\nnew\n\n## More\n\nEnd.\n"
