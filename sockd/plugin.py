@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Protocol
 
 from pydantic import (
     AfterValidator,
@@ -227,6 +227,34 @@ def takes_at_once(transport: object) -> None:
     told = getattr(transport, "takes_at_once", None)
     if told is not None:
         told()
+
+
+class Sink(Protocol):
+    """Buffers of a protocol that is fast enough for data without a copy."""
+
+    def space(self) -> memoryview | None:
+        """Return where the next bytes go, at least one; None to get them by `dataReceived`."""
+
+    def filled(self, size: int) -> None:
+        """Take so many bytes, which have come at the beginning of the space that was asked for last."""
+
+
+def reads_into(transport: object, sink: Sink | None) -> bool:
+    """Let data be read into the buffers of a protocol, in place of `dataReceived`.
+
+    For protocols that take at once what they are handed (`takes_at_once`). Where it cannot be done, as under
+    TLS, under a limit on the bytes or with another reactor, `dataReceived` is called as before; and it is
+    called again when that changes. So call this from time to time, such as once for a megabyte.
+
+    Args:
+        transport: the protocol's.
+        sink: has the buffers; None to end it.
+
+    Returns:
+        Whether it is done from now on.
+    """
+    told = getattr(transport, "reads_into", None)
+    return told is not None and bool(told(sink))
 
 
 def _from_config_folder(path: Path, info: ValidationInfo) -> Path:

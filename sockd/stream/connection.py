@@ -19,6 +19,7 @@ from zope.interface import implementer
 from sockd.sockets.transport import ASKED_BELOW, bytes_moved, passes_on, seconds_quiet, why_lost
 from sockd.stream import pace
 from sockd.stream.context import StreamContext
+from sockd.stream.filling import reads_into
 from sockd.stream.meter import Meter
 from sockd.stream.output import GONE, Output
 from sockd.stream.states import AFTER, CLOSES, READS, SILENT, WRITES, State
@@ -134,6 +135,8 @@ class Connection:
     def takes_at_once(self) -> None:
         """Time the plugin no more: it only keeps what it is handed."""
         self._untimed = inf
+
+    reads_into = reads_into
 
     def readConnectionLost(self) -> None:
         """Send what is left and close, as the peer has ended its side, unless the plugin wants to go on."""
@@ -268,10 +271,7 @@ class Connection:
         return self._peer if self._peer is not None else self.transport.getPeer()
 
     def first_message_received(self) -> None:
-        """End the wait of `first_message_timeout`, as the first answer does.
-
-        For a protocol that reads on for long before it answers, once the peer has made itself understood.
-        """
+        """End the wait of `first_message_timeout`, for a protocol that reads long before it answers."""
         if self._meter is not None and self._meter.awaits_message:
             self._meter.end_wait()
             self.route()

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from sockd.uvreactor.bare import ABORTED, DONE, LOST, BareStream
+from sockd.uvreactor.buffered import BufferedProtocol, Sink
 
 RESET = struct.pack("ii", 1, 0)
 """Value of SO_LINGER that drops what is unsent and sends a RST to the peer."""
@@ -33,6 +34,7 @@ class Stream(BareStream):
     _peer_ended = False
     _stash: list[bytes] | None = None  # data that came before the protocol may have it; None afterwards
     _young = False  # the turn in which it was opened is not over
+    _fills = False  # a sink has the buffers that are read into
     _direct: Callable[[bytes], None] | None = None  # argument of `receive_directly`, until the stash is empty
 
     def _open(self) -> None:
@@ -126,6 +128,21 @@ class Stream(BareStream):
         else:
             self._direct = receive
 
+    def read_into(self, sink: Sink | None) -> bool:
+        """Read into the buffers of a sink until `receive_directly` is called, unless TLS is in between.
+
+        Args:
+            sink: has them; None to read as before.
+
+        Returns:
+            Whether it does.
+        """
+        if self._uv is None or self.TLS or self.disconnected or self._stash is not None:
+            return False
+        self._fills = sink is not None
+        self._uv.set_protocol(self if sink is None else BufferedProtocol(self, sink))
+        return self._fills
+
     # Reading.
 
     def isReading(self) -> bool:
@@ -169,7 +186,8 @@ class Stream(BareStream):
     def _receive_late(self) -> None:
         """Look the protocol up for each read."""
         self._direct = None
-        if self.__dict__.pop("data_received", None) is not None:
+        if self.__dict__.pop("data_received", None) is not None or self._fills:
+            self._fills = False
             self._uv.set_protocol(self)
 
     def _deliver_stash(self) -> None:

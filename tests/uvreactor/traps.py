@@ -572,6 +572,68 @@ def data_go_directly_where_connection_made_wants_them() -> None:
     assert got == [b"put off", b"one", b"two", b"three"], got
 
 
+class Filled(Protocol):
+    """Reads into buffers of 1000 bytes, one after the other, and takes bytes before and after."""
+
+    transport: Any
+
+    def __init__(self) -> None:
+        self.got = bytearray()
+        self.into_buffers = self.as_bytes = 0
+        self.buffer: memoryview | None = None
+
+    def dataReceived(self, data: bytes) -> None:
+        self.got += data
+        self.as_bytes += len(data)
+        if len(self.got) == 5:
+            assert self.transport.read_into(self)
+        self.end_if_whole()
+
+    def space(self) -> memoryview | None:
+        self.buffer = memoryview(bytearray(1000)) if self.as_bytes > 5 else None
+        return self.buffer
+
+    def filled(self, size: int) -> None:
+        assert self.buffer is not None
+        self.got += self.buffer[:size]
+        self.into_buffers += size
+        if self.into_buffers > 200_000:
+            self.transport.receive_directly(self.dataReceived)
+        self.transport.pauseProducing()
+        reactor.callLater(0, self.transport.resumeProducing)
+        self.end_if_whole()
+
+    def end_if_whole(self) -> None:
+        if len(self.got) == 1_000_000:
+            self.transport.loseConnection()
+
+
+def data_is_read_into_buffers_that_the_receiver_has() -> None:
+    made: list[Filled] = []
+    data = os.urandom(1_000_000)
+
+    def build() -> Filled:
+        made.append(Filled())
+        return made[-1]
+
+    address = listen(build)
+
+    def work() -> None:
+        with socket.create_connection(address, PATIENCE) as peer:
+            peer.sendall(data[:5])
+            while not made or len(made[0].got) < 5:
+                time.sleep(0.01)
+            peer.sendall(data[5:])
+            assert peer.recv(1) == b""
+
+    in_thread(work)
+    filled = made[0]
+    assert filled.got == data
+    assert filled.into_buffers + filled.as_bytes == len(data)
+    assert filled.into_buffers > 200_000
+    assert filled.as_bytes > 500_000
+
+
 def descriptors_can_be_passed_although_data_came_first() -> None:
     """A UNIX stream changes to Twisted's transport in the turn after `connectionMade`."""
     import tempfile

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sockd_plugins.files.storage.aligned import address, aligned_memory
 from sockd_plugins.files.storage.direct import BLOCK, LEAST, DirectWriter
 from sockd_plugins.files.storage.pieces import Piece
 
@@ -69,8 +70,32 @@ def test_however_the_data_is_cut_the_file_is_the_same(file: int, cuts: list[int]
 
 def test_large_aligned_writes_do_not_touch_the_page_cache(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
     lengths = direct_writes(monkeypatch)
-    written(file, DirectWriter(), [b"a" * MIB, b"b" * MIB], [b"c" * LEAST])
-    assert lengths == [MIB, MIB, LEAST]
+    written(file, DirectWriter(), [b"a" * MIB, b"b" * 2 * MIB], [b"c" * LEAST])
+    assert lengths == [2 * MIB, MIB, LEAST]
+
+
+def test_a_piece_whose_place_in_memory_fits_is_not_copied(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = memoryview(aligned_memory(2 * MIB)).cast("B")
+    memory[:] = os.urandom(2 * MIB)
+    addresses = []
+    real = os.write
+
+    def write(file: int, data: Any) -> int:
+        addresses.append(address(data) - address(memory))
+        return real(file, data)
+
+    monkeypatch.setattr(os, "write", write)
+    odd = BLOCK - 7
+    written(file, DirectWriter(), [memory[: LEAST + odd]], [memory[LEAST + odd :], b"tail"])
+    assert addresses == [0, LEAST + BLOCK]
+
+
+def test_a_piece_whose_place_does_not_fit_is_copied(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = memoryview(aligned_memory(MIB)).cast("B")
+    memory[:] = os.urandom(MIB)
+    lengths = direct_writes(monkeypatch)
+    written(file, DirectWriter(), [b"six by", memory[7:]], [b"1", memory[: MIB - BLOCK]])
+    assert lengths == [MIB - BLOCK, MIB - BLOCK]
 
 
 def test_an_aligned_piece_of_whole_blocks_is_written_as_it_is(

@@ -2,21 +2,20 @@
 
 The page cache costs a copy, pages to find and to give back, and a second pass over all of them when the file
 is synchronized: with it a gigabyte takes several times the processor time. A received file is rarely read at
-once. The kernel wants whole blocks at aligned addresses. A piece that is so is written as it is; other data
-is copied into a buffer of the thread, and the bytes before and behind whole blocks are written in the usual
-way.
+once. The kernel wants whole blocks at aligned addresses. A piece whose place in memory fits its place in the
+file is written from where it is; others are copied into a buffer of the thread. The bytes before and behind
+whole blocks are written in the usual way.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
-from collections.abc import Sequence
-from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
+from collections.abc import Iterator, Sequence
 from threading import local
 
+from sockd_plugins.files.storage.aligned import address, aligned_memory
 from sockd_plugins.files.storage.digests import Digest
 from sockd_plugins.files.storage.pieces import Piece, write_pieces
 
@@ -26,8 +25,8 @@ BLOCK = 4096
 LEAST = 1 << 18
 """Bytes below which a write goes through the page cache, which answers sooner and joins small writes."""
 
-_BUFFER = 1 << 20
-"""Bytes to write at once: enough for the disk, and few enough to stay in the processor's cache meanwhile."""
+_BUFFER = 1 << 21
+"""Bytes to copy and write at once: a huge page, and few enough for the processor's cache."""
 
 _CANNOT = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
 
@@ -36,7 +35,7 @@ class _Buffer(local):
     """Aligned buffer, one for each thread."""
 
     def __init__(self) -> None:
-        self.view = memoryview(mmap(-1, _BUFFER, flags=MAP_PRIVATE | MAP_ANONYMOUS))
+        self.view = memoryview(aligned_memory(_BUFFER)).cast("B")
 
 
 class DirectWriter:
@@ -57,29 +56,58 @@ class DirectWriter:
         Raises:
             OSError: not all of them are written; the position is unknown.
         """
-        length = sum(map(len, pieces))
-        if not self._works or length < LEAST:
+        if not self._works or sum(map(len, pieces)) < LEAST:
             write_pieces(file, pieces)
             for piece in pieces:
                 digest.update(piece)
             return
         position = os.lseek(file, 0, os.SEEK_CUR)
-        if len(pieces) == 1 and not (position | length) % BLOCK and _is_aligned(pieces[0]):
-            digest.update(pieces[0])
-            self._write_blocks(file, memoryview(pieces[0]))
-            return
-        rest = _Rest(pieces, length)
-        while rest.length:
-            head = -position % BLOCK
-            wanted = head or min(_BUFFER, rest.length)
-            filled = rest.read(self._buffer.view[:wanted])
-            digest.update(filled)
-            whole = 0 if head else len(filled) - len(filled) % BLOCK
-            if whole:
-                self._write_blocks(file, filled[:whole])
-            if whole < len(filled):
-                write_pieces(file, (filled[whole:],))
-            position += len(filled)
+        for part in self._in_place(pieces, position):
+            digest.update(part)
+            self._write_part(file, part, position)
+            position += len(part)
+
+    def _in_place(self, pieces: Sequence[Piece], position: int) -> Iterator[memoryview]:
+        """Split pieces into parts whose addresses fit their places in the file; copy what does not fit.
+
+        Args:
+            pieces: the bytes.
+            position: of the first of them in the file.
+        """
+        buffer = self._buffer.view
+        start = end = position % BLOCK  # what is copied, in the buffer
+        for piece in pieces:
+            if _fits(piece, position + end - start):
+                if start < end:
+                    yield buffer[start:end]
+                position += end - start + len(piece)
+                start = end = position % BLOCK
+                yield memoryview(piece)
+                continue
+            rest = memoryview(piece)
+            while rest:
+                part = rest[: len(buffer) - end]
+                buffer[end : end + len(part)] = part
+                end += len(part)
+                rest = rest[len(part) :]
+                if end == len(buffer):
+                    yield buffer[start:end]
+                    position += end - start
+                    start = end = 0
+        if start < end:
+            yield buffer[start:end]
+
+    def _write_part(self, file: int, part: memoryview, position: int) -> None:
+        """Write a part at the position of the file, as much of it as whole blocks past the page cache."""
+        head = min(-position % BLOCK, len(part))
+        tail = (position + len(part)) % BLOCK if head < len(part) else 0
+        blocks = part[head : len(part) - tail]
+        if head:
+            write_pieces(file, (part[:head],))
+        if blocks:
+            self._write_blocks(file, blocks)
+        if tail:
+            write_pieces(file, (part[-tail:],))
 
     def _write_blocks(self, file: int, blocks: memoryview) -> None:
         """Write whole blocks at the position of a file, which is at a block."""
@@ -100,31 +128,8 @@ class DirectWriter:
             write_pieces(file, (blocks[written:],))
 
 
-def _is_aligned(piece: Piece) -> bool:
-    """Tell whether a piece begins where a block may be written from."""
-    if isinstance(piece, bytes) or memoryview(piece).readonly:
+def _fits(piece: Piece, position: int) -> bool:
+    """Tell whether a large piece can be written from where it is, at a position in the file."""
+    if isinstance(piece, bytes) or len(piece) < LEAST or (view := memoryview(piece)).readonly:
         return False
-    return ctypes.addressof(ctypes.c_char.from_buffer(piece)) % BLOCK == 0
-
-
-class _Rest:
-    """Pieces that are not written yet."""
-
-    def __init__(self, pieces: Sequence[Piece], length: int) -> None:
-        self.length = length
-        self._pieces = iter(pieces)
-        self._piece = memoryview(b"")
-
-    def read(self, buffer: memoryview) -> memoryview:
-        """Fill a buffer as far as there are bytes; return the part that is filled."""
-        size = min(len(buffer), self.length)
-        position = 0
-        while position < size:
-            if not self._piece:
-                self._piece = memoryview(next(self._pieces))
-            part = self._piece[: size - position]
-            buffer[position : position + len(part)] = part
-            self._piece = self._piece[len(part) :]
-            position += len(part)
-        self.length -= size
-        return buffer[:size]
+    return (address(view) - position) % BLOCK == 0

@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from sockd_plugins.files.storage.direct import BLOCK, LEAST
 from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
@@ -60,14 +61,13 @@ class Incoming:
     """Upload in progress; a context, at the end of which it is over.
 
     Attributes:
-        window: bytes to collect for the next `write`.
         is_taken: whether another connection wants it; nothing more can be written then.
         is_left: whether it is over, or left to the sender's next connection.
         stored: the file, once it is finished.
     """
 
     def __init__(self, engine: Owner, upload: Upload) -> None:
-        self.window = LEAST_WINDOW
+        self._window = LEAST_WINDOW
         self.is_taken = False
         self._engine = engine
         self._upload = upload
@@ -88,9 +88,14 @@ class Incoming:
         return self._upload.kept
 
     @property
+    def window(self) -> int:
+        """Bytes to collect for the next `write`; a large window ends where a block of the file does."""
+        return self._window if self._window < LEAST else self._window - self._upload.size % BLOCK
+
+    @property
     def within(self) -> float | None:
         """Seconds in which to collect a window; None if a slow sender may take its time for a small one."""
-        return _FILL_SECONDS if self.kept or self.window > LEAST_WINDOW else None
+        return _FILL_SECONDS if self.kept or self._window > LEAST_WINDOW else None
 
     @property
     def facts(self) -> Facts:
@@ -169,9 +174,9 @@ class Incoming:
         now = self._engine.clock.seconds()
         took, self._last = now - self._last, now
         if took < _QUICK:
-            self.window = min(2 * self.window, MOST_WINDOW)
+            self._window = min(2 * self._window, MOST_WINDOW)
         elif took > _SLOW:
-            self.window = max(self.window // 2, LEAST_WINDOW)
+            self._window = max(self._window // 2, LEAST_WINDOW)
 
     def _write(self, pieces: Sequence[Piece]) -> bool:
         """Write, unless another process wants the upload; return whether it does."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from sockd_plugins.files.stream.pool import Pool
+
 
 class Holder(Protocol):
     """Upload that holds data in memory."""
@@ -23,6 +25,7 @@ class Buffers:
         most: bytes of all holders together; the read that reaches it may exceed it.
 
     Attributes:
+        pool: large buffers, at most a quarter of the memory.
         holders: all that are open.
         short: whether reading has to pause.
     """
@@ -30,7 +33,8 @@ class Buffers:
     def __init__(self, most: int) -> None:
         self.holders: set[Holder] = set()
         self.short = False
-        self._most = most
+        self.pool = Pool(most // 4)
+        self._most = most - self.pool.size
         self._held = 0
         self._busy = 0  # holders that do not wait for their peers, so that they will free their bytes
         self._regulating = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -30,6 +31,13 @@ class Output:
             if self._full is not None:
                 await self._full
         return not self._stopped
+
+    async def send_all(self, chunks: AsyncIterator[bytes]) -> bool:
+        """Send chunks as the peer takes them; return False if the connection is lost."""
+        async for chunk in chunks:
+            if not await self.send(chunk):
+                return False
+        return True
 
     def close(self) -> None:
         """Send the rest without a wait."""

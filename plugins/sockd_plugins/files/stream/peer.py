@@ -26,6 +26,7 @@ from sockd_plugins.files.stream.alarm import Alarm
 from sockd_plugins.files.stream.answers import log_refusal
 from sockd_plugins.files.stream.buffers import Buffers
 from sockd_plugins.files.stream.inbox import Inbox
+from sockd_plugins.files.stream.intake import Intake
 from sockd_plugins.files.stream.output import Output
 from sockd_plugins.files.stream.pace import Pace
 
@@ -62,6 +63,7 @@ class Peer(Protocol):
     """
 
     transport: Any  # the shell's: an ITCPTransport and a push producer
+    _intake: Intake  # set by `connectionMade`
 
     def __init__(self, talk: Talk, context: Context, buffers: Buffers, min_rate: int = 0) -> None:
         self.ended: Deferred[None] = Deferred()
@@ -73,10 +75,8 @@ class Peer(Protocol):
         self._alarm = Alarm(context.clock, self._wake)
         self._wanted = 1  # bytes to wait for
         self._unread = Inbox()
-        self._window = LEAST_WINDOW  # bytes that may be unread before the peer is paused
         self._lent = 0  # bytes that the conversation has taken last, and works on
         self._waiting: Deferred[None] | None = None
-        self._paused = False
         self._finished = False  # the peer has ended its side
         self._lost = False  # the connection is lost
         self._last_call: float | None = None  # time until which a file may begin, once the service drains
@@ -92,6 +92,7 @@ class Peer(Protocol):
             first: whether the line begins a file; then the result is also None soon after the service drains.
         """
         self.hold(0)
+        self._intake.expect(0)
         while (end := self._unread.head(limit + 1).find(b"\n")) < 0:
             if len(self._unread) > limit:
                 raise FileRefused("bad-request", f"expected a line of at most {limit} bytes, found more")
@@ -126,9 +127,8 @@ class Peer(Protocol):
             within: seconds after which fewer are returned, but at least one; None to wait for all.
         """
         self.hold(0)
-        self._window = max(size, LEAST_WINDOW)
-        if self._paused:
-            self._regulate_reading()
+        self._intake.expect(size)
+        self.read_ahead(max(size, LEAST_WINDOW))
         end = None if within is None else self.context.clock.seconds() + within
         while len(self._unread) < size and not ((self._buffers.short or self._lost) and self._unread):
             if end is None or not self._unread:
@@ -139,7 +139,9 @@ class Peer(Protocol):
                 break
             if not go_on:
                 break
-        return self._take(size)
+        if len(self._unread) < size:
+            self._intake.rest()
+        return self._take(self._intake.portion(size))
 
     async def some(
         self, size: int, within: float | None = None, *, more: bool = False, patient: bool = False
@@ -157,9 +159,7 @@ class Peer(Protocol):
         """
         if not more:
             self.hold(0)
-        self._window = max(size, LEAST_WINDOW)
-        if self._paused:
-            self._regulate_reading()
+        self.read_ahead(max(size, LEAST_WINDOW))
         end = None if within is None else self.context.clock.seconds() + within
         while not self._unread:
             left = None if end is None else end - self.context.clock.seconds()
@@ -180,6 +180,7 @@ class Peer(Protocol):
         Fewer than `most` bytes may be there; none if the peer has ended its side, or the service drains.
         """
         self.hold(0)
+        self._intake.expect(0)
         while not self._unread and await self._another():
             pass
         return self._unread.head(most)
@@ -195,8 +196,8 @@ class Peer(Protocol):
 
     def read_ahead(self, size: int) -> None:
         """Keep so many bytes while the conversation is busy, before the peer is paused."""
-        self._window = size
-        if self._paused:
+        self._intake.window = size
+        if self._intake.paused:
             self._regulate_reading()
 
     def put_back(self, pieces: Sequence[Piece]) -> None:
@@ -238,9 +239,8 @@ class Peer(Protocol):
             raise Gone
         self._output = output = Output(self.transport)
         try:
-            async for chunk in chunks:
-                if not await output.send(chunk):
-                    raise Gone
+            if not await output.send_all(chunks):
+                raise Gone
         finally:
             self._output = None
             output.close()
@@ -263,6 +263,7 @@ class Peer(Protocol):
     @override
     def connectionMade(self) -> None:
         takes_at_once(self.transport)
+        self._intake = Intake(self.transport, self._buffers.pool, self._unread, self._arrived)
         self.host = getattr(self.transport.getPeer(), "host", "-")
         self._buffers.holders.add(self)
         self._buffers.go_on()
@@ -274,13 +275,14 @@ class Peer(Protocol):
         if self._refused:
             return
         self._unread.append(data)
-        self._buffers.add(len(data))
-        self._pace.count(len(data))
-        if self._pace.too_slow:
+        self._arrived(len(data))
+
+    def _arrived(self, size: int) -> None:
+        self._buffers.add(size)
+        self._pace.count(size)
+        if self._pace.too_slow or len(self._unread) >= self._wanted:
             self._wake()
-        if len(self._unread) >= self._wanted:
-            self._wake()
-        if len(self._unread) >= self._window:
+        if len(self._unread) >= self._intake.window:
             self._regulate_reading()
 
     def regulate(self) -> None:
@@ -320,29 +322,28 @@ class Peer(Protocol):
         """Let the peer read a refusal: end our side, and drop what comes within so many seconds."""
         self._refused = True
         self._interruption = None
-        self._take(len(self._unread))
-        self.hold(0)
+        self._drop_unread()
         if not self._lost:
             self.transport.loseWriteConnection()
             with suppress(Gone, TimedOut):
                 await Deferred.fromCoroutine(self._more()).addTimeout(within, self.context.clock)
 
+    def _drop_unread(self) -> None:
+        self._intake.end()
+        self._take(len(self._unread))
+        self.hold(0)
+
     def _take(self, limit: int) -> list[Piece]:
         had = len(self._unread)
         taken = self._unread.take(limit)
         self._lent += had - len(self._unread)
-        if self._paused:
+        if self._intake.paused:
             self._regulate_reading()
         return taken
 
     def _regulate_reading(self) -> None:
-        full = len(self._unread) >= self._window or (self._buffers.short and not self._refused)
-        if full != self._paused and not self._lost:
-            self._paused = full
-            if full:
-                self.transport.pauseProducing()
-            else:
-                self.transport.resumeProducing()
+        if not self._lost:
+            self._intake.regulate(short=self._buffers.short and not self._refused)
 
     async def _more(self, wanted: int = 1) -> bool:
         """Wait until so many bytes are unread, or for another event; return False if no event can come."""
@@ -393,8 +394,7 @@ class Peer(Protocol):
     def _end(self, _: object) -> None:
         self._refused = True
         self._alarm.stop()
-        self._take(len(self._unread))
-        self.hold(0)
+        self._drop_unread()
         self._buffers.holders.discard(self)
         self._buffers.wait()
         self.ended.callback(None)
