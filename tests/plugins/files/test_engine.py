@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 
 from sockd_plugins.files.storage import upload as uploads
 from sockd_plugins.files.storage.direct import BLOCK
+from sockd_plugins.files.storage.direct import BLOCK
 from sockd_plugins.files.storage.engine import LEAST_WINDOW, MOST_WINDOW, Engine, Incoming
 from sockd_plugins.files.storage.ledger import Quota
 from sockd_plugins.files.storage.refused import FileRefused
@@ -216,19 +217,26 @@ def test_memory_grows_only_while_windows_are_quick(started: Started) -> None:
     upload = started.begin(size=None)
     assert upload.window == LEAST_WINDOW
     for _ in range(10):
-        wait(upload.write([b"x"]))
+        wait(upload.write([bytes(BLOCK)]))
     assert upload.window == MOST_WINDOW
     started.clock.advance(0.2)
-    wait(upload.write([b"x"]))
+    wait(upload.write([bytes(BLOCK)]))
     assert upload.window == MOST_WINDOW
     for _ in range(10):
         started.clock.advance(1)
-        wait(upload.write([b"x"]))
+        wait(upload.write([bytes(BLOCK)]))
     assert upload.window == LEAST_WINDOW
     wait(upload.abandon())
 
 
 # what a crash leaves
+
+
+def test_a_large_window_ends_where_a_block_of_the_file_does(started: Started) -> None:
+    upload = started.begin(size=None)
+    for _ in range(10):
+        wait(upload.write([b"x"]))
+    assert upload.window == MOST_WINDOW - 10
 
 
 def test_a_start_keeps_what_can_be_resumed_until_it_expires(folder: Path) -> None:
