@@ -12,7 +12,6 @@ from twisted.internet.task import Clock
 
 from sockd_plugins.files.storage import upload as uploads
 from sockd_plugins.files.storage.direct import BLOCK
-from sockd_plugins.files.storage.direct import BLOCK
 from sockd_plugins.files.storage.engine import LEAST_WINDOW, MOST_WINDOW, Engine, Incoming
 from sockd_plugins.files.storage.ledger import Quota
 from sockd_plugins.files.storage.refused import FileRefused
@@ -193,16 +192,16 @@ def test_an_upload_on_a_full_disk_goes_on_when_there_is_room(
     upload = started.begin(keep=True)
     wait(upload.write([DATA[:MIB]]))
 
-    pwrite = os.pwrite
+    write = os.write
 
-    def part_of_it(file: int, data: bytes, position: int) -> int:
-        return pwrite(file, data[:BLOCK], position)
+    def part_of_it(file: int, data: bytes) -> int:
+        return write(file, data[:BLOCK])
 
     def no_room(*_: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "pwrite", part_of_it)
+        patch.setattr(os, "write", part_of_it)
         patch.setattr(os, "writev", no_room)
         breaks(upload, DATA[MIB:], fails="disk-full")
     again = started.find(upload.id)
