@@ -8,14 +8,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from clients import node_modules, python_packages
-from running import PATIENCE, Daemon, Start
+from running import PATIENCE
+from websites import Website, website
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -32,53 +32,33 @@ for name, options in json.loads(sys.argv[2]):
 """
 
 
-@dataclass
-class Site:
-    """Daemon that receives files over HTTP, and where it does."""
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Website]:
+    """Return the daemon that most tests share."""
+    with website(tmp_path_factory.mktemp("site")) as site:
+        yield site
 
-    start: Start
-    folder: Path
-    port: int = 0
-    workers: int = 0
 
-    def starts(self) -> Daemon:
-        """Start, or start again at the same port."""
-        workers = f"workers = {self.workers}" if self.workers else ""
-        daemon = self.start(
-            f"""
-            [daemon]
-            {workers}
-            [service.files]
-            plugin = "files"
-            listen = [{{ endpoint = "tcp:{self.port}:interface=127.0.0.1", protocol = "http" }}]
-            options = {{ directory = "received" }}
-            """,
-            how="sockd",
-        ).ready()
-        self.port = daemon.port("files")[1]
-        return daemon
+@pytest.fixture
+def site(shared: Website) -> Iterator[Website]:
+    """Give the daemon that most tests share, without what was stored."""
+    yield shared
+    for name in received(shared):
+        (shared.received / name).unlink()
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/"
 
-    def received(self) -> dict[str, str]:
-        """Return the digests of the files by their names."""
-        paths = [path for path in (self.folder / "received").iterdir() if path.is_file()]
-        return {path.name: digest(path) for path in paths}
+def received(site: Website) -> dict[str, str]:
+    """Return the digests of the files by their names."""
+    return {path.name: digest(path) for path in site.received.iterdir() if path.is_file()}
 
-    def unfinished(self) -> list[str]:
-        return [name for name in os.listdir(self.folder / "received/.sockd-part") if "-" in name]
+
+def unfinished(site: Website) -> list[str]:
+    return [name for name in os.listdir(site.received / ".sockd-part") if "-" in name]
 
 
 def digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@pytest.fixture
-def site(start: Start, tmp_path: Path) -> Site:
-    return Site(start, tmp_path)
 
 
 def file(folder: Path, size: int, name: str = "") -> Path:
@@ -114,29 +94,35 @@ class Node:
         return lines
 
 
-def wanted(site: Site, path: Path, name: str = "", /, **options: Any) -> dict[str, Any]:
+def wanted(site: Website, path: Path, name: str = "", /, **options: Any) -> dict[str, Any]:
     own = {key: options.pop(key) for key in ("pipe", "store", "dieAt", "uppy") if key in options}
     options = {"metadata": {"filename": name or path.name}} | options
     return {"endpoint": site.url, "file": str(path), "options": options} | own
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_tuspy_sends_files_of_all_sizes(site: Site, tmp_path: Path, workers: int) -> None:
+def test_tuspy_sends_files_of_all_sizes(site: Website, tmp_path: Path) -> None:
+    sends_with_tuspy(site, tmp_path)
+
+
+def test_tuspy_sends_to_whatever_worker(tmp_path: Path) -> None:
+    with website(tmp_path, workers=2) as site:
+        sends_with_tuspy(site, tmp_path)
+
+
+def sends_with_tuspy(site: Website, folder: Path) -> None:
     packages = python_packages("tusclient")
-    site.workers = workers
-    site.starts()
-    paths = [file(tmp_path, size) for size in SIZES]
+    paths = [file(folder, size) for size in SIZES]
     chunked = {"chunk_size": 64 * KIB, "upload_checksum": True}
     jobs = [(path.name, chunked) for path in paths]
     subprocess.run(
         [sys.executable, "-c", TUSPY, site.url, json.dumps(jobs)],
-        cwd=tmp_path,
+        cwd=folder,
         env=os.environ | {"PYTHONPATH": str(packages)},
         check=True,
         timeout=PATIENCE,
     )
-    assert site.received() == {path.name: digest(path) for path in paths}
-    assert site.unfinished() == []
+    assert received(site) == {path.name: digest(path) for path in paths}
+    assert unfinished(site) == []
 
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -155,71 +141,64 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-def test_tus_js_client_sends_in_every_way(site: Site, tmp_path: Path) -> None:
-    site.starts()
+def test_tus_js_client_sends_in_every_way(site: Website, tmp_path: Path) -> None:
     path = file(tmp_path, 3 * MIB)
     node = Node(*[wanted(site, path, name, **options) for name, options in WAYS.items()])
     assert node.ends() == ["success"] * len(WAYS)
-    assert site.received() == dict.fromkeys(WAYS, digest(path))
-    assert site.unfinished() == []
+    assert received(site) == dict.fromkeys(WAYS, digest(path))
+    assert unfinished(site) == []
 
 
-def test_tus_js_client_sends_files_of_all_sizes(site: Site, tmp_path: Path) -> None:
-    site.starts()
+def test_tus_js_client_sends_files_of_all_sizes(site: Website, tmp_path: Path) -> None:
     paths = [file(tmp_path, size) for size in SIZES]
     node = Node(*[wanted(site, path, chunkSize=64 * KIB) for path in paths])
     assert node.ends() == ["success"] * len(SIZES)
-    assert site.received() == {path.name: digest(path) for path in paths}
+    assert received(site) == {path.name: digest(path) for path in paths}
 
 
-def test_uppy_sends(site: Site, tmp_path: Path) -> None:
+def test_uppy_sends(site: Website, tmp_path: Path) -> None:
     node_modules("@uppy/core", "@uppy/tus")
-    site.starts()
     path = file(tmp_path, 3 * MIB)
     assert Node(wanted(site, path, uppy=True), modules="@uppy/tus").ends() == ["success"]
-    assert site.received() == {path.name: digest(path)}
+    assert received(site) == {path.name: digest(path)}
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("workers", "size", "options"),
     [
-        {},
-        {"chunkSize": MIB},
-        {"parallelUploads": 3},
-        {"protocol": "ietf-draft-05"},
-        {"uploadDataDuringCreation": True, "chunkSize": 5 * MIB},
+        pytest.param(0, 100 * MIB, {}, id="one request"),
+        pytest.param(0, 48 * MIB, {"chunkSize": MIB}, id="chunks"),
+        pytest.param(2, 48 * MIB, {"chunkSize": MIB}, id="chunks, workers"),
+        pytest.param(2, 48 * MIB, {"parallelUploads": 3}, id="parallel, workers"),
+        pytest.param(0, 48 * MIB, {"protocol": "ietf-draft-05"}, id="draft"),
+        pytest.param(0, 48 * MIB, {"uploadDataDuringCreation": True, "chunkSize": 5 * MIB}, id="creation"),
     ],
-    ids=["one-request", "chunks", "parallel", "draft", "with-creation"],
 )
-@pytest.mark.parametrize("workers", [0, 2])
 def test_an_upload_goes_on_after_the_daemon_was_killed(
-    site: Site, tmp_path: Path, options: dict[str, Any], workers: int
+    tmp_path: Path, workers: int, size: int, options: dict[str, Any]
 ) -> None:
-    site.workers = workers
-    daemon = site.starts()
-    path = file(tmp_path, 100 * MIB)
-    node = Node(wanted(site, path, retryDelays=[500] * 100, **options))
-    for word, rest in node.lines():
-        if word == "progress" and int(rest) >= 20 * MIB:
-            break
-    daemon.process.kill()
-    daemon.wait()
-    site.starts()
-    assert node.ends() == ["success"]
-    assert site.received() == {path.name: digest(path)}
+    path = file(tmp_path, size)
+    with website(tmp_path, workers=workers) as site:
+        node = Node(wanted(site, path, retryDelays=[500] * 100, **options))
+        for word, rest in node.lines():
+            if word == "progress" and int(rest) >= 10 * MIB:
+                break
+        site.kill()
+    with website(tmp_path, site.port, workers=workers):
+        assert node.ends() == ["success"]
+    assert received(site) == {path.name: digest(path)}
 
 
-def test_an_upload_goes_on_after_the_client_was_killed(site: Site, tmp_path: Path) -> None:
-    site.starts()
+def test_an_upload_goes_on_after_the_client_was_killed(site: Website, tmp_path: Path) -> None:
     path = file(tmp_path, 10 * MIB)
     kept: dict[str, Any] = {"store": str(tmp_path / "store.json"), "chunkSize": MIB}
     assert Node(wanted(site, path, dieAt=5 * MIB, **kept)).ends() == []
-    assert site.received() == {}
+    assert received(site) == {}
     node = Node(wanted(site, path, **kept))
     first = next(int(rest) for word, rest in node.lines() if word == "progress")
     assert first >= 3 * MIB
     assert node.ends() == ["success"]
-    assert site.received() == {path.name: digest(path)}
+    assert received(site) == {path.name: digest(path)}
     assert Node(wanted(site, path, **kept)).ends() == ["success"]  # it only asks whether it is there
-    assert site.received() == {path.name: digest(path)}
-    assert site.unfinished() == []
+    assert received(site) == {path.name: digest(path)}
+    assert unfinished(site) == []

@@ -35,16 +35,18 @@ class Website:
 
 
 @contextmanager
-def website(folder: Path, port: int = 0, **options: str) -> Iterator[Website]:
+def website(folder: Path, port: int = 0, workers: int = 0, **options: str) -> Iterator[Website]:
     """Serve from a folder, at a port or at any.
 
     Args:
         folder: of the daemon.
         port: as before, after a kill.
+        workers: their number; 0 for none.
         options: of the plugin, in TOML.
     """
     lines = "".join(f"{name} = {value}\n" for name, value in options.items())
     (folder / "sockd.toml").write_text(
+        f"[daemon]\n{f'workers = {workers}' if workers else ''}\n"
         '[service.files]\nplugin = "files"\n'
         f'listen = [{{ endpoint = "tcp:{port}:interface=127.0.0.1", protocol = "http" }}]\n'
         f'[service.files.options]\ndirectory = "received"\n{lines}'
