@@ -11,7 +11,7 @@ from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 
 from twisted.internet.defer import Deferred
 
-from sockd_plugins.files.sftp.packets import LARGEST_WRITE
+from sockd_plugins.files.sftp.packets import LARGEST, LARGEST_WRITE
 from sockd_plugins.files.storage.batch import Small
 from sockd_plugins.files.storage.engine import LEAST_WINDOW, Engine, Incoming
 from sockd_plugins.files.storage.pieces import Piece
@@ -23,7 +23,7 @@ from sockd_plugins.files.storage.stored import Stored
 _MOST_WINDOW = 1 << 20
 """Bytes to give the disk at once, at most: what stays in the cache of the processor on its way there."""
 
-_BUFFER = _MOST_WINDOW + 2 * LARGEST_WRITE
+_BUFFER = _MOST_WINDOW + 2 * LARGEST
 """Bytes of a buffer: a window, whose last byte comes with a WRITE that was early, and one more WRITE. What
 was not used takes no memory."""
 
@@ -68,6 +68,7 @@ class OpenFile:
         self._is_begun = False  # whether the first WRITE has come
         self._upload: Incoming | None = None
         self._end = 0  # offset of the next byte in order
+        self._last = 0  # bytes of the WRITE before it
         self.early = 0
         self._buffer = _NOTHING  # for data in order that is not on its way to the disk
         self._spare = _NOTHING  # on its way to the disk, or free
@@ -144,7 +145,7 @@ class OpenFile:
         Args:
             offset: where the data belongs.
             pieces: the data.
-            size: its bytes, at most `LARGEST_WRITE`.
+            size: its bytes, fewer than `LARGEST`.
             most_early: bytes that may come early, with those that have.
 
         Raises:
@@ -280,12 +281,15 @@ class OpenFile:
             raise FileRefused("incomplete", f"expected data from byte {self._end} on, found none")
         if self._declared not in (None, self._end):
             raise FileRefused("incomplete", f"expected {self._declared} bytes, found {self._end}")
+        if self._last == LARGEST_WRITE and self._declared is None:
+            raise FileRefused("incomplete", "the client was interrupted, it seems; 'put -a' sends the rest")
 
     def _append(self, pieces: Sequence[Piece], size: int) -> None:
         """Put data behind what was collected."""
         for piece in pieces:
             self._copy(piece)
         self._end += size
+        self._last = size
 
     def _append_early(self) -> None:
         """Put early data where it belongs, up to a window."""

@@ -26,8 +26,12 @@ OK, END, NO_SUCH_FILE, DENIED, FAILURE, BAD_MESSAGE, UNSUPPORTED = 0, 1, 2, 3, 4
 LARGEST = 256 << 10
 """Bytes of a packet at most, as in OpenSSH."""
 
-LARGEST_WRITE = LARGEST - 1024
-"""Bytes of data in a packet at most: 261120, which OpenSSH's client takes from `limits@openssh.com`."""
+LARGEST_WRITE = 261_101
+"""Bytes of data in a WRITE at most, as `limits@openssh.com` tells OpenSSH's client, which then sends so many.
+
+Ctrl-C makes that client close what it has sent, like a whole file; but a whole file ends with a smaller WRITE.
+This is a prime, so that hardly any file is a multiple of it.
+"""
 
 MOST_HANDLES = 32
 """Files and folders that a session may have open."""

@@ -269,7 +269,8 @@ class SftpSession:
         try:
             stored = await file.close()
         except FileRefused as refused:
-            self._view.failed(path)
+            if refused.code != "incomplete":  # else the client may go on
+                self._view.failed(path)
             self._on_refused(refused)
             raise
         self._on_stored(stored)

@@ -20,6 +20,7 @@ MIB = 1 << 20
 DATA = random.Random(1).randbytes(3 * MIB)
 SIZES = [0, 1, 65535, 65536, 65537, 32768, 3 * 32768]
 PIECE = 32768
+FULL = packets.LARGEST - 25  # bytes of the largest WRITE that a packet has room for
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_extensions_of_openssh_are_offered_and_answered(client: Client) -> None:
         assert string(name) + string(b"1") in client.version
     kind, _, rest = client.ask(packets.EXTENDED, string(b"limits@openssh.com"))
     assert kind == packets.EXTENDED_REPLY
-    assert [rest.long() for _ in range(4)] == [262144, 261120, 261120, packets.MOST_HANDLES]
+    assert [rest.long() for _ in range(4)] == [262144, 261101, 261101, packets.MOST_HANDLES]
     handle = client.open("a")
     client.write(handle, 0, b"durable")
     assert client.code(packets.EXTENDED, string(b"fsync@openssh.com"), string(handle)) == packets.OK
@@ -481,7 +482,7 @@ def test_a_write_of_nothing_changes_nothing(client: Client, folder: Path) -> Non
 @given(st.data())
 def test_any_order_within_the_bound_gives_the_same_file(service: Service, data: st.DataObject) -> None:
     """Windows end within writes, and data that came early goes on behind them."""
-    sizes = data.draw(st.lists(st.sampled_from([1, 1000, 32768, 65536, packets.LARGEST_WRITE]), max_size=16))
+    sizes = data.draw(st.lists(st.sampled_from([1, 1000, 32768, 65536, FULL]), max_size=16))
     content = random.Random(1).randbytes(sum(sizes))
     starts = [sum(sizes[:count]) for count in range(len(sizes))]
     client = service.client()
@@ -494,7 +495,7 @@ def test_any_order_within_the_bound_gives_the_same_file(service: Service, data: 
 
 
 def test_early_data_of_all_files_is_bound(client: Client) -> None:
-    piece = bytes(packets.LARGEST_WRITE)
+    piece = bytes(FULL)
     handles = [client.open(f"file-{count}") for count in range(packets.MOST_HANDLES)]
     for handle in handles:
         client.write(handle, 10, piece)
@@ -503,7 +504,7 @@ def test_early_data_of_all_files_is_bound(client: Client) -> None:
 
 
 def test_files_that_wait_for_their_client_keep_little_memory(client: Client) -> None:
-    piece = bytes(packets.LARGEST_WRITE)
+    piece = bytes(FULL)
     handles = [client.open(f"file-{count}") for count in range(packets.MOST_HANDLES)]
     for turn in range(3):
         for handle in handles:
@@ -511,3 +512,30 @@ def test_files_that_wait_for_their_client_keep_little_memory(client: Client) -> 
             assert client.session.room <= 10 << 20
     for handle in handles:
         assert client.close(handle) == packets.OK
+
+
+@pytest.mark.parametrize("writes", [1, 3])
+def test_a_file_that_ends_with_a_full_write_was_interrupted(
+    client: Client, folder: Path, writes: int
+) -> None:
+    """Ctrl-C in OpenSSH's sftp: the file is closed after a WRITE like all others."""
+    data = random.Random(1).randbytes(writes * packets.LARGEST_WRITE + 5)
+    handle = client.open("a")
+    for start in range(0, writes * packets.LARGEST_WRITE, packets.LARGEST_WRITE):
+        client.write(handle, start, data[start : start + packets.LARGEST_WRITE])
+    assert client.close(handle) == packets.FAILURE
+    assert not (folder / "a").exists()
+    size = client.size("a")
+    assert size == writes * packets.LARGEST_WRITE - 1
+    handle = client.open("a", APPEND)
+    client.write(handle, size, data[size:])
+    assert client.close(handle) == packets.OK
+    assert (folder / "a").read_bytes() == data
+
+
+def test_a_client_that_tells_the_size_may_end_with_a_full_write(client: Client, folder: Path) -> None:
+    handle = client.open("a")
+    client.write(handle, 0, bytes(packets.LARGEST_WRITE))
+    client.code(packets.FSETSTAT, string(handle), attributes(size=packets.LARGEST_WRITE))
+    assert client.close(handle) == packets.OK
+    assert (folder / "a").exists()
