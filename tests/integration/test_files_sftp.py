@@ -7,10 +7,11 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ import pytest
 from crews import wait_until
 from running import BIN, PATIENCE, Daemon, Start
 from sockd_plugins.files.access.users import hash_password
+from sockd_plugins.files.storage.store import PARTS
 
 MIB = 1 << 20
 SIZES = [0, 1, 65535, 65536, 65537, 3 * 32768, 8 * MIB]
@@ -45,11 +47,17 @@ def needs(*programs: str) -> None:
 
 
 class Server:
-    """Daemon with the user ann, who has a key and the password `secret`."""
+    """Daemon with the user ann, who has a key and the password `secret`.
 
-    def __init__(self, start: Start, folder: Path) -> None:
+    Args:
+        start: starts a daemon in the folder, by the text of its configuration.
+        folder: of the daemon; and of the client, if that has none of its own.
+    """
+
+    def __init__(self, start: Callable[[str], Daemon], folder: Path) -> None:
         needs("ssh-keygen")
         self.folder = folder
+        self.parts = folder / "received" / PARTS
         self.key = folder / "key"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key], check=True)
         public = (folder / "key.pub").read_text()
@@ -61,7 +69,7 @@ class Server:
 
     def start(self) -> Daemon:
         """Start the daemon, at the same port as before."""
-        self.daemon = self._start(CONFIG.format(port=self.port), how="sockd").ready()
+        self.daemon = self._start(CONFIG.format(port=self.port)).ready()
         self.port = self.daemon.port("files")[1]
         return self.daemon
 
@@ -80,11 +88,31 @@ class Server:
         assert (result.returncode != 0) == fails, (words, result.stdout, result.stderr)
         return result.stdout + result.stderr
 
-    def sftp(self, *commands: str, fails: bool = False) -> str:
+    def has_begun(self) -> bool:
+        """Tell whether some of an upload is durable."""
+        return any(int(state.read_bytes()[:20]) for state in self.parts.glob("*.state"))
+
+    def slow_sftp(self, command: str) -> subprocess.Popen[bytes]:
+        """Start OpenSSH's client with a command that takes some seconds."""
+        words = ["sftp", *SSH, "-l40000", "-i", os.fspath(self.key), "-P", str(self.port), "ann@127.0.0.1"]
+        client = subprocess.Popen(
+            words,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            cwd=self.folder,
+        )
+        assert client.stdin is not None
+        client.stdin.write(f"{command}\n".encode())
+        client.stdin.flush()
+        return client
+
+    def sftp(self, *commands: str, fails: bool = False, options: Sequence[str] = ()) -> str:
         """Run commands of OpenSSH's client."""
         batch = self.folder / "batch"
         batch.write_text("".join(f"{command}\n" for command in commands))
-        return self.run("sftp", *SSH, "-i", self.key, "-P", "PORT", "-b", batch, "ann@127.0.0.1", fails=fails)
+        words = ["sftp", *SSH, *options, "-i", self.key, "-P", "PORT", "-b", batch, "ann@127.0.0.1"]
+        return self.run(*words, fails=fails)
 
     def file(self, name: str, size: int, seed: int = 0) -> Path:
         path = self.folder / name
@@ -93,8 +121,36 @@ class Server:
 
 
 @pytest.fixture
-def server(start: Start, tmp_path: Path) -> Server:
-    return Server(start, tmp_path)
+def own_server(start: Start, tmp_path: Path) -> Server:
+    """Start a daemon for a test that ends it."""
+    return Server(lambda text: start(text, how="sockd"), tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("sftp")
+
+    def start(text: str) -> Daemon:
+        (folder / "sockd.toml").write_text(text)
+        return Daemon(BIN / "sockd", "run", cwd=folder)
+
+    server = Server(start, folder)
+    try:
+        yield server
+    finally:
+        code = server.daemon.stop()
+    assert code == 0
+
+
+@pytest.fixture
+def server(shared: Server, tmp_path: Path) -> Iterator[Server]:
+    """Give the daemon that the tests share, with nothing in it, and a folder for the client."""
+    shared.folder = tmp_path
+    yield shared
+    shutil.rmtree(shared.received, ignore_errors=True)
+    for path in shared.parts.iterdir():
+        if path.suffix in (".part", ".state"):
+            path.unlink()
 
 
 class Cut:
@@ -192,7 +248,7 @@ def lftp(server: Server, commands: str, port: int = 0) -> str:
     needs("lftp")
     connect = f"ssh -a -x {' '.join(SSH)} -i {server.key}"
     settings = (
-        f'set sftp:connect-program "{connect}"; set net:reconnect-interval-base 0.2; set net:max-retries 9'
+        f'set sftp:connect-program "{connect}"; set net:reconnect-interval-base 1; set net:max-retries 9'
     )
     return server.run("lftp", "-c", f"{settings}; open -u ann, sftp://127.0.0.1:PORT; {commands}", port=port)
 
@@ -273,29 +329,36 @@ def test_rclone_copies_a_tree_once(server: Server) -> None:
     server.run("diff", "-r", server.folder / "tree", server.received / "tree")
 
 
-def test_reput_goes_on_after_the_daemon_was_killed(server: Server) -> None:
+def test_reput_goes_on_after_the_daemon_was_killed(own_server: Server) -> None:
+    server = own_server
     path = server.file("big", 32 * MIB)
-    key = os.fspath(server.key)
-    command = ["sftp", *SSH, "-l40000", "-i", key, "-P", str(server.port), "ann@127.0.0.1"]
-    client = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=server.folder,
-    )
-    assert client.stdin is not None
-    client.stdin.write(f"put {path}\n".encode())
-    client.stdin.flush()
-    parts = server.folder / "received" / ".sockd-part"
-    wait_until(lambda: any(int(state.read_bytes()[:20]) for state in parts.glob("*.state")))
+    client = server.slow_sftp(f"put {path}")
+    wait_until(server.has_begun)
     server.restart()
-    client.stdin.close()
-    client.wait(PATIENCE)
+    client.communicate(timeout=PATIENCE)
     assert not server.received.exists()
     server.sftp(f"put -a {path}")
     assert (server.received / "big").read_bytes() == path.read_bytes()
-    assert not list(parts.glob("*.state"))
+    assert not list(server.parts.glob("*.state"))
+
+
+def test_a_put_that_is_interrupted_stores_nothing_and_goes_on(server: Server) -> None:
+    """Ctrl-C makes OpenSSH's client close what it has sent."""
+    path = server.file("big", 32 * MIB)
+    client = server.slow_sftp(f"put {path}")
+    wait_until(server.has_begun)
+    client.send_signal(signal.SIGINT)
+    _, told = client.communicate(timeout=PATIENCE)
+    assert b"close remote: Failure" in told
+    assert not server.received.exists()
+    server.sftp(f"put -a {path}")
+    assert (server.received / "big").read_bytes() == path.read_bytes()
+
+
+def test_a_client_may_change_the_keys_all_the_time(server: Server) -> None:
+    path = server.file("big", 8 * MIB)
+    server.sftp(f"put {path}", options=("-oRekeyLimit=256K",))
+    assert (server.received / "big").read_bytes() == path.read_bytes()
 
 
 def test_lftp_goes_on_after_a_cut(server: Server) -> None:
