@@ -29,8 +29,8 @@ LARGEST = 256 << 10
 LARGEST_WRITE = 261_101
 """Bytes of data in a WRITE at most, as `limits@openssh.com` tells OpenSSH's client, which then sends so many.
 
-Ctrl-C makes that client close what it has sent, like a whole file; but a whole file ends with a smaller WRITE.
-This is a prime, so that hardly any file is a multiple of it.
+Ctrl-C makes that client close what it has sent, like a whole file; but a whole file ends with a smaller
+WRITE. This is a prime, so that hardly any file is a multiple of it.
 """
 
 MOST_HANDLES = 32

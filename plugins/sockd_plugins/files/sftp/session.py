@@ -38,6 +38,8 @@ _HEAD = 9  # bytes before the fields of a request: length, kind, number
 _MOST_ROOM = 4 << 20
 """Bytes of memory of the files of a session, beside the one that is sent; the others are settled for more."""
 
+_MOST_ENTRIES = 100_000  # of open folders; the listing that reaches it may exceed it
+
 _BATCH = 100  # entries of a folder in one answer
 
 _IN_A_TURN = 50  # requests without data after which other connections get their turn
@@ -312,6 +314,8 @@ class SftpSession:
     async def _open_folder(self, request: bytes, fields: Fields) -> bytes:
         path = resolve(fields.text())
         self._check_handles()
+        if sum(len(handle.entries) for handle in self._handles.values()) >= _MOST_ENTRIES:
+            raise FileRefused("too-many", f"a session may list {_MOST_ENTRIES} names at once")
         entries = await self._view.list(path)
         if entries is None:
             return packets.status(request, packets.NO_SUCH_FILE, "there is no such folder")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sockd_plugins.files.sftp import packets
+from sockd_plugins.files.sftp import packets, session
 from sockd_plugins.files.sftp.fields import long, number, string
 from sockd_plugins.files.sftp.open_file import MOST_EARLY
 from sockd_plugins.files.storage.sender import Sender, Share
@@ -539,3 +539,9 @@ def test_a_client_that_tells_the_size_may_end_with_a_full_write(client: Client, 
     client.code(packets.FSETSTAT, string(handle), attributes(size=packets.LARGEST_WRITE))
     assert client.close(handle) == packets.OK
     assert (folder / "a").exists()
+
+
+def test_names_of_open_folders_are_bound_in_number(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "_MOST_ENTRIES", 2)
+    assert client.ask(packets.OPENDIR, string(""))[0] == 102
+    assert client.code(packets.OPENDIR, string("")) == packets.FAILURE
