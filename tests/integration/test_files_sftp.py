@@ -111,8 +111,8 @@ class Server:
         """Run commands of OpenSSH's client."""
         batch = self.folder / "batch"
         batch.write_text("".join(f"{command}\n" for command in commands))
-        words = ["sftp", *SSH, *options, "-i", self.key, "-P", "PORT", "-b", batch, "ann@127.0.0.1"]
-        return self.run(*words, fails=fails)
+        words = [*SSH, *options, "-P", "PORT"]
+        return self.run("sftp", *words, "-i", self.key, "-b", batch, "ann@127.0.0.1", fails=fails)
 
     def file(self, name: str, size: int, seed: int = 0) -> Path:
         path = self.folder / name
