@@ -186,6 +186,37 @@ def test_a_failed_synchronization_is_never_followed_by_one_that_seems_to_succeed
     assert (folder / "a").read_bytes() == DATA
 
 
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+def test_what_the_last_synchronization_has_lost_is_not_durable(
+    started: Started, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The kernel tells an error of a file once: a second fsync(2) succeeds without the data."""
+    upload = started.begin(keep=True)
+    part = started.engine.store.parts.find(upload.id).name
+    fsync = os.fsync
+
+    def fails(file: int) -> None:
+        if os.readlink(f"/proc/self/fd/{file}").endswith(part):
+            raise OSError(number, os.strerror(number))
+        fsync(file)
+
+    async def receive() -> None:
+        async with upload:
+            await upload.write([DATA])
+            await upload.finish()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fails)
+        with pytest.raises(FileRefused):
+            wait(receive())
+    again = started.find(upload.id)
+    assert again.received == again.durable == 0
+    wait(again.write([DATA]))
+    wait(again.finish())
+    wait(again.abandon())
+    assert (folder / "a").read_bytes() == DATA
+
+
 def test_an_upload_on_a_full_disk_goes_on_when_there_is_room(
     started: Started, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

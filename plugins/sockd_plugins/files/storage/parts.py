@@ -56,6 +56,7 @@ class Part:
         file: the descriptor, which holds the lock.
         state: of an upload that can be resumed.
         left: version of the state when others could have the part.
+        lost: whether a synchronization has failed, so that nothing is known of the data since the last one.
     """
 
     id: str
@@ -64,6 +65,25 @@ class Part:
     file: int
     state: State | None = None
     left: tuple[int, int] = (0, 0)
+    lost: bool = False
+
+    def sync(self, *, metadata: bool = False) -> None:
+        """Make the data durable.
+
+        Args:
+            metadata: whether to do that with permissions and owner, too.
+
+        Raises:
+            OSError: the disk fails, or has before: another try would succeed without the data (fsync(2)).
+        """
+        if self.lost:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        self.lost = True
+        if metadata:
+            os.fsync(self.file)
+        else:
+            os.fdatasync(self.file)
+        self.lost = False
 
     def leave(self) -> None:
         """Let other processes have the part, which stays open. All of it is durable."""

@@ -275,7 +275,7 @@ class Store:
             self.limits.owner.own(part.file, folder)
             if self.limits.mode is not None:
                 os.fchmod(part.file, self.limits.mode)
-            os.fsync(part.file)
+            part.sync(metadata=True)
             size = os.fstat(part.file).st_size
             with self.ledger.storing(sender, part.id, size, within):
                 candidate = self._name(part, folder, name, new=new)

@@ -78,7 +78,6 @@ class Upload:
         self._synchronized = 0
         self._sync_at = time.monotonic() + SYNC_SECONDS
         self._failed = False  # a write: the file ends nobody knows where
-        self._lost = False  # a synchronization: a second one would succeed without the data (fsync(2))
 
     @classmethod
     def begin(cls, store: Store, facts: Facts, sender: Sender, *, keep: bool = False) -> Upload:
@@ -171,16 +170,12 @@ class Upload:
         end = self.size if self._mark is None else self._mark.size
         if self._synchronized == self.size and self.durable == end:
             return self.durable
-        if self._lost:
-            raise FileRefused("io", "the disk has failed")
         began = time.monotonic()
-        self._lost = True
         state = self._part.state
         with disk_errors():
-            os.fdatasync(self._part.file)
+            self._part.sync()
             if state is not None and end != self.durable:
                 state.record(end)
-        self._lost = False
         self._synchronized = self.size
         self.durable = end
         now = time.monotonic()
@@ -314,7 +309,7 @@ class Upload:
 
     def _check(self) -> None:
         """Refuse to go on after an error of the disk."""
-        if self._failed or self._lost:
+        if self._failed or self._part.lost:
             raise FileRefused("io", "the disk has failed")
 
     def _reread(self, durable: int) -> None:
@@ -385,9 +380,9 @@ class Upload:
         try:
             if self._mark is not None:
                 self.rewind()
-            if not self._lost:
+            if not self._part.lost:
                 self.sync()
-            if not (self._lost or self._failed):  # a write that failed may have been hashed
+            if not (self._part.lost or self._failed):  # a write that failed may have been hashed
                 self._store.hashes.keep(self.id, self.durable, self._hash)
         finally:
             self._part.close()
