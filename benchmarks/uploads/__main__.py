@@ -10,6 +10,7 @@ from datetime import datetime
 from fnmatch import fnmatch
 from pathlib import Path
 from statistics import median
+from subprocess import TimeoutExpired
 
 import click
 from rich.console import Console
@@ -17,7 +18,9 @@ from rich.console import Console
 from benchmarks import machine
 from benchmarks.processes import MeasureError
 from benchmarks.uploads.measure import Sample, measure
+from benchmarks.uploads.provision import provide
 from benchmarks.uploads.receivers import RECEIVERS, Receiver
+from benchmarks.uploads.small import COUNT, compare
 
 ROUNDS = 5
 
@@ -25,6 +28,8 @@ SIZE = 256 << 20
 """Bytes of the file."""
 
 QUICK_SIZE = 32 << 20
+
+QUICK_COUNT = 500
 
 
 def table(samples: Mapping[str, Sequence[Sample]]) -> str:
@@ -65,13 +70,40 @@ def _rounds(
 )
 @click.option("--rounds", type=click.IntRange(1), default=ROUNDS, show_default=True)
 @click.option(
+    "--small", type=click.IntRange(0), default=COUNT, show_default=True, help="Small files; 0 for none."
+)
+@click.option("--install/--no-install", default=True, help="Install missing servers for the time of the run.")
+@click.option(
     "--folder",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="On the disk to receive to; by default that of temporary files.",
 )
-def main(quick: bool, only: tuple[str, ...], rounds: int, folder: Path | None) -> None:
-    """Compare receivers of files: processor time for a gigabyte, and rate."""
+def main(
+    quick: bool, only: tuple[str, ...], rounds: int, small: int, install: bool, folder: Path | None
+) -> None:
+    """Compare receivers of files: processor time for a gigabyte, rate, and many small files."""
     console = Console()
+    rounds, size, small = (1, QUICK_SIZE, min(small, QUICK_COUNT)) if quick else (rounds, SIZE, small)
+    others = machine.Others(set(machine.cores()))
+    with tempfile.TemporaryDirectory(dir=folder, prefix="uploads-") as name:
+        if install:
+            with console.status("installing missing servers"):
+                for fault in provide(Path(name)):
+                    console.print(f"not installed: {fault}", markup=False)
+        chosen = _chosen(only, console)
+        samples = _rounds(chosen, rounds, size, Path(name), console)
+        rows = _small(small, Path(name), console)
+    print(  # noqa: T201
+        f"\n{table(samples)}\n\n{rows}\n\n"
+        f"Medians of {rounds} rounds, a file of {size >> 20} MiB, receivers in turn; "
+        f"{small:,} files of 4 KiB once, by curl a tenth of them. Receiver and sender on a core each. "
+        f"{machine.description()}, {datetime.now():%Y-%m-%d}. "
+        f"Others used {others.share():.0%} of the cores meanwhile."
+    )
+    sys.exit(not all(samples.values()))
+
+
+def _chosen(only: Sequence[str], console: Console) -> list[Receiver]:
     chosen = []
     for receiver in RECEIVERS:
         if only and not any(fnmatch(receiver.key, pattern) for pattern in only):
@@ -83,16 +115,19 @@ def main(quick: bool, only: tuple[str, ...], rounds: int, folder: Path | None) -
     if not chosen:
         known = ", ".join(receiver.key for receiver in RECEIVERS)
         raise click.BadParameter(f"expected one of {known}", param_hint="--only")
-    rounds, size = (1, QUICK_SIZE) if quick else (rounds, SIZE)
-    others = machine.Others(set(machine.cores()))
-    with tempfile.TemporaryDirectory(dir=folder, prefix="uploads-") as name:
-        samples = _rounds(chosen, rounds, size, Path(name), console)
-    print(  # noqa: T201
-        f"\n{table(samples)}\n\nMedians of {rounds} rounds, a file of {size >> 20} MiB, receivers in turn, "
-        f"receiver and sender on a core each. {machine.description()}, {datetime.now():%Y-%m-%d}. "
-        f"Others used {others.share():.0%} of the cores meanwhile."
-    )
-    sys.exit(not all(samples.values()))
+    return chosen
+
+
+def _small(count: int, folder: Path, console: Console) -> str:
+    """Measure many small files; return the table."""
+    if not count:
+        return ""
+    try:
+        with console.status(f"{count:,} small files"):
+            return "\n".join(compare(count, folder, machine.cores()))
+    except (MeasureError, OSError, TimeoutExpired) as error:
+        console.print(f"not measured: small files: {error}", markup=False)
+        return ""
 
 
 if __name__ == "__main__":

@@ -124,7 +124,9 @@ def _no_program(*names: str) -> Callable[[], str]:
     return absent
 
 
-def _no_module(name: str) -> Callable[[], str]:
+def no_module(name: str) -> Callable[[], str]:
+    """Return a check whether Python finds a module."""
+
     def absent() -> str:
         found = subprocess.run([sys.executable, "-c", f"import {name}"], capture_output=True, check=False)  # noqa: S603
         return f"{name} cannot be imported" if found.returncode else ""
@@ -132,7 +134,8 @@ def _no_module(name: str) -> Callable[[], str]:
     return absent
 
 
-def _no_tus() -> str:
+def no_tus() -> str:
+    """Check whether Node finds the server of tus."""
     if not shutil.which("node"):
         return "there is no node here"
     command = ["node", "-e", "require('@tus/server'); require('@tus/file-store')"]
@@ -155,11 +158,11 @@ RECEIVERS = (
     Receiver("ncat", "ncat into a file", _ncat, senders.raw, _no_program("ncat"), serves_once=True),
     Receiver("socat", "socat into a file", _socat, senders.raw, _no_program("socat"), serves_once=True),
     Receiver("nginx", "nginx PUT", _nginx, senders.put, _no_program("nginx")),
-    Receiver("pyftpdlib", "pyftpdlib STOR", _pyftpdlib, senders.ftp, _no_module("pyftpdlib")),
+    Receiver("pyftpdlib", "pyftpdlib STOR", _pyftpdlib, senders.ftp, no_module("pyftpdlib")),
     Receiver(
-        "copyparty", "copyparty PUT: SHA-512 of pieces", _copyparty, senders.put, _no_module("copyparty")
+        "copyparty", "copyparty PUT: SHA-512 of pieces", _copyparty, senders.put, no_module("copyparty")
     ),
-    Receiver("tus", "@tus/server", _tus, senders.tus("/files"), _no_tus),
+    Receiver("tus", "@tus/server", _tus, senders.tus("/files"), no_tus),
     Receiver("sftp", "OpenSSH sftp", _sshd, senders.sftp(), _no_program("sshd", "sftp", "ssh-keygen")),
     Receiver(
         "sftp-gcm",
