@@ -82,7 +82,9 @@ listen = ["tcp:0:interface=127.0.0.1", "udp:0:interface=127.0.0.1", "unix:run/wh
 
 def environment(folder: Path, plugins: str = PLUGINS) -> dict[str, str]:
     """Return an environment in which a daemon finds these plugins as `tells:Who` and so on."""
-    (folder / "tells.py").write_text(plugins)
+    file = folder / "tells.py"
+    if not file.exists() or file.read_text() != plugins:  # a spare worker may be loading it
+        file.write_text(plugins)
     return {"PYTHONPATH": str(folder)}
 
 

@@ -423,6 +423,7 @@ def test_a_reload_that_fails_changes_nothing(crew: Daemon) -> None:
     (crew.folder / "hangs.py").write_text("import time\nwhile True:\n    time.sleep(1)\n")
     pids = workers(crew)
     clients = connected_to_each(crew.port("who"), pids)
+    reload(crew, crew_config())  # the connections of others are over
     before = descriptors(crew)
     with closing(socket.create_server(("127.0.0.1", 0))) as other:
         port = str(other.getsockname()[1])
@@ -440,6 +441,7 @@ def test_a_reload_that_fails_changes_nothing(crew: Daemon) -> None:
 
 
 def test_reloads_that_fail_leak_nothing(crew: Daemon) -> None:
+    reload(crew, crew_config())  # the connections of others are over
     before = held(crew)
     with closing(socket.create_server(("127.0.0.1", 0))) as other:
         taken = BROKEN["a port that is taken"].replace("{port}", str(other.getsockname()[1]))
