@@ -37,7 +37,7 @@ from crews import (
     workers,
 )
 from everybody import ENVIRONMENT, PYTHON, TWISTD, needs_interpreter, needs_root
-from running import PATIENCE, Daemon, Start
+from running import BIN, PATIENCE, Daemon, Start
 
 CONFIG = """
 [daemon]
@@ -320,6 +320,15 @@ def ask_or_gone(client: socket.socket) -> int | None:
         return ask(client)
     except (OSError, AssertionError):
         return None
+
+
+def test_an_operator_ends_the_daemon_with_its_workers(start: Start, tmp_path: Path) -> None:
+    daemon = start(config(workers=1), env=environment(tmp_path)).ready()
+    pids = workers(daemon)
+    command = [str(BIN / "sockd"), "stop", "-c", "sockd.toml"]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 0
+    assert daemon.wait() == 0
+    assert not [pid for pid in pids if alive(pid)]
 
 
 def test_stopping_lets_connections_finish_and_a_second_signal_does_not_wait(
