@@ -80,6 +80,19 @@ OF_PLUGINS: Mapping[tuple[str, str], Event] = {
         (
             "files",
             Event(
+                "login refused",
+                LogLevel.info,
+                "A client of SSH was refused with what it has shown; of several keys the last one is told.",
+                {
+                    "code": Field(str, "code of the refusal, such as denied"),
+                    "reason": Field(str, "cause, in one line"),
+                    "peer": _HOST,
+                },
+            ),
+        ),
+        (
+            "files",
+            Event(
                 "host key",
                 LogLevel.info,
                 "The service has its host key, which clients of SSH compare.",

@@ -62,6 +62,7 @@ class Login(SSHService):
         host: address of the client.
         clock: for the pause after a wrong password.
         logged_in: called with the sender; goes on with the next service.
+        refused: called with the refusal of a password or a token, and with the last one of others.
     """
 
     _log = QUIET
@@ -71,12 +72,19 @@ class Login(SSHService):
     transport: Transport
 
     def __init__(
-        self, access: Access, host: str, clock: IReactorTime, logged_in: Callable[[Sender], None]
+        self,
+        access: Access,
+        host: str,
+        clock: IReactorTime,
+        logged_in: Callable[[Sender], None],
+        refused: Callable[[FileRefused], None],
     ) -> None:
         self._access = access
         self._host = host
         self._clock = clock
         self._logged_in = logged_in
+        self._refused = refused
+        self._is_secret = False  # what the client shows: others are looked for, as keys are
         self._tries = 0
         self._passwords = 0
 
@@ -96,20 +104,19 @@ class Login(SSHService):
             return
         except FileRefused as refused:
             self._tries += 1
-            if refused.code in ("denied", "expired"):
-                self._refuse()
-            else:
+            again = self._tries < MOST_TRIES and self._passwords < MOST_PASSWORDS
+            if self._is_secret or not again:
+                self._refused(refused)
+            if refused.code not in ("denied", "expired"):
                 self.transport.disconnect(DISCONNECT_NO_MORE_AUTH_METHODS_AVAILABLE, str(refused))
+            elif again:
+                self.transport.sendPacket(_FAILURE, string(b"publickey,password") + b"\0")
+            else:
+                self.transport.disconnect(DISCONNECT_NO_MORE_AUTH_METHODS_AVAILABLE, "too many refused tries")
             return
         if sender is not None and not self.transport.over:
             self.transport.sendPacket(_SUCCESS, b"")
             self._logged_in(sender)
-
-    def _refuse(self) -> None:
-        if self._tries >= MOST_TRIES or self._passwords >= MOST_PASSWORDS:
-            self.transport.disconnect(DISCONNECT_NO_MORE_AUTH_METHODS_AVAILABLE, "too many refused tries")
-        else:
-            self.transport.sendPacket(_FAILURE, string(b"publickey,password") + b"\0")
 
     async def _try(self, request: Fields) -> Sender | None:
         """Return the sender; None if the try was answered and another one follows.
@@ -121,6 +128,7 @@ class Login(SSHService):
         if service != b"ssh-connection" or len(raw) > _LONGEST_NAME:
             raise Malformed("expected a login for ssh-connection")
         user = raw.decode(errors="replace")
+        self._is_secret = method == b"password" or is_token(user)
         if method == b"none" or is_token(user):
             return await self._access.sender(self._host, token=user if is_token(user) else None)
         if method == b"password":

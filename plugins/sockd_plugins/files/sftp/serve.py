@@ -58,7 +58,7 @@ class _Conversation:
         self._peer = peer
         self._server = server
         self._connection: Connection | None = None
-        login = Login(server.access, peer.host, peer.clock, self._logged_in)
+        login = Login(server.access, peer.host, peer.clock, self._logged_in, self._login_refused)
         self._transport = Transport(_Wire(peer), peer.clock, server.host_keys, login)
 
     async def run(self) -> None:
@@ -107,6 +107,11 @@ class _Conversation:
         self._connection = Connection(open_session)
         self._transport.go_on(self._connection, self._connection)
         self._server.context.logger.info("logged in", peer=self._peer.host, sender=sender.key or "-")
+
+    def _login_refused(self, refused: FileRefused) -> None:
+        self._server.context.logger.info(
+            "login refused", code=refused.code, reason=str(refused), peer=self._peer.host
+        )
 
     def _open(
         self, sender: Sender, kind: bytes, argument: bytes, write: Callable[[bytes], None]

@@ -95,7 +95,9 @@ class Conversation:
 
     def __init__(self, service: Service, folder: Path) -> None:
         self.clock = service.clock
-        context = Context("files", self.clock, Logger(observer=QUIET.observer), folder / "state")
+        self.told: list[dict[str, Any]] = []
+        logger = Logger(observer=self.told.append)  # type: ignore[arg-type]  # as an observer may be
+        context = Context("files", self.clock, logger, folder / "state")
         host_keys = HostKeys.of(made_host_key(folder / "state"))
         self.access = Access()
         server = SshServer(service.engine, self.access, host_keys, context)

@@ -108,6 +108,8 @@ def test_wrong_passwords_are_bound_in_number(conversation: Conversation) -> None
     for _ in range(MOST_PASSWORDS - 2):
         assert conversation.try_password("ann", "wrong")[0][0] == FAILURE
     assert reason(conversation.try_password("ann", "wrong")) == b"too many refused tries"
+    refused = [event for event in conversation.told if event["log_format"] == "login refused"]
+    assert [event["code"] for event in refused] == ["denied"] * MOST_PASSWORDS
 
 
 def test_the_number_of_tries_counts_for_the_whole_connection(conversation: Conversation) -> None:
