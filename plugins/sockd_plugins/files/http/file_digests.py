@@ -57,13 +57,13 @@ class FileDigests:
         key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, algorithm)
         if status.st_size > MOST:
             return None
-        async with self._computing:
-            if (digest := self._known.get(key)) is None:
+        if (digest := self._known.get(key)) is None:
+            async with self._computing:
                 try:
                     found = await self._engine.run(digests_of, file, status.st_size, (algorithm,))
                 except OSError:
                     return None
-                digest = self._known[key] = found[algorithm]
-                if len(self._known) > _REMEMBERED:
-                    self._known.popitem(last=False)
+            digest = self._known[key] = found[algorithm]
+            if len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
         return digest

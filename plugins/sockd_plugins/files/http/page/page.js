@@ -130,8 +130,8 @@ class Upload {
       failed: this.why,
     }[state];
     if (this.digest) {
-      element("span", "digest", this.says, `sha256 ${this.digest}`);
       element("a", "receipt", this.says, "receipt").href = `${this.url}/receipt`;
+      element("span", "digest", this.says, `sha256 ${this.digest}`);
     }
     summarize();
   }
