@@ -145,12 +145,14 @@ def _read(item: Item) -> bytes:
             before = os.fstat(file)
             if not stat.S_ISREG(before.st_mode):
                 raise Changed
-            data = os.read(file, SMALL + 1)
+            data = b""
+            while len(data) <= SMALL and (more := os.read(file, SMALL + 1 - len(data))):
+                data += more  # some file systems return less than there is, or tell a size of 0
             after = os.fstat(file)
         finally:
             os.close(file)
     except OSError as error:
         raise Unreadable(describe_os_error(error)) from None
-    if len(data) <= SMALL and (len(data), before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise Changed
     return data

@@ -87,6 +87,17 @@ def test_a_server_that_never_lets_a_file_come_to_its_end_is_given_up(
     assert "cannot send" in result.stderr
 
 
+@pytest.mark.parametrize("code", [b"busy", b"too-many"])
+def test_a_file_that_is_not_welcome_yet_waits(serve: Serve, report: Path, code: bytes) -> None:
+    digest = sha256(report.read_bytes()).encode()
+    scripts = [
+        Script((b"continue", b"refused " + code + b" not now\n")),
+        Script((b"continue", GO), (digest, b"ok report.pdf 3000000 sha256=" + digest + b"\n")),
+    ]
+    result = run(report, serve(lambda peer: scripts.pop(0)(peer)))
+    assert result.exit_code == 0, result.output
+
+
 def test_a_refusal_within_the_data_is_followed_by_a_new_connection(
     serve: Serve, report: Path, tmp_path: Path
 ) -> None:

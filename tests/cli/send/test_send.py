@@ -150,6 +150,11 @@ def test_a_file_can_be_sent_under_another_name(files: str, folder: Path, report:
     assert list(received(folder)) == ["für dich.pdf"]
 
 
+def test_a_file_that_tells_no_size_is_sent_whole(files: str, folder: Path) -> None:
+    assert run("/proc/version", files).exit_code == 0
+    assert received(folder) == {"version": Path("/proc/version").read_bytes()}
+
+
 @pytest.fixture
 def stdin() -> Iterator[Callable[[Path], None]]:
     kept = os.dup(0)
