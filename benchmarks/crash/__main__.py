@@ -40,6 +40,9 @@ SMALL = 7 << 20
 FILES = 40
 """Files of a disk that gets full of them."""
 
+QUICK = 13
+"""Every how many calls a fault comes in a quick run."""
+
 _ENDS = 1 << 16
 """Spread of the first and of the last call: more than there are calls."""
 
@@ -166,7 +169,7 @@ class Run:
     type=click.Choice([*FAULTS, "random", "random-cut", "full"]),
     help="Only this one; all unless it is quick.",
 )
-@click.option("--quick", is_flag=True, help="Every seventh call and a few random moments.")
+@click.option("--quick", is_flag=True, help="Every thirteenth call and a few random moments.")
 @click.option("--without-syncs", is_flag=True, help="Let no synchronization happen; then it has to fail.")
 @click.option("--minutes", type=float, default=0.0, help="Time for all; by default as long as it takes.")
 @click.option(
@@ -253,7 +256,7 @@ def _run(
         ends.enter_context(closing(own))
         forks = ends.enter_context(nursery(board, folder / "daemon", protocols))
         lab = Lab(board, own, forks, seed)
-        run = Run(lab, chosen, wanted, 7 if quick else 1, console)
+        run = Run(lab, chosen, wanted, QUICK if quick else 1, console)
         if "random" in wanted:
             run.at_random("kill -9", 5 if quick else MOMENTS, None, seed, times.end(0.5))
         if "random-cut" in wanted and not reason:

@@ -142,7 +142,7 @@ def test_files_of_every_size_arrive_as_they_were_sent(receiver: Receiver, client
         assert receiver.received(name) == content
 
 
-@pytest.mark.parametrize("key", ["curl", "tftp-hpa", "atftp", "busybox"])
+@pytest.mark.parametrize("key", ["curl", "tftp-hpa"])  # each costs seconds, and the server sees no difference
 def test_a_file_of_more_than_65535_blocks_is_whole(receiver: Receiver, key: str) -> None:
     content, name = os.urandom(33 << 20), f"large-{key}"
     sent = receiver.send(CLIENTS[key], content, name)
