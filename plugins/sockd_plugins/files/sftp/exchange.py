@@ -73,7 +73,7 @@ class Keys:
 
 
 class Order:
-    """Order of the messages of key exchanges, from the client. Conch takes NEWKEYS without keys.
+    """Order of the messages of key exchanges, from the client (RFC 4253, 7).
 
     Attributes:
         is_guessed: whether the next message is that of a method which the client has guessed, and wrongly.

@@ -6,7 +6,7 @@ is still to come, and what Conch lacks:
 - AES-GCM, if the client has it. A client prefers the first of its own ciphers that the server has, and
   OpenSSH's list begins with slower ones; so the server answers the client's list with the fast ones only.
 - Strict key exchange (`kex-strict-s-v00@openssh.com`), which keeps an attacker from removing packets.
-- The order of the messages of a key exchange. Conch takes NEWKEYS without an exchange, and then no cipher.
+- The order of the messages of a key exchange (RFC 4253, 7).
 - New keys after a gigabyte or an hour (RFC 4253, 9).
 - A deadline for the login, which begins with the connection.
 - No compression, and no algorithm that RFC 9142 advises against.

@@ -59,7 +59,7 @@ def test_a_client_that_says_nothing_more_leaves_no_timer(service: Service, tmp_p
 
 @pytest.mark.parametrize("kinds", [[NEWKEYS], [METHOD], [31], [34], [KEXINIT, NEWKEYS], [KEXINIT, KEXINIT]])
 def test_keys_are_changed_by_a_whole_exchange_only(conversation: Conversation, kinds: list[int]) -> None:
-    """Conch takes the cipher `none` for NEWKEYS that no exchange has preceded."""
+    """Out of their order they end the connection (RFC 4253, 7)."""
     conversation.open_session()
     for kind in kinds:
         payload = conversation.client.ourKexInitPayload[1:] if kind == KEXINIT else NS(bytes(32))
