@@ -12,12 +12,12 @@ run: $(STAMP)
 
 # The tests mostly wait for daemons, so several processes share them.
 test: bytecode
-	$(BIN)/python -m pytest --numprocesses=3 --dist=worksteal $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=4 --dist=worksteal $(ARGS)
 
 # The same, with the daemons that the tests start measured too, which takes half as long again. The report has
 # the files of which less than nine tenths are covered.
 coverage: bytecode
-	$(BIN)/python -m pytest --numprocesses=3 --dist=worksteal --cov --cov-report= $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=4 --dist=worksteal --cov --cov-report= $(ARGS)
 	$(BIN)/python tests/uncovered.py 90
 
 # Where Python may not write bytecode, each daemon of the tests would compile sockd anew.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import sys
 import traceback
 import warnings
 from collections.abc import Generator, Iterator
@@ -14,7 +15,11 @@ import pytest
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C end programs under test, also where a shell runs the tests in the background, without it."""
+    """Keep the compiled tests, and let Ctrl-C end programs under test.
+
+    A shell that runs the tests in the background has Ctrl-C ignored, for what they start, too.
+    """
+    sys.dont_write_bytecode = False  # to compile all tests takes seven seconds, in each process
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -99,17 +99,20 @@ def module(path: Path) -> str:
 
 MODULES = {module(path): path for path in ROOT.glob("sockd/**/*.py")}
 
-ARROWS = {name: {other for other in imports(path) if other in MODULES} for name, path in MODULES.items()}
-"""What each module imports of sockd, also where only a type checker looks."""
+
+@cache
+def arrows(name: str) -> set[str]:
+    """Return what a module imports of sockd, also where only a type checker looks."""
+    return {other for other in imports(MODULES[name]) if other in MODULES}
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_each_module_imports_only_from_its_own_room_and_those_before_it(name: str) -> None:
     room = own(MODULES[name])
     if room == "__init__":
-        assert not ARROWS[name]
+        assert not arrows(name)
         return
-    for other in ARROWS[name] - {"sockd"}:
+    for other in arrows(name) - {"sockd"}:
         there = own(MODULES[other])
         if APART in (room, there):
             assert room == there or name == "sockd.process.reactor", f"{name} imports {other}"
@@ -125,7 +128,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         assert name not in way, " -> ".join([*way[way.index(name) :], name])
         if name in finished:
             return
-        for other in ARROWS[name] - {name}:
+        for other in arrows(name) - {name}:
             # A package is there before its modules; what it imports of them is no circle.
             if not name.startswith(f"{other}."):
                 visit(other, (*way, name))
@@ -142,7 +145,7 @@ def test_a_supervisor_loads_nothing_that_reads_a_peers_bytes() -> None:
         name = todo.pop()
         if name not in loaded:
             loaded.add(name)
-            todo += ARROWS[name]
+            todo += arrows(name)
     assert not sorted(name for name in loaded if own(MODULES[name]) in FREE_OF_PEERS)
 
 

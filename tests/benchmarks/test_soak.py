@@ -10,7 +10,7 @@ from benchmarks.soak.daemon import Held
 from benchmarks.soak.plot import svg
 from benchmarks.soak.verdict import MINUTES, SLOPE, End, Look, faults, slope
 
-SHORT = 15.0
+SHORT = 12.0
 """Seconds of load: enough for every kind of visit and for two reloads."""
 
 HELD = Held(descriptors=90, timers=3)
