@@ -141,9 +141,10 @@ class Watchdog:
         return delay
 
     def _watch(self) -> None:
-        pause = self._tick
+        now, pause = time.monotonic(), self._tick
         while True:
-            self._due = time.monotonic() + pause
+            # Counted from the last look: the process may have been stopped since then.
+            self._due = now + pause
             if self._ended.wait(pause):
                 return
             # First of all: a call that has just released the interpreter is still at its line.

@@ -168,11 +168,12 @@ def test_new_code_that_is_broken_changes_nothing(crew: Daemon) -> None:
     with socket.create_connection(crew.port("who"), PATIENCE) as client:
         ask(client)
         for what, (file, good, bad, reason) in BREAKAGE.items():
+            refused = len(crew.all_of("not upgraded"))
             with changed(crew.folder / "code/sockd" / file, good, bad):
                 answer = answered(crew, "upgrade")
             assert not answer["ok"], what
             assert reason in answer["error"]
-            assert reason in crew.all_of("not upgraded")[-1]["reason"]
+            assert reason in crew.wait_for_times("not upgraded", refused + 1)["reason"]
             assert sorted(workers(crew)) == sorted(old), what
             assert ask(client) in old, what
             assert order(crew, "status")["generation"] == generation
