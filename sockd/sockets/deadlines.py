@@ -39,12 +39,14 @@ class Deadlines:
         self._waiting: dict[int, set[Timed]] = {}
         self._ticks: list[int] = []  # heap of the keys of _waiting
         self._timer: IDelayedCall | None = None
+        self._swept = 0  # last tick whose deadlines have passed
 
     def set(self, timed: Timed, seconds: float) -> None:
         """Call `timed.deadline_passed` in `seconds`; replaces an earlier deadline."""
         self.clear(timed)
-        # Always a later tick than the one that `_sweep` works on.
-        timed.tick = tick = floor((self._clock.seconds() + seconds) / TICK) + 1
+        tick = floor((self._clock.seconds() + seconds) / TICK) + 1
+        # `_sweep` would not end its own tick. A timer that is early, if only by rounding, is before its tick.
+        timed.tick = tick = tick if tick > self._swept else self._swept + 1
         waiting = self._waiting.get(tick)
         if waiting:
             waiting.add(timed)
@@ -76,7 +78,7 @@ class Deadlines:
         now = self._clock.seconds()
         # A tick is due at its time, with a margin for the rounding of the division above.
         while self._ticks and self._ticks[0] * TICK <= now + TICK / 1000:
-            tick = heapq.heappop(self._ticks)
+            self._swept = tick = heapq.heappop(self._ticks)
             waiting = self._waiting[tick]
             while waiting:
                 timed = waiting.pop()

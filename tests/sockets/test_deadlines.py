@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Callable
 
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 
 from sockd.sockets.deadlines import TICK, Deadlines
@@ -131,3 +133,34 @@ def test_a_tick_whose_deadlines_were_cleared_takes_new_ones() -> None:
     run(clock, 2)
     assert (len(first.passed), len(second.passed)) == (0, 1)
     assert clock.getDelayedCalls() == []
+
+
+class Early(Clock):
+    """Clock whose timers are early by a part of a millisecond, as rounding makes them."""
+
+    def callLater(
+        self,
+        delay: float,
+        callable: Callable[..., object],  # noqa: A002  # as Clock has it
+        *args: object,
+        **kw: object,
+    ) -> IDelayedCall:
+        return super().callLater(max(0.0, delay - TICK / 2000), callable, *args, **kw)
+
+
+def test_a_deadline_that_is_set_anew_while_it_passes_waits_for_a_later_tick() -> None:
+    clock = Early()
+    deadlines = Deadlines(clock)
+
+    class Again(Thing):
+        def deadline_passed(self) -> None:
+            super().deadline_passed()
+            assert len(self.passed) < 9, "it passes again and again"
+            deadlines.set(self, 1e-9)
+
+    again = Again(clock)
+    deadlines.set(again, 0.95)
+    clock.advance(1 - TICK / 2000)
+    assert len(again.passed) == 1
+    clock.advance(1.2 * TICK)
+    assert len(again.passed) == 2
