@@ -48,8 +48,17 @@ class Chromium:
         self._buffer = b""
         self._number = 0
         self._session: str | None = None
-        target = self._call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._target = ""
+        self.turn_page()
+
+    def turn_page(self) -> None:
+        """Go on with a new page, and close the one that was there, whatever it waits for."""
+        old, self._session = self._target, None
+        self._target = self._call("Target.createTarget", url="about:blank")["targetId"]
+        if old:
+            self._call("Target.closeTarget", targetId=old)
+        attached = self._call("Target.attachToTarget", targetId=self._target, flatten=True)
+        self._session = attached["sessionId"]
         self._call("Page.enable")
         self._call("DOM.enable")
 
@@ -150,9 +159,11 @@ class Chromium:
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
             ready, _, _ = select.select([self._answers], [], [], _PATIENCE)
-            data = os.read(self._answers, 1 << 20) if ready else b""
+            if not ready:
+                raise AssertionError(f"the browser does not answer within {_PATIENCE:g} seconds")
+            data = os.read(self._answers, 1 << 20)
             if not data:
-                raise AssertionError("the browser does not answer")
+                raise AssertionError("the browser has ended")
             self._buffer += data
         text, _, self._buffer = self._buffer.partition(b"\0")
         message: dict[str, Any] = json.loads(text)

@@ -55,9 +55,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 def browser(running: Chromium) -> Iterator[Chromium]:
     """Give the browser that all tests share, without what an earlier page has left."""
     yield running
-    running.limit_upload(0)
     running.evaluate("try { localStorage.clear() } catch { /* a page without an address has none */ }")
-    running.open("about:blank", ready=False)
+    running.turn_page()
 
 
 @pytest.fixture(scope="module")
