@@ -1,9 +1,9 @@
 """Chat rooms for many people, over every transport at once.
 
-`lines` describes the protocol over TCP and UNIX connections, `datagrams` the one over UDP and UNIX datagrams.
-Both speak for members of one `hub`: the same rooms, one namespace, and private messages from any member to
-any other. Everything is bounded: members, rooms, names, messages, history, the rate of each member, and the
-output that waits for a member that does not read.
+`terminal.lines` describes the protocol over TCP and UNIX connections, `terminal.datagrams` the one over
+UDP and UNIX datagrams. Both speak for people of one `hub`: the same rooms, one namespace, and private
+messages from anybody to anybody. Everything is bounded: people, rooms, names, messages, history, the rate of
+each person, and the output that waits for a person who does not read.
 
 The first room always exists and keeps its history; other rooms exist while they have members. When the
 service drains, every member reads `* the server is closing` and is disconnected.
@@ -21,9 +21,9 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from sockd.plugin import Context, Duration, IDatagramPlugin, IStreamPlugin, Plugin, Replies
-from sockd_plugins.chat.datagrams import REPLIES, ChatDatagrams, Peers
-from sockd_plugins.chat.hub import Hub, Rules
-from sockd_plugins.chat.lines import ChatLines
+from sockd_plugins.chat.hub.hub import Hub, Rules
+from sockd_plugins.chat.terminal.datagrams import REPLIES, ChatDatagrams, Peers
+from sockd_plugins.chat.terminal.lines import ChatLines
 
 
 @implementer(IStreamPlugin, IDatagramPlugin)
@@ -93,6 +93,11 @@ class Chat(Plugin):
     def drain(self) -> None:
         if self._hub is not None:
             self._hub.close("the server is closing")
+
+    @override
+    async def stop(self) -> None:
+        if self._hub is not None:
+            await self._hub.finish()
 
     def _shared_hub(self, context: Context) -> Hub:
         """Return the hub that all listeners share."""

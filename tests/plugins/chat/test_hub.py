@@ -8,9 +8,26 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from twisted.internet.task import Clock
 from twisted.logger import Logger, capturedLogs
 
-from sockd_plugins.chat.events import Batch, Ended, Entered, Event, Joined, Left, Renamed, Said, Told
-from sockd_plugins.chat.hub import MOST_OWED, ChatRefused, Hub, Member, Rules
-from tests.plugins.turns import ShortTurns
+from sockd_plugins.chat.hub.batch import Batch
+from sockd_plugins.chat.hub.delivery import MOST_OWED
+from sockd_plugins.chat.hub.events import (
+    Ended,
+    Entered,
+    Event,
+    Gone,
+    Joined,
+    Left,
+    Parted,
+    Present,
+    Renamed,
+    Said,
+    Told,
+)
+from sockd_plugins.chat.hub.hub import Hub, Rules
+from sockd_plugins.chat.hub.people import ChatRefused, Person
+from tests.plugins.chat.turns import ShortTurns
+
+NOON = 1_800_000_000.0
 
 
 def rules(
@@ -54,13 +71,34 @@ class Broken(Ear):
 
 
 def a_hub(limits: Rules | None = None, clock: Clock | None = None) -> Hub:
-    return Hub(limits or rules(), clock or ShortTurns(), Logger("test"))
+    return Hub(limits or rules(), clock or ShortTurns(), Logger("test"), now=lambda: NOON)
 
 
-def a_pair(hub: Hub) -> tuple[Member, Ear, Member, Ear]:
+def enter(hub: Hub, name: str, ear: Ear) -> Person:
+    """Add a person to the lobby."""
+    return hub.enter(name, ear, room="lobby")
+
+
+def say(hub: Hub, person: Person, text: str) -> Said:
+    """Say something in the person's room; return the message without its number."""
+    room = here(person)
+    hub.say(person, room, text)
+    return Said(room, person.name, text, 0, NOON)
+
+
+def here(person: Person) -> str:
+    (room,) = person.rooms.values()
+    return room.name
+
+
+def numbered(*said: Said, first: int = 1) -> list[Said]:
+    return [each.numbered(number) for number, each in enumerate(said, first)]
+
+
+def a_pair(hub: Hub) -> tuple[Person, Ear, Person, Ear]:
     """Return two members in the lobby, with no events left."""
     ann_hears, bob_hears = Ear(), Ear()
-    ann, bob = hub.enter("ann", ann_hears), hub.enter("bob", bob_hears)
+    ann, bob = enter(hub, "ann", ann_hears), enter(hub, "bob", bob_hears)
     ann_hears.take()
     bob_hears.take()
     return ann, ann_hears, bob, bob_hears
@@ -74,51 +112,58 @@ def refusal(action: Callable[[], object]) -> str:
 
 def test_a_newcomer_learns_where_it_is_and_the_others_learn_of_it() -> None:
     hub, ann, bob = a_hub(), Ear(), Ear()
-    hub.enter("ann", ann)
-    hub.enter("Bob", bob)
-    assert ann.heard == [Entered("lobby", "ann", (), ()), Joined("lobby", "Bob")]
-    assert bob.heard == [Entered("lobby", "Bob", ("ann",), ())]
+    enter(hub, "ann", ann)
+    enter(hub, "Bob", bob)
+    assert ann.heard == [Entered("lobby", "ann"), Joined("lobby", "Bob")]
+    assert bob.heard == [Entered("lobby", "Bob", (Present("ann"),))]
 
 
 def test_a_message_reaches_everybody_in_the_room_but_its_speaker() -> None:
     hub = a_hub()
     ann, ann_hears, bob, bob_hears = a_pair(hub)
-    hub.join(bob, "garden")
+    hub.move(bob, "garden")
     carl_hears = Ear()
-    hub.enter("carl", carl_hears)
+    enter(hub, "carl", carl_hears)
     for ear in (ann_hears, bob_hears, carl_hears):
         ear.take()
-    said = hub.say(ann, "hello")
-    assert (ann_hears.heard, bob_hears.heard, carl_hears.heard) == ([], [], [said])
-    assert said == Said("lobby", "ann", "hello")
+    said = say(hub, ann, "hello")
+    assert (ann_hears.heard, bob_hears.heard, carl_hears.heard) == ([], [], numbered(said))
 
 
 def test_a_private_message_reaches_one_member_in_whatever_room() -> None:
     hub = a_hub()
     ann, ann_hears, bob, bob_hears = a_pair(hub)
-    hub.join(bob, "garden")
+    hub.move(bob, "garden")
     ann_hears.take()
     bob_hears.take()
     hub.tell(ann, "BOB", "psst")
-    assert (ann_hears.heard, bob_hears.heard) == ([], [Told("ann", "bob", "psst")])
+    assert (ann_hears.heard, bob_hears.heard) == ([], [Told("ann", "bob", "psst", NOON)])
     assert refusal(lambda: hub.tell(ann, "carl", "psst")) == "nobody here has that name"
 
 
 def test_a_change_of_room_is_an_exit_from_one_and_an_entry_into_the_other() -> None:
     hub = a_hub()
     ann, ann_hears, bob, bob_hears = a_pair(hub)
-    hub.join(ann, "garden")
-    hub.join(bob, "Garden")
-    assert ann_hears.heard == [Entered("garden", "ann", (), ()), Joined("garden", "bob")]
-    assert bob_hears.heard == [Left("lobby", "ann", ""), Entered("garden", "bob", ("ann",), ())]
-    assert refusal(lambda: hub.join(bob, "GARDEN")) == "you are in garden already"
+    hub.move(ann, "garden")
+    hub.move(bob, "Garden")
+    assert ann_hears.heard == [
+        Entered("garden", "ann"),
+        Parted("lobby", "ann", ""),
+        Joined("garden", "bob"),
+    ]
+    assert bob_hears.heard == [
+        Left("lobby", "ann", ""),
+        Entered("garden", "bob", (Present("ann"),)),
+        Parted("lobby", "bob", ""),
+    ]
+    assert refusal(lambda: hub.move(bob, "GARDEN")) == "you are in garden already"
 
 
 @pytest.mark.parametrize("name", ["ann", "ANN", "aNn"])
 def test_a_name_cannot_be_taken_in_another_case(name: str) -> None:
     hub = a_hub()
     _, _, bob, _ = a_pair(hub)
-    assert refusal(lambda: hub.enter(name, Ear())) == f"the name {name} is taken"
+    assert refusal(lambda: enter(hub, name, Ear())) == f"the name {name} is taken"
     assert refusal(lambda: hub.rename(bob, name)) == f"the name {name} is taken"
     assert bob.name == "bob"
 
@@ -130,9 +175,9 @@ def test_a_name_is_short_and_plain(name: str) -> None:
     hub = a_hub()
     ann, _, _, _ = a_pair(hub)
     for action in (
-        lambda: hub.enter(name, Ear()),
+        lambda: enter(hub, name, Ear()),
         lambda: hub.rename(ann, name),
-        lambda: hub.join(ann, name),
+        lambda: hub.move(ann, name),
     ):
         assert refusal(action) == "a name is 1 to 16 of A-Z a-z 0-9 _ . -"
 
@@ -142,67 +187,66 @@ def test_a_member_may_write_its_name_differently_and_the_room_learns_it() -> Non
     ann, ann_hears, _, bob_hears = a_pair(hub)
     hub.rename(ann, "Ann")
     hub.rename(ann, "carl")
-    expected = [Renamed("lobby", "ann", "Ann"), Renamed("lobby", "Ann", "carl")]
+    expected = [Renamed("ann", "Ann"), Renamed("Ann", "carl")]
     assert ann_hears.heard == bob_hears.heard == expected
-    assert hub.has("CARL")
-    assert not hub.has("ann")
+    assert hub.find("CARL") is not None
+    assert hub.find("ann") is None
 
 
 def test_a_name_is_free_at_once_when_its_member_leaves_and_leaving_twice_does_no_harm() -> None:
     hub = a_hub()
     ann, _, _, bob_hears = a_pair(hub)
     hub.leave(ann, "disconnected")
-    other = hub.enter("ann", Ear())
+    other = enter(hub, "ann", Ear())
     hub.leave(ann, "disconnected")
-    assert other.room is not None
-    assert bob_hears.heard == [Left("lobby", "ann", "disconnected"), Joined("lobby", "ann")]
-    assert refusal(lambda: hub.say(ann, "hello")) == "you are not in the chat any more"
+    assert not other.gone
+    assert bob_hears.heard == [Gone("ann", "disconnected"), Joined("lobby", "ann")]
+    assert refusal(lambda: hub.say(ann, "lobby", "hello")) == "you are not in the chat any more"
 
 
 def test_a_newcomer_gets_the_last_messages_and_no_more() -> None:
     hub = a_hub()
     ann, _, bob, _ = a_pair(hub)
     for text in ("one", "two", "three", "four"):
-        hub.say(ann, text)
+        say(hub, ann, text)
     hub.leave(ann, "")
     hub.leave(bob, "")
     ear = Ear()
-    hub.enter("carl", ear)
-    recent = tuple(Said("lobby", "ann", text) for text in ("two", "three", "four"))
-    assert ear.heard == [Entered("lobby", "carl", (), recent)]
+    enter(hub, "carl", ear)
+    recent = [Said("lobby", "ann", text, 0, NOON) for text in ("two", "three", "four")]
+    assert ear.heard == [Entered("lobby", "carl", (), tuple(numbered(*recent, first=2)))]
 
 
 def test_a_room_other_than_the_first_is_forgotten_with_its_last_member() -> None:
     hub = a_hub()
     ann, _, bob, bob_hears = a_pair(hub)
-    hub.join(ann, "garden")
-    hub.say(ann, "a secret")
-    hub.join(ann, "lobby")
+    hub.move(ann, "garden")
+    say(hub, ann, "a secret")
+    hub.move(ann, "lobby")
     bob_hears.take()
-    hub.join(bob, "garden")
-    assert bob_hears.heard == [Entered("garden", "bob", (), ())]
+    hub.move(bob, "garden")
+    assert bob_hears.heard == [Entered("garden", "bob"), Parted("lobby", "bob", "")]
 
 
 def test_there_are_no_more_rooms_and_members_than_the_rules_say() -> None:
     hub = a_hub(rules(max_members=3, max_rooms=2))
     ann, _, bob, _ = a_pair(hub)
-    hub.enter("carl", Ear())
-    assert refusal(lambda: hub.enter("dora", Ear())) == "the chat is full: 3 members"
-    hub.join(ann, "garden")
-    assert refusal(lambda: hub.join(bob, "cellar")) == "there are 2 rooms already"
-    assert bob.room is not None
-    assert bob.room.name == "lobby"
+    enter(hub, "carl", Ear())
+    assert refusal(lambda: enter(hub, "dora", Ear())) == "the chat is full: 3 members"
+    hub.move(ann, "garden")
+    assert refusal(lambda: hub.move(bob, "cellar")) == "there are 2 rooms already"
+    assert here(bob) == "lobby"
 
 
 def test_text_is_told_in_printable_form_and_bounded_in_that_form() -> None:
     hub = a_hub()
     ann, _, _, bob_hears = a_pair(hub)
-    hub.say(ann, "\x1b[31mred\u202e")
-    assert bob_hears.take() == [Said("lobby", "ann", r"\x1b[31mred\u202e")]
-    hub.say(ann, "x" * 40)
-    assert refusal(lambda: hub.say(ann, "x" * 41)) == "too long: at most 40 bytes, not 41"
+    say(hub, ann, "\x1b[31mred\u202e")
+    assert bob_hears.take() == [Said("lobby", "ann", r"\x1b[31mred\u202e", 1, NOON)]
+    say(hub, ann, "x" * 40)
+    assert refusal(lambda: say(hub, ann, "x" * 41)) == "too long: at most 40 bytes, not 41"
     assert refusal(lambda: hub.tell(ann, "bob", "\0" * 11)) == "too long: at most 40 bytes, not 44"
-    assert refusal(lambda: hub.say(ann, "  ")) == "there is no text to send"
+    assert refusal(lambda: say(hub, ann, "  ")) == "there is no text to send"
 
 
 def test_a_member_that_is_too_fast_is_told_once_and_may_go_on_a_little_later() -> None:
@@ -210,13 +254,13 @@ def test_a_member_that_is_too_fast_is_told_once_and_may_go_on_a_little_later() -
     hub = a_hub(rules(rate=2, burst=3), clock)
     ann, _, _, bob_hears = a_pair(hub)
     for _ in range(3):
-        hub.say(ann, "spam")
-    assert refusal(lambda: hub.say(ann, "spam")) == "too fast: what goes beyond 2 a second is dropped"
+        say(hub, ann, "spam")
+    assert refusal(lambda: say(hub, ann, "spam")) == "too fast: what goes beyond 2 a second is dropped"
     assert refusal(lambda: hub.rename(ann, "anna")) == ""
-    assert refusal(lambda: hub.join(ann, "garden")) == ""
+    assert refusal(lambda: hub.move(ann, "garden")) == ""
     clock.advance(0.5)
-    hub.say(ann, "sorry")
-    assert refusal(lambda: hub.say(ann, "spam")) == "too fast: what goes beyond 2 a second is dropped"
+    say(hub, ann, "sorry")
+    assert refusal(lambda: say(hub, ann, "spam")) == "too fast: what goes beyond 2 a second is dropped"
     assert [event.text for event in bob_hears.heard if isinstance(event, Said)] == [*["spam"] * 3, "sorry"]
 
 
@@ -226,21 +270,21 @@ def test_a_long_silence_does_not_save_up_more_than_the_burst() -> None:
     ann, _, _, _ = a_pair(hub)
     clock.advance(3600)
     for _ in range(3):
-        hub.say(ann, "spam")
-    assert refusal(lambda: hub.say(ann, "spam")).startswith("too fast")
+        say(hub, ann, "spam")
+    assert refusal(lambda: say(hub, ann, "spam")).startswith("too fast")
 
 
 def test_a_member_whose_delivery_fails_is_out_and_nobody_else_misses_anything() -> None:
     hub = a_hub()
     broken_hears = Broken()
-    hub.enter("broken", broken_hears)
+    enter(hub, "broken", broken_hears)
     ann, ann_hears, _, bob_hears = a_pair(hub)
     with capturedLogs() as failures:
-        said = hub.say(ann, "hello")
-    assert bob_hears.heard == [said, Left("lobby", "broken", "failed")]
-    assert ann_hears.heard == [Left("lobby", "broken", "failed")]
+        said = say(hub, ann, "hello")
+    assert bob_hears.heard == [*numbered(said), Gone("broken", "failed")]
+    assert ann_hears.heard == [Gone("broken", "failed")]
     assert isinstance(broken_hears.heard[-1], Ended)
-    assert not hub.has("broken")
+    assert hub.find("broken") is None
     assert [(event["member"], event["log_failure"].type) for event in failures] == [("broken", RuntimeError)]
 
 
@@ -255,27 +299,27 @@ def test_events_caused_by_a_delivery_reach_all_members_in_the_same_order() -> No
                 hub.leave(slow, "too slow")
 
     slow_hears = Slow()
-    slow = hub.enter("slow", slow_hears)
+    slow = enter(hub, "slow", slow_hears)
     last_hears = Ear()
-    hub.enter("last", last_hears)
+    enter(hub, "last", last_hears)
     ann_hears.take()
     last_hears.take()
-    said = hub.say(ann, "hello")
-    assert last_hears.heard == [said, Left("lobby", "slow", "too slow")]
-    assert ann_hears.heard == [Left("lobby", "slow", "too slow")]
-    assert slow_hears.heard[-1] == said
+    said = say(hub, ann, "hello")
+    assert last_hears.heard == [*numbered(said), Gone("slow", "too slow")]
+    assert ann_hears.heard == [Gone("slow", "too slow")]
+    assert [slow_hears.heard[-1]] == numbered(said)
 
 
 def test_many_who_fail_at_once_are_out_without_a_deep_stack() -> None:
     hub = a_hub(rules(max_members=1000))
     ear = Ear()
-    ann = hub.enter("ann", ear)
+    ann = enter(hub, "ann", ear)
     for number in range(500):
-        hub.enter(f"x{number}", Broken())
+        enter(hub, f"x{number}", Broken())
     ear.take()
-    hub.say(ann, "hello")
-    assert ear.heard == [Left("lobby", f"x{number}", "failed") for number in range(500)]
-    assert hub.company(ann) == ("lobby", ("ann",))
+    say(hub, ann, "hello")
+    assert ear.heard == [Gone(f"x{number}", "failed") for number in range(500)]
+    assert hub.present(ann, "lobby") == (Present("ann"),)
 
 
 def test_the_end_is_told_to_all_and_nobody_enters_after_it() -> None:
@@ -284,22 +328,23 @@ def test_the_end_is_told_to_all_and_nobody_enters_after_it() -> None:
     hub.close("the server is closing")
     hub.leave(ann, "disconnected")
     assert ann_hears.heard == bob_hears.heard == [Ended("the server is closing")]
-    assert refusal(lambda: hub.enter("carl", Ear())) == "the server is closing"
+    assert refusal(lambda: enter(hub, "carl", Ear())) == "the server is closing"
 
 
 def test_what_a_member_is_owed_in_a_turn_comes_at_once_and_its_own_words_do_not() -> None:
     clock = Clock()
     hub = a_hub(clock=clock)
     ears = {name: Ear() for name in ("ann", "bob", "carl")}
-    ann, bob, _ = (hub.enter(name, ear) for name, ear in ears.items())
+    ann, bob, _ = (enter(hub, name, ear) for name, ear in ears.items())
     clock.advance(0)
     for ear in ears.values():
         ear.batches = 0
         ear.take()
-    said = [hub.say(ann, "1"), hub.say(bob, "2"), hub.say(ann, "3")]
+    said = [say(hub, ann, "1"), say(hub, bob, "2"), say(hub, ann, "3")]
     assert [ear.heard for ear in ears.values()] == [[], [], []]
     clock.advance(0)
-    assert [ear.heard for ear in ears.values()] == [[said[1]], [said[0], said[2]], said]
+    first, second, third = numbered(*said)
+    assert [ear.heard for ear in ears.values()] == [[second], [first, third], [first, second, third]]
     assert [ear.batches for ear in ears.values()] == [1, 1, 1]
     assert not clock.getDelayedCalls()
 
@@ -311,25 +356,31 @@ def test_a_turn_in_which_very_much_is_said_is_delivered_in_bounded_batches() -> 
     clock.advance(0)
     bob_hears.take()
     bob_hears.batches = 0
-    said = [hub.say(ann, str(number)) for number in range(2 * MOST_OWED + 1)]
+    said = [say(hub, ann, str(number)) for number in range(2 * MOST_OWED + 1)]
     assert len(bob_hears.heard) == 2 * MOST_OWED
     clock.advance(0)
-    assert bob_hears.heard == said
+    assert bob_hears.heard == numbered(*said)
     assert bob_hears.batches == 3
 
 
 def test_what_came_before_is_heard_before_what_a_member_alone_is_told() -> None:
-    hub = a_hub(clock=Clock())
+    clock = Clock()
+    hub = a_hub(clock=clock)
     ann, _, _, bob_hears = a_pair(hub)
-    said = hub.say(ann, "first")
+    clock.advance(0)
+    bob_hears.take()
+    said = say(hub, ann, "first")
     told = hub.tell(ann, "bob", "second")
-    assert bob_hears.heard == [said, told]
+    clock.advance(0)
+    assert bob_hears.heard == [*numbered(said), told]
 
 
 ACTIONS = st.one_of(
     st.tuples(st.just("say"), st.integers(0, 3), st.text("ab", min_size=1, max_size=3)),
     st.tuples(st.just("tell"), st.integers(0, 3), st.sampled_from("abcd")),
-    st.tuples(st.just("join"), st.integers(0, 3), st.sampled_from(["lobby", "garden"])),
+    st.tuples(
+        st.sampled_from(["join", "part", "move"]), st.integers(0, 3), st.sampled_from(["lobby", "garden"])
+    ),
     st.tuples(st.just("rename"), st.integers(0, 3), st.sampled_from("abcdefgh")),
     st.tuples(st.just("leave"), st.integers(0, 3), st.just("")),
     st.tuples(st.just("turn"), st.just(0), st.just("")),
@@ -340,7 +391,7 @@ def heard_after(actions: list[tuple[str, int, str]], clock: Clock) -> list[list[
     """Return what each of four members has heard at the end."""
     hub = a_hub(clock=clock)
     ears = [Ear() for _ in range(4)]
-    members = [hub.enter(name, ear) for name, ear in zip("abcd", ears, strict=True)]
+    members = [enter(hub, name, ear) for name, ear in zip("abcd", ears, strict=True)]
     for action, number, word in actions:
         with suppress(ChatRefused):
             match action:
@@ -348,6 +399,9 @@ def heard_after(actions: list[tuple[str, int, str]], clock: Clock) -> list[list[
                     clock.advance(0)
                 case "tell":
                     hub.tell(members[number], word, "psst")
+                case "say":
+                    for room in tuple(members[number].rooms):
+                        hub.say(members[number], room, word)
                 case _:
                     getattr(hub, action)(members[number], word)
     clock.advance(0)
@@ -373,23 +427,23 @@ class ChatMachine(RuleBasedStateMachine):
         self.limits = rules(max_members=4, max_rooms=3, history=2, rate=1, burst=4)
         self.clock = ShortTurns()
         self.hub = a_hub(self.limits, self.clock)
-        self.members: list[Member] = []
+        self.members: list[Person] = []
 
     def act(self, action: Callable[[], object]) -> None:
         with suppress(ChatRefused):
             action()
 
-    def one(self, number: int) -> Member:
+    def one(self, number: int) -> Person:
         return self.members[number % len(self.members)]
 
     @rule(name=NAMES, outlet=st.sampled_from([Ear, Broken]))
     def enter(self, name: str, outlet: Callable[[], Ear]) -> None:
-        self.act(lambda: self.members.append(self.hub.enter(name, outlet())))
+        self.act(lambda: self.members.append(enter(self.hub, name, outlet())))
 
     @precondition(lambda self: self.members)
-    @rule(number=st.integers(0, 9), room=ROOMS)
-    def join(self, number: int, room: str) -> None:
-        self.act(lambda: self.hub.join(self.one(number), room))
+    @rule(number=st.integers(0, 9), room=ROOMS, request=st.sampled_from(["join", "part", "move"]))
+    def change_room(self, number: int, room: str, request: str) -> None:
+        self.act(lambda: getattr(self.hub, request)(self.one(number), room))
 
     @precondition(lambda self: self.members)
     @rule(number=st.integers(0, 9), name=NAMES)
@@ -397,9 +451,9 @@ class ChatMachine(RuleBasedStateMachine):
         self.act(lambda: self.hub.rename(self.one(number), name))
 
     @precondition(lambda self: self.members)
-    @rule(number=st.integers(0, 9), text=st.text(max_size=60))
-    def say(self, number: int, text: str) -> None:
-        self.act(lambda: self.hub.say(self.one(number), text))
+    @rule(number=st.integers(0, 9), room=ROOMS, text=st.text(max_size=60))
+    def say(self, number: int, room: str, text: str) -> None:
+        self.act(lambda: self.hub.say(self.one(number), room, text))
 
     @precondition(lambda self: self.members)
     @rule(number=st.integers(0, 9), name=NAMES, text=st.text(max_size=60))
@@ -417,17 +471,17 @@ class ChatMachine(RuleBasedStateMachine):
 
     @invariant()
     def names_are_unique_and_found(self) -> None:
-        present = [member for member in self.members if member.room is not None]
+        present = [member for member in self.members if not member.gone]
         assert len({member.name.lower() for member in present}) == len(present)
-        assert all(self.hub.has(member.name) for member in present)
-        assert len(self.hub._members) == len(present) <= self.limits.max_members
+        assert all(self.hub.find(member.name) is member for member in present)
+        assert len(self.hub._people) == len(present) <= self.limits.max_members
 
     @invariant()
-    def a_member_is_in_exactly_one_room(self) -> None:
-        places = [(member, room) for room in self.hub._rooms.values() for member in room.members.values()]
-        assert len(places) == len(self.hub._members)
-        assert all(member.room is room for member, room in places)
-        assert {member.name.lower(): member for member, _ in places} == self.hub._members
+    def people_and_rooms_agree_on_who_is_where(self) -> None:
+        of_rooms = {(member, key) for key, room in self.hub._rooms.items() for member in room.members}
+        of_people = {(member, key) for member in self.members for key in member.rooms}
+        assert of_rooms == of_people
+        assert not any(member.gone for member, _ in of_rooms)
 
     @invariant()
     def empty_rooms_vanish_and_the_first_stays(self) -> None:
@@ -440,7 +494,8 @@ class ChatMachine(RuleBasedStateMachine):
         for room in self.hub._rooms.values():
             assert len(room.recent) <= self.limits.history
             assert all(len(said.text.encode()) <= self.limits.message_length for said in room.recent)
-        assert not self.hub._owing
+        assert not self.hub._delivery._owed
+        assert not self.hub._delivery._stays
 
 
 TestChatMachine = ChatMachine.TestCase

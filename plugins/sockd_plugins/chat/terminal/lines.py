@@ -53,9 +53,11 @@ from zope.interface import implementer
 from sockd.framing import FrameTooLong, Lines
 from sockd.telnet import Telnet
 from sockd.text import decoded
-from sockd_plugins.chat.events import Batch, Entered, Event, Form, Said
-from sockd_plugins.chat.hub import ChatRefused, Hub, Member
-from sockd_plugins.chat.plain import act, notice, rendered
+from sockd_plugins.chat.hub.batch import Batch, Form
+from sockd_plugins.chat.hub.events import Entered, Event, Said
+from sockd_plugins.chat.hub.hub import Hub
+from sockd_plugins.chat.hub.people import ChatRefused, Person
+from sockd_plugins.chat.terminal.plain import act, notice, rendered
 
 LINE_LENGTH = 8192
 """Bytes of a line: more than the longest message with its command, so that a message that is a little too
@@ -83,7 +85,7 @@ class ChatLines(Protocol):
         self._hub = hub
         self._clock = clock
         self._lines = Lines(LINE_LENGTH)
-        self._member: Member | None = None
+        self._person: Person | None = None
         self._tries_left = NAME_TRIES
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
@@ -116,15 +118,15 @@ class ChatLines(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._closing = True
         self._forget_waiting()
-        if self._member is not None:
-            self._hub.leave(self._member, "disconnected")
+        if self._person is not None:
+            self._hub.leave(self._person, "disconnected")
 
     def deliver(self, batch: Batch) -> None:
         """Show events to the member."""
         if batch.end is not None:
             self._close(*rendered(batch.end))
-        elif not self._closing:
-            self._send(batch.encoded(_FORMS[self._telnet.line_end]), batch.events)
+        elif not self._closing and (data := batch.encoded(_FORMS[self._telnet.line_end])):
+            self._send(data, batch.events)
 
     def pauseProducing(self) -> None:
         """Keep output, because the peer does not read."""
@@ -145,12 +147,11 @@ class ChatLines(Protocol):
         """Do nothing: `connectionLost` follows."""
 
     def _received(self, line: str) -> None:
-        if self._member is None:
+        if self._person is None:
             self._introduce(line.removeprefix("/nick ").strip())
             return
-        if answer := act(self._hub, self._member, line):
-            self._write(*answer)
-        if self._member.room is None:
+        act(self._hub, self._person, line, self._write)
+        if self._person.gone:
             self._close()
 
     def _introduce(self, name: str) -> None:
@@ -159,7 +160,7 @@ class ChatLines(Protocol):
         if not name or self._closing:
             return
         try:
-            self._member = self._hub.enter(name, self)
+            self._person = self._hub.enter(name, self, room=self._hub.first_room)
         except ChatRefused as refused:
             self._tries_left -= 1
             if self._tries_left:
@@ -168,7 +169,7 @@ class ChatLines(Protocol):
                 self._close(notice(refused), "* that was the last try")
 
     def _write(self, *lines: str) -> None:
-        if not self._closing:
+        if lines and not self._closing:
             self._send(self._encoded(lines), lines)
 
     def _send(self, data: bytes, messages: Sequence[Event | str]) -> None:
@@ -193,8 +194,8 @@ class ChatLines(Protocol):
 
     def _remove(self) -> None:
         self._stall = None
-        if self._member is not None:
-            self._hub.leave(self._member, "too slow")
+        if self._person is not None:
+            self._hub.leave(self._person, "too slow")
         self._close(f"* too slow: you have read nothing for {MAX_STALL:g} seconds")
 
     def _close(self, *last_words: str) -> None:

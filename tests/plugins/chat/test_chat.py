@@ -11,8 +11,8 @@ from zope.interface.verify import verifyObject
 
 from sockd.plugin import Context, IDatagramPlugin, IStreamPlugin
 from sockd_plugins.chat import Chat
-from sockd_plugins.chat.lines import MAX_STALL
-from tests.plugins.turns import ShortTurns
+from sockd_plugins.chat.terminal.lines import MAX_STALL
+from tests.plugins.chat.turns import ShortTurns
 
 ADDRESS = ("127.0.0.1", 40001)
 
@@ -153,7 +153,7 @@ def test_a_member_that_does_not_read_delays_nobody_over_any_transport(context: C
     assert not stalled.transport.disconnecting
     assert isinstance(context.clock, Clock)
     context.clock.advance(MAX_STALL)
-    assert "* stalled left lobby (too slow)" in ann.reads()
+    assert "* stalled left (too slow)" in ann.reads()
     assert stalled.transport.disconnecting
 
 

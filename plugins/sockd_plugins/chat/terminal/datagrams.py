@@ -31,7 +31,7 @@ has no protection against it.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from itertools import count
 
@@ -41,9 +41,11 @@ from typing_extensions import override
 
 from sockd.plugin import Replies
 from sockd.text import decoded
-from sockd_plugins.chat.events import Batch, Entered
-from sockd_plugins.chat.hub import ChatRefused, Hub, Member
-from sockd_plugins.chat.plain import act, notice, rendered
+from sockd_plugins.chat.hub.batch import Batch
+from sockd_plugins.chat.hub.events import Entered
+from sockd_plugins.chat.hub.hub import Hub
+from sockd_plugins.chat.hub.people import ChatRefused, Person
+from sockd_plugins.chat.terminal.plain import act, notice, rendered
 from sockd_plugins.token_bucket import TokenBucket
 
 NEWCOMERS = 10
@@ -103,8 +105,8 @@ class Peer:
         certain: whether the address is known to be the sender's.
     """
 
-    member: Member
-    """Member of the hub; set when it is admitted."""
+    person: Person
+    """Person in the hub; set when it is admitted."""
 
     def __init__(self, send: Callable[[bytes], None], certain: bool) -> None:
         self.heard_at = 0.0
@@ -184,20 +186,22 @@ class Peers:
         peer = self._peers.pop(key, None)
         if peer is not None:
             peer.heard(len(datagram), self._clock.seconds())
-            known = peer.answers(text)
-            peer.show(*(("* you are shown all now",) if known else act(self._hub, peer.member, text)))
+            if peer.answers(text):
+                peer.show("* you are shown all now")
+            else:
+                act(self._hub, peer.person, text, peer.show)
         elif not text or text == "/quit":
             return
         else:
             peer = Peer(partial(listener.send, addr), certain=not isinstance(addr, tuple))
             peer.heard(len(datagram), self._clock.seconds())
             try:
-                peer.show(*self._admit(peer, text))
+                self._admit(peer, text)
             except ChatRefused as refused:
                 if self._refusals.take():
                     peer.show(notice(refused))
                 return
-        if peer.member.room is not None:
+        if not peer.person.gone:
             self._peers[key] = peer
             self._watch()
 
@@ -209,24 +213,24 @@ class Peers:
             self._sweep.cancel()
             self._sweep = None
 
-    def _admit(self, peer: Peer, text: str) -> Sequence[str]:
-        """Admit a newcomer and return the lines of the answer; raise `ChatRefused` if there is no place."""
+    def _admit(self, peer: Peer, text: str) -> None:
+        """Admit a newcomer and show it the answer; raise `ChatRefused` if there is no place."""
         if len(self._peers) >= self._places:
-            raise ChatRefused("the chat is full, for datagrams")
+            raise ChatRefused("full", "the chat is full, for datagrams")
         if not self._newcomers.take():
-            raise ChatRefused("too many newcomers, try again")
+            raise ChatRefused("too_fast", "too many newcomers, try again")
         name = text.removeprefix("/nick ").strip()
         try:
-            peer.member = self._hub.enter(name, peer)
-            return ()
+            peer.person = self._hub.enter(name, peer, room=self._hub.first_room)
         except ChatRefused as refused:
-            peer.member = self._hub.enter(self._guest_name(), peer)
-            if name != text or self._hub.has(name):
-                return (notice(refused),)
-        return act(self._hub, peer.member, text)
+            peer.person = self._hub.enter(self._guest_name(), peer, room=self._hub.first_room)
+            if name != text or self._hub.find(name) is not None:
+                peer.show(notice(refused))
+            else:
+                act(self._hub, peer.person, text, peer.show)
 
     def _guest_name(self) -> str:
-        return next(name for name in self._guests if not self._hub.has(name))
+        return next(name for name in self._guests if self._hub.find(name) is None)
 
     def _watch(self) -> None:
         """Set the timer for the member that has been silent for the longest."""
@@ -246,4 +250,4 @@ class Peers:
         self._watch()
 
     def _drop(self, key: tuple[ChatDatagrams, Address], reason: str) -> None:
-        self._hub.leave(self._peers.pop(key).member, reason)
+        self._hub.leave(self._peers.pop(key).person, reason)

@@ -7,8 +7,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import Logger
 
-from sockd_plugins.chat.hub import Hub, Rules
-from sockd_plugins.chat.lines import (
+from sockd_plugins.chat.hub.hub import Hub, Rules
+from sockd_plugins.chat.terminal.lines import (
     LINE_LENGTH,
     MAX_STALL,
     MAX_WAITING,
@@ -16,7 +16,7 @@ from sockd_plugins.chat.lines import (
     NAME_TRIES,
     ChatLines,
 )
-from tests.plugins.turns import ShortTurns
+from tests.plugins.chat.turns import ShortTurns
 
 
 class Person:
@@ -130,7 +130,7 @@ def test_the_commands_do_what_help_says(hub: Hub) -> None:
     assert bob.reads() == ["* anna left lobby"]
     ann.types("/quit", "not said")
     assert ann.transport.disconnecting
-    assert not hub.has("anna")
+    assert hub.find("anna") is None
     assert ann.reads() == []
 
 
@@ -170,7 +170,7 @@ def test_a_name_that_is_no_good_is_asked_again_and_at_last_closes(hub: Hub) -> N
     assert eve.reads() == ["* the name Ann is taken", "* that was the last try"]
     assert eve.transport.disconnecting
     eve.types("eve")
-    assert not hub.has("eve")
+    assert hub.find("eve") is None
 
 
 def test_a_blank_line_is_no_try_at_a_name(hub: Hub) -> None:
@@ -189,9 +189,9 @@ def test_a_newcomer_without_a_name_may_quit(hub: Hub) -> None:
 def test_a_name_is_free_as_soon_as_its_connection_is_gone(hub: Hub) -> None:
     ann, bob = a_pair(hub)
     ann.hangs_up()
-    assert bob.reads() == ["* ann left lobby (disconnected)"]
+    assert bob.reads() == ["* ann left (disconnected)"]
     Person(hub, "ann")
-    assert hub.has("ann")
+    assert hub.find("ann") is not None
 
 
 def test_a_connection_that_never_said_a_name_goes_without_a_word(hub: Hub) -> None:
@@ -215,7 +215,7 @@ def test_a_giant_line_ends_the_connection_with_one_line(hub: Hub) -> None:
     assert ann.reads() == [f"* a line has at most {LINE_LENGTH} bytes"]
     assert ann.transport.disconnecting
     ann.hangs_up()
-    assert bob.reads() == ["<ann> before", "* ann left lobby (disconnected)"]
+    assert bob.reads() == ["<ann> before", "* ann left (disconnected)"]
 
 
 @given(st.lists(st.text(max_size=9) | st.sampled_from(["/who", "/nick carl", "/join den", "/quit"])))
@@ -312,12 +312,12 @@ def test_a_member_that_never_reads_again_is_out(hub: Hub) -> None:
     bob.transport.producer.pauseProducing()
     ann.types(*["x"] * (MAX_WAITING + 1))
     clock.advance(MAX_STALL - 1)
-    assert hub.has("bob")
+    assert hub.find("bob") is not None
     clock.advance(1)
-    assert ann.reads() == ["* bob left lobby (too slow)"]
+    assert ann.reads() == ["* bob left (too slow)"]
     assert bob.reads() == ["* too slow: you have read nothing for 60 seconds"]
     assert bob.transport.disconnecting
-    assert not hub.has("bob")
+    assert hub.find("bob") is None
 
 
 def test_a_newcomer_that_does_not_read_the_history_is_told_that_it_was_skipped() -> None:
@@ -361,7 +361,7 @@ def test_a_newcomer_that_was_too_slow_gives_its_name_back() -> None:
     bob.transport.producer.pauseProducing()
     bob.types("bob")
     bob.hangs_up()
-    assert ann.reads() == ["* bob joined lobby", "* bob left lobby (disconnected)"]
+    assert ann.reads() == ["* bob joined lobby", "* bob left (disconnected)"]
 
 
 def test_a_closing_connection_leaves_no_producer_that_would_keep_it_open(hub: Hub) -> None:

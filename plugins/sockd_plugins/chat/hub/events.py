@@ -1,0 +1,155 @@
+"""Events for the people in a chat. Each text in them is printable, in one line and of bounded length."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["said", "action", "notice"]
+"""Kind of a message. An action describes the speaker (`/me waves`). A notice comes from a program, and
+programs never answer it (RFC 2812, 3.3.2)."""
+
+Rank = Literal["", "voice", "operator"]
+"""Rank of a person in a room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Message to a room.
+
+    Attributes:
+        number: counts the messages of the room from 1, without a gap; 0 until the message is stored.
+        at: time of the message, in seconds since 1970.
+        account: account of the speaker; empty for none.
+    """
+
+    room: str
+    name: str
+    text: str
+    number: int = 0
+    at: float = 0.0
+    kind: Kind = "said"
+    account: str = ""
+
+    @property
+    def id(self) -> str:
+        """Name of the message that no other message has."""
+        return f"{self.room}/{self.number}"
+
+    def numbered(self, number: int) -> Said:
+        """Return the message with its number."""
+        return Said(self.room, self.name, self.text, number, self.at, self.kind, self.account)
+
+
+@dataclass(frozen=True, slots=True)
+class Unsaid:
+    """Message that could not be stored; its speaker alone is told.
+
+    Attributes:
+        reason: text for the speaker.
+    """
+
+    room: str
+    text: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Message to one person alone, in whatever rooms."""
+
+    name: str
+    to: str
+    text: str
+    at: float = 0.0
+    kind: Kind = "said"
+    account: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """Person who is in a room, as others see it."""
+
+    name: str
+    rank: Rank = ""
+    away: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """Topic of a room: who set it, and when, in seconds since 1970."""
+
+    text: str
+    name: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """Entry of the person itself into a room, with what there is to know.
+
+    Attributes:
+        others: the other people in the room.
+        recent: last messages; the next one that is delivered follows the last of them.
+        rank: rank of the person itself.
+    """
+
+    room: str
+    name: str
+    others: tuple[Present, ...] = ()
+    recent: tuple[Said, ...] = ()
+    topic: Topic | None = None
+    rank: Rank = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Parted:
+    """Exit of the person itself from a room."""
+
+    room: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Entry of another person into a room."""
+
+    room: str
+    name: str
+    account: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Exit of another person from a room."""
+
+    room: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Exit of another person from the chat, told once to each who shares a room with it."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Renamed:
+    """New name of a person, told once to each who shares a room with it, and to the person itself."""
+
+    name: str
+    new_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """End of the chat for the person: it is in no room any more, and its name is free."""
+
+    reason: str
+
+
+Event = Said | Unsaid | Told | Entered | Parted | Joined | Left | Gone | Renamed | Ended

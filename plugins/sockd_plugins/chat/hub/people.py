@@ -1,0 +1,118 @@
+"""People and rooms of a chat."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sockd_plugins.chat.hub.batch import Batch
+from sockd_plugins.chat.hub.events import Present, Rank, Said, Topic
+from sockd_plugins.token_bucket import TokenBucket
+
+
+class ChatRefused(Exception):
+    """Refusal of a request.
+
+    Args:
+        code: reason in one word, for programs.
+        text: reason for people; empty if the person has been told already.
+    """
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Outlet(Protocol):
+    """Receiver of a person's events: all that the hub knows of a transport."""
+
+    def deliver(self, batch: Batch) -> None:
+        """Take events at once; the hub does not wait."""
+
+
+@dataclass(slots=True, eq=False)
+class Membership:
+    """Membership of a person in a room.
+
+    Attributes:
+        since: place of the entry among the events of the chat.
+    """
+
+    since: int
+    rank: Rank = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """Past membership, whose last events are perhaps not delivered yet.
+
+    Attributes:
+        since: place of the entry among the events of the chat.
+        until: place of the first event after the exit.
+    """
+
+    person: Person
+    since: int
+    until: int
+
+
+@dataclass(slots=True, eq=False)
+class Room:
+    """People in a room, and its last messages.
+
+    Attributes:
+        recent: last messages that were delivered, as many as the rules show.
+        said: number of the last message; 0 before the first. None while the history has not told it.
+        stays: memberships that ended a moment ago.
+    """
+
+    name: str
+    recent: deque[Said]
+    said: int | None = 0
+    topic: Topic | None = None
+    members: dict[Person, Membership] = field(default_factory=dict)
+    stays: list[Stay] = field(default_factory=list)
+
+    def includes(self, person: Person, place: int) -> bool:
+        """Tell whether a person was in the room when the event at a place happened."""
+        membership = self.members.get(person)
+        if membership is not None and membership.since <= place:
+            return True
+        return any(stay.person is person and stay.since <= place < stay.until for stay in self.stays)
+
+    def audience(self) -> Iterator[Person]:
+        """Yield the people who may be owed events of the room, some perhaps twice."""
+        yield from self.members
+        for stay in self.stays:
+            yield stay.person
+
+
+@dataclass(slots=True, eq=False)
+class Person:
+    """Person in the chat, or a program.
+
+    Attributes:
+        account: name of the account that the person has proved; empty for none.
+        host: address of the person, "-" if it has none.
+        echoes: whether its own messages are delivered to it too, once they are stored.
+        changed: place of its last entry or exit among the events of the chat.
+        away: text for those who write to it while it is away; empty while it is there.
+    """
+
+    name: str
+    outlet: Outlet
+    bucket: TokenBucket
+    account: str = ""
+    host: str = "-"
+    echoes: bool = False
+    rooms: dict[str, Room] = field(default_factory=dict)
+    changed: int = 0
+    away: str = ""
+    gone: bool = False
+    told_to_wait: bool = False
+
+    def seen_in(self, room: Room) -> Present:
+        """Return what others see of the person in a room."""
+        return Present(self.name, room.members[self].rank, bool(self.away))

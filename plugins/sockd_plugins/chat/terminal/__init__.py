@@ -1,0 +1,1 @@
+"""Chat in plain text: `lines` over connections, `datagrams` over UDP and UNIX datagrams."""
