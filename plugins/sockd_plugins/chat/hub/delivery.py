@@ -11,7 +11,7 @@ with are those that were delivered before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Protocol
@@ -185,10 +185,17 @@ class Delivery:
                 entry.rooms[0].said = event.number
                 entry.rooms[0].recent.append(event)
         try:
-            for person, batch in _shares(entries, events, self.delivered):
-                if not self.give(person, batch):
-                    self._remove(person)
-                    self.give(person, Batch([Ended("what you were to be told could not be delivered")]))
+            shares = _Shares(entries, events, self.delivered)
+            for person in shares.audience:
+                if person.changed >= self.delivered or person in shares.single or shares.common is None:
+                    batch = shares.of(person)
+                else:
+                    batch = shares.common
+                if batch is not None:
+                    try:
+                        person.outlet.deliver(batch)
+                    except Exception:  # one person's failure must not stop the delivery to the others
+                        self._give_up(person)
         finally:
             self.delivered += self._under_way
             self._under_way = 0
@@ -199,14 +206,14 @@ class Delivery:
                 deferred.callback(None)
             self._await_end_of_turn()
 
-    def give(self, person: Person, batch: Batch) -> bool:
-        """Deliver events to one person at once; tell whether that worked."""
+    def _give_up(self, person: Person) -> None:
+        """Remove a person to whom nothing can be delivered."""
+        self._log.failure("member_failed", member=person.name)
+        self._remove(person)
         try:
-            person.outlet.deliver(batch)
-        except Exception:  # one person's failure must not stop the delivery to the others
+            person.outlet.deliver(Batch([Ended("what you were to be told could not be delivered")]))
+        except Exception:
             self._log.failure("member_failed", member=person.name)
-            return False
-        return True
 
     def _forget_stays(self) -> None:
         for room in tuple(self._stays):
@@ -255,42 +262,57 @@ def _last(said: tuple[Said, ...], limit: int | None) -> tuple[Said, ...]:
     return said[-limit:] if limit else ()
 
 
-def _shares(entries: Sequence[Entry], events: Sequence[Event], begin: int) -> Iterator[tuple[Person, Batch]]:
-    """Yield each person of the audience and what it is owed; people who are owed the same share a batch.
+class _Shares:
+    """Shares of people in events that are delivered together. Whoever is owed the same gets the same batch.
 
     Args:
         entries: the audience of each event.
         events: in the order of `entries`.
         begin: place of the first event.
+
+    Attributes:
+        audience: everybody who may be owed something.
+        single: people who are owed an event alone, or not owed one that others in their rooms are.
+        common: share of all others, if the events concern one room; else None.
     """
-    whole = Batch(events)
-    rooms = tuple({room: None for entry in entries for room in entry.rooms if entry.only is None})
-    only = {entry.only: None for entry in entries if entry.only is not None}
-    own: dict[Person, set[int]] = {}
-    for place, entry in enumerate(entries):
-        if entry.but is not None:
-            own.setdefault(entry.but, set()).add(place)
-    shared: dict[tuple[Room, ...], list[int]] = {}
-    batches: dict[tuple[Room, ...], Batch] = {}
-    for person in dict.fromkeys(chain(only, *(room.audience() for room in rooms))):
-        if person.gone or person.changed >= begin or person in only:
-            places = [at for at, entry in enumerate(entries) if _concerns(entry, person, begin + at)]
-            batch = whole.pick(places) if places else None
+
+    def __init__(self, entries: Sequence[Entry], events: Sequence[Event], begin: int) -> None:
+        self._entries = entries
+        self._whole = Batch(events)
+        self._begin = begin
+        self._rooms = tuple({room: None for it in entries if it.only is None for room in it.rooms})
+        alone = {it.only: None for it in entries if it.only is not None}
+        self.audience = dict.fromkeys(chain(alone, *(room.audience() for room in self._rooms)))
+        self.single = {*alone, *(it.but for it in entries)}
+        self._batches: dict[tuple[Room, ...], Batch] = {}
+        self.common = self._batch(self._rooms) if len(self._rooms) == 1 else None
+
+    def of(self, person: Person) -> Batch | None:
+        """Return what a person is owed, None for nothing."""
+        if person.changed < self._begin and person not in self.single:
+            return self._batch(tuple(room for room in self._rooms if person in room.members))
+        if person.changed < self._begin:
+            here = [room for room in self._rooms if person in room.members]
+            places = [
+                at
+                for at, it in enumerate(self._entries)
+                if it.only is person or (it.but is not person and _is_for(it, here))
+            ]
         else:
-            here = rooms if len(rooms) == 1 else tuple(room for room in rooms if person in room.members)
-            if here not in shared:
-                shared[here] = [
-                    at
-                    for at, entry in enumerate(entries)
-                    if entry.only is None and not set(here).isdisjoint(entry.rooms)
-                ]
-                batches[here] = whole.pick(shared[here])
-            batch = batches[here]
-            if person in own:
-                places = [at for at in shared[here] if at not in own[person]]
-                batch = whole.pick(places) if places else None
-        if batch is not None:
-            yield person, batch
+            places = [at for at, it in enumerate(self._entries) if _concerns(it, person, self._begin + at)]
+        return self._whole.pick(places) if places else None
+
+    def _batch(self, rooms: tuple[Room, ...]) -> Batch:
+        """Return what is owed to everybody who is in these rooms."""
+        if rooms not in self._batches:
+            places = [at for at, entry in enumerate(self._entries) if _is_for(entry, rooms)]
+            self._batches[rooms] = self._whole.pick(places)
+        return self._batches[rooms]
+
+
+def _is_for(entry: Entry, rooms: Collection[Room]) -> bool:
+    """Tell whether an event is for the people in one of the rooms."""
+    return entry.only is None and any(room in rooms for room in entry.rooms)
 
 
 def _concerns(entry: Entry, person: Person, place: int) -> bool:

@@ -128,6 +128,7 @@ class Hub:
             return
         self._delivery.settle()
         person.gone = True
+        person.changed = self._delivery.place
         del self._people[_key(person.name)]
         rooms = tuple(person.rooms.values())
         for room in rooms:
@@ -230,6 +231,7 @@ class Hub:
         self._rooms.clear()
         for person in people:
             person.gone = True
+            person.changed = self._delivery.place
             self._hand(person, Ended(reason))
         self._delivery.settle()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Protocol
 
 from sockd_plugins.chat.hub.batch import Batch
@@ -83,10 +84,8 @@ class Room:
         return any(stay.person is person and stay.since <= place < stay.until for stay in self.stays)
 
     def audience(self) -> Iterator[Person]:
-        """Yield the people who may be owed events of the room, some perhaps twice."""
-        yield from self.members
-        for stay in self.stays:
-            yield stay.person
+        """Return the people who may be owed events of the room, some perhaps twice."""
+        return chain(self.members, (stay.person for stay in self.stays))
 
 
 @dataclass(slots=True, eq=False)
