@@ -145,7 +145,13 @@ def no_tus() -> str:
 
 RECEIVERS = (
     Receiver("sockd-raw", "sockd `raw`: SHA-256, synchronized", _sockd("raw"), senders.raw),
-    Receiver("sockd-upload", "sockd `upload`: SHA-256, synchronized", _sockd("upload"), senders.upload),
+    Receiver("sockd-upload", "sockd `upload`: SHA-256, synchronized", _sockd("upload"), senders.upload()),
+    Receiver(
+        "sockd-upload-blake3",
+        "sockd `upload`: BLAKE3, synchronized",
+        _sockd("upload"),
+        senders.upload("blake3"),
+    ),
     Receiver("sockd-http", "sockd `http` PUT: SHA-256, synchronized", _sockd("http"), senders.put),
     Receiver("sockd-tus", "sockd tus: SHA-256, synchronized", _sockd("http"), senders.tus("/")),
     Receiver(

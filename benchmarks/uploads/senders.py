@@ -7,9 +7,12 @@ import socket
 import subprocess
 from collections.abc import Callable, Mapping
 from ftplib import FTP, all_errors
+from functools import cache
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
+
+from blake3 import blake3
 
 from benchmarks.processes import HOST, MeasureError
 
@@ -34,16 +37,25 @@ def raw(port: int, file: Path, folder: Path) -> None:
         raise MeasureError(answer)
 
 
-def upload(port: int, file: Path, folder: Path) -> None:
-    """Send over sockd's protocol `upload`."""
-    del folder
-    with socket.create_connection((HOST, port), PATIENCE) as connection:
-        connection.sendall(f"put {file.stat().st_size} - {file.name}\n".encode())
-        _send(connection, file)
-        connection.shutdown(socket.SHUT_WR)
-        answer = _rest(connection)
-    if "ok " not in answer:
-        raise MeasureError(f"not stored: {answer}")
+def upload(digest: str = "-") -> Send:
+    """Return a sender over sockd's protocol `upload`.
+
+    Args:
+        digest: `blake3` to name that digest of the file; "-" for none, so that the server computes SHA-256.
+    """
+
+    def send(port: int, file: Path, folder: Path) -> None:
+        del folder
+        named = f"blake3={_blake3(file)}" if digest == "blake3" else digest
+        with socket.create_connection((HOST, port), PATIENCE) as connection:
+            connection.sendall(f"put {file.stat().st_size} {named} {file.name}\n".encode())
+            _send(connection, file)
+            connection.shutdown(socket.SHUT_WR)
+            answer = _rest(connection)
+        if "ok " not in answer:
+            raise MeasureError(f"not stored: {answer}")
+
+    return send
 
 
 def put(port: int, file: Path, folder: Path) -> None:
@@ -137,6 +149,11 @@ def _send(connection: socket.socket, file: Path) -> None:
         while count := os.sendfile(connection.fileno(), data.fileno(), sent, 1 << 24):
             sent += count
     connection.settimeout(PATIENCE)
+
+
+@cache
+def _blake3(file: Path) -> str:
+    return blake3(file.read_bytes()).hexdigest()
 
 
 def _rest(connection: socket.socket) -> str:
