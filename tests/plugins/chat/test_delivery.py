@@ -372,3 +372,24 @@ def test_nobody_misses_or_doubles_a_message_whenever_people_come_and_go(
                     seen[room] = number
         for room, last in seen.items():
             assert (last or 0) == len(disk.stored.get(room, []))
+
+
+def test_a_program_learns_the_number_of_its_message_once_it_is_stored(hub: Hub, disk: Disk) -> None:
+    posted: list[object] = []
+    Deferred.fromCoroutine(hub.post("deploy", "ops", "done")).addBoth(posted.append)
+    assert not posted
+    disk.turn()
+    assert isinstance(posted[0], Said)
+    assert (posted[0].room, posted[0].number) == ("ops", 1)
+    assert [room.name for room in hub.rooms()] == ["lobby"]
+
+
+def test_a_program_learns_that_its_message_could_not_be_stored(hub: Hub, disk: Disk) -> None:
+    posted: list[object] = []
+    Deferred.fromCoroutine(hub.post("deploy", "lobby", "done")).addErrback(
+        lambda failure: posted.append(failure.value)
+    )
+    with capturedLogs():
+        disk.turn(NotStored("no space is left"))
+    assert isinstance(posted[0], ChatRefused)
+    assert (posted[0].code, str(posted[0])) == ("not_stored", "no space is left")

@@ -24,7 +24,8 @@ from sockd_plugins.chat.hub.events import (
     Told,
 )
 from sockd_plugins.chat.hub.hub import Hub, Rules
-from sockd_plugins.chat.hub.people import ChatRefused, Person
+from sockd_plugins.chat.hub.people import ChatRefused, Person, RoomFacts
+from tests.plugins.chat.results import result_of
 from tests.plugins.chat.turns import ShortTurns
 
 NOON = 1_800_000_000.0
@@ -500,3 +501,40 @@ class ChatMachine(RuleBasedStateMachine):
 
 TestChatMachine = ChatMachine.TestCase
 TestChatMachine.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+
+
+def test_a_program_speaks_in_a_room_without_being_there() -> None:
+    hub, ear = a_hub(), Ear()
+    enter(hub, "ann", ear)
+    ear.take()
+    said = Said("lobby", "deploy", "done", 1, NOON, "notice")
+    assert result_of(hub.post("deploy", "Lobby", "done")) == said
+    assert ear.take() == [said]
+    assert hub.rooms() == (RoomFacts("lobby", 1, 1, None),)
+
+
+@pytest.mark.parametrize(
+    ("name", "room", "text", "code"),
+    [
+        ("ann", "lobby", "done", "taken"),
+        ("de ploy", "lobby", "done", "bad_name"),
+        ("deploy", "nowhere", "done", "no_such_room"),
+        ("deploy", "lobby", " ", "no_text"),
+    ],
+)
+def test_a_program_that_is_in_no_room_is_refused(name: str, room: str, text: str, code: str) -> None:
+    hub = a_hub()
+    enter(hub, "ann", Ear())
+    with pytest.raises(ChatRefused) as refused:
+        result_of(hub.post(name, room, text))
+    assert refused.value.code == code
+
+
+def test_what_is_kept_of_a_room_can_be_read_from_outside() -> None:
+    hub = a_hub()
+    for text in ("one", "two", "three", "four"):
+        result_of(hub.post("deploy", "lobby", text))
+    assert [said.number for said in result_of(hub.read("lobby", 0, 2))] == [2, 3]
+    assert [said.text for said in result_of(hub.read("lobby", 3, 9))] == ["four"]
+    with pytest.raises(ChatRefused, match="the last message in lobby has the number 4"):
+        result_of(hub.read("lobby", 5, 9))

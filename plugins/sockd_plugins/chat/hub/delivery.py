@@ -66,6 +66,7 @@ class Entry:
 
     Attributes:
         speaker: who is told if a message cannot be stored.
+        delivered: gets the event once it has been delivered, or what took its place.
     """
 
     event: Event
@@ -73,6 +74,7 @@ class Entry:
     but: Person | None = None
     only: Person | None = None
     speaker: Person | None = None
+    delivered: Deferred[Event] | None = None
 
 
 class Delivery:
@@ -204,6 +206,9 @@ class Delivery:
             waiting, self._waiting = self._waiting, []
             for deferred in waiting:
                 deferred.callback(None)
+            for entry, event in zip(entries, events, strict=True):
+                if entry.delivered is not None:
+                    entry.delivered.callback(event)
             self._await_end_of_turn()
 
     def _give_up(self, person: Person) -> None:
@@ -237,7 +242,8 @@ def _unsaid(entry: Entry, reason: str) -> Entry:
     event = entry.event
     if not isinstance(event, Said):
         return entry
-    return Entry(Unsaid(event.room, event.text, reason), only=entry.speaker)
+    unsaid = Unsaid(event.room, event.text, reason)
+    return Entry(unsaid, only=entry.speaker, delivered=entry.delivered)
 
 
 def _numbered(entries: Sequence[Entry]) -> list[Event]:

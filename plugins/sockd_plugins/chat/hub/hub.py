@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -32,8 +33,9 @@ from sockd_plugins.chat.hub.events import (
     Renamed,
     Said,
     Told,
+    Unsaid,
 )
-from sockd_plugins.chat.hub.people import ChatRefused, Membership, Outlet, Person, Room, Stay
+from sockd_plugins.chat.hub.people import ChatRefused, Membership, Outlet, Person, Room, RoomFacts, Stay
 from sockd_plugins.token_bucket import TokenBucket
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
@@ -167,6 +169,37 @@ class Hub:
         said = Said(room.name, person.name, text, 0, self._now(), kind, person.account)
         self._delivery.post(Entry(said, (room,), None if person.echoes else person, speaker=person))
 
+    async def post(
+        self, name: str, room_name: str, text: str, kind: Kind = "notice", account: str = ""
+    ) -> Said:
+        """Send a message of a program that is in no room; return it once it is stored and delivered.
+
+        The caller bounds the rate.
+
+        Args:
+            name: name of the program, which nobody in the chat has.
+            room_name: room that exists, or that the archive may have.
+            text: the message.
+            kind: its kind.
+            account: account that the program has proved; empty for none.
+        """
+        if self._closed:
+            raise ChatRefused("closed", self._closed)
+        self._check_free(name, None)
+        text = self._checked(text)
+        if self._delivery.is_full:
+            raise ChatRefused("busy", "too much waits to be stored; try again")
+        room = self._open_room(room_name)
+        said = Said(room.name, name, text, 0, self._now(), kind, account)
+        delivered: Deferred[Event] = Deferred()
+        self._delivery.post(Entry(said, (room,), delivered=delivered))
+        self._note_empty(room)
+        event = await delivered
+        if isinstance(event, Unsaid):
+            raise ChatRefused("not_stored", event.reason)
+        assert isinstance(event, Said)  # noqa: S101  # messages become nothing else
+        return event
+
     def tell(self, person: Person, name: str, text: str, kind: Kind = "said") -> Told:
         """Send a message to one person, in whatever room; return it."""
         self._turn(person)
@@ -202,10 +235,12 @@ class Hub:
 
     async def since(self, person: Person, name: str, number: int, limit: int) -> Sequence[Said]:
         """Return the first messages of a room behind a number, at most `limit`, as far as they are kept."""
-        room = self._joined(person, name)
-        said = room.said or 0
-        if number < 0 or number > said:
-            raise ChatRefused("no_such_message", f"the last message in {room.name} has the number {said}")
+        return await self._since(self._joined(person, name), number, limit)
+
+    async def _since(self, room: Room, number: int, limit: int) -> Sequence[Said]:
+        if number < 0 or (room.said is not None and number > room.said):
+            text = f"the last message in {room.name} has the number {room.said or 0}"
+            raise ChatRefused("no_such_message", text)
         if self._archive is None or (room.recent and room.recent[0].number <= number + 1):
             return [each for each in room.recent if each.number > number][:limit]
         return await self._read(self._archive.since(room.name, number, limit))
@@ -217,6 +252,22 @@ class Hub:
             earlier = [each for each in room.recent if each.number < number]
             return earlier[max(0, len(earlier) - limit) :]
         return await self._read(self._archive.before(room.name, number, limit))
+
+    async def read(self, name: str, number: int, limit: int) -> Sequence[Said]:
+        """Return the first messages of a room behind a number, at most `limit`, for those who are in no room.
+
+        The caller bounds the rate.
+        """
+        room = self._open_room(name)
+        self._note_empty(room)
+        return await self._since(room, number, limit)
+
+    def rooms(self) -> tuple[RoomFacts, ...]:
+        """Return what there is to know of each room."""
+        return tuple(
+            RoomFacts(room.name, len(room.members), room.said or 0, room.topic)
+            for room in self._rooms.values()
+        )
 
     def settle(self) -> None:
         """Deliver what people are owed, unless something has to be stored first."""
@@ -284,6 +335,13 @@ class Hub:
     def _check_name(self, name: str) -> None:
         if len(name) > self._rules.name_length or not _NAME.fullmatch(name):
             raise ChatRefused("bad_name", f"a name is 1 to {self._rules.name_length} of A-Z a-z 0-9 _ . -")
+
+    def _open_room(self, name: str) -> Room:
+        """Return a room for those who are in none: one that exists, or that the archive may have."""
+        room = self._rooms.get(_key(name))
+        if room is None and self._archive is None:
+            raise ChatRefused("no_such_room", f"there is no room {printable(name)[:64]}")
+        return room or self._new_room(name)
 
     def _new_room(self, name: str) -> Room:
         self._check_name(name)

@@ -88,6 +88,21 @@ class Room:
         return chain(self.members, (stay.person for stay in self.stays))
 
 
+@dataclass(frozen=True, slots=True)
+class RoomFacts:
+    """Facts of a room, for a list of rooms.
+
+    Attributes:
+        people: number of those who are in it.
+        said: number of the last message; 0 for none.
+    """
+
+    name: str
+    people: int
+    said: int
+    topic: Topic | None
+
+
 @dataclass(slots=True, eq=False)
 class Person:
     """Person in the chat, or a program.
