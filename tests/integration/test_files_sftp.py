@@ -88,9 +88,18 @@ class Server:
         assert (result.returncode != 0) == fails, (words, result.stdout, result.stderr)
         return result.stdout + result.stderr
 
-    def has_begun(self) -> bool:
-        """Tell whether some of an upload is durable."""
-        return any(int(state.read_bytes()[:20]) for state in self.parts.glob("*.state"))
+    def durable(self) -> int:
+        """Return the bytes of an upload that are durable; 0 if there is none."""
+        return max((int(state.read_bytes()[:20]) for state in self.parts.glob("*.state")), default=0)
+
+    def interrupted_sftp(self, command: str) -> bytes:
+        """Press Ctrl-C in OpenSSH's client when it has sent some megabytes; return what it tells."""
+        least = self.durable() + MIB
+        client = self.slow_sftp(command)
+        wait_until(lambda: self.durable() >= least)
+        client.send_signal(signal.SIGINT)
+        _, told = client.communicate(timeout=PATIENCE)
+        return told
 
     def slow_sftp(self, command: str) -> subprocess.Popen[bytes]:
         """Start OpenSSH's client with a command that takes some seconds."""
@@ -333,7 +342,7 @@ def test_reput_goes_on_after_the_daemon_was_killed(own_server: Server) -> None:
     server = own_server
     path = server.file("big", 32 * MIB)
     client = server.slow_sftp(f"put {path}")
-    wait_until(server.has_begun)
+    wait_until(lambda: server.durable() > 0)
     server.restart()
     client.communicate(timeout=PATIENCE)
     assert not server.received.exists()
@@ -343,14 +352,11 @@ def test_reput_goes_on_after_the_daemon_was_killed(own_server: Server) -> None:
 
 
 def test_a_put_that_is_interrupted_stores_nothing_and_goes_on(server: Server) -> None:
-    """Ctrl-C makes OpenSSH's client close what it has sent."""
-    path = server.file("big", 32 * MIB)
-    client = server.slow_sftp(f"put {path}")
-    wait_until(server.has_begun)
-    client.send_signal(signal.SIGINT)
-    _, told = client.communicate(timeout=PATIENCE)
-    assert b"close remote: Failure" in told
-    assert not server.received.exists()
+    """Ctrl-C makes OpenSSH's client close what it has sent; in `put -a` it sets the size to that first."""
+    path = server.file("big", 64 * MIB)
+    for command in ("put", "put -a"):
+        assert b"close remote: Failure" in server.interrupted_sftp(f"{command} {path}")
+        assert not server.received.exists()
     server.sftp(f"put -a {path}")
     assert (server.received / "big").read_bytes() == path.read_bytes()
 

@@ -11,7 +11,7 @@ from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 
 from twisted.internet.defer import Deferred
 
-from sockd_plugins.files.sftp.packets import LARGEST, LARGEST_WRITE
+from sockd_plugins.files.sftp.packets import LARGEST
 from sockd_plugins.files.storage.batch import Small
 from sockd_plugins.files.storage.engine import LEAST_WINDOW, Engine, Incoming
 from sockd_plugins.files.storage.pieces import Piece
@@ -48,6 +48,9 @@ class OpenFile:
         anew: whether it begins anew; else the first WRITE tells, by its offset, whether an interrupted upload
             goes on.
         size: that the client has announced, in bytes; None if it is not known.
+        appends: whether the client goes on with a file that is there. OpenSSH's client then sets a size when
+            it is interrupted, and at no other time.
+        full_write: bytes of the WRITEs that the client sends until the end of the file; 0 if it is not known.
 
     Attributes:
         name: as given.
@@ -57,7 +60,15 @@ class OpenFile:
     """
 
     def __init__(
-        self, engine: Engine, name: str, sender: Sender, *, anew: bool, size: int | None = None
+        self,
+        engine: Engine,
+        name: str,
+        sender: Sender,
+        *,
+        anew: bool,
+        size: int | None = None,
+        appends: bool = False,
+        full_write: int = 0,
     ) -> None:
         self.name = name
         self.times: tuple[int, int] | None = None
@@ -65,6 +76,8 @@ class OpenFile:
         self._sender = sender
         self._anew = anew
         self._size = size
+        self._appends = appends
+        self._full_write = full_write
         self._is_begun = False  # whether the first WRITE has come
         self._upload: Incoming | None = None
         self._end = 0  # offset of the next byte in order
@@ -281,7 +294,7 @@ class OpenFile:
             raise FileRefused("incomplete", f"expected data from byte {self._end} on, found none")
         if self._declared not in (None, self._end):
             raise FileRefused("incomplete", f"expected {self._declared} bytes, found {self._end}")
-        if self._last == LARGEST_WRITE and self._declared is None:
+        if self._last and self._last == self._full_write and (self._declared is None or self._appends):
             raise FileRefused("incomplete", "the client was interrupted, it seems; 'put -a' sends the rest")
 
     def _append(self, pieces: Sequence[Piece], size: int) -> None:

@@ -26,11 +26,16 @@ OK, END, NO_SUCH_FILE, DENIED, FAILURE, BAD_MESSAGE, UNSUPPORTED = 0, 1, 2, 3, 4
 LARGEST = 256 << 10
 """Bytes of a packet at most, as in OpenSSH."""
 
-LARGEST_WRITE = 261_101
-"""Bytes of data in a WRITE at most, as `limits@openssh.com` tells OpenSSH's client, which then sends so many.
+WRITE_LENGTHS = (
+    261_101, 261_089, 261_077, 261_071, 261_061, 261_059, 261_043, 261_031,
+    261_017, 261_013, 261_011, 260_999, 260_987, 260_983, 260_969, 260_959,
+)  # fmt: skip
+"""Bytes of data in a WRITE at most, one of them for each session, as `limits@openssh.com` tells them to
+OpenSSH's client, which then sends so many.
 
 Ctrl-C makes that client close what it has sent, like a whole file; but a whole file ends with a smaller
-WRITE. This is a prime, so that hardly any file is a multiple of it.
+WRITE, unless it is a multiple of this length. Primes have hardly any multiples among the sizes of files, and
+two of them none below 68 GB in common, so that no size is refused in every session.
 """
 
 MOST_HANDLES = 32
@@ -134,11 +139,9 @@ def names(request: bytes, entries: Sequence[tuple[str, Attributes]]) -> bytes:
     return packet(_NAME, request, number(len(entries)), *parts)
 
 
-def limits(request: bytes) -> bytes:
-    """Return the answer to `limits@openssh.com`."""
-    return packet(
-        EXTENDED_REPLY, request, long(LARGEST), long(LARGEST_WRITE), long(LARGEST_WRITE), long(MOST_HANDLES)
-    )
+def limits(request: bytes, write: int) -> bytes:
+    """Return the answer to `limits@openssh.com`, with the bytes of data in a WRITE at most."""
+    return packet(EXTENDED_REPLY, request, long(LARGEST), long(write), long(write), long(MOST_HANDLES))
 
 
 def _attributes(found: Attributes) -> bytes:

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sockd_plugins.files.sftp.open_file import OpenFile
-from sockd_plugins.files.sftp.packets import LARGEST_WRITE
 from sockd_plugins.files.sftp.view import View, file_name, resolve
 from sockd_plugins.files.storage.engine import Engine
 from sockd_plugins.files.storage.refused import FileRefused
@@ -25,6 +24,7 @@ from sockd_plugins.files.storage.stored import Stored
 from sockd_plugins.files.stream.inbox import Inbox
 
 _LINE = 4096  # bytes of a line at most
+_PIECE = 128 << 10  # bytes of data to take at once
 _MOST_DEPTH = 64  # folders within each other
 
 _DONE = b"\0"
@@ -215,7 +215,7 @@ class ScpSession:
         self._folders.append(name)
 
     async def _take_data(self, inbox: Inbox) -> None:
-        size = min(self._left, len(inbox), LARGEST_WRITE)
+        size = min(self._left, len(inbox), _PIECE)
         pieces = inbox.take(size)
         self._left -= size
         file = self._file

@@ -8,6 +8,7 @@ file is published and durable.
 from __future__ import annotations
 
 import posixpath
+import secrets
 import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -95,6 +96,8 @@ class SftpSession:
         self._sent: OpenFile | None = None  # file of the last WRITE
         self._turn = _IN_A_TURN
         self._begun = False
+        self._write_length = secrets.choice(packets.WRITE_LENGTHS)
+        self._full_write = 0  # bytes of a WRITE that is not the last of its file; 0 if unknown
         self._serves: dict[int, Callable[[bytes, Fields], Awaitable[bytes]]] = {
             packets.OPEN: self._open,
             packets.CLOSE: self._close,
@@ -251,7 +254,14 @@ class SftpSession:
             if there and flags & packets.TO_EXCLUDE:
                 raise FileRefused("exists", f"there is a file {name} already")
             anew = bool(flags & packets.TO_TRUNCATE)
-            file = OpenFile(self._engine, name, self._sender, anew=anew)
+            file = OpenFile(
+                self._engine,
+                name,
+                self._sender,
+                anew=anew,
+                appends=bool(flags & packets.TO_APPEND),
+                full_write=self._full_write,
+            )
         except FileRefused as refused:
             self._on_refused(refused)
             raise
@@ -358,7 +368,8 @@ class SftpSession:
     async def _extended(self, request: bytes, fields: Fields) -> bytes:
         name = fields.string()
         if name == b"limits@openssh.com":
-            return packets.limits(request)
+            self._full_write = self._write_length
+            return packets.limits(request, self._write_length)
         if name == b"posix-rename@openssh.com":
             return await self._rename(request, fields)
         if name == b"fsync@openssh.com":

@@ -115,6 +115,11 @@ class Client:
         assert kind == 102, (rest.number(), rest.text())
         return rest.string()
 
+    def limits(self) -> int:
+        """Ask for the limits; return the bytes of a WRITE at most."""
+        _, _, rest = self.ask(packets.EXTENDED, string(b"limits@openssh.com"))
+        return [rest.long() for _ in range(4)][2]
+
     def write(self, handle: bytes, offset: int, data: bytes) -> int:
         return self.code(packets.WRITE, string(handle), long(offset), string(data))
 

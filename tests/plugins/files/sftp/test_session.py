@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import random
 from pathlib import Path
@@ -36,9 +37,9 @@ def attributes(*, size: int | None = None, times: tuple[int, int] | None = None)
     return b"".join(fields + [number(each) for each in times or ()])
 
 
-def send(client: Client, handle: bytes, data: bytes, start: int = 0) -> None:
-    for offset in range(start, len(data), PIECE):
-        assert client.write(handle, offset, data[offset : offset + PIECE]) == packets.OK
+def send(client: Client, handle: bytes, data: bytes, start: int = 0, piece: int = PIECE) -> None:
+    for offset in range(start, len(data), piece):
+        assert client.write(handle, offset, data[offset : offset + piece]) == packets.OK
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -58,7 +59,9 @@ def test_extensions_of_openssh_are_offered_and_answered(client: Client) -> None:
         assert string(name) + string(b"1") in client.version
     kind, _, rest = client.ask(packets.EXTENDED, string(b"limits@openssh.com"))
     assert kind == packets.EXTENDED_REPLY
-    assert [rest.long() for _ in range(4)] == [262144, 261101, 261101, packets.MOST_HANDLES]
+    size, read, write, handles = (rest.long() for _ in range(4))
+    assert (size, read, handles) == (262144, write, packets.MOST_HANDLES)
+    assert write in packets.WRITE_LENGTHS
     handle = client.open("a")
     client.write(handle, 0, b"durable")
     assert client.code(packets.EXTENDED, string(b"fsync@openssh.com"), string(handle)) == packets.OK
@@ -519,26 +522,81 @@ def test_a_file_that_ends_with_a_full_write_was_interrupted(
     client: Client, folder: Path, writes: int
 ) -> None:
     """Ctrl-C in OpenSSH's sftp: the file is closed after a WRITE like all others."""
-    data = random.Random(1).randbytes(writes * packets.LARGEST_WRITE + 5)
+    full = client.limits()
+    data = random.Random(1).randbytes(writes * full + 5)
     handle = client.open("a")
-    for start in range(0, writes * packets.LARGEST_WRITE, packets.LARGEST_WRITE):
-        client.write(handle, start, data[start : start + packets.LARGEST_WRITE])
+    send(client, handle, data[: writes * full], piece=full)
     assert client.close(handle) == packets.FAILURE
     assert not (folder / "a").exists()
     size = client.size("a")
-    assert size == writes * packets.LARGEST_WRITE - 1
+    assert size == writes * full - 1
     handle = client.open("a", APPEND)
     client.write(handle, size, data[size:])
     assert client.close(handle) == packets.OK
     assert (folder / "a").read_bytes() == data
 
 
-def test_a_client_that_tells_the_size_may_end_with_a_full_write(client: Client, folder: Path) -> None:
+def test_a_client_that_goes_on_and_is_interrupted_sets_the_size_that_it_has_sent(
+    client: Client, folder: Path
+) -> None:
+    """Ctrl-C in `put -a` of OpenSSH's sftp, which sets no size at the end of the file."""
+    full = client.limits()
+    data = random.Random(1).randbytes(3 * full + 5)
     handle = client.open("a")
-    client.write(handle, 0, bytes(packets.LARGEST_WRITE))
-    client.code(packets.FSETSTAT, string(handle), attributes(size=packets.LARGEST_WRITE))
+    send(client, handle, data[:full], piece=full)
+    client.close(handle)
+    start = client.size("a")
+    assert start == full - 1
+    handle = client.open("a", APPEND)
+    client.write(handle, start, data[start : start + full])
+    client.code(packets.FSETSTAT, string(handle), attributes(size=start + full))
+    assert client.close(handle) == packets.FAILURE
+    assert not (folder / "a").exists()
+    start = client.size("a")
+    assert start == 2 * full - 2
+    handle = client.open("a", APPEND)
+    send(client, handle, data, start, full)
+    assert client.close(handle) == packets.OK
+    assert (folder / "a").read_bytes() == data
+
+
+def test_a_client_that_tells_the_size_may_end_with_a_full_write(client: Client, folder: Path) -> None:
+    full = client.limits()
+    handle = client.open("a")
+    client.write(handle, 0, bytes(full))
+    client.code(packets.FSETSTAT, string(handle), attributes(size=full))
     assert client.close(handle) == packets.OK
     assert (folder / "a").exists()
+
+
+@pytest.mark.parametrize("length", packets.WRITE_LENGTHS)
+def test_a_client_that_asks_for_no_length_may_end_with_any_write(client: Client, length: int) -> None:
+    handle = client.open("a")
+    client.write(handle, 0, bytes(length))
+    assert client.close(handle) == packets.OK
+
+
+def test_a_file_that_is_refused_for_its_size_is_stored_by_another_session(
+    service: Service, folder: Path
+) -> None:
+    first = service.client()
+    size = full = first.limits()
+    handle = first.open("a")
+    send(first, handle, bytes(size), piece=full)
+    assert first.close(handle) == packets.FAILURE
+    while full == size:
+        second = service.client()
+        full = second.limits()
+    handle = second.open("a")
+    send(second, handle, bytes(size), piece=full)
+    assert second.close(handle) == packets.OK
+    assert (folder / "a").read_bytes() == bytes(size)
+
+
+def test_lengths_of_writes_have_no_common_multiples_of_use() -> None:
+    for length in packets.WRITE_LENGTHS:
+        assert all(length % divisor for divisor in range(2, math.isqrt(length) + 1))
+        assert length <= packets.LARGEST - 1024, "OpenSSH's client sends no more"
 
 
 def test_names_of_open_folders_are_bound_in_number(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
