@@ -117,9 +117,9 @@ class WorkerProcess:
         self._plugin = ""  # that it is starting, in words
         self._blocking = 0.0  # seconds for which that may keep it silent
         self._aborted = False
-        self._patience = (
-            START_TIMEOUT  # seconds for which it may be silent while it starts, beyond the others
-        )
+        # Seconds for which it may be silent while it starts, beyond the others.
+        self._patience = START_TIMEOUT
+        self._on_trial = False  # from its first answer on it may not be silent for longer than others
         self.last: ProcessSnapshot | None = None  # the latest snapshot
         self.started_at = reactor.seconds()
         self.gone: Deferred[None] = Deferred()
@@ -178,7 +178,11 @@ class WorkerProcess:
 
         Raises as `start` does, upon which it is of no use any more.
         """
-        await self._begin("check", order, 0.0)  # a trial bounds by itself what a start may block
+        self._on_trial = True
+        try:
+            await self._begin("check", order, 0.0)  # a trial bounds by itself what a start may block
+        finally:
+            self._on_trial = False
         self.state = "spare"
 
     async def start(self, order: Order) -> None:
@@ -254,6 +258,8 @@ class WorkerProcess:
 
     def _answered(self, _: Any) -> None:
         self._silent = 0
+        if self._on_trial:  # its interpreter runs, and what is slow from now on is the configuration on trial
+            self._patience = 0.0
 
     def _told(self, name: str, fields: dict[str, Any]) -> None:
         if name == "starting":
