@@ -103,6 +103,9 @@ class Books:
     def admit(self, name: str, size: int, coming: Sequence[int]) -> None:
         """Admit everything."""
 
+    def go_on(self) -> None:
+        return None
+
     def has_sent(self, name: str, size: int, digest: str) -> bool:
         """Know of nothing."""
         return False
@@ -186,6 +189,38 @@ def test_the_names_of_a_batch_share_one_synchronization(
     store_all(store, Sender(), [small(str(number)) for number in range(10)])
     assert synchronized.count(os.stat(tmp_path).st_ino) == 1
     assert len(synchronized) == 11
+
+
+def test_files_that_are_there_share_the_synchronization_of_their_names(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [small(f"outer/inner/{number}") for number in range(10)]
+    store_all(store, Sender(), files)
+    synchronized: list[Any] = []
+    monkeypatch.setattr(os, "fsync", lambda file: synchronized.append(os.fstat(file).st_ino))
+    results = store_all(store, Sender(), files)
+    assert all(isinstance(result, Stored) and result.duplicate for result in results)
+    folders = [tmp_path, tmp_path / "outer", tmp_path / "outer" / "inner"]
+    assert [synchronized.count(os.stat(folder).st_ino) for folder in folders] == [1, 1, 1]
+    assert len(synchronized) == 13, "and one for the data of each file"
+
+
+def test_a_file_that_is_there_is_not_told_if_the_disk_fails_at_its_name(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_all(store, Sender(), [small("a"), small("b/c")])
+    broken = os.stat(tmp_path).st_ino
+    fsync = os.fsync
+
+    def fails(file: int) -> None:
+        fsync(file)
+        if os.fstat(file).st_ino == broken:
+            raise OSError(errno.EIO, "the disk")
+
+    monkeypatch.setattr(os, "fsync", fails)
+    results = store_all(store, Sender(), [small("a"), small("b/c"), small("d")])
+    assert told(results) == ["io", "io", "io"]
+    assert in_the_folder(tmp_path) == {"a": b"hello", "b/c": b"hello"}
 
 
 def test_no_part_and_no_descriptor_stays_after_a_fault(

@@ -143,6 +143,41 @@ def test_an_unknown_size_that_exceeds_what_is_left_is_never_stored(opened: Opene
     second.close()
 
 
+@pytest.mark.parametrize("quota", [{"size": 100}, {"files": 1}])
+@pytest.mark.parametrize("size", [100, None])
+def test_a_file_that_is_there_may_come_again_although_the_folder_is_full(
+    opened: Opener, quota: dict[str, int], size: int | None
+) -> None:
+    """Its sender has lost the answer."""
+    store = opened(**quota)
+    receive(store, 100)
+    again = begin(store, size)
+    again.write(bytes(100))
+    if size is None:
+        again.declare(100)
+    assert again.commit().duplicate
+    again.close()
+    receive(store, 100)
+    assert store.parts.entries() == []
+
+
+def test_another_file_of_that_name_is_refused_when_the_folder_is_full(opened: Opener) -> None:
+    store = opened(size=100)
+    receive(store, 100)
+    assert "99 more do not fit" in refusal(lambda: begin(store, 99))
+    assert "101 more do not fit" in refusal(lambda: begin(store, 101))
+    other = begin(store, 100)
+    other.write(b"x" * 100)
+    assert "100 more do not fit" in refusal(other.commit)
+    assert "100 more do not fit" in refusal(lambda: begin(store, 100)), "one at a time"
+    other.close()
+    unknown = begin(store, None)
+    unknown.write(bytes(60))
+    assert refusal(lambda: unknown.write(bytes(MIB))).startswith("quota ")
+    unknown.close()
+    assert store.parts.entries() == []
+
+
 @pytest.mark.parametrize("quota", [{"source_files": 1}, {"source_size": 15}])
 def test_each_source_has_its_share(opened: Opener, quota: dict[str, int]) -> None:
     one, other = opened(**quota), opened(**quota)

@@ -86,6 +86,7 @@ class Access:
         password: str | None = None,
         key: bytes | None = None,
         certificate: X509 | None = None,
+        again: bool = False,
     ) -> Sender:
         """Return the sender that a peer has proved to be.
 
@@ -96,19 +97,20 @@ class Access:
             password: of the user; or, with any user, the text of a token.
             key: an SSH public key in binary form, which the peer has proved to own.
             certificate: the client's, which TLS has verified.
+            again: whether a token that has just expired lets the peer send again what it has sent.
 
         Raises:
             FileRefused: `denied` or `expired`, or `io` if it cannot be found out.
         """
         if token is not None:
-            return await self._by_token(host, token)
+            return await self._by_token(host, token, again=again)
         if user is not None:
             if self._may("users") and key is not None and self._users.has_key(user, key):
                 return self._user(host, user)
             if self._may("users") and password is not None and user in self._users:
                 return await self._by_password(host, user, password)
             if text := next((text for text in (user, password or "") if is_token(text)), None):
-                return await self._by_token(host, text)
+                return await self._by_token(host, text, again=again)
         if certificate is not None and self._may("certificates"):
             return self._by_certificate(host, certificate)
         if self._may("anyone"):
@@ -121,12 +123,13 @@ class Access:
     def _may(self, means: Means) -> bool:
         return means in self._means
 
-    async def _by_token(self, host: str, text: str) -> Sender:
+    async def _by_token(self, host: str, text: str, *, again: bool) -> Sender:
         if not (self._may("anyone") or self._may("tokens")):
             raise FileRefused("denied", f"expected {self._expected()}, found a token")
         with disk_errors():
-            token = await self._run(self._tokens.find, text)
-        return Sender(host, f"{_OF_TOKEN}{token.id}", token.folder, TokenGrant(self._tokens, token.id))
+            token = await self._run(self._tokens.find_again if again else self._tokens.find, text)
+        grant = TokenGrant(self._tokens, token.id, late=token.is_late(self._tokens.now()))
+        return Sender(host, f"{_OF_TOKEN}{token.id}", token.folder, grant)
 
     async def _by_password(self, host: str, user: str, password: str) -> Sender:
         shown = f"{len(user)} {user}{password}".encode("utf-8", "surrogatepass")

@@ -5,8 +5,10 @@ token itself is not in it, only its hash. A file is counted durably before it is
 upload: a crash between the two costs nothing, because the same upload is not counted again, and no crash ever
 gives more than was granted.
 
-A sender that has lost the answer may send the same file again when the token is used up. The file is known by
-its name, size and digest, and is not counted again.
+A sender that has lost the answer may send the same file again when the token is used up, or has just expired.
+The file is known by its name, size and digest, and is not counted again.
+
+Tokens that are at their end are listed for a month, and removed when another one is made.
 """
 
 from __future__ import annotations
@@ -42,6 +44,12 @@ sender has lost the answer."""
 
 _ATTEMPTS = 4
 """Times as much as is left of a token that its unfinished uploads may be together."""
+
+_AGAIN_SECONDS = 86400.0
+"""Seconds after the expiry of a token in which its files may come again: as long as clients try."""
+
+_LISTED_SECONDS = 30 * 86400.0
+"""Seconds for which a token that has ended or expired is kept for the operator."""
 
 _DIGITS = 8  # of an id; it names a token and opens nothing
 
@@ -84,6 +92,10 @@ class Token:
             raise FileRefused("expired", f"the token {self.id} was ended")
         if self.until is not None and now >= self.until:
             raise FileRefused("expired", f"the token {self.id} has expired")
+
+    def is_late(self, now: float) -> bool:
+        """Tell whether it has expired so recently that its files may come again."""
+        return self.ended is None and self.until is not None and 0 <= now - self.until < _AGAIN_SECONDS
 
     def check_size(self, size: int) -> None:
         """Refuse more than the token may still send.
@@ -132,11 +144,14 @@ class Tokens:
     Args:
         folder: the service's state folder; made with the first token.
         now: returns the date, in seconds.
+
+    Attributes:
+        now: as given.
     """
 
     def __init__(self, folder: Path, now: Callable[[], float] = time.time) -> None:
         self._database = Database(folder / FILE, _TABLES)
-        self._now = now
+        self.now = now
 
     def make(
         self,
@@ -149,15 +164,19 @@ class Tokens:
     ) -> tuple[str, Token]:
         """Make a token; return its text, which is kept nowhere, and what is kept.
 
+        Tokens that were at their end for a month are removed.
+
         Raises:
             OSError: the database cannot be written.
         """
-        text, now = make_token(), self._now()
+        text, now = make_token(), self.now()
         hashed = _hash(text)
         until = None if seconds is None else now + seconds
         token = Token(hashed.hex()[:_DIGITS], folder, note, max_size, max_files, now, until, None)
         with self._database.changing(create=True) as database:
             assert database is not None  # noqa: S101  # it was created
+            database.execute("DELETE FROM tokens WHERE coalesce(ended, until) < ?", (now - _LISTED_SECONDS,))
+            database.execute("DELETE FROM sent WHERE token NOT IN (SELECT id FROM tokens)")
             database.execute(
                 f"INSERT INTO tokens (hash, {_COLUMNS}) VALUES (?{', ?' * len(fields(Token))})",  # noqa: S608
                 (hashed, *(getattr(token, field.name) for field in fields(Token))),
@@ -170,10 +189,21 @@ class Tokens:
         Raises:
             FileRefused: there is none, or it is at its end.
         """
+        token = self.find_again(text)
+        token.check(self.now())
+        return token
+
+    def find_again(self, text: str) -> Token:
+        """Return the token of a text, also one that has just expired: its files may come again.
+
+        Raises:
+            FileRefused: there is none, or it is at its end.
+        """
         token = self._one("hash", _hash(text))
         if token is None:
             raise FileRefused("denied", "there is no such token")
-        token.check(self._now())
+        if not token.is_late(self.now()):
+            token.check(self.now())
         return token
 
     def get(self, id: str) -> Token | None:  # noqa: A002
@@ -193,7 +223,7 @@ class Tokens:
             if database is None:
                 return False
             changed = database.execute(
-                "UPDATE tokens SET ended = coalesce(ended, ?) WHERE id = ?", (self._now(), id)
+                "UPDATE tokens SET ended = coalesce(ended, ?) WHERE id = ?", (self.now(), id)
             )
             return changed.rowcount > 0
 
@@ -269,19 +299,24 @@ class TokenGrant:
     Args:
         tokens: the database.
         id: of the token.
+        late: whether the sender has come after its expiry, and may only send again what it has sent.
     """
 
-    def __init__(self, tokens: Tokens, id: str) -> None:  # noqa: A002
+    def __init__(self, tokens: Tokens, id: str, *, late: bool = False) -> None:  # noqa: A002
         self._tokens = tokens
         self._id = id
+        self._late = late
 
     def admit(self, name: str, size: int, coming: Sequence[int]) -> None:
         """Implement `Grant.admit`. Unfinished uploads may be more than is left, as senders try again."""
         token = self._tokens.get(self._id)
         if token is None:
             raise FileRefused("denied", f"there is no token {self._id} any more")
-        token.check(time.time())
+        now = self._tokens.now()
+        if not token.is_late(now):
+            token.check(now)
         try:
+            token.check(now)
             token.check_size(size)
             token.check_coming(size, coming)
         except FileRefused:
@@ -293,6 +328,11 @@ class TokenGrant:
         sizes = [sent for sent, _ in self._tokens.sent(self._id, name) if sent >= size]
         return bool(sizes) and sum(coming) + size <= _ATTEMPTS * max(sizes) and len(coming) < _ATTEMPTS
 
+    def go_on(self) -> None:
+        """Implement `Grant.go_on`."""
+        if self._late:
+            raise FileRefused("expired", f"the token {self._id} has expired")
+
     def has_sent(self, name: str, size: int, digest: str) -> bool:
         """Implement `Grant.has_sent`."""
         return (size, digest) in self._tokens.sent(self._id, name)
@@ -300,6 +340,7 @@ class TokenGrant:
     @contextmanager
     def spend(self, upload: str, name: str, size: int, digest: str) -> Iterator[None]:
         """Implement `Grant.spend`."""
+        self.go_on()
         counted = self._tokens.spend(self._id, upload, name, size, digest)
         try:
             yield

@@ -38,7 +38,7 @@ async def get(request: Request, site: Site) -> Answer:
     """Send a file, or list a folder; to HEAD, tell how much of an unfinished file is there."""
     if not site.options.serve:
         return await _without_files(request, site)
-    sender = await site.sender(request)
+    sender = await site.reader(request)
     if request.path.endswith("/"):
         return await _list(request, site, sender.folder)
     path = _within(sender.folder, file_name(request))

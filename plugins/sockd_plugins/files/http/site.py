@@ -52,9 +52,22 @@ class Site:
     async def sender(self, request: Request) -> Sender:
         """Return the sender of a request, who has a token in its path, or shows it or a password in a field.
 
+        With a token that has just expired files may come again.
+
         Raises:
             FileRefused: the client may not send.
         """
+        return await self._sender(request, again=True)
+
+    async def reader(self, request: Request) -> Sender:
+        """Return who wants to read, in the same way.
+
+        Raises:
+            FileRefused: the client may not send, and read neither.
+        """
+        return await self._sender(request, again=False)
+
+    async def _sender(self, request: Request, *, again: bool) -> Sender:
         try:
             shown = from_authorization(request.headers.get("authorization"))
         except ValueError as error:
@@ -65,6 +78,7 @@ class Site:
             user=shown.user,
             password=shown.password,
             certificate=request.certificate,
+            again=again,
         )
 
     async def receipt(self, stored: Stored, sender: Sender, at: float | None = None) -> Receipt:

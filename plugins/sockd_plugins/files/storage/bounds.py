@@ -34,6 +34,14 @@ def check_size(store: Store, size: int | None) -> None:
         raise FileRefused("too-large", f"expected at most {most} bytes, found {size}")
 
 
+def owner_going_on(owner: Sender, sender: Sender | None) -> Sender:
+    """Return the same as `owner_of`; refuse a sender whose right is at its end, too."""
+    owner = owner_of(owner, sender)
+    if owner.grant is not None:
+        owner.grant.go_on()
+    return owner
+
+
 def owner_of(owner: Sender, sender: Sender | None) -> Sender:
     """Return the owner of an upload with the bounds of who goes on with it; refuse others than the owner."""
     if owner.key and (sender is None or sender.key != owner.key):

@@ -14,6 +14,7 @@ from typing import Any
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE of fallocate(2)
 _NO_REPLACE = 1  # RENAME_NOREPLACE of renameat2(2)
 _WRITE = 2  # SYNC_FILE_RANGE_WRITE of sync_file_range(2)
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK}
 _NOT_THERE = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -79,3 +80,24 @@ def rename_new(source_folder: int, source: str, folder: int, name: str) -> None:
         if number in _NOT_THERE:
             number = errno.EOPNOTSUPP
         raise OSError(number, os.strerror(number))
+
+
+def give_name(source_folder: int, source: str, folder: int, name: str) -> None:
+    """Give a file a name in another folder by a hard link, or by a rename where the file system has none.
+
+    Args:
+        source_folder: the descriptor of the folder that the file is in.
+        source: its name there.
+        folder: the descriptor of the other folder.
+        name: in it.
+
+    Raises:
+        FileExistsError: the name is taken.
+        OSError: the disk fails, or the file system has neither.
+    """
+    try:
+        os.link(source, name, src_dir_fd=source_folder, dst_dir_fd=folder, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        rename_new(source_folder, source, folder, name)

@@ -3,16 +3,18 @@
 An upload is entered before its first byte. Its entry is the name of its part, which tells size and source, so
 that all workers see it and a crash leaves no wrong entry. What is stored is counted (`tally.py`). A lock on
 the folder of the parts (flock(2)) makes a check and the change that follows it one step for all workers.
+
+A file that is there already may come again although its folder is full: its sender may have lost the answer.
+It is not stored twice, and another one of the same name and size is refused at its end.
 """
 
 from __future__ import annotations
 
 import fcntl
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from threading import Lock
 
 from sockd_plugins.files.storage.parts import Entry, Parts
@@ -20,9 +22,7 @@ from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.sender import Sender, Share
 from sockd_plugins.files.storage.sweep import sweep
 from sockd_plugins.files.storage.tally import Tally
-
-Admit = Callable[[int, Sequence[int]], None]
-"""Checks a size, beside those of the sender's other uploads, against the sender's grant."""
+from sockd_plugins.files.storage.twins import sizes_of
 
 _SWEEP_SECONDS = 1.0  # between two searches for the parts of crashed workers, at least
 
@@ -54,6 +54,27 @@ class Quota:
         return bool(self.counts_stored or self.source_size or self.source_files)
 
 
+@dataclass(frozen=True, slots=True)
+class _Entered:
+    """Upload to check.
+
+    Attributes:
+        sender: whose it is.
+        name: that was announced.
+        size: bytes that it has or will have.
+        id: of one that is in the ledger already, where it does not count then; "" for a new one.
+        files: number of files that it adds to those.
+        is_whole: whether its size is that of the whole file.
+    """
+
+    sender: Sender
+    name: str
+    size: int
+    id: str = ""
+    files: int = 0
+    is_whole: bool = True
+
+
 class Ledger:
     """Ledger of one service.
 
@@ -65,19 +86,20 @@ class Ledger:
 
     def __init__(self, quota: Quota, folder: int, parts: Parts) -> None:
         self._quota = quota
+        self._folder = folder
         self._tally = Tally(folder, parts.folder)
         self._parts = parts
         self._sweep_at = 0.0
         self._lock = Lock()  # flock(2) does not part the threads that share a descriptor
 
     @contextmanager
-    def entering(self, sender: Sender, name: str, size: int) -> Iterator[None]:
+    def entering(self, sender: Sender, name: str, size: int | None) -> Iterator[None]:
         """Check a new upload, and keep others from the ledger until its part is there.
 
         Args:
             sender: who has announced it.
             name: that was announced.
-            size: bytes that were announced; 0 if unknown.
+            size: bytes that were announced; None if unknown.
 
         Raises:
             FileRefused: it would exceed a bound; the text has the numbers.
@@ -85,13 +107,14 @@ class Ledger:
         if not self._quota.bounds and sender.grant is None and sender.share is None:
             yield
             return
+        entered = _Entered(sender, name, size or 0, files=1, is_whole=size is not None)
         with self._locked():
             try:
-                self._check(sender, size, "", files=1, admit=_admit(sender, name))
+                self._check(entered)
             except FileRefused:
                 if not self._swept():
                     raise
-                self._check(sender, size, "", files=1, admit=_admit(sender, name))
+                self._check(entered)
             yield
 
     def _swept(self) -> bool:
@@ -103,7 +126,15 @@ class Ledger:
         return True
 
     @contextmanager
-    def growing(self, sender: Sender, name: str, id: str, size: int) -> Iterator[None]:  # noqa: A002
+    def growing(
+        self,
+        sender: Sender,
+        name: str,
+        id: str,  # noqa: A002
+        size: int,
+        *,
+        is_whole: bool,
+    ) -> Iterator[None]:
         """Check the size of an upload that was begun without one, and keep others from the ledger meanwhile.
 
         Args:
@@ -111,6 +142,7 @@ class Ledger:
             name: that was announced.
             id: of the upload.
             size: bytes that it will have.
+            is_whole: whether these are all.
 
         Raises:
             FileRefused: it exceeds a bound.
@@ -120,7 +152,7 @@ class Ledger:
             yield
             return
         with self._locked():
-            self._check(sender, size, id, files=0, admit=_admit(sender, name))
+            self._check(_Entered(sender, name, size, id, is_whole=is_whole))
             yield
 
     @contextmanager
@@ -137,7 +169,9 @@ class Ledger:
             yield
             return
         with self._locked():
-            self._check(sender, size, id, files=1)
+            running = [entry for entry in self._parts.entries() if entry.id != id]
+            own = [entry for entry in running if entry.source == sender.source]
+            self._check_folders(sender, size, 1, running, own)
             yield
             self._tally.add(folder, size)
 
@@ -150,14 +184,15 @@ class Ledger:
             finally:
                 fcntl.flock(self._parts.folder, fcntl.LOCK_UN)
 
-    def _check(self, sender: Sender, size: int, without: str, files: int, admit: Admit | None = None) -> None:
-        """Compare all bounds with what is there and what is to come, an upload `without` not counted."""
-        running = [entry for entry in self._parts.entries() if entry.id != without]
+    def _check(self, entered: _Entered) -> None:
+        """Compare the bounds with what is there and what is to come."""
+        sender, size = entered.sender, entered.size
+        running = [entry for entry in self._parts.entries() if entry.id != entered.id]
         own = [entry for entry in running if entry.source == sender.source]
-        if admit is not None:
-            admit(size, [entry.size for entry in own])
-        quota, share = self._quota, sender.share
-        if quota.source_files and len(own) + files > quota.source_files:
+        if sender.grant is not None:
+            sender.grant.admit(entered.name, size, [entry.size for entry in own])
+        quota = self._quota
+        if quota.source_files and len(own) + entered.files > quota.source_files:
             raise FileRefused(
                 "too-many",
                 f"a source may have {quota.source_files} unfinished files, this one has {len(own)}",
@@ -168,6 +203,17 @@ class Ledger:
                 f"a source may have {quota.source_size} bytes unfinished,"
                 f" this one has {sent}, and {size} more do not fit",
             )
+        try:
+            self._check_folders(sender, size, entered.files, running, own)
+        except FileRefused:
+            if not self._may_be_there(entered, running):
+                raise
+
+    def _check_folders(
+        self, sender: Sender, size: int, files: int, running: Sequence[Entry], own: Sequence[Entry]
+    ) -> None:
+        """Compare the bounds of the directory and of the sender's folder with what they hold."""
+        quota, share = self._quota, sender.share
         if quota.counts_stored or share is not None:
             self._tally.count()
         if quota.counts_stored:
@@ -176,6 +222,20 @@ class Ledger:
         if share is not None:
             stored = self._tally.total(sender.folder)
             _check_folder(f"the folder of {sender.folder}", share, stored, own, size, files)
+
+    def _may_be_there(self, entered: _Entered, running: Sequence[Entry]) -> bool:
+        """Tell whether an upload may be a file that is stored already.
+
+        All unfinished ones together are no larger than that file, so that little goes beyond the bound.
+        """
+        path = f"{entered.sender.folder}/{entered.name}".lstrip("/")
+        with suppress(OSError):
+            sizes = sizes_of(self._folder, path)
+            coming = sum(entry.size for entry in running) + entered.size
+            if coming > max(sizes, default=-1):
+                return False
+            return entered.size in sizes or not entered.is_whole
+        return False
 
 
 def _check_folder(
@@ -208,7 +268,3 @@ def _check_folder(
             f"{whose} may hold {bound.size} bytes: {size_stored} are stored, {coming} are being received,"
             f" and {size} more do not fit",
         )
-
-
-def _admit(sender: Sender, name: str) -> Admit | None:
-    return None if sender.grant is None else partial(sender.grant.admit, name)

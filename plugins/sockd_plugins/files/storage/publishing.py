@@ -51,7 +51,7 @@ def publish(
     check_allowed(store, stored.path)  # not every part of a file has a name of its own at the beginning
     with disk_errors():
         store.check_beside(part, stored.path)
-        path = None if new else store.find_twin(part, stored.path)
+        path = None if new else store.find_twin(part, stored.path, names)
     duplicate = path is not None
     if path is None:
         try:

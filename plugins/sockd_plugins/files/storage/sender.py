@@ -27,6 +27,13 @@ class Grant(Protocol):
             FileRefused: there is no such right any more, or it does not reach.
         """
 
+    def go_on(self) -> None:
+        """Check that an unfinished upload may go on. No disk is waited for.
+
+        Raises:
+            FileRefused: the right is at its end.
+        """
+
     def has_sent(self, name: str, size: int, digest: str) -> bool:
         """Tell whether this file was noted before, whatever has become of it since."""
 

@@ -12,21 +12,19 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from sockd_plugins.files.storage.beside import SUFFIX, check_beside
 from sockd_plugins.files.storage.digests import Hashes
 from sockd_plugins.files.storage.direct import DirectWriter
 from sockd_plugins.files.storage.folders import open_folder, open_inside, replace_descriptor, write_small
-from sockd_plugins.files.storage.kernel import rename_new
-from sockd_plugins.files.storage.ledger import Ledger, Quota
+from sockd_plugins.files.storage.kernel import give_name
+from sockd_plugins.files.storage.ledger import Ledger
+from sockd_plugins.files.storage.limits import Limits
 from sockd_plugins.files.storage.names import MAX_COPIES, candidates
 from sockd_plugins.files.storage.names_given import GivenNames
-from sockd_plugins.files.storage.owner import Owner
 from sockd_plugins.files.storage.parts import PARTS, Part, Parts, open_parts
 from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.room import Room
@@ -34,43 +32,10 @@ from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.state import Facts
 from sockd_plugins.files.storage.stored import Notices, Witness
 from sockd_plugins.files.storage.sweep import sweep
+from sockd_plugins.files.storage.trial import try_folder
 from sockd_plugins.files.storage.twins import find_twin
 
 __all__ = ["PARTS", "Limits", "Store"]
-
-_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK}
-_FULL = {errno.ENOSPC, errno.EDQUOT}
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds of a store.
-
-    Attributes:
-        max_size: bytes of a file at most.
-        reserve: bytes that must stay free on the disk.
-        reserve_files: files that other programs must be able to make there.
-        mode: the permissions of a file; None leaves them to the umask and the folder's default ACL.
-        owner: of the files, and of the folders that are made for them.
-        names: patterns of the names that files may have; none for any.
-        own: name of a folder that no sender can send to; "" for none.
-        unverified: name of the folder for files of which nobody can tell that they are whole; "" for none.
-        folders: whether files may have relative names, so that folders are made for them.
-        keep_for: seconds for which an upload that can be resumed is kept.
-        quota: what the service and each source may take.
-    """
-
-    max_size: int
-    reserve: int = 0
-    reserve_files: int = 0
-    mode: int | None = None
-    owner: Owner = field(default_factory=Owner)
-    names: tuple[str, ...] = ()
-    own: str = ""
-    unverified: str = ""
-    folders: bool = False
-    keep_for: float = 86400.0
-    quota: Quota = field(default_factory=Quota)
 
 
 class Store:
@@ -121,9 +86,7 @@ class Store:
             on_failure.callback(os.close, parts)
             store = cls(path, folder, parts, limits)
             store.left_alone = sweep(store.parts)
-            store._try()
-            if limits.unverified:
-                _make_inside(folder, path, limits)
+            try_folder(path, folder, store.parts, limits)
             on_failure.pop_all()
         return store
 
@@ -160,7 +123,7 @@ class Store:
         # With a mode of its own a file is private until it is whole.
         mode = 0o666 if self.limits.mode is None else 0o600
         self.check_path(_joined(sender.folder, facts.name))
-        with self.room.lock, self.ledger.entering(sender, facts.name, size):
+        with self.room.lock, self.ledger.entering(sender, facts.name, facts.size):
             self.room.check(size, files=1)
             try:
                 part = self.parts.create(mode, facts.size, sender.source)
@@ -203,12 +166,13 @@ class Store:
                 finally:
                     os.close(folder)
 
-    def find_twin(self, part: Part, path: str) -> str | None:
+    def find_twin(self, part: Part, path: str, names: GivenNames | None = None) -> str | None:
         """Find a file with the bytes of a part under its path, or under a numbered name.
 
         Args:
             part: the part.
             path: relative to the directory, as `safe_path` returned it.
+            names: makes the name durable, together with others; None to do that here.
 
         Returns:
             The path of the other one, which a power cut cannot remove; None if there is none.
@@ -223,13 +187,29 @@ class Store:
             return None
         try:
             twin = find_twin(folder, name, part.file, os.fstat(part.file).st_size)
-            if twin is None:
-                return None
-            os.fsync(folder)
         finally:
             os.close(folder)
-        os.close(open_inside(self._folder, within))  # makes the way there durable
+        if twin is None:
+            return None
+        with self._folder_of(within, names) as folder:
+            if names is None:
+                os.fsync(folder)
+            else:
+                names.find(within, twin)
         return _joined(within, twin)
+
+    @contextmanager
+    def _folder_of(self, within: str, names: GivenNames | None) -> Iterator[int]:
+        """Open a folder whose way is durable; those of a batch are opened once, and stay open."""
+        if names is not None:
+            with names.folder(within, lambda: self.open_folder(within, make=True)) as folder:
+                yield folder
+            return
+        folder = self.open_folder(within, make=True)
+        try:
+            yield folder
+        finally:
+            os.close(folder)
 
     def write_own(self, path: str, content: bytes) -> None:
         """Write a small file of the service's own durably, in place of an earlier one.
@@ -269,9 +249,7 @@ class Store:
             OSError: the disk fails; the file has no name then.
         """
         within, _, name = path.rpartition("/")
-        with _as_refusal():
-            folder = self.open_folder(within, make=True)
-        try:
+        with _as_refusal(), self._folder_of(within, names) as folder:
             self.limits.owner.own(part.file, folder)
             if self.limits.mode is not None:
                 os.fchmod(part.file, self.limits.mode)
@@ -280,15 +258,13 @@ class Store:
             with self.ledger.storing(sender, part.id, size, within):
                 candidate = self._name(part, folder, name, new=new)
             if names is not None:
-                names.add(within, folder, candidate)
-                return _joined(within, candidate)
-            try:
-                os.fsync(folder)
-            except OSError:
-                os.unlink(candidate, dir_fd=folder)
-                raise
-        finally:
-            os.close(folder)
+                names.add(within, candidate)
+            else:
+                try:
+                    os.fsync(folder)
+                except OSError:
+                    os.unlink(candidate, dir_fd=folder)
+                    raise
         return _joined(within, candidate)
 
     def _name(self, part: Part, folder: int, name: str, *, new: bool) -> str:
@@ -298,7 +274,7 @@ class Store:
         for candidate in (name,) if new else candidates(name):
             with suppress(FileExistsError):
                 try:
-                    _give_name(self.parts.folder, part.name, folder, candidate)
+                    give_name(self.parts.folder, part.name, folder, candidate)
                 except FileNotFoundError:
                     raise FileRefused("io", f"its part was removed from {PARTS}") from None
                 return candidate
@@ -315,58 +291,6 @@ class Store:
             reason = (error.strerror or str(error)).lower()
             raise FileRefused("io", f"{PARTS} on the server cannot be used: {reason}") from error
 
-    def _try(self) -> None:
-        """Check that files can be stored here. A full disk is no fault, because it may get free again."""
-        try:
-            part = self.parts.create(0o600, None, Sender().source)
-        except OSError as error:
-            if error.errno in _FULL:
-                return
-            raise self._unfit(error) from error
-        name = f"{part.id}-named"
-        try:
-            fault = self._fault(part.file)
-            _give_name(self.parts.folder, part.name, self.parts.folder, name)
-        except OSError as error:
-            if error.errno in _FULL:
-                return
-            raise self._unfit(error) from error
-        finally:
-            self.parts.remove(part)
-            with suppress(OSError):
-                os.unlink(name, dir_fd=self.parts.folder)
-            part.close()
-        if fault is not None:
-            raise PermissionError(errno.EPERM, fault, str(self._path))
-
-    def _fault(self, file: int) -> str | None:
-        """Return why files cannot have the owner or the permissions that they are to have; None if they can.
-
-        File systems such as FAT keep neither.
-        """
-        try:
-            self.limits.owner.own(file, self.parts.folder)
-        except PermissionError:
-            return "files cannot be given to their owner there; leave out 'owner'"
-        mode = self.limits.mode
-        if mode is not None:
-            with suppress(PermissionError):
-                os.fchmod(file, mode)
-            if stat.S_IMODE(os.fstat(file).st_mode) != mode:
-                return f"its file system does not keep the permissions {mode:03o}; leave out 'mode'"
-        return None
-
-    def _unfit(self, error: OSError) -> OSError:
-        number = error.errno or errno.EIO
-        if number != errno.EOPNOTSUPP:
-            why = f"files cannot be stored there: {os.strerror(number).lower()}"
-            return OSError(number, why, str(self._path))
-        why = (
-            "its file system has neither hard links nor a rename that replaces nothing"
-            " (renameat2 with RENAME_NOREPLACE), so files cannot be stored there safely"
-        )
-        return OSError(number, why, str(self._path))
-
 
 def _joined(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
@@ -379,21 +303,3 @@ def _as_refusal() -> Iterator[None]:
         yield
     except NotADirectoryError as error:
         raise FileRefused("exists", f"expected a folder, found something else: {error.filename}") from error
-
-
-def _make_inside(folder: int, path: Path, limits: Limits) -> None:
-    """Make the folder for unverified files if it is missing; an error has the whole path."""
-    try:
-        os.close(open_inside(folder, limits.unverified, owner=limits.owner))
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path / limits.unverified)) from error
-
-
-def _give_name(source_folder: int, source: str, folder: int, name: str) -> None:
-    """Give a file a name in another folder; raise FileExistsError if the name is taken."""
-    try:
-        os.link(source, name, src_dir_fd=source_folder, dst_dir_fd=folder, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        rename_new(source_folder, source, folder, name)

@@ -6,6 +6,7 @@ import os
 import stat
 from contextlib import suppress
 
+from sockd_plugins.files.storage.folders import open_inside
 from sockd_plugins.files.storage.names import candidates
 
 _MOST_COMPARED = 10
@@ -48,6 +49,31 @@ def find_twin(folder: int, name: str, file: int, size: int) -> str | None:
         finally:
             os.close(twin)
     return None
+
+
+def sizes_of(directory: int, path: str) -> set[int]:
+    """Return the sizes of the files of a name, and of the numbered ones that follow.
+
+    Args:
+        directory: the descriptor of the directory.
+        path: of the file in it, as `safe_path` returned it.
+
+    Raises:
+        OSError: there is no such folder, or the disk fails.
+    """
+    within, _, name = path.rpartition("/")
+    folder = open_inside(directory, within, make=False)
+    sizes: set[int] = set()
+    try:
+        for candidate in candidates(name):
+            status = os.lstat(candidate, dir_fd=folder)
+            if stat.S_ISREG(status.st_mode):
+                sizes.add(status.st_size)
+    except FileNotFoundError:
+        pass
+    finally:
+        os.close(folder)
+    return sizes
 
 
 def _are_same(one: int, other: int, size: int) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 
-from sockd_plugins.files.storage.bounds import check_name, check_size, owner_of
+from sockd_plugins.files.storage.bounds import check_name, check_size, owner_going_on
 from sockd_plugins.files.storage.digests import Mark, add_file, check_digests, digests_of, new_digest
 from sockd_plugins.files.storage.finished import Finished, note_finished
 from sockd_plugins.files.storage.kernel import start_writing
@@ -114,7 +114,7 @@ class Upload:
         with disk_errors():
             part, state = store.parts.resume(id)
             try:
-                upload = cls(store, part, state.facts, owner_of(state.sender, sender))
+                upload = cls(store, part, state.facts, owner_going_on(state.sender, sender))
                 state.cut(at)
                 upload._reread(state.durable)
                 state.sync()
@@ -207,9 +207,9 @@ class Upload:
         """Let a sender go on with the upload.
 
         Raises:
-            FileRefused: it is another's.
+            FileRefused: it is another's, or the sender's right is at its end.
         """
-        self.sender = owner_of(self.sender, sender)
+        self.sender = owner_going_on(self.sender, sender)
 
     def note(self, stored: Stored) -> None:
         """Note what became of the upload, for a client that asks again."""
@@ -232,7 +232,7 @@ class Upload:
         if size < self.size:
             raise FileRefused("bad-request", f"expected a size of {self.size} bytes or more, found {size}")
         check_size(self._store, size)
-        with disk_errors(), self._grows(size):
+        with disk_errors(), self._grows(size, is_whole=True):
             self._store.room.check(size - self.size)
             self._store.parts.declare(self._part, size)
         self.facts = replace(self.facts, size=size)
@@ -285,14 +285,15 @@ class Upload:
         if self.facts.size is not None:
             ahead = max(end, min(ahead, self.facts.size))
         else:
-            with self._grows(end):
+            with self._grows(end, is_whole=False):
                 pass
         file, start = self._part.file, self._taken
         self._taken += self._store.room.take(file, start, end - start, ahead - start)
         return end <= self._taken
 
-    def _grows(self, size: int) -> AbstractContextManager[None]:
-        return self._store.ledger.growing(self.sender, self.facts.name, self.id, size)
+    def _grows(self, size: int, *, is_whole: bool) -> AbstractContextManager[None]:
+        name, ledger = self.facts.name, self._store.ledger
+        return ledger.growing(self.sender, name, self.id, size, is_whole=is_whole)
 
     def _write(self, pieces: tuple[Piece, ...]) -> None:
         self._failed = True

@@ -232,6 +232,7 @@ class _Puts:
             user=shown.user,
             password=shown.password,
             certificate=certificate_of(self._peer.transport),
+            again=True,
         )
 
     def _greet(self, asked: Hello) -> None:

@@ -276,7 +276,7 @@ class Receiver(DatagramProtocol):
             FileRefused: the name is not accepted, or the sender may not send.
         """
         token, path = split_token(path)
-        sender = await self._desk.access.sender(host, token=token)
+        sender = await self._desk.access.sender(host, token=token, again=True)
         try:
             return safe_path(path.lstrip("/")), sender
         except ValueError as fault:

@@ -75,6 +75,59 @@ def test_a_token_expires(tokens: Tokens, date: Date) -> None:
     assert refusal(tokens.find, text) == ("expired", f"the token {token.id} has expired")
 
 
+def test_what_was_sent_may_come_again_for_a_day_after_the_token_has_expired(
+    tokens: Tokens, date: Date
+) -> None:
+    text, token = tokens.make(seconds=DAY)
+    tokens.spend(token.id, "u1", "a", 8, DIGEST)
+    date.now += DAY
+    assert tokens.find_again(text).id == token.id
+    grant = TokenGrant(tokens, token.id, late=True)
+    grant.admit("a", 8, [])
+    assert grant.has_sent("a", 8, DIGEST)
+    expired = ("expired", f"the token {token.id} has expired")
+    assert refusal(grant.admit, "b", 8, []) == expired
+    assert refusal(grant.go_on) == expired
+    with pytest.raises(FileRefused, match="has expired"), grant.spend("u2", "a", 8, DIGEST):
+        pass
+    date.now += DAY
+    assert refusal(tokens.find_again, text) == expired
+
+
+def test_an_upload_that_was_begun_in_time_may_end_later(tokens: Tokens, date: Date) -> None:
+    _, token = tokens.make(seconds=DAY)
+    grant = TokenGrant(tokens, token.id)
+    date.now += DAY
+    grant.go_on()
+    with grant.spend("u1", "a", 8, DIGEST):
+        pass
+
+
+def test_a_token_that_was_ended_is_of_no_use_to_what_was_sent(tokens: Tokens) -> None:
+    text, token = tokens.make(seconds=DAY)
+    tokens.spend(token.id, "u1", "a", 8, DIGEST)
+    tokens.end(token.id)
+    assert refusal(tokens.find_again, text) == ("expired", f"the token {token.id} was ended")
+
+
+def test_tokens_are_removed_a_month_after_their_end(tokens: Tokens, date: Date) -> None:
+    _, expired = tokens.make(seconds=DAY)
+    _, ended = tokens.make()
+    _, used = tokens.make(max_files=1)
+    tokens.spend(expired.id, "u1", "a", 8, DIGEST)
+    tokens.spend(used.id, "u2", "a", 8, DIGEST)
+    tokens.end(ended.id)
+    date.now += 31 * DAY
+    assert len(tokens.list()) == 3
+    _, new = tokens.make()
+    assert {token.id for token in tokens.list()} == {used.id, expired.id, new.id}
+    date.now += DAY
+    _, newer = tokens.make()
+    assert {token.id for token in tokens.list()} == {used.id, new.id, newer.id}
+    assert tokens.sent(used.id, "a")
+    assert not tokens.sent(expired.id, "a")
+
+
 def test_a_token_that_was_ended_is_refused_at_once_and_for_uploads_that_run(tokens: Tokens) -> None:
     text, token = tokens.make()
     assert tokens.end(token.id)
