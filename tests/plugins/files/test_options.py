@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from sockd_plugins.files import Files
 from sockd_plugins.files.access.shares import UserQuota
+from sockd_plugins.files.access.users import hash_password
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,28 @@ def test_a_quota_is_that_of_a_user_whom_there_is(tmp_path: Path) -> None:
     assert problems(tmp_path, **options | {"access": ["users", "certificates"]}) == {}
     with pytest.raises(ValidationError, match="expected the name of a user"):
         Files(directory=tmp_path, user_quotas={"../ann": UserQuota()})
+
+
+QUOTAS: dict[str, Any] = {"user_quota": "5GiB", "user_files": 7, "user_quotas": {"ann": {"size": 1}}}
+ANN = f"ann:{hash_password('secret')}\n".encode()
+
+
+@pytest.mark.parametrize("option", QUOTAS)
+def test_a_quota_of_users_needs_a_way_for_them_to_come_in(tmp_path: Path, option: str) -> None:
+    quota = {option: QUOTAS[option]}
+    for access in (["anyone"], ["tokens", "anyone"]):
+        assert problems(tmp_path, access=access, **quota) == {
+            option: "nobody comes in as a user: add 'users' or 'certificates' to 'access'"
+        }
+    assert problems(tmp_path, access=["tokens", "users"], users=ANN, **quota) == {}
+    assert problems(tmp_path, access="certificates", **quota) == {}
+
+
+def test_users_whom_nobody_asks_for_are_told(tmp_path: Path) -> None:
+    told = {"users": "nobody is asked for a password or a key: add 'users' to 'access'"}
+    for access in ("anyone", "tokens", "certificates"):
+        assert problems(tmp_path, access=access, users=ANN) == told
+    assert problems(tmp_path, access=["anyone", "users"], users=ANN) == {}
 
 
 def test_names_are_patterns_and_no_paths(tmp_path: Path) -> None:
