@@ -26,7 +26,7 @@ FRAMERS: dict[str, Make] = {
 
 framers = st.sampled_from(sorted(FRAMERS))  # parameters of pytest do not go together with @given here
 
-thorough = settings(max_examples=200, deadline=None)
+thorough = settings(max_examples=200)
 
 # Few different bytes, so that boundaries, and beginnings of them, are everywhere.
 noise = st.lists(st.sampled_from([b"\n", b"\r", b"\0", b"\1", b"\3", b"a", b"x", b"\r\n\r"]), max_size=40)

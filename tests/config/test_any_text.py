@@ -148,7 +148,7 @@ def test_the_text_that_is_changed_below_is_valid(attempt: Attempt) -> None:
 
 @given(changes.map(changed))
 @example(VALID.replace('"json"', "5"))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_changed_configuration_never_fails_otherwise(attempt: Attempt, text: str) -> None:
     content = text.encode(errors="replace")
     check(content, attempt(content))
@@ -159,12 +159,10 @@ def test_a_changed_configuration_never_fails_otherwise(attempt: Attempt, text: s
     | st.text().map(str.encode)
     | st.lists(st.sampled_from(PIECES)).map(lambda p: "".join(p).encode())
 )
-@settings(deadline=None)
 def test_any_bytes_are_a_configuration_or_faults(attempt: Attempt, content: bytes) -> None:
     check(content, attempt(content))
 
 
 @given(st.lists(st.sampled_from(VALID.splitlines(keepends=True)), max_size=60).map("".join))
-@settings(deadline=None)
 def test_lines_in_any_order_are_a_configuration_or_faults(attempt: Attempt, text: str) -> None:
     check(text.encode(), attempt(text.encode()))

@@ -149,7 +149,7 @@ def walk(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
 
 
 @given(documents())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_every_key_and_value_has_its_place(text: str) -> None:
     data = tomli.loads(text)
     spans = find_spans(text)

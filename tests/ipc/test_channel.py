@@ -152,7 +152,7 @@ def test_what_nobody_reads_is_bounded(
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_bytes_do_more_than_end_it(data: bytes) -> None:
     reactor = Reactor()
     one, two = socket.socketpair()

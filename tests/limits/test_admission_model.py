@@ -166,4 +166,4 @@ class Admitting(RuleBasedStateMachine):
 
 
 TestAdmitting = Admitting.TestCase
-TestAdmitting.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestAdmitting.settings = settings(max_examples=150, stateful_step_count=40)

@@ -143,7 +143,7 @@ def test_processes_that_are_killed_at_any_moment_leave_no_place_taken(seats: lis
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.sampled_from([None, *"abc"]))))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_admission_of_several_processes_is_that_of_one(steps: list[tuple[int, bool, str | None]]) -> None:
     hosts = {"a": "192.0.2.1", "b": "192.0.2.2", "c": "2001:db8::1", None: None}
     terms = Terms(max_connections=6, max_per_source=3)

@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from twisted.internet.address import IPv4Address
@@ -22,8 +22,6 @@ PEER = ("192.0.2.1", 40_000)
 
 WINTER = timezone(timedelta(hours=1), "CET")
 NOW = datetime(2001, 12, 31, 3, 5, 9, 4_200, tzinfo=WINTER)
-
-quick = settings(deadline=None)
 
 
 class Sent(list[tuple[bytes, Any]]):
@@ -159,14 +157,12 @@ fragments = st.sampled_from(
 requests = st.lists(fragments | st.text(max_size=3)).map("".join).map(str.encode) | st.binary(max_size=200)
 
 
-@quick
 @given(request=requests)
 def test_no_answer_has_more_bytes_than_the_guard_lets_through(request: bytes) -> None:
     for reply, _ in answered(request):
         assert len(reply) <= Time.replies.floor == 256
 
 
-@quick
 @given(request=requests)
 def test_two_services_that_a_forged_datagram_sets_at_each_other_fall_silent(request: bytes) -> None:
     sent = answered(request)

@@ -1,7 +1,7 @@
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
@@ -38,7 +38,6 @@ def answered(datagram: bytes, addr: Any) -> Sent:
     return sent
 
 
-@settings(deadline=None)
 @given(pieces=st.lists(st.binary(min_size=1)))
 def test_every_segment_goes_back_at_once_byte_for_byte(pieces: list[bytes]) -> None:
     protocol, transport = connected()
@@ -56,7 +55,6 @@ def test_the_connection_stays_open_for_more() -> None:
     assert not transport.disconnecting
 
 
-@settings(deadline=None)
 @given(datagram=st.binary())
 def test_every_datagram_goes_back_to_its_sender_byte_for_byte(datagram: bytes) -> None:
     assert answered(datagram, PEER) == [(datagram, PEER)]

@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from twisted.internet.address import IPv4Address
@@ -19,7 +19,6 @@ from sockd_plugins.upper import Upper
 CONTEXT = Context("upper", Clock(), Logger(), Path("state"))
 PEER = ("192.0.2.1", 40_000)
 
-quick = settings(deadline=None)
 
 ENCODINGS = ["utf-8", "latin-1", "cp1252", "koi8-r", "shift_jis", "gb18030", "euc_kr", "big5"]
 
@@ -70,7 +69,6 @@ special = st.text(
 )
 
 
-@quick
 @given(text=special, places=places)
 def test_the_answers_together_are_the_upper_case_of_the_whole_text_however_it_was_cut(
     text: str, places: list[int]
@@ -94,7 +92,6 @@ def test_a_character_that_the_peer_left_unfinished_goes_back_before_the_end() ->
     assert streamed([b"\xf0\x9f\x98"]) == b"\xf0\x9f\x98"
 
 
-@quick
 @given(stream=st.binary(), places=places)
 def test_bytes_that_are_no_text_come_back_as_they_are_however_they_were_cut(
     stream: bytes, places: list[int]
@@ -109,7 +106,6 @@ def test_hostile_bytes_pass_between_text_that_is_still_answered(hostile: bytes) 
     assert streamed([b"a" + hostile + b"b"]) == b"A" + hostile + b"B"
 
 
-@quick
 @given(encoding=st.sampled_from(ENCODINGS), stream=st.binary(), places=places)
 def test_in_no_encoding_do_hostile_bytes_raise_or_vanish(
     encoding: str, stream: bytes, places: list[int]
@@ -135,7 +131,6 @@ def test_other_encodings_keep_a_character_whose_upper_case_they_lack(
     assert answered(text.encode(encoding), encoding=encoding) == [(upper.encode(encoding), PEER)]
 
 
-@quick
 @given(text=special)
 def test_each_datagram_is_one_text_with_one_answer(text: str) -> None:
     assert answered(text.encode()) == [(text.upper().encode(), PEER)]

@@ -327,13 +327,12 @@ def almost_headers(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
-@settings(deadline=None)
 @given(cut_streams())
 def test_what_is_read_does_not_depend_on_how_the_stream_was_cut(pieces: list[bytes]) -> None:
     assert stepwise(pieces) == outcome(b"".join(pieces))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=300) | almost_headers())
 @example(b"PROXY TCP4 . . 0 0\r\n")
 @example(b"PROXY TCP6 :::: :::: 0 0\r\n")

@@ -337,7 +337,7 @@ class Living(Protocol):
 
 
 TestModel = Model.TestCase
-TestModel.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestModel.settings = settings(max_examples=100, stateful_step_count=30)
 
 
 def test_more_places_let_in_who_waits_at_once() -> None:

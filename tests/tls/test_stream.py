@@ -46,7 +46,7 @@ def test_nothing_reaches_the_transport_below_past_the_encryption(credentials: Cr
 # Data.
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     sizes=st.lists(st.integers(0, 3 * RECORD), max_size=5),
     cuts=st.lists(st.integers(1, 20_000), min_size=1, max_size=50),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger, capturedLogs
@@ -333,7 +333,6 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-@settings(deadline=None)
 def test_nobody_misses_or_doubles_a_message_whenever_people_come_and_go(
     steps: list[tuple[str, int, str]],
 ) -> None:

@@ -500,7 +500,7 @@ class ChatMachine(RuleBasedStateMachine):
 
 
 TestChatMachine = ChatMachine.TestCase
-TestChatMachine.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestChatMachine.settings = settings(max_examples=100, stateful_step_count=30)
 
 
 def test_a_program_speaks_in_a_room_without_being_there() -> None:

@@ -60,7 +60,7 @@ def direct_writes(monkeypatch: pytest.MonkeyPatch, *, short: int = 0, fails: int
     return lengths
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(0, len(DATA)), max_size=12), groups=st.integers(1, 4))
 def test_however_the_data_is_cut_the_file_is_the_same(file: int, cuts: list[int], groups: int) -> None:
     ends = [0, *sorted(cuts), len(DATA)]

@@ -222,7 +222,7 @@ MANY_ANSWERS = [
 ]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(st.sets(st.integers(1, len(MANY) - 1)))
 def test_files_one_after_another_are_the_same_however_the_stream_is_cut(
     tmp_path_factory: pytest.TempPathFactory, cuts: set[int]
@@ -455,7 +455,7 @@ def test_a_raw_file_without_its_digest_is_set_apart_where_the_operator_says_so(t
     service.stop()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=20)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
 @given(st.binary(max_size=200), st.sets(st.integers(0, 271)))
 def test_a_raw_file_that_ends_with_its_digest_is_whole_however_the_stream_is_cut(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, cuts: set[int]

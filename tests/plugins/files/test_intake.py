@@ -57,7 +57,7 @@ def data(size: int, start: int) -> bytes:
 DATA = data(1 << 19, 0) * 24
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     reads=st.lists(st.sampled_from([1, 700, 5000, 200_000, 900_000, 2_000_000]), max_size=6),
     start=st.integers(0, 2 * BLOCK),

@@ -2,7 +2,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sockd.text import printable
@@ -145,7 +145,6 @@ def test_a_name_that_means_something_else_is_refused_with_its_fault(name: str, f
         safe_name(name)
 
 
-@settings(deadline=None)
 @given(names)
 def test_every_numbered_name_is_as_safe_as_the_first(raw: str) -> None:
     try:

@@ -231,7 +231,7 @@ def no_more_losses(fates: list[str]) -> list[str]:
 FATES = st.lists(st.sampled_from(["", "lost", "twice", "late", "again"]), max_size=30).map(no_more_losses)
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(manner=st.sampled_from([*MANNERS]), size=st.integers(0, 20 * BLOCK), there=FATES, back=FATES)
 def test_whatever_the_wire_does_the_file_arrives_whole_and_once(
     manner: str, size: int, there: list[str], back: list[str]

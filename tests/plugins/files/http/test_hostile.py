@@ -44,7 +44,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 
 @given(stream=damaged(), size=st.integers(1, 200), serve=st.booleans())
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_bytes_are_a_fault_of_the_service(tmp_path: Path, stream: bytes, size: int, serve: bool) -> None:
     with TemporaryDirectory(dir=tmp_path) as folder, capturedLogs() as events:
         service = Service(Path(folder) / "received", options=Options(("*",), serve))

@@ -481,7 +481,7 @@ def test_a_write_of_nothing_changes_nothing(client: Client, folder: Path) -> Non
     assert (folder / "a").read_bytes() == b"data"
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_order_within_the_bound_gives_the_same_file(service: Service, data: st.DataObject) -> None:
     """Windows end within writes, and data that came early goes on behind them."""
