@@ -39,6 +39,7 @@ COMMANDS = {
     "connect": ("sockd.cli.connect", "Talk to a service."),
     "send": ("sockd.cli.send.command", "Send files and folders to a file receiver."),
     "files": ("sockd.cli.files", "Invite senders to a file receiver, and see its tokens and uploads."),
+    "password": ("sockd.cli.password", "Make a line for a file of users, from a password."),
     "verify": ("sockd.cli.verify", "Check a file against its receipt."),
     "time": ("sockd.cli.time", "Ask a time service."),
     "chat": ("sockd.cli.chat", "Join a chat."),

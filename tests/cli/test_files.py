@@ -17,7 +17,6 @@ from sockd.cli import files as command
 from sockd.cli import main
 from sockd_plugins.files.access.credentials import is_token
 from sockd_plugins.files.access.tokens import Tokens
-from sockd_plugins.files.access.users import Users
 from sockd_plugins.files.notices.notice import Notice
 from sockd_plugins.files.notices.outbox import Outbox
 from sockd_plugins.files.storage.parts import PARTS, Part, Parts, open_parts
@@ -245,21 +244,6 @@ def test_faults_of_the_configuration_are_shown_at_their_place(machine: Machine) 
     result = machine.run("tokens")
     assert result.exit_code == 1
     assert "did you mean 'directory'?" in result.output
-
-
-def test_a_password_becomes_a_line_that_a_service_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "_LOG_N", 1)
-    result = CliRunner().invoke(main, ["files", "password", "ann"], input="correct horse\nmore\n")
-    assert result.exit_code == 0
-    users = Users.read(result.output.encode())
-    assert users.has_password("ann", "correct horse")
-    assert not users.has_password("ann", "correct")
-
-
-@pytest.mark.parametrize("name", ["", "a b", "a:b", "a/b", ".a", "-a", "#a", "a\n"])
-def test_a_name_that_is_none_gets_no_line(name: str) -> None:
-    assert CliRunner().invoke(main, ["files", "password", "--", name], input="x\n").exit_code == 2
-    assert CliRunner().invoke(main, ["files", "password", "ann"], input="\n").exit_code == 1
 
 
 def test_the_link_is_shown_as_a_code_too() -> None:

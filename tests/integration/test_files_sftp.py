@@ -18,8 +18,8 @@ import pytest
 
 from crews import wait_until
 from running import BIN, PATIENCE, Daemon, Start
-from sockd_plugins.files.access.users import hash_password
 from sockd_plugins.files.storage.store import PARTS
+from sockd_plugins.users.passwords import hash_password
 
 MIB = 1 << 20
 SIZES = [0, 1, 65535, 65536, 65537, 3 * 32768, 8 * MIB]

@@ -14,7 +14,6 @@ from sockd.errors import CommandRefused
 from sockd.plugin import Command, Configured
 from sockd_plugins.files.access.shares import Shares
 from sockd_plugins.files.access.tokens import Token, Tokens
-from sockd_plugins.files.access.users import User, Users
 from sockd_plugins.files.access.ways import list_ways
 from sockd_plugins.files.notices.outbox import Outbox
 from sockd_plugins.files.receipt.key import open_key, public_pem
@@ -25,6 +24,7 @@ from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.sender import Share
 from sockd_plugins.files.storage.sweep import sweep
 from sockd_plugins.files.storage.unfinished import list_unfinished
+from sockd_plugins.users.users import User, Users
 
 _END_SECONDS = 5.0
 """Seconds for a connection of the daemon to leave an upload; an idle one looks every half second."""

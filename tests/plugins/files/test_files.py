@@ -32,7 +32,6 @@ from sockd.plugin import Context
 from sockd_plugins.files import Files
 from sockd_plugins.files.access.access import Access
 from sockd_plugins.files.access.tokens import Tokens
-from sockd_plugins.files.access.users import Users
 from sockd_plugins.files.receipt.receipts import Receipts
 from sockd_plugins.files.storage import incoming
 from sockd_plugins.files.storage.engine import Engine
@@ -43,6 +42,7 @@ from sockd_plugins.files.stream.buffers import Buffers
 from sockd_plugins.files.stream.peer import Peer, Talk
 from sockd_plugins.files.stream.put import receive_puts
 from sockd_plugins.files.stream.raw import receive_raw
+from sockd_plugins.users.users import Users
 
 T = TypeVar("T")
 BATCH = 1 << 20

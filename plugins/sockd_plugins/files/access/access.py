@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-import hmac
-import secrets
-from collections import OrderedDict
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 from cryptography.x509.oid import NameOID
 from OpenSSL.crypto import X509
-from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 
 from sockd.errors import ValueFault
 from sockd_plugins.files.access.credentials import is_token
 from sockd_plugins.files.access.shares import Shares
 from sockd_plugins.files.access.tokens import TokenGrant, Tokens
-from sockd_plugins.files.access.users import Users, user_name
+from sockd_plugins.files.access.users import user_name
 from sockd_plugins.files.storage.refused import FileRefused, disk_errors
 from sockd_plugins.files.storage.sender import Sender
+from sockd_plugins.users.tries import NotTried, Run, Tries
+from sockd_plugins.users.users import Users
 
 Means = Literal["anyone", "tokens", "users", "certificates"]
 """Ways by which a sender may come in: without any proof, or with one."""
-
-Run = Callable[..., Deferred[Any]]
-
-_REMEMBERED = 1000  # right passwords, and sources with wrong ones
-
-_TRIES = 10
-"""Wrong passwords of a source that are looked at; each costs 50 ms of a processor."""
-
-_MOST_WAITING = 50
-"""Passwords that wait for their turn: some seconds for the last one."""
-
-_PAUSE_SECONDS = 60.0  # after which a source may try as often again
 
 _OF_TOKEN, _OF_USER = "token:", "user:"  # begin the keys of senders
 
@@ -70,12 +55,8 @@ class Access:
         self._users = users
         self._tokens = tokens
         self._run = run
-        self._clock = clock
         self._shares = shares or Shares()
-        self._trying = DeferredLock()  # one thread at most tries passwords, so that the disk has the others
-        self._secret = secrets.token_bytes(32)
-        self._right: OrderedDict[bytes, None] = OrderedDict()
-        self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._tries = Tries(users.has_password, run, clock.seconds)
 
     async def sender(
         self,
@@ -132,27 +113,13 @@ class Access:
         return Sender(host, f"{_OF_TOKEN}{token.id}", token.folder, grant)
 
     async def _by_password(self, host: str, user: str, password: str) -> Sender:
-        shown = f"{len(user)} {user}{password}".encode("utf-8", "surrogatepass")
-        mark = hmac.digest(self._secret, shown, "sha256")
-        if mark not in self._right:
-            self._check_tries(host)
-            if len(self._trying.waiting) >= _MOST_WAITING:
-                raise FileRefused("too-many", "too many passwords wait to be tried; wait a moment")
-            async with self._trying:
-                await self._try(host, user, password, mark)
-        return self._user(host, user)
-
-    async def _try(self, host: str, user: str, password: str, mark: bytes) -> None:
-        """Find out whether a password is right, unless that was found out during the wait for the turn."""
-        if mark in self._right:
-            return
-        self._check_tries(host)
-        if not await self._run(self._users.has_password, user, password):
-            self._count_try(host)
+        try:
+            right = await self._tries.is_right(Sender(host).source, user, password)
+        except NotTried as refused:
+            raise FileRefused(refused.code, str(refused)) from None
+        if not right:
             raise FileRefused("denied", "wrong user or password")
-        self._right[mark] = None
-        if len(self._right) > _REMEMBERED:
-            self._right.popitem(last=False)
+        return self._user(host, user)
 
     def _by_certificate(self, host: str, certificate: X509) -> Sender:
         names = certificate.to_cryptography().subject.get_attributes_for_oid(NameOID.COMMON_NAME)
@@ -160,19 +127,6 @@ class Access:
             return self._user(host, user_name("\0".join(str(name.value) for name in names)))
         except ValueFault:
             raise FileRefused("denied", "the certificate's common name is no user's name") from None
-
-    def _check_tries(self, host: str) -> None:
-        """Refuse a source that guesses passwords, without the work of trying one more."""
-        tries, since = self._wrong.get(Sender(host).source, (0, 0.0))
-        if tries >= _TRIES and self._clock.seconds() - since < _PAUSE_SECONDS:
-            raise FileRefused("denied", f"{tries} wrong passwords came from there; wait a minute")
-
-    def _count_try(self, host: str) -> None:
-        source, now = Sender(host).source, self._clock.seconds()
-        tries, since = self._wrong.pop(source, (0, now))
-        self._wrong[source] = (1, now) if now - since >= _PAUSE_SECONDS else (tries + 1, since)
-        if len(self._wrong) > _REMEMBERED:
-            self._wrong.popitem(last=False)
 
     def _user(self, host: str, name: str) -> Sender:
         return Sender(host, f"{_OF_USER}{name}", name, share=self._shares.of(name))

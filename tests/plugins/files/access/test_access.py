@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import base64
-from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -15,11 +14,10 @@ from OpenSSL.crypto import X509
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 
-from sockd_plugins.files.access import users as users_of
 from sockd_plugins.files.access.access import Access, Means
 from sockd_plugins.files.access.credentials import make_token
 from sockd_plugins.files.access.tokens import Tokens
-from sockd_plugins.files.access.users import Users
+from sockd_plugins.files.access.users import read_users
 from sockd_plugins.files.storage.refused import FileRefused
 from sockd_plugins.files.storage.sender import Sender
 
@@ -37,7 +35,7 @@ class Door:
         self.clock = Clock()
         self.tokens = Tokens(folder)
         self.tried = 0
-        self.access = Access(means, Users.read(FILE.encode()), self.tokens, self.run, self.clock)
+        self.access = Access(means, read_users(FILE.encode()), self.tokens, self.run, self.clock)
 
     def run(self, work: Any, *args: Any) -> Deferred[Any]:
         self.tried += work.__name__ == "has_password"
@@ -167,68 +165,3 @@ def test_a_certificate_names_the_user(door: Door) -> None:
 def test_a_token_counts_before_a_certificate(door: Door) -> None:
     text, token = door.tokens.make()
     assert door.lets_in(token=text, certificate=certificate("ann")).key == f"token:{token.id}"
-
-
-def test_the_memory_for_passwords_is_bounded(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sockd_plugins.files.access.access._REMEMBERED", 3)
-    for number in range(20):
-        door.refuses(f"192.0.2.{number}", user="ann", password="x")
-    assert len(door.access._wrong) == 3
-
-
-class Crowd:
-    """Peers that show passwords at once, of which one is tried after the other."""
-
-    def __init__(self, folder: Path) -> None:
-        self.tried: list[Deferred[bool]] = []
-        tokens = Tokens(folder)
-        self.access = Access(("users",), Users.read(FILE.encode()), tokens, self.run, Clock())
-
-    def run(self, *_: object) -> Deferred[Any]:
-        self.tried.append(Deferred())
-        return self.tried[-1]
-
-    def shows(self, number: int, password: str, host: str = HOST) -> list[Any]:
-        found: list[Any] = []
-        for _ in range(number):
-            sender = self.access.sender(host, user="ann", password=password)
-            Deferred.fromCoroutine(sender).addBoth(found.append)
-        return found
-
-
-def test_passwords_that_come_at_once_are_tried_one_after_the_other_and_no_more_than_others(
-    tmp_path: Path,
-) -> None:
-    crowd = Crowd(tmp_path)
-    found = crowd.shows(50, "x")
-    for number in range(10):
-        assert len(crowd.tried) == number + 1
-        crowd.tried[number].callback(False)
-    assert len(crowd.tried) == 10
-    texts = Counter(failure.getErrorMessage() for failure in found)
-    assert texts == {"wrong user or password": 10, "10 wrong passwords came from there; wait a minute": 40}
-
-
-def test_a_password_that_many_connections_show_at_once_is_tried_once(tmp_path: Path) -> None:
-    crowd = Crowd(tmp_path)
-    found = crowd.shows(20, PASSWORD)
-    crowd.tried[0].callback(True)
-    assert len(crowd.tried) == 1
-    assert found == [Sender(HOST, "user:ann", "ann")] * 20
-
-
-def test_only_so_many_passwords_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sockd_plugins.files.access.access._MOST_WAITING", 3)
-    crowd = Crowd(tmp_path)
-    found = [crowd.shows(1, "x", f"192.0.2.{number}") for number in range(6)]
-    told = [each[0].getErrorMessage() for each in found if each]
-    assert told == ["too many passwords wait to be tried; wait a moment"] * 2
-    for number in range(4):
-        crowd.tried[number].callback(False)
-    assert all(found)
-
-
-def test_a_password_for_nobody_takes_the_work_of_a_real_one() -> None:
-    assert users_of._NO_PASSWORD.log_n == 14
-    costly = Users.read(b"ann:" + HASHED.replace("ln=4", "ln=5").encode() + b"\nbob:" + HASHED.encode())
-    assert costly._no_password.log_n == 5

@@ -7,98 +7,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sockd.errors import ValueFault
-from sockd_plugins.files.access import users
-from sockd_plugins.files.access.users import Users, hash_password, user_name
-
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJd6ZZe6HkQp8H0CMZQd7G7cnR2Jc2kM2sC5m3cD8f6a"
-
-
-@pytest.fixture(autouse=True)
-def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make new passwords cost nothing."""
-    monkeypatch.setattr(users, "_LOG_N", 1)
-
-
-def read(*lines: str) -> Users:
-    return Users.read("\n".join(lines).encode())
-
-
-def test_a_password_fits_its_hash_and_no_other_does() -> None:
-    found = read(f"ann:{hash_password('corréct')}")
-    assert found.has_password("ann", "corréct")
-    assert not found.has_password("ann", "correct")
-    assert not found.has_password("bob", "corréct")
-
-
-def test_a_hash_of_another_program_is_read() -> None:
-    found = read(
-        "ann:$scrypt$ln=4,r=8,p=1$MDEyMzQ1Njc4OWFiY2RlZg$qZhEfTwICSXByfxC9mbEkzGSX5KmzAvMx/tJ1vfvyxg"
-    )
-    assert found.has_password("ann", "swordfish")
-
-
-def test_two_hashes_of_a_password_differ() -> None:
-    assert str(hash_password("a")) != str(hash_password("a"))
-
-
-def test_a_user_may_have_several_passwords_and_keys() -> None:
-    found = read(
-        f"ann:{hash_password('old')}",
-        "",
-        "# a comment",
-        f" ann : {hash_password('new')}",
-        f"ann:{KEY} ann@laptop",
-    )
-    assert list(found) == ["ann"]
-    assert found.has_password("ann", "old")
-    assert found.has_password("ann", "new")
-    (key,) = found["ann"].keys
-    assert found.has_key("ann", key)
-    assert not found.has_key("ann", key[:-1])
-    assert not found.has_key("bob", key)
-
-
-def test_a_password_without_end_is_not_worked_on() -> None:
-    assert not read(f"ann:{hash_password('a')}").has_password("ann", "a" * 100_000)
+from sockd_plugins.files.access.users import read_users, user_name
 
 
 @pytest.mark.parametrize(
     ("line", "text"),
     [
-        ("ann", "expected NAME:$scrypt$… or NAME:ssh-ed25519 AAAA…, found something else in line 2"),
-        ("ann:secret", "expected NAME:$scrypt$… or NAME:ssh-ed25519 AAAA…, found something else in line 2"),
-        ("ann:ssh-ed25519 AAAAA", "expected base64, found something else in line 2"),
         ("a/b:x", "expected the name of a user, without a path, found 'a/b' in line 2"),
         ("a b:x", "expected the name of a user, without spaces, found 'a b' in line 2"),
         (":x", "expected the name of a user, without a path, found '' in line 2"),
-        (
-            "ann:$scrypt$ln=30,r=8,p=1$AAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAA",
-            "expected scrypt of at most 268435456 bytes, found ln=30,r=8,p=1 in line 2",
-        ),
-        (
-            "ann:ssh-ed25519 AAAA",
-            "expected a public key as in a .pub file, found ssh-ed25519 before other bytes in line 2",
-        ),
-        (
-            "ann:restrict ssh-ed25519 AAAA",
-            "expected NAME:$scrypt$… or NAME:ssh-ed25519 AAAA…, found something else in line 2",
-        ),
     ],
 )
-def test_a_malformed_line_is_told_with_its_number_and_without_its_secret(line: str, text: str) -> None:
+def test_the_name_of_a_user_is_that_of_a_folder(line: str, text: str) -> None:
     with pytest.raises(ValueFault) as error:
-        read("# first", line)
+        read_users(f"# first\n{line}".encode())
     assert str(error.value) == text
 
 
-def test_a_file_that_is_no_text_is_refused() -> None:
-    with pytest.raises(ValueFault, match="expected users in UTF-8"):
-        Users.read(b"\xff\xfe")
-
-
 @given(st.text())
-def test_any_text_is_read_or_refused(text: str) -> None:
-    with suppress(ValueFault):
-        Users.read(text.encode("utf-8", "surrogatepass"))
+def test_any_text_is_a_name_or_refused(text: str) -> None:
     with suppress(ValueFault):
         user_name(text)

@@ -20,7 +20,7 @@ from sockd.plugin import Context
 from sockd_plugins.files.access.access import Access, Means
 from sockd_plugins.files.access.shares import Shares
 from sockd_plugins.files.access.tokens import Tokens
-from sockd_plugins.files.access.users import Users
+from sockd_plugins.files.access.users import read_users
 from sockd_plugins.files.http.file_digests import FileDigests
 from sockd_plugins.files.http.routes import Route
 from sockd_plugins.files.http.serve import serve_http
@@ -92,7 +92,7 @@ class Service:
         self.context = Context("files", self.clock, Logger(namespace="files"), folder.parent / "state")
         self.tokens = Tokens(folder.parent / "state")
         receipts, digests = Receipts("files", folder.parent / "state"), FileDigests(self.engine)
-        known = Users.read(users.encode())
+        known = read_users(users.encode())
         self.access = Access(means, known, self.tokens, self.engine.run, self.clock, shares)
         self.site = Site(self.engine, self.access, receipts, digests, options or Options(), self.context)
         self.routes = routes
