@@ -21,7 +21,8 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from sockd.plugin import Context, Duration, IDatagramPlugin, IStreamPlugin, Plugin, Replies
-from sockd_plugins.chat.hub.hub import Hub, Rules
+from sockd_plugins.chat.hub.hub import Hub
+from sockd_plugins.chat.hub.rules import Rules
 from sockd_plugins.chat.terminal.datagrams import REPLIES, ChatDatagrams, Peers
 from sockd_plugins.chat.terminal.lines import ChatLines
 

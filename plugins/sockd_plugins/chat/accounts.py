@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from sockd.errors import ValueFault
 from sockd.reading import Unreadable, read_bytes
 from sockd.text import describe_os_error, printable
-from sockd_plugins.chat.names import fold, is_name, shape
+from sockd_plugins.chat.hub.names import fold, is_name, shape
 from sockd_plugins.users.tries import Run, Tries
 from sockd_plugins.users.users import Users
 

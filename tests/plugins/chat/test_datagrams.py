@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from twisted.logger import Logger
 
 from sockd_plugins.chat.hub.batch import Batch
-from sockd_plugins.chat.hub.hub import Hub, Rules
+from sockd_plugins.chat.hub.hub import Hub
+from sockd_plugins.chat.hub.rules import Rules
 from sockd_plugins.chat.terminal.datagrams import (
     CERTAIN_ALLOWANCE,
     FACTOR,

@@ -23,8 +23,10 @@ from sockd_plugins.chat.hub.events import (
     Said,
     Unsaid,
 )
-from sockd_plugins.chat.hub.hub import Hub, Rules
-from sockd_plugins.chat.hub.people import ChatRefused, Person
+from sockd_plugins.chat.hub.hub import Hub
+from sockd_plugins.chat.hub.people import Person
+from sockd_plugins.chat.hub.refused import ChatRefused
+from sockd_plugins.chat.hub.rules import Rules
 from tests.plugins.chat.turns import ShortTurns
 
 NOON = 1_800_000_000.0

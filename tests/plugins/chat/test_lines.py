@@ -7,7 +7,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import Logger
 
-from sockd_plugins.chat.hub.hub import Hub, Rules
+from sockd_plugins.chat.hub.hub import Hub
+from sockd_plugins.chat.hub.rules import Rules
 from sockd_plugins.chat.terminal.lines import (
     LINE_LENGTH,
     MAX_STALL,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sockd_plugins.chat.masks import LONGEST, Mask, is_like
+from sockd_plugins.chat.hub.masks import LONGEST, Mask, is_like
 
 
 @dataclass

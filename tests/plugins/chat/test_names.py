@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sockd_plugins.chat.names import Names, fold, is_name, is_of_service, shape
+from sockd_plugins.chat.hub.names import Names, fold, is_name, is_of_service, shape
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-."
 

@@ -259,13 +259,16 @@ def _numbered(entries: Sequence[Entry]) -> list[Event]:
             tail.append(event)
         elif isinstance(event, Entered):
             room = entry.rooms[0]
-            event = replace(event, recent=_last((*room.recent, *tails.get(room, ())), room.recent.maxlen))
+            tail = tails.get(room, [])
+            unread = room.admit(entry.only, (room.said or 0) + len(tail)) if entry.only else 0
+            recent = [said for said in (*room.recent, *tail) if said.number > unread]
+            event = replace(event, recent=_last(recent, room.recent.maxlen))
         events.append(event)
     return events
 
 
-def _last(said: tuple[Said, ...], limit: int | None) -> tuple[Said, ...]:
-    return said[-limit:] if limit else ()
+def _last(said: Sequence[Said], limit: int | None) -> tuple[Said, ...]:
+    return tuple(said[-limit:]) if limit else ()
 
 
 class _Shares:

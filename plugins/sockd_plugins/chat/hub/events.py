@@ -146,10 +146,109 @@ class Renamed:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountSet:
+    """Login of a person, told once to each who shares a room with it, and to the person itself."""
+
+    name: str
+    account: str
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """Exit of a person whom an operator removed from a room; the person itself is told, too.
+
+    Attributes:
+        by: name of the operator.
+    """
+
+    room: str
+    name: str
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSet:
+    """New topic of a room; empty for none.
+
+    Attributes:
+        name: who set it.
+        at: time, in seconds since 1970.
+    """
+
+    room: str
+    name: str
+    text: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Change of one mode of a room.
+
+    Attributes:
+        adds: whether the mode is set, or taken back.
+        mode: letter of the mode, one of `charter`.
+        argument: name of a person, mask, key or number; empty for a mode that has none.
+    """
+
+    adds: bool
+    mode: str
+    argument: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModeSet:
+    """Change of modes of a room.
+
+    Attributes:
+        by: name of the operator; empty for the chat itself.
+    """
+
+    room: str
+    by: str
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AwaySet:
+    """Absence of a person, told once to each who shares a room with it; an empty text: it is back."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Invited:
+    """Invitation of the person itself into a room."""
+
+    room: str
+    name: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """End of the chat for the person: it is in no room any more, and its name is free."""
 
     reason: str
 
 
-Event = Said | Unsaid | Told | Entered | Parted | Joined | Left | Gone | Renamed | Ended
+Event = (
+    Said
+    | Unsaid
+    | Told
+    | Entered
+    | Parted
+    | Joined
+    | Left
+    | Gone
+    | Renamed
+    | Removed
+    | TopicSet
+    | ModeSet
+    | AwaySet
+    | AccountSet
+    | Invited
+    | Ended
+)

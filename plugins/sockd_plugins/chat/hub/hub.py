@@ -1,19 +1,15 @@
 """Requests of people in a chat: to enter, to speak, to move between rooms.
 
-Names are one namespace: ASCII letters, digits, `_`, `-` and `.`, compared without regard to case; names of
-rooms likewise. A person may be in several rooms. The first room always exists, every other one from its first
-member until its last one has left; the numbers of its messages go on where an archive keeps them.
+Names of people are one namespace, names of rooms another (`names`). A person may be in several rooms. The
+first room and those that are configured always exist, every other one from its first member, who is its
+operator, until its last one has left; the numbers of its messages go on where an archive keeps them.
 """
 
 from __future__ import annotations
 
-import re
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -21,6 +17,9 @@ from twisted.python.failure import Failure
 from sockd.text import printable
 from sockd_plugins.chat.hub.delivery import Archive, Delivery, Entry
 from sockd_plugins.chat.hub.events import (
+    AccountSet,
+    AwaySet,
+    Change,
     Ended,
     Entered,
     Event,
@@ -28,31 +27,29 @@ from sockd_plugins.chat.hub.events import (
     Joined,
     Kind,
     Left,
+    ModeSet,
     Parted,
     Present,
+    Removed,
     Renamed,
     Said,
     Told,
-    Unsaid,
 )
-from sockd_plugins.chat.hub.people import ChatRefused, Membership, Outlet, Person, Room, RoomFacts, Stay
+from sockd_plugins.chat.hub.facts import PersonFacts, facts_of_person, facts_of_room, is_known
+from sockd_plugins.chat.hub.moderation import Moderation
+from sockd_plugins.chat.hub.names import fold
+from sockd_plugins.chat.hub.people import Membership, Outlet, Person, Room, RoomFacts, Stay
+from sockd_plugins.chat.hub.programs import Programs
+from sockd_plugins.chat.hub.reading import Reading
+from sockd_plugins.chat.hub.refused import ChatRefused
+from sockd_plugins.chat.hub.register import Keeper, Register
+from sockd_plugins.chat.hub.rooms import Rooms
+from sockd_plugins.chat.hub.rules import RoomRules, Rules
 from sockd_plugins.token_bucket import TokenBucket
 
-_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """Bounds of a chat; the options of `Chat` describe them."""
-
-    room: str
-    max_members: int
-    max_rooms: int
-    name_length: int
-    message_length: int
-    history: int
-    rate: float
-    burst: int
+def _no_keeper(_: str) -> str:
+    return ""
 
 
 class Hub:
@@ -64,6 +61,7 @@ class Hub:
         log: gets what could not be stored or delivered.
         archive: store of messages; None if they are kept in memory only.
         now: returns the time in seconds since 1970.
+        keeper: tells which names belong to accounts.
     """
 
     def __init__(
@@ -73,20 +71,22 @@ class Hub:
         log: Logger,
         archive: Archive | None = None,
         now: Callable[[], float] = time.time,
+        keeper: Keeper = _no_keeper,
     ) -> None:
         self._rules = rules
         self._clock = clock
         self._log = log
-        self._archive = archive
         self._now = now
-        self._people: dict[str, Person] = {}
-        self._rooms: dict[str, Room] = {}
-        self._empty: dict[Room, int] = {}  # rooms without members, each with the place after its last event
+        self._people = Register(rules.name_length, keeper)
+        self._rooms = Rooms(rules.max_rooms, rules.history, archive is not None, now())
+        self._rooms.keep({rules.room: RoomRules(), **rules.rooms})
         self._delivery = Delivery(
             clock, log, archive, lambda person: self.leave(person, "failed"), self._drop_empty
         )
+        self._reading = Reading(archive, log)
+        self._programs = Programs(self._people, self._rooms, self._delivery, self._reading, now)
+        self._moderation = Moderation(self._delivery, self.find, now)
         self._closed = ""
-        self._add_room(rules.room)
 
     @property
     def first_room(self) -> str:
@@ -117,11 +117,15 @@ class Hub:
             raise ChatRefused("closed", self._closed)
         if len(self._people) >= self._rules.max_members:
             raise ChatRefused("full", f"the chat is full: {self._rules.max_members} members")
-        self._check_free(name, None)
-        bucket = TokenBucket(self._rules.rate, self._rules.burst, self._clock.seconds)
-        person = self._people[_key(name)] = Person(name, outlet, bucket, account, host, echoes)
-        if room:
-            self._arrive(person, self._rooms[_key(room)])
+        self._people.check(name, "", account)
+        bucket, now = TokenBucket(self._rules.rate, self._rules.burst, self._clock.seconds), self._now()
+        person = Person(name, outlet, bucket, account, host, echoes, entered_at=now, spoke_at=now)
+        there = self._rooms.find(room) if room else None
+        if there is not None:
+            there.charter.check_entry(person, "", len(there.members), invited=False)
+        self._people.add(person)
+        if there is not None:
+            self._arrive(person, there)
         return person
 
     def leave(self, person: Person, reason: str) -> None:
@@ -131,32 +135,45 @@ class Hub:
         self._delivery.settle()
         person.gone = True
         person.changed = self._delivery.place
-        del self._people[_key(person.name)]
+        self._people.remove(person)
+        person.invited.clear()
         rooms = tuple(person.rooms.values())
         for room in rooms:
             del room.members[person]
         person.rooms.clear()
         if rooms:
             self._delivery.post(Entry(Gone(person.name, self._short(reason)), rooms))
-        self._note_empty(*rooms)
+        for room in rooms:
+            self._note_empty(room)
 
-    def join(self, person: Person, name: str) -> None:
-        """Bring a person into a room, which is created if it does not exist."""
+    def join(self, person: Person, name: str, key: str = "") -> None:
+        """Bring a person into a room, which is created if it does not exist.
+
+        Args:
+            person: who enters.
+            name: of the room.
+            key: word that a room may ask for.
+        """
         self._turn(person)
-        room = self._rooms.get(_key(name))
-        if room is not None and person in room.members:
+        room = self._rooms.find(name)
+        if room is None:
+            self._people.check_form(name)
+            self._arrive(person, self._rooms.make(name), is_first=True)
+            return
+        if person in room.members:
             raise ChatRefused("in_room_already", f"you are in {room.name} already")
-        self._arrive(person, room or self._new_room(name))
+        room.charter.check_entry(person, key, len(room.members), room in person.invited)
+        self._arrive(person, room)
 
     def part(self, person: Person, name: str, reason: str = "") -> None:
         """Bring a person out of a room."""
         room = self._joined(person, name)
         self._depart(person, room, self._short(reason))
 
-    def move(self, person: Person, name: str) -> None:
+    def move(self, person: Person, name: str, key: str = "") -> None:
         """Bring a person into a room, and out of all others."""
         left = tuple(person.rooms.values())
-        self.join(person, name)
+        self.join(person, name, key)
         for room in left:
             self._depart(person, room, "")
 
@@ -164,41 +181,26 @@ class Hub:
         """Send a message to the people in a room, once it is stored."""
         room = self._joined(person, name)
         text = self._checked(text)
+        room.charter.check_speech(room.members[person].rank)
         if self._delivery.is_full:
             raise ChatRefused("busy", "too much waits to be stored; try again")
-        said = Said(room.name, person.name, text, 0, self._now(), kind, person.account)
+        person.spoke_at = now = self._now()
+        said = Said(room.name, person.name, text, 0, now, kind, person.account)
         self._delivery.post(Entry(said, (room,), None if person.echoes else person, speaker=person))
 
     async def post(
-        self, name: str, room_name: str, text: str, kind: Kind = "notice", account: str = ""
+        self, name: str, room_name: str, text: str, kind: Kind = "notice", account: str = "", key: str = ""
     ) -> Said:
-        """Send a message of a program that is in no room; return it once it is stored and delivered.
-
-        The caller bounds the rate.
-
-        Args:
-            name: name of the program, which nobody in the chat has.
-            room_name: room that exists, or that the archive may have.
-            text: the message.
-            kind: its kind.
-            account: account that the program has proved; empty for none.
-        """
+        """Send a message of a program, as `Programs.post` does."""
         if self._closed:
             raise ChatRefused("closed", self._closed)
-        self._check_free(name, None)
-        text = self._checked(text)
-        if self._delivery.is_full:
-            raise ChatRefused("busy", "too much waits to be stored; try again")
-        room = self._open_room(room_name)
-        said = Said(room.name, name, text, 0, self._now(), kind, account)
-        delivered: Deferred[Event] = Deferred()
-        self._delivery.post(Entry(said, (room,), delivered=delivered))
-        self._note_empty(room)
-        event = await delivered
-        if isinstance(event, Unsaid):
-            raise ChatRefused("not_stored", event.reason)
-        assert isinstance(event, Said)  # noqa: S101  # messages become nothing else
-        return event
+        return await self._programs.post(name, room_name, self._checked(text), kind, account, key)
+
+    async def read(
+        self, name: str, number: int, limit: int, account: str = "", key: str = ""
+    ) -> Sequence[Said]:
+        """Return the first messages of a room behind a number, as `Programs.read` does."""
+        return await self._programs.read(name, number, limit, account, key)
 
     def tell(self, person: Person, name: str, text: str, kind: Kind = "said") -> Told:
         """Send a message to one person, in whatever room; return it."""
@@ -207,26 +209,77 @@ class Hub:
         target = self.find(name)
         if target is None:
             raise ChatRefused("no_such_name", "nobody here has that name")
-        told = Told(person.name, target.name, text, self._now(), kind, person.account)
+        person.spoke_at = now = self._now()
+        told = Told(person.name, target.name, text, now, kind, person.account)
         self._hand(target, told)
         return told
 
     def rename(self, person: Person, name: str) -> None:
         """Give a person another free name, or another spelling of the present one."""
         self._turn(person)
-        self._check_free(name, person)
+        self._people.check(name, person.name, person.account)
         renamed = Renamed(person.name, name)
-        del self._people[_key(person.name)]
-        self._people[_key(name)] = person
-        person.name = name
-        if person.rooms:
-            self._delivery.post(Entry(renamed, tuple(person.rooms.values())))
-        else:
-            self._hand(person, renamed)
+        self._people.rename(person, name)
+        self._tell_acquainted(person, renamed)
+
+    def log_in(self, person: Person, account: str) -> None:
+        """Note that a person has proved an account; empty: none any more."""
+        self._turn(person)
+        person.account = account
+        self._tell_acquainted(person, AccountSet(person.name, account))
+        for room in person.rooms.values():
+            if room.charter.is_owner(person):
+                room.members[person].rank = "operator"
+                self._tell_of_operator(person, room, None)
+
+    def set_away(self, person: Person, text: str) -> None:
+        """Note that a person is away, with a text for those who write to it; empty: it is back."""
+        self._turn(person)
+        person.away = self._short(text)
+        self._tell_acquainted(person, AwaySet(person.name, person.away))
+
+    def set_topic(self, person: Person, name: str, text: str) -> None:
+        """Set the topic of a room of the person; an empty text takes it away."""
+        room = self._joined(person, name)
+        self._moderation.set_topic(person, room, self._checked(text) if text.strip() else "")
+
+    def set_modes(self, person: Person, name: str, changes: Sequence[Change]) -> None:
+        """Change modes of a room of the person, all that are possible up to the first that is not."""
+        self._moderation.set_modes(person, self._joined(person, name), changes)
+
+    def invite(self, person: Person, name: str, other: str) -> str:
+        """Invite somebody into a room of the person; return that name as it is spelt."""
+        return self._moderation.invite(person, self._joined(person, name), other)
+
+    def remove(self, person: Person, name: str, other: str, reason: str = "") -> None:
+        """Remove somebody from a room of the person."""
+        room = self._joined(person, name)
+        target = self._moderation.to_remove(person, room, other)
+        removed = Removed(room.name, target.name, person.name, self._short(reason))
+        self._delivery.post(Entry(removed, (room,)))
+        self._take_out(target, room)
+        self._note_empty(room)
 
     def find(self, name: str) -> Person | None:
         """Return the person with a name."""
-        return self._people.get(_key(name))
+        return self._people.find(name)
+
+    def find_room(self, name: str, person: Person | None = None) -> Room | None:
+        """Return a room that a person, or somebody outside the chat, may know of."""
+        room = self._rooms.find(name)
+        return room if room is not None and is_known(room, person) else None
+
+    def rooms(self, person: Person | None = None) -> tuple[RoomFacts, ...]:
+        """Return the rooms that a person, or somebody outside the chat, may know of."""
+        return tuple(facts_of_room(room, person) for room in self._rooms if is_known(room, person))
+
+    def whois(self, person: Person, name: str) -> PersonFacts:
+        """Return what a person may know about another one."""
+        self._turn(person)
+        target = self.find(name)
+        if target is None:
+            raise ChatRefused("no_such_name", "nobody here has that name")
+        return facts_of_person(target, person, self._now())
 
     def present(self, person: Person, name: str) -> tuple[Present, ...]:
         """Return who is in a room of the person."""
@@ -235,39 +288,11 @@ class Hub:
 
     async def since(self, person: Person, name: str, number: int, limit: int) -> Sequence[Said]:
         """Return the first messages of a room behind a number, at most `limit`, as far as they are kept."""
-        return await self._since(self._joined(person, name), number, limit)
-
-    async def _since(self, room: Room, number: int, limit: int) -> Sequence[Said]:
-        if number < 0 or (room.said is not None and number > room.said):
-            text = f"the last message in {room.name} has the number {room.said or 0}"
-            raise ChatRefused("no_such_message", text)
-        if self._archive is None or (room.recent and room.recent[0].number <= number + 1):
-            return [each for each in room.recent if each.number > number][:limit]
-        return await self._read(self._archive.since(room.name, number, limit))
+        return await self._reading.since(person, self._joined(person, name), number, limit)
 
     async def before(self, person: Person, name: str, number: int, limit: int) -> Sequence[Said]:
         """Return the last messages of a room before a number, at most `limit`, the oldest first."""
-        room = self._joined(person, name)
-        if self._archive is None:
-            earlier = [each for each in room.recent if each.number < number]
-            return earlier[max(0, len(earlier) - limit) :]
-        return await self._read(self._archive.before(room.name, number, limit))
-
-    async def read(self, name: str, number: int, limit: int) -> Sequence[Said]:
-        """Return the first messages of a room behind a number, at most `limit`, for those who are in no room.
-
-        The caller bounds the rate.
-        """
-        room = self._open_room(name)
-        self._note_empty(room)
-        return await self._since(room, number, limit)
-
-    def rooms(self) -> tuple[RoomFacts, ...]:
-        """Return what there is to know of each room."""
-        return tuple(
-            RoomFacts(room.name, len(room.members), room.said or 0, room.topic)
-            for room in self._rooms.values()
-        )
+        return await self._reading.before(person, self._joined(person, name), number, limit)
 
     def settle(self) -> None:
         """Deliver what people are owed, unless something has to be stored first."""
@@ -277,8 +302,7 @@ class Hub:
         """End the chat for everybody; later newcomers are refused."""
         self._delivery.settle()
         self._closed = reason
-        people = tuple(self._people.values())
-        self._people.clear()
+        people = self._people.clear()
         self._rooms.clear()
         for person in people:
             person.gone = True
@@ -294,13 +318,6 @@ class Hub:
         """Return once everything that is owed has been stored and delivered."""
         await self._delivery.finish()
 
-    async def _read(self, messages: Awaitable[Sequence[Said]]) -> Sequence[Said]:
-        try:
-            return await messages
-        except Exception:  # whatever fails, the person is told and stays
-            self._log.failure("history not read")
-            raise ChatRefused("unavailable", "the history cannot be read now") from None
-
     def _turn(self, person: Person) -> None:
         """Count a request against the person's rate."""
         if person.gone:
@@ -314,7 +331,7 @@ class Hub:
     def _joined(self, person: Person, name: str) -> Room:
         """Count a request, and return a room of the person."""
         self._turn(person)
-        room = person.rooms.get(_key(name))
+        room = person.rooms.get(fold(name))
         if room is None:
             raise ChatRefused("not_in_room", f"you are not in {printable(name)[:64]}")
         return room
@@ -327,65 +344,50 @@ class Hub:
             raise ChatRefused("too_long", f"too long: at most {most} bytes, not {length}")
         return text
 
-    def _check_free(self, name: str, bearer: Person | None) -> None:
-        self._check_name(name)
-        if self._people.get(_key(name), bearer) is not bearer:
-            raise ChatRefused("taken", f"the name {name} is taken")
-
-    def _check_name(self, name: str) -> None:
-        if len(name) > self._rules.name_length or not _NAME.fullmatch(name):
-            raise ChatRefused("bad_name", f"a name is 1 to {self._rules.name_length} of A-Z a-z 0-9 _ . -")
-
-    def _open_room(self, name: str) -> Room:
-        """Return a room for those who are in none: one that exists, or that the archive may have."""
-        room = self._rooms.get(_key(name))
-        if room is None and self._archive is None:
-            raise ChatRefused("no_such_room", f"there is no room {printable(name)[:64]}")
-        return room or self._new_room(name)
-
-    def _new_room(self, name: str) -> Room:
-        self._check_name(name)
-        if len(self._rooms) >= self._rules.max_rooms:
-            raise ChatRefused("too_many_rooms", f"there are {self._rules.max_rooms} rooms already")
-        return self._add_room(name)
-
-    def _add_room(self, name: str) -> Room:
-        said = 0 if self._archive is None else None
-        room = self._rooms[_key(name)] = Room(name, deque(maxlen=self._rules.history), said)
-        return room
-
-    def _arrive(self, person: Person, room: Room) -> None:
+    def _arrive(self, person: Person, room: Room, *, is_first: bool = False) -> None:
         others = tuple(other.seen_in(room) for other in room.members)
         self._delivery.post(Entry(Joined(room.name, person.name, person.account), (room,)))
         person.changed = self._delivery.place
-        membership = room.members[person] = Membership(person.changed)
-        person.rooms[_key(room.name)] = room
+        is_operator = is_first or room.charter.is_owner(person)
+        membership = Membership(person.changed, "operator" if is_operator else "")
+        room.members[person] = membership
+        person.rooms[fold(room.name)] = room
+        person.invited.pop(room, None)
         entered = Entered(room.name, person.name, others, (), room.topic, membership.rank)
         self._delivery.post(Entry(entered, (room,), only=person))
+        if is_operator and others:
+            self._tell_of_operator(person, room, person)
+
+    def _tell_of_operator(self, person: Person, room: Room, but: Person | None) -> None:
+        made = ModeSet(room.name, "", (Change(True, "o", person.name),))
+        self._delivery.post(Entry(made, (room,), but))
 
     def _depart(self, person: Person, room: Room, reason: str) -> None:
-        membership = room.members.pop(person)
-        del person.rooms[_key(room.name)]
-        person.changed = self._delivery.place
-        self._delivery.remember(room, Stay(person, membership.since, person.changed))
+        self._take_out(person, room)
         self._delivery.post(Entry(Left(room.name, person.name, reason), (room,)))
         self._hand(person, Parted(room.name, person.name, reason))
         self._note_empty(room)
 
-    def _note_empty(self, *rooms: Room) -> None:
-        """Note rooms without members, which are dropped once their last events are delivered."""
-        for room in rooms:
-            if not room.members and room.name != self._rules.room:
-                self._empty[room] = self._delivery.place
+    def _take_out(self, person: Person, room: Room) -> None:
+        """End a membership: what happened before is still delivered."""
+        membership = room.members.pop(person)
+        del person.rooms[fold(room.name)]
+        person.changed = self._delivery.place
+        self._delivery.remember(room, Stay(person, membership.since, person.changed))
+
+    def _note_empty(self, room: Room) -> None:
+        self._rooms.note_empty(room, self._delivery.place)
         self._drop_empty()
 
     def _drop_empty(self) -> None:
-        for room, place in tuple(self._empty.items()):
-            if room.members:
-                del self._empty[room]
-            elif self._delivery.delivered >= place:
-                del self._empty[room]
-                self._rooms.pop(_key(room.name), None)
+        self._rooms.drop_empty(self._delivery.delivered)
+
+    def _tell_acquainted(self, person: Person, event: Event) -> None:
+        """Owe an event to everybody who shares a room with a person, and to the person itself."""
+        if person.rooms:
+            self._delivery.post(Entry(event, tuple(person.rooms.values())))
+        else:
+            self._hand(person, event)
 
     def _short(self, text: str) -> str:
         return printable(text)[: self._rules.message_length]
@@ -393,8 +395,3 @@ class Hub:
     def _hand(self, person: Person, event: Event) -> None:
         """Owe an event to one person alone."""
         self._delivery.post(Entry(event, only=person))
-
-
-def _key(name: str) -> str:
-    """Return what all spellings of a name have in common; names are ASCII."""
-    return name.lower()

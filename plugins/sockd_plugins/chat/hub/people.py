@@ -9,21 +9,9 @@ from itertools import chain
 from typing import Protocol
 
 from sockd_plugins.chat.hub.batch import Batch
+from sockd_plugins.chat.hub.charter import Charter
 from sockd_plugins.chat.hub.events import Present, Rank, Said, Topic
 from sockd_plugins.token_bucket import TokenBucket
-
-
-class ChatRefused(Exception):
-    """Refusal of a request.
-
-    Args:
-        code: reason in one word, for programs.
-        text: reason for people; empty if the person has been told already.
-    """
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 class Outlet(Protocol):
@@ -39,10 +27,12 @@ class Membership:
 
     Attributes:
         since: place of the entry among the events of the chat.
+        unread: number of the last message that the person may not read; None until the entry is delivered.
     """
 
     since: int
     rank: Rank = ""
+    unread: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +57,7 @@ class Room:
         recent: last messages that were delivered, as many as the rules show.
         said: number of the last message; 0 before the first. None while the history has not told it.
         stays: memberships that ended a moment ago.
+        charter: who may do what.
     """
 
     name: str
@@ -75,6 +66,7 @@ class Room:
     topic: Topic | None = None
     members: dict[Person, Membership] = field(default_factory=dict)
     stays: list[Stay] = field(default_factory=list)
+    charter: Charter = field(default_factory=Charter)
 
     def includes(self, person: Person, place: int) -> bool:
         """Tell whether a person was in the room when the event at a place happened."""
@@ -82,6 +74,13 @@ class Room:
         if membership is not None and membership.since <= place:
             return True
         return any(stay.person is person and stay.since <= place < stay.until for stay in self.stays)
+
+    def admit(self, person: Person, said: int) -> int:
+        """Note that an entry is delivered; return the number of the last message that it does not show."""
+        unread = self.charter.unread(person.account, said)
+        if person in self.members:
+            self.members[person].unread = unread
+        return unread
 
     def audience(self) -> Iterator[Person]:
         """Return the people who may be owed events of the room, some perhaps twice."""
@@ -95,12 +94,14 @@ class RoomFacts:
     Attributes:
         people: number of those who are in it.
         said: number of the last message; 0 for none.
+        inside: whether the person who asks is in it.
     """
 
     name: str
     people: int
     said: int
     topic: Topic | None
+    inside: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -113,6 +114,9 @@ class Person:
         echoes: whether its own messages are delivered to it too, once they are stored.
         changed: place of its last entry or exit among the events of the chat.
         away: text for those who write to it while it is away; empty while it is there.
+        invited: rooms that it was invited to and has not entered since.
+        entered_at: time at which it entered the chat, in seconds since 1970.
+        spoke_at: time of its last message, or of its entry.
     """
 
     name: str
@@ -126,6 +130,9 @@ class Person:
     away: str = ""
     gone: bool = False
     told_to_wait: bool = False
+    invited: dict[Room, None] = field(default_factory=dict)
+    entered_at: float = 0.0
+    spoke_at: float = 0.0
 
     def seen_in(self, room: Room) -> Present:
         """Return what others see of the person in a room."""

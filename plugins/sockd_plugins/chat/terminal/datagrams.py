@@ -44,7 +44,8 @@ from sockd.text import decoded
 from sockd_plugins.chat.hub.batch import Batch
 from sockd_plugins.chat.hub.events import Entered
 from sockd_plugins.chat.hub.hub import Hub
-from sockd_plugins.chat.hub.people import ChatRefused, Person
+from sockd_plugins.chat.hub.people import Person
+from sockd_plugins.chat.hub.refused import ChatRefused
 from sockd_plugins.chat.terminal.plain import act, notice, rendered
 from sockd_plugins.token_bucket import TokenBucket
 

@@ -20,7 +20,8 @@ from sockd_plugins.chat.hub.events import (
     Unsaid,
 )
 from sockd_plugins.chat.hub.hub import Hub
-from sockd_plugins.chat.hub.people import ChatRefused, Person
+from sockd_plugins.chat.hub.people import Person
+from sockd_plugins.chat.hub.refused import ChatRefused
 
 HELP = (
     "* /join ROOM, /nick NAME, /who, /msg NAME TEXT, /since NUMBER, /help, /quit;"

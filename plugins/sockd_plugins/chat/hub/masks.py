@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from sockd_plugins.chat.names import fold
+from sockd_plugins.chat.hub.names import fold
 
 LONGEST = 100
 """Characters of a mask."""

@@ -1,0 +1,82 @@
+"""Rooms of a chat: which there are, from the first person in them to the last event."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+
+from sockd_plugins.chat.hub.charter import Charter, RoomRules
+from sockd_plugins.chat.hub.events import Topic
+from sockd_plugins.chat.hub.names import Names
+from sockd_plugins.chat.hub.people import Room
+from sockd_plugins.chat.hub.refused import ChatRefused
+
+
+class Rooms:
+    """Rooms by name. Those that are configured always exist.
+
+    Args:
+        most: rooms at once.
+        recent: messages that each keeps to show to newcomers.
+        stored: whether an archive has messages, which tells the number of a room's last one.
+        now: time in seconds since 1970, for topics of the configuration.
+    """
+
+    def __init__(self, most: int, recent: int, stored: bool, now: float) -> None:
+        self._most = most
+        self._recent = recent
+        self.stored = stored
+        self._now = now
+        self._rooms: Names[Room] = Names()
+        self._empty: dict[Room, int] = {}  # rooms without people, each with the place after its last event
+
+    def __iter__(self) -> Iterator[Room]:
+        return iter(self._rooms)
+
+    def keep(self, rooms: Mapping[str, RoomRules]) -> None:
+        """Make rooms that exist without people, too."""
+        for name, rules in rooms.items():
+            topic = Topic(rules.topic, "", self._now) if rules.topic else None
+            self._add(name, Charter.configured(rules), topic)
+
+    def find(self, name: str) -> Room | None:
+        """Return a room, in any spelling of its name."""
+        return self._rooms.find(name)
+
+    def make(self, name: str) -> Room:
+        """Make a room; raise `ChatRefused` if there are too many, or one with a name that looks like it."""
+        if rival := self._rooms.rival(name):
+            raise ChatRefused("confusable", f"{name} looks like {rival}, which is another room")
+        if len(self._rooms) >= self._most:
+            raise ChatRefused("too_many_rooms", f"there are {self._most} rooms already")
+        return self._add(name, Charter(), None)
+
+    def note_empty(self, room: Room, place: int) -> None:
+        """Note that a room may have lost its last person.
+
+        Args:
+            room: dropped once its last events are delivered.
+            place: of the first event after those.
+        """
+        if not room.members and not room.charter.is_kept:
+            self._empty[room] = place
+
+    def drop_empty(self, delivered: int) -> None:
+        """Drop the rooms that are empty and whose events before a place were the last."""
+        for room, place in tuple(self._empty.items()):
+            if room.members:
+                del self._empty[room]
+            elif delivered >= place:
+                del self._empty[room]
+                if self._rooms.find(room.name) is room:
+                    self._rooms.take(room.name)
+
+    def clear(self) -> None:
+        """Drop all rooms."""
+        self._rooms.clear()
+
+    def _add(self, name: str, charter: Charter, topic: Topic | None) -> Room:
+        said = None if self.stored else 0
+        room = Room(name, deque(maxlen=self._recent), said, topic, charter=charter)
+        self._rooms.give(name, room)
+        return room
