@@ -20,6 +20,15 @@ OF_PLUGINS: Mapping[tuple[str, str], Event] = {
         (
             "chat",
             Event(
+                "accounts not read",
+                LogLevel.error,
+                "The file of accounts has changed, and cannot be used; the accounts stay as they were.",
+                {"file": Field(str, "path of the file"), "reason": Field(str, "cause, in one line")},
+            ),
+        ),
+        (
+            "chat",
+            Event(
                 "member_failed",
                 LogLevel.critical,
                 "A message could not be delivered to a member, who leaves the room.",

@@ -11,18 +11,24 @@ service drains, every member reads `* the server is closing` and is disconnected
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import ClassVar
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, PrivateAttr
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import DatagramProtocol, Factory
+from twisted.internet.threads import deferToThread
 from typing_extensions import override
 from zope.interface import implementer
 
-from sockd.plugin import Context, Duration, IDatagramPlugin, IStreamPlugin, Plugin, Replies
+from sockd.plugin import ConfigPath, Context, Duration, IDatagramPlugin, IStreamPlugin, Plugin, Replies
+from sockd.reading import Unreadable
+from sockd_plugins.chat.accounts import Accounts, read_accounts
 from sockd_plugins.chat.hub.hub import Hub
+from sockd_plugins.chat.hub.register import no_keeper
 from sockd_plugins.chat.hub.rules import Rules
+from sockd_plugins.chat.options import RoomOptions, check_apart, named_rooms, room_name
 from sockd_plugins.chat.terminal.datagrams import REPLIES, ChatDatagrams, Peers
 from sockd_plugins.chat.terminal.lines import ChatLines
 
@@ -33,8 +39,17 @@ class Chat(Plugin):
 
     shared_state: ClassVar[bool] = True
 
-    room: str = Field(
-        default="lobby", pattern=r"^[A-Za-z0-9_.-]{1,32}$", description="The room of newcomers."
+    room: Annotated[str, AfterValidator(room_name)] = Field(
+        default="lobby", description="The room of newcomers."
+    )
+    rooms: Annotated[dict[str, RoomOptions], AfterValidator(named_rooms)] = Field(
+        default_factory=dict,
+        description="Rooms that always exist: { ops = { topic = 'pagers', owners = ['ann'] } }.",
+    )
+    accounts: ConfigPath | None = Field(
+        default=None,
+        description="File with accounts, a line for each as `sockd password` prints it. Only who knows the"
+        " password bears the name. A change of the file holds at once, without a reload.",
     )
     max_members: int = Field(
         default=1000,
@@ -71,7 +86,13 @@ class Chat(Plugin):
     )
 
     _hub: Hub | None = PrivateAttr(None)
+    _accounts: Accounts | None = PrivateAttr(None)
     _peers: Peers | None = PrivateAttr(None)
+
+    @model_validator(mode="after")
+    def _rooms_apart(self) -> Self:
+        check_apart(self.room, *self.rooms)
+        return self
 
     @property
     def replies(self) -> Replies:
@@ -89,6 +110,19 @@ class Chat(Plugin):
             hub = self._shared_hub(context)
             self._peers = Peers(hub, context.clock, self.max_members // 2, self.silence)
         return ChatDatagrams(self._peers)
+
+    @override
+    def problems(self) -> Iterable[tuple[str, str]]:
+        if self.accounts is not None:
+            try:
+                read_accounts(self.accounts)
+            except Unreadable as fault:
+                yield "accounts", str(fault)
+
+    @override
+    async def start(self, context: Context) -> None:
+        if self._accounts is not None:
+            await self._accounts.load()
 
     @override
     def drain(self) -> None:
@@ -112,6 +146,10 @@ class Chat(Plugin):
                 history=self.history,
                 rate=self.rate,
                 burst=self.burst,
+                rooms={name: room.rules for name, room in self.rooms.items()},
             )
-            self._hub = Hub(rules, context.clock, context.logger)
+            if self.accounts is not None:
+                self._accounts = Accounts(self.accounts, deferToThread, context.clock, context.logger)
+            keeper = self._accounts.keeper if self._accounts else no_keeper
+            self._hub = Hub(rules, context.clock, context.logger, keeper=keeper)
         return self._hub

@@ -42,14 +42,10 @@ from sockd_plugins.chat.hub.people import Membership, Outlet, Person, Room, Room
 from sockd_plugins.chat.hub.programs import Programs
 from sockd_plugins.chat.hub.reading import Reading
 from sockd_plugins.chat.hub.refused import ChatRefused
-from sockd_plugins.chat.hub.register import Keeper, Register
+from sockd_plugins.chat.hub.register import Keeper, Register, no_keeper
 from sockd_plugins.chat.hub.rooms import Rooms
 from sockd_plugins.chat.hub.rules import RoomRules, Rules
 from sockd_plugins.token_bucket import TokenBucket
-
-
-def _no_keeper(_: str) -> str:
-    return ""
 
 
 class Hub:
@@ -71,7 +67,7 @@ class Hub:
         log: Logger,
         archive: Archive | None = None,
         now: Callable[[], float] = time.time,
-        keeper: Keeper = _no_keeper,
+        keeper: Keeper = no_keeper,
     ) -> None:
         self._rules = rules
         self._clock = clock

@@ -13,6 +13,11 @@ Keeper = Callable[[str], str]
 """Returns the account that a name belongs to, or one that looks like it; "" if there is none."""
 
 
+def no_keeper(_: str) -> str:
+    """Return "", as there are no accounts."""
+    return ""
+
+
 class Register:
     """People by name.
 

@@ -7,16 +7,22 @@ from collections.abc import Callable, Iterator, Sequence
 from twisted.internet.defer import ensureDeferred
 
 from sockd_plugins.chat.hub.events import (
+    AccountSet,
+    AwaySet,
     Ended,
     Entered,
     Event,
     Gone,
+    Invited,
     Joined,
     Left,
+    ModeSet,
     Parted,
+    Removed,
     Renamed,
     Said,
     Told,
+    TopicSet,
     Unsaid,
 )
 from sockd_plugins.chat.hub.hub import Hub
@@ -86,6 +92,27 @@ def rendered(event: Event) -> list[str]:
             return [f"* {name} is now {new_name}"]
         case Ended(reason):
             return [f"* {reason}"]
+        case Removed() | TopicSet() | ModeSet() | Invited() | AwaySet() | AccountSet():
+            return [notice(_changed(event))]
+
+
+def _changed(event: Removed | TopicSet | ModeSet | Invited | AwaySet | AccountSet) -> str:
+    match event:
+        case Removed(room, name, by, reason):
+            return f"{by} removed {name} from {room}" + (f" ({reason})" if reason else "")
+        case TopicSet(room, name, text):
+            return (
+                f"{name} set the topic of {room}: {text}" if text else f"{name} took the topic of {room} away"
+            )
+        case ModeSet(room, by, changes):
+            made = " ".join(f"{'-+'[it.adds]}{it.mode} {it.argument}".rstrip() for it in changes)
+            return f"{by or 'the chat'} changed {room}: {made}"
+        case Invited(room, _, by):
+            return f"{by} invites you into {room}: /join {room}"
+        case AwaySet(name, text):
+            return f"{name} is away: {text}" if text else f"{name} is back"
+        case AccountSet(name, account):
+            return f"{name} is logged in as {account}" if account else f"{name} is not logged in any more"
 
 
 def _message(event: Said | Told) -> str:
