@@ -3,12 +3,12 @@ from __future__ import annotations
 import os
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 
 from sockd.reading import Unreadable
 from sockd_plugins.chat.accounts import FRESH_SECONDS, Accounts
@@ -39,7 +39,9 @@ class Kept:
         self.clock = Clock()
         self.told: list[Any] = []
         self.write(**passwords)
-        self.accounts = Accounts(self.file, execute, self.clock, Logger(observer=self.told.append))
+        self.accounts = Accounts(
+            self.file, execute, self.clock, Logger(observer=cast("ILogObserver", self.told.append))
+        )
         done(self.accounts.load())
 
     def write(self, **passwords: str) -> None:

@@ -241,7 +241,7 @@ def test_numbers_go_on_when_a_room_comes_back(hub: Hub, disk: Disk) -> None:
     disk.settle()
     before = (said(1, "one", room="den"), said(2, "two", room="den"))
     assert ann_hears.heard == [
-        Entered("den", "ann", (Present("bob"),), before),
+        Entered("den", "ann", (Present("bob", "operator"),), before),
         said(3, "three", room="den"),
     ]
 
@@ -255,7 +255,7 @@ def test_a_room_whose_history_cannot_be_read_is_entered_without_it(hub: Hub, dis
         hub.say(ann, "den", "lost")
     assert len(logged) == 2
     assert ann_hears.take() == [
-        Entered("den", "ann"),
+        Entered("den", "ann", rank="operator"),
         Unsaid("den", "lost", "the history failed; its log tells why"),
     ]
     disk.broken = False

@@ -17,7 +17,13 @@ def fault(**options: Any) -> str:
 
 
 def test_a_room_is_configured_by_its_topic_owners_key_modes_and_policy() -> None:
-    room = {"topic": "pagers\x1b", "owners": ["Ann"], "key": "hush", "modes": "st", "read_back": "joined"}
+    room: Any = {
+        "topic": "pagers\x1b",
+        "owners": ["Ann"],
+        "key": "hush",
+        "modes": "st",
+        "read_back": "joined",
+    }
     chat = Chat(rooms={"ops": room})
     assert chat.rooms["ops"].rules == RoomRules("pagers\\x1b", frozenset({"ann"}), "hush", "st", "joined")
     assert "hush" not in repr(chat)
@@ -41,7 +47,8 @@ def test_a_room_that_cannot_be_is_a_fault(options: dict[str, Any], text: str) ->
 
 
 def test_the_first_room_may_be_configured_too() -> None:
-    assert Chat(room="lobby", rooms={"lobby": {"topic": "hello"}}).rooms["lobby"].topic == "hello"
+    rooms: Any = {"lobby": {"topic": "hello"}}
+    assert Chat(room="lobby", rooms=rooms).rooms["lobby"].topic == "hello"
 
 
 def test_a_file_of_accounts_that_cannot_be_used_is_a_problem(tmp_path: Path) -> None:

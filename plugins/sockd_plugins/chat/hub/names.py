@@ -4,6 +4,10 @@ A name has ASCII letters, digits, `_`, `-` and `.`. Two names are the same if th
 `Ann`, `ann`. They are confusable if they look alike in some typeface: `alice`, `a1ice`, `AIice`. Of such
 names one is in use at a time. Every other difference counts, so that `ann`, `ann_` and `ann__`, or `user1` to
 `user10`, are possible beside each other: programs choose such names when the first one is taken.
+
+Letters of other scripts are left out, although irssi shows them: ii keeps a file for each person and writes
+`_` for each of their bytes, so that two people share one; IRC's case mapping knows ASCII alone; and whoever
+cannot type a name cannot write to its bearer.
 """
 
 from __future__ import annotations
@@ -14,9 +18,10 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-EXPECTED = "A-Z a-z 0-9 _ . -, beginning with one of A-Z a-z 0-9 _ and not ending with a point"
-"""Words for what a name consists of."""
+EXPECTED = "A-Z a-z 0-9 _ . -"
+"""Words for the characters of a name."""
 
+_CHARACTERS = re.compile(r"[A-Za-z0-9_.-]+")
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_-])?")
 """Form of a name. A dash in front is an option on command lines; points in front are hidden or parent folders
 for programs that keep a file for each name (ii(1)); one at the end reads as that of a sentence."""
@@ -44,13 +49,22 @@ def shape(name: str) -> str:
 
 
 def is_name(name: str, longest: int) -> bool:
-    """Tell whether a text can be a name of a person or a room.
+    """Tell whether a text can be the name of a person or a room.
 
     Args:
         name: any text.
         longest: characters at most.
     """
     return len(name) <= longest and _NAME.fullmatch(name) is not None
+
+
+def fault_of(name: str, longest: int) -> str:
+    """Return in one line why a text is no name; "" if it is one. Arguments as of `is_name`."""
+    if is_name(name, longest):
+        return ""
+    if len(name) > longest or not _CHARACTERS.fullmatch(name):
+        return f"a name is 1 to {longest} of {EXPECTED}"
+    return "a name begins with a letter, a digit or _, and does not end with a point"
 
 
 def is_of_service(name: str) -> bool:

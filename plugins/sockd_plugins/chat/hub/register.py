@@ -63,8 +63,8 @@ class Register:
 
     def check_form(self, name: str) -> None:
         """Check that a person or room can have a name; raise `ChatRefused` (`bad_name`) if not."""
-        if not names.is_name(name, self._longest):
-            raise ChatRefused("bad_name", f"a name is 1 to {self._longest} of {names.EXPECTED}")
+        if fault := names.fault_of(name, self._longest):
+            raise ChatRefused("bad_name", fault)
 
     def check(self, name: str, own: str, account: str) -> None:
         """Check whether a person may take a name.
