@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from sockd.errors import ValueFault
 from sockd.text import printable
 from sockd_plugins.files.access.shares import UserQuota
-from sockd_plugins.files.access.users import Users, user_name
+from sockd_plugins.files.access.users import read_users, user_name
 from sockd_plugins.files.storage.names import pattern_of, safe_name, timed_name
 from sockd_plugins.files.storage.owner import FORM, Owner
 
@@ -112,7 +112,7 @@ def quotas_of_nobody(
             if bound:
                 yield option, "nobody comes in as a user: add 'users' or 'certificates' to 'access'"
     elif "certificates" not in means:
-        known = Users.read(users)
+        known = read_users(users)
         for name in quotas:
             if name not in known:
                 yield "user_quotas", f"there is no user {printable(repr(name))} in the file of 'users'"
@@ -127,7 +127,7 @@ def unasked_users(users: bytes, means: Collection[str]) -> str | None:
 
 def users_file(content: bytes) -> bytes:
     """Check the lines of a file of users."""
-    Users.read(content)
+    read_users(content)
     return content
 
 
