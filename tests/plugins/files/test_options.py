@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from sockd_plugins.files import Files
 from sockd_plugins.files.access.shares import UserQuota
-from sockd_plugins.files.access.users import hash_password
+from sockd_plugins.users.passwords import hash_password
 
 
 @pytest.mark.parametrize(

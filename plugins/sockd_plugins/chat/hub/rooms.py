@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 
-from sockd_plugins.chat.hub.charter import Charter, RoomRules
+from sockd_plugins.chat.hub.charter import Charter
 from sockd_plugins.chat.hub.events import Topic
 from sockd_plugins.chat.hub.names import Names
 from sockd_plugins.chat.hub.people import Room
 from sockd_plugins.chat.hub.refused import ChatRefused
+from sockd_plugins.chat.hub.rules import RoomRules
 
 
 class Rooms:
