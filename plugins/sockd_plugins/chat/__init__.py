@@ -1,9 +1,10 @@
 """Chat rooms for many people, over every transport at once.
 
 `terminal.lines` describes the protocol over TCP and UNIX connections, `terminal.datagrams` the one over
-UDP and UNIX datagrams. Both speak for people of one `hub`: the same rooms, one namespace, and private
-messages from anybody to anybody. Everything is bounded: people, rooms, names, messages, history, the rate of
-each person, and the output that waits for a person who does not read.
+UDP and UNIX datagrams, `irc` the one of listeners with `protocol = "irc"`. All speak for people of one `hub`:
+the same rooms, one namespace, and private messages from anybody to anybody. Everything is bounded: people,
+rooms, names, messages, history, the rate of each person, and the output that waits for a person who does not
+read.
 
 The first room always exists and keeps its history; other rooms exist while they have members. When the
 service drains, every member reads `* the server is closing` and is disconnected.
@@ -11,7 +12,7 @@ service drains, every member reads `* the server is closing` and is disconnected
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Annotated, ClassVar, Self
 
@@ -22,12 +23,23 @@ from twisted.internet.threads import deferToThread
 from typing_extensions import override
 from zope.interface import implementer
 
-from sockd.plugin import ConfigPath, Context, Duration, IDatagramPlugin, IStreamPlugin, Plugin, Replies
+from sockd.plugin import (
+    ConfigPath,
+    Context,
+    Duration,
+    IDatagramPlugin,
+    IStreamPlugin,
+    Plugin,
+    Replies,
+    Transport,
+)
 from sockd.reading import Unreadable
 from sockd_plugins.chat.accounts import Accounts, read_accounts
 from sockd_plugins.chat.hub.hub import Hub
 from sockd_plugins.chat.hub.register import no_keeper
 from sockd_plugins.chat.hub.rules import Rules
+from sockd_plugins.chat.irc.connection import IrcConnection
+from sockd_plugins.chat.irc.server import Server, checked_name, default_name
 from sockd_plugins.chat.options import RoomOptions, check_apart, named_rooms, room_name
 from sockd_plugins.chat.terminal.datagrams import REPLIES, ChatDatagrams, Peers
 from sockd_plugins.chat.terminal.lines import ChatLines
@@ -38,6 +50,10 @@ class Chat(Plugin):
     """Chat rooms for many people: one line, or one datagram, is one message to everybody in the room."""
 
     shared_state: ClassVar[bool] = True
+    protocols: ClassVar[Mapping[str, tuple[Transport, ...]]] = {
+        "default": ("stream", "datagram"),
+        "irc": ("stream",),
+    }
 
     room: Annotated[str, AfterValidator(room_name)] = Field(
         default="lobby", description="The room of newcomers."
@@ -77,6 +93,18 @@ class Chat(Plugin):
         le=1000,
         description="Messages and commands of a member at once, after a quiet time.",
     )
+    network: str = Field(
+        default="sockd",
+        pattern=r"^[A-Za-z0-9_.-]{1,32}$",
+        description="Name of the chat for IRC clients, which show it and keep their settings under it.",
+    )
+    server_name: Annotated[str, AfterValidator(checked_name)] = Field(
+        default="",
+        description="Name of the server for IRC clients, the same on every machine; '' for this machine's.",
+    )
+    motd: str = Field(
+        default="", max_length=4096, description="Message of the day for IRC clients, of several lines."
+    )
     silence: Duration = Field(
         default="2m",
         validate_default=True,
@@ -87,6 +115,7 @@ class Chat(Plugin):
 
     _hub: Hub | None = PrivateAttr(None)
     _accounts: Accounts | None = PrivateAttr(None)
+    _server: Server | None = PrivateAttr(None)
     _peers: Peers | None = PrivateAttr(None)
 
     @model_validator(mode="after")
@@ -99,9 +128,12 @@ class Chat(Plugin):
         """Outer bound; `datagrams` decides what an unverified address gets."""
         return replace(REPLIES, kept_for=self.silence)
 
-    def stream_factory(self, protocol: str, context: Context) -> IProtocolFactory:  # noqa: ARG002
-        """Build a protocol of lines for each connection."""
+    def stream_factory(self, protocol: str, context: Context) -> IProtocolFactory:
+        """Build a protocol of lines for each connection, or one of IRC."""
         hub = self._shared_hub(context)
+        if protocol == "irc":
+            server = self._shared_server(hub, context)
+            return Factory.forProtocol(lambda: IrcConnection(server, context.logger))
         return Factory.forProtocol(lambda: ChatLines(hub, context.clock))
 
     def datagram_protocol(self, protocol: str, context: Context) -> DatagramProtocol:  # noqa: ARG002
@@ -134,22 +166,33 @@ class Chat(Plugin):
         if self._hub is not None:
             await self._hub.finish()
 
+    def _shared_server(self, hub: Hub, context: Context) -> Server:
+        """Return the server that all listeners for IRC share."""
+        if self._server is None:
+            name, motd = self.server_name or default_name(), tuple(self.motd.splitlines())
+            rules, accounts = self._rules(), self._accounts
+            self._server = Server(hub, rules, context.clock, name, self.network, motd, accounts)
+        return self._server
+
     def _shared_hub(self, context: Context) -> Hub:
         """Return the hub that all listeners share."""
         if self._hub is None:
-            rules = Rules(
-                room=self.room,
-                max_members=self.max_members,
-                max_rooms=self.max_rooms,
-                name_length=self.name_length,
-                message_length=self.message_length,
-                history=self.history,
-                rate=self.rate,
-                burst=self.burst,
-                rooms={name: room.rules for name, room in self.rooms.items()},
-            )
             if self.accounts is not None:
                 self._accounts = Accounts(self.accounts, deferToThread, context.clock, context.logger)
             keeper = self._accounts.keeper if self._accounts else no_keeper
-            self._hub = Hub(rules, context.clock, context.logger, keeper=keeper)
+            self._hub = Hub(self._rules(), context.clock, context.logger, keeper=keeper)
         return self._hub
+
+    def _rules(self) -> Rules:
+        """Return the bounds of the chat."""
+        return Rules(
+            room=self.room,
+            max_members=self.max_members,
+            max_rooms=self.max_rooms,
+            name_length=self.name_length,
+            message_length=self.message_length,
+            history=self.history,
+            rate=self.rate,
+            burst=self.burst,
+            rooms={name: room.rules for name, room in self.rooms.items()},
+        )

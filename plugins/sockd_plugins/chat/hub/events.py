@@ -92,6 +92,7 @@ class Entered:
         others: the other people in the room.
         recent: last messages; the next one that is delivered follows the last of them.
         rank: rank of the person itself.
+        account: account of the person itself; empty for none.
     """
 
     room: str
@@ -100,6 +101,7 @@ class Entered:
     recent: tuple[Said, ...] = ()
     topic: Topic | None = None
     rank: Rank = ""
+    account: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ class Hub:
         self._clock = clock
         self._log = log
         self._now = now
-        self._people = Register(rules.name_length, keeper)
+        self.people = Register(rules.name_length, keeper)
         self._rooms = Rooms(rules.max_rooms, rules.history, archive is not None, now())
         self._rooms.keep({rules.room: RoomRules(), **rules.rooms})
         self._delivery = Delivery(
@@ -111,15 +111,15 @@ class Hub:
         """
         if self._closed:
             raise ChatRefused("closed", self._closed)
-        if len(self._people) >= self._rules.max_members:
+        if len(self.people) >= self._rules.max_members:
             raise ChatRefused("full", f"the chat is full: {self._rules.max_members} members")
-        self._people.check(name, "", account)
+        self.people.check(name, "", account)
         bucket, now = TokenBucket(self._rules.rate, self._rules.burst, self._clock.seconds), self._now()
         person = Person(name, outlet, bucket, account, host, echoes, entered_at=now, spoke_at=now)
         there = self._rooms.find(room) if room else None
         if there is not None:
             there.charter.check_entry(person, "", len(there.members), invited=False)
-        self._people.add(person)
+        self.people.add(person)
         if there is not None:
             self._arrive(person, there)
         return person
@@ -131,7 +131,7 @@ class Hub:
         self._delivery.settle()
         person.gone = True
         person.changed = self._delivery.place
-        self._people.remove(person)
+        self.people.remove(person)
         person.invited.clear()
         rooms = tuple(person.rooms.values())
         for room in rooms:
@@ -153,7 +153,7 @@ class Hub:
         self._turn(person)
         room = self._rooms.find(name)
         if room is None:
-            self._people.check_form(name)
+            self.people.check_form(name)
             self._arrive(person, self._rooms.make(name), is_first=True)
             return
         if person in room.members:
@@ -213,9 +213,9 @@ class Hub:
     def rename(self, person: Person, name: str) -> None:
         """Give a person another free name, or another spelling of the present one."""
         self._turn(person)
-        self._people.check(name, person.name, person.account)
+        self.people.check(name, person.name, person.account)
         renamed = Renamed(person.name, name)
-        self._people.rename(person, name)
+        self.people.rename(person, name)
         self._tell_acquainted(person, renamed)
 
     def log_in(self, person: Person, account: str) -> None:
@@ -258,7 +258,7 @@ class Hub:
 
     def find(self, name: str) -> Person | None:
         """Return the person with a name."""
-        return self._people.find(name)
+        return self.people.find(name)
 
     def find_room(self, name: str, person: Person | None = None) -> Room | None:
         """Return a room that a person, or somebody outside the chat, may know of."""
@@ -290,6 +290,10 @@ class Hub:
         """Return the last messages of a room before a number, at most `limit`, the oldest first."""
         return await self._reading.before(person, self._joined(person, name), number, limit)
 
+    async def first_at(self, person: Person, name: str, at: float) -> int:
+        """Return the number of the first message of a room that is not older than a time."""
+        return await self._reading.first_at(self._joined(person, name), at)
+
     def settle(self) -> None:
         """Deliver what people are owed, unless something has to be stored first."""
         self._delivery.settle()
@@ -298,7 +302,7 @@ class Hub:
         """End the chat for everybody; later newcomers are refused."""
         self._delivery.settle()
         self._closed = reason
-        people = self._people.clear()
+        people = self.people.clear()
         self._rooms.clear()
         for person in people:
             person.gone = True
@@ -349,7 +353,7 @@ class Hub:
         room.members[person] = membership
         person.rooms[fold(room.name)] = room
         person.invited.pop(room, None)
-        entered = Entered(room.name, person.name, others, (), room.topic, membership.rank)
+        entered = Entered(room.name, person.name, others, (), room.topic, membership.rank, person.account)
         self._delivery.post(Entry(entered, (room,), only=person))
         if is_operator and others:
             self._tell_of_operator(person, room, person)

@@ -47,6 +47,29 @@ class Reading:
         found = await self._read(self._archive.before(room.name, number, limit))
         return [each for each in found if each.number >= first]
 
+    async def first_at(self, room: Room, at: float) -> int:
+        """Return the number of the first message that is not older than a time.
+
+        Args:
+            room: the room; the times of its messages rise with their numbers.
+            at: in seconds since 1970.
+        """
+        low, high = 1, (room.said or 0) + 1
+        while low < high:
+            middle = (low + high) // 2
+            kept = await self._one(room, middle)
+            if kept is None or kept.at >= at:
+                high = middle
+            else:
+                low = kept.number + 1
+        return low
+
+    async def _one(self, room: Room, number: int) -> Said | None:
+        """Return the message with a number, or the first one that is kept behind it."""
+        if self._archive is not None and (not room.recent or room.recent[0].number > number):
+            return next(iter(await self._read(self._archive.since(room.name, number - 1, 1))), None)
+        return next((each for each in room.recent if each.number >= number), None)
+
     async def _read(self, messages: Awaitable[Sequence[Said]]) -> Sequence[Said]:
         try:
             return await messages

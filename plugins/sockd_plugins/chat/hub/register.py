@@ -12,6 +12,9 @@ from sockd_plugins.chat.hub.refused import ChatRefused
 Keeper = Callable[[str], str]
 """Returns the account that a name belongs to, or one that looks like it; "" if there is none."""
 
+Watcher = Callable[[str, bool], None]
+"""Takes a name, and whether it is in use from now on."""
+
 
 def no_keeper(_: str) -> str:
     """Return "", as there are no accounts."""
@@ -30,6 +33,7 @@ class Register:
         self._longest = longest
         self._keeper = keeper
         self._people: Names[Person] = Names()
+        self._watchers: list[Watcher] = []
 
     def __len__(self) -> int:
         return len(self._people)
@@ -44,22 +48,31 @@ class Register:
     def add(self, person: Person) -> None:
         """Add a person whose name is checked."""
         self._people.give(person.name, person)
+        self._tell(person.name, True)
 
     def remove(self, person: Person) -> None:
         """Remove a person; its name is free."""
         self._people.take(person.name)
+        self._tell(person.name, False)
 
     def rename(self, person: Person, name: str) -> None:
         """Give a person another name, which is checked."""
-        self._people.take(person.name)
+        old, person.name = person.name, name
+        self._people.take(old)
         self._people.give(name, person)
-        person.name = name
+        if fold(old) != fold(name):
+            self._tell(old, False)
+            self._tell(name, True)
 
     def clear(self) -> tuple[Person, ...]:
         """Remove everybody; return who that was."""
         people = tuple(self._people)
         self._people.clear()
         return people
+
+    def watch(self, watcher: Watcher) -> None:
+        """Have each name told that comes into use, and each that is free again."""
+        self._watchers.append(watcher)
 
     def check_form(self, name: str) -> None:
         """Check that a person or room can have a name; raise `ChatRefused` (`bad_name`) if not."""
@@ -86,3 +99,7 @@ class Register:
             raise ChatRefused("confusable", f"the name {name} looks like {rival}, which is taken")
         if (keeper := self._keeper(name)) and keeper != fold(account):
             raise ChatRefused("login", f"the name {name} belongs to the account {keeper}: log in first")
+
+    def _tell(self, name: str, used: bool) -> None:
+        for watcher in self._watchers:
+            watcher(name, used)
