@@ -51,7 +51,7 @@ crash: $(STAMP)
 
 # A minute of arbitrary input for each reader of what comes from outside.
 fuzz: $(STAMP)
-	for target in proxy framing datagrams configuration; do $(BIN)/python tests/fuzz/$$target.py 60 || exit 1; done
+	for target in proxy framing datagrams irc configuration; do $(BIN)/python tests/fuzz/$$target.py 60 || exit 1; done
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

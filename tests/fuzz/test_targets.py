@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-TARGETS = sorted({"configuration", "datagrams", "framing", "proxy"})
+TARGETS = sorted({"configuration", "datagrams", "framing", "irc", "proxy"})
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -477,7 +477,7 @@ class ChatMachine(RuleBasedStateMachine):
         present = [member for member in self.members if not member.gone]
         assert len({member.name.lower() for member in present}) == len(present)
         assert all(self.hub.find(member.name) is member for member in present)
-        assert len(self.hub._people) == len(present) <= self.limits.max_members
+        assert len(self.hub.people) == len(present) <= self.limits.max_members
 
     @invariant()
     def people_and_rooms_agree_on_who_is_where(self) -> None:

@@ -125,7 +125,7 @@ def test_an_owner_is_operator_from_the_entry_on_and_the_others_are_told() -> Non
         Joined("ops", "anna", "ann"),
         ModeSet("ops", "", (Change(True, "o", "anna"),)),
     ]
-    assert chat.heard(ann) == [Entered("ops", "anna", (Present("bob"),), rank="operator")]
+    assert chat.heard(ann) == [Entered("ops", "anna", (Present("bob"),), rank="operator", account="ann")]
 
 
 def test_an_owner_who_logs_in_later_becomes_operator() -> None:

@@ -80,7 +80,7 @@ class Hub:
             clock, log, archive, lambda person: self.leave(person, "failed"), self._drop_empty
         )
         self._reading = Reading(archive, log)
-        self._programs = Programs(self._people, self._rooms, self._delivery, self._reading, now)
+        self._programs = Programs(self.people, self._rooms, self._delivery, self._reading, now)
         self._moderation = Moderation(self._delivery, self.find, now)
         self._closed = ""
 

@@ -36,6 +36,7 @@ class Registration:
 
     Attributes:
         negotiates: whether it asks for capabilities, and has not ended that.
+        password: of an account; empty for none.
         refused_nicks: names in a row that it could not have.
         mechanism: SASL mechanism that it has begun; empty for none.
         credentials: what came of them so far, in Base64.
@@ -43,6 +44,7 @@ class Registration:
 
     nick: str = ""
     user: str = ""
+    password: str = ""
     negotiates: bool = False
     refused_nicks: int = 0
     mechanism: str = ""
@@ -59,7 +61,7 @@ class Spoken:
 
 
 class Client:
-    """One client.
+    """Client of a server.
 
     Args:
         server: the server.
@@ -76,7 +78,8 @@ class Client:
         self.address = address
         self._tell = tell
         self.outlet = outlet
-        self.pace = Pace(server.rules.rate, server.rules.burst, server.clock.seconds)
+        # A little slower than what the hub allows, which would refuse what comes too early.
+        self.pace = Pace(server.rules.rate * 0.99, server.rules.burst, server.clock.seconds)
         self.registration = Registration()
         self.capabilities: frozenset[str] = frozenset()
         self.cap_version = 0
@@ -95,7 +98,7 @@ class Client:
 
     @property
     def is_present(self) -> bool:
-        """Whether the client has registered."""
+        """True once the client has registered."""
         return self._person is not None
 
     @property

@@ -19,6 +19,7 @@ from typing_extensions import override
 from sockd.framing import FrameTooLong, Lines
 from sockd_plugins.chat.hub.batch import Batch
 from sockd_plugins.chat.hub.events import Event, Said, Unsaid
+from sockd_plugins.chat.hub.refused import ChatRefused
 from sockd_plugins.chat.irc import numerics
 from sockd_plugins.chat.irc.answers import labelled
 from sockd_plugins.chat.irc.client import Client, Ending, Spoken
@@ -103,7 +104,7 @@ class IrcConnection(Protocol):
         """End the connection, and tell the client the reason."""
         if not self._is_closed:
             self._client.leave(reason)
-            self._answers.append(encoded([f"ERROR :Closing link: {reason}"]))
+            self._answers.append(encoded([*self._client.answer(), f"ERROR :Closing link: {reason}"]))
             self._close()
 
     def _read(self, data: bytes = b"") -> None:
@@ -181,7 +182,10 @@ class IrcConnection(Protocol):
         try:
             await task
         except Ending as ending:
+            self._task = None
             self.end(str(ending))
+        except ChatRefused as refused:
+            self._client.refuse(refused)
         except Exception:  # a fault of one command is no reason to end the others
             if not self._is_closed:
                 self._log.failure("irc command failed")

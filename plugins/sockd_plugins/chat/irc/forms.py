@@ -214,7 +214,8 @@ class IrcForm:
         return [f":{self.source(event.name)} QUIT :{event.reason}"]
 
     def _renamed(self, event: Renamed) -> list[str]:
-        return [f":{self.source(event.name)} NICK :{event.new_name}"]
+        source = f"{event.name}!{event.name}@{self._host_of(event.new_name)}"
+        return [f":{source} NICK :{event.new_name}"]
 
     def _account_set(self, event: AccountSet) -> list[str]:
         if not self._account_notify:

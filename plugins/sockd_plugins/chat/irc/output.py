@@ -84,18 +84,20 @@ class Output:
 
     def send_events(self, batch: Batch, form: Form) -> None:
         """Send events in a form."""
-        if not self._paused:
-            self._transport.write(batch.encoded(form))
-            return
         data = batch.encoded(form)
+        if not data:
+            return
+        if not self._paused:
+            self._transport.write(data)
+            return
         if not self._skipped and self._size + len(data) <= MAX_WAITING:
             self._keep(data)
             return
         for event in batch.events:
             if isinstance(event, Said):
                 self._skip(event)
-            else:
-                self._keep(form(event))
+            elif data := form(event):
+                self._keep(data)
 
     def close(self) -> None:
         """Forget what is kept, and close the connection once the rest is sent."""

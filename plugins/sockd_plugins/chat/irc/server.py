@@ -18,8 +18,8 @@ from sockd.text import printable
 from sockd_plugins.chat.accounts import Accounts
 from sockd_plugins.chat.hub.charter import FLAGS, KEY, LIMIT, LISTS, MOST_LISTED, RANKS
 from sockd_plugins.chat.hub.hub import Hub
-from sockd_plugins.chat.hub.rules import Rules
 from sockd_plugins.chat.hub.moderation import MOST_CHANGES
+from sockd_plugins.chat.hub.rules import Rules
 from sockd_plugins.chat.irc.forms import Forms
 from sockd_plugins.chat.irc.monitors import MAX_MONITORED, Monitors
 

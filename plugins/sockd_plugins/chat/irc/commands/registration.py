@@ -7,6 +7,7 @@ import binascii
 from collections.abc import Mapping
 
 from sockd_plugins.chat.hub.events import Renamed
+from sockd_plugins.chat.hub.names import fold
 from sockd_plugins.chat.hub.refused import ChatRefused
 from sockd_plugins.chat.irc import capabilities as cap
 from sockd_plugins.chat.irc import numerics
@@ -15,6 +16,7 @@ from sockd_plugins.chat.irc.commands.command import Command
 from sockd_plugins.chat.irc.commands.server import greet
 from sockd_plugins.chat.irc.message import MAX_LINE, Message, repeated
 from sockd_plugins.chat.irc.text import wrapped
+from sockd_plugins.users.tries import NotTried
 
 NAME_TRIES = 10
 """Names in a row that a client may try in vain: some try without end and without a pause."""
@@ -28,7 +30,7 @@ MAX_CREDENTIALS = 1200
 _MECHANISM = "PLAIN"
 
 
-def nick(client: Client, message: Message) -> None:
+async def nick(client: Client, message: Message) -> None:
     """Take a name, or another one."""
     name = message.parameters[0] if message.parameters else ""
     if not name:
@@ -37,25 +39,30 @@ def nick(client: Client, message: Message) -> None:
         _rename(client, name)
     else:
         client.registration.nick = name
-        _register(client)
+        await _register(client)
 
 
-def user(client: Client, message: Message) -> None:
+async def user(client: Client, message: Message) -> None:
     """Take the name of the user; the real name of a person is not shown, as terminals have none."""
     if client.is_present:
         client.numeric(numerics.ALREADY_REGISTERED)
     else:
         client.registration.user = message.parameters[0]
-        _register(client)
+        await _register(client)
 
 
-def password(client: Client, message: Message) -> None:  # noqa: ARG001  # the server has no password of its own
-    """Read the password of a connection and do without it: accounts have passwords (`AUTHENTICATE`)."""
+def password(client: Client, message: Message) -> None:
+    """Take the password of an account, for clients that know no SASL: `PASSWORD` or `ACCOUNT:PASSWORD`.
+
+    The account is the one with the client's name if none is given. Without accounts nobody needs a password.
+    """
     if client.is_present:
         client.numeric(numerics.ALREADY_REGISTERED)
+    else:
+        client.registration.password = message.parameters[0]
 
 
-def capability(client: Client, message: Message) -> None:
+async def capability(client: Client, message: Message) -> None:
     """Negotiate capabilities."""
     subcommand, wanted = message.parameters[0].upper(), " ".join(message.parameters[1:])
     if subcommand in ("LS", "REQ") and not client.is_present:
@@ -71,7 +78,7 @@ def capability(client: Client, message: Message) -> None:
             _request(client, wanted)
         case "END":
             client.registration.negotiates = False
-            _register(client)
+            await _register(client)
         case _:
             client.numeric(numerics.BAD_CAP_COMMAND, repeated(subcommand))
 
@@ -135,11 +142,19 @@ def _rename(client: Client, name: str) -> None:
         )
 
 
-def _register(client: Client) -> None:
+async def _register(client: Client) -> None:
     """Enter the chat if the client has said all that it has to."""
     registration = client.registration
     if client.is_present or registration.negotiates or not (registration.nick and registration.user):
         return
+    if registration.password and client.server.accounts is not None and not client.account:
+        account, colon, secret = registration.password.partition(":")
+        if not colon:
+            account, secret = registration.nick, account
+        registration.password = ""
+        if refused := await _refused_login(client, account, secret):
+            client.numeric(numerics.WRONG_PASSWORD, text=refused)
+            raise Ending(refused)
     try:
         client.enter()
     except ChatRefused as refused:
@@ -188,20 +203,31 @@ def _request(client: Client, wanted: str) -> None:
 
 
 async def _log_in(client: Client) -> None:
-    registration, accounts = client.registration, client.server.accounts
+    registration = client.registration
     encoded, registration.mechanism, registration.credentials = registration.credentials, "", ""
     try:
         _, name, secret = base64.b64decode(encoded, validate=True).decode().split("\0")
     except (binascii.Error, UnicodeDecodeError, ValueError):
         client.numeric(numerics.LOGIN_FAILED)
         return
-    if accounts is None or not await accounts.check(name, secret):
-        client.numeric(numerics.LOGIN_FAILED)
+    if refused := await _refused_login(client, name, secret):
+        client.numeric(numerics.LOGIN_FAILED, text=refused)
         return
-    client.account = name
     source = client.form.source(client.me)
     client.numeric(numerics.LOGGED_IN, source, repeated(name), text=f"You are now logged in as {shown(name)}")
     client.numeric(numerics.LOGIN_DONE)
+
+
+async def _refused_login(client: Client, account: str, secret: str) -> str:
+    """Log a client in; return the reason if that is refused, else ""."""
+    accounts = client.server.accounts
+    try:
+        if accounts is None or not await accounts.check(account, secret, client.address):
+            return "wrong account or password"
+    except NotTried as refused:
+        return str(refused)
+    client.account = fold(account)
+    return ""
 
 
 COMMANDS: Mapping[str, Command] = {

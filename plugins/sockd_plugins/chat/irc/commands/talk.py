@@ -58,6 +58,10 @@ def away(client: Client, message: Message) -> None:
     client.numeric(numerics.NOW_AWAY if client.person.away else numerics.NO_LONGER_AWAY)
 
 
+def tags(client: Client, message: Message) -> None:
+    """Take tags without a text and send them to nobody: numeric 005 says so (CLIENTTAGDENY)."""
+
+
 async def _speak_all(
     client: Client, targets: Sequence[str], parts: Sequence[str], kind: Kind, answers: bool
 ) -> None:
@@ -108,4 +112,5 @@ COMMANDS: Mapping[str, Command] = {
     "AWAY": Command(away),
     "NOTICE": Command(partial(speak, kind="notice")),
     "PRIVMSG": Command(partial(speak, kind="said")),
+    "TAGMSG": Command(tags),
 }
