@@ -168,13 +168,19 @@ def key(service: Service) -> None:
     service.tell(result, result["pem"].rstrip("\n"))
 
 
+_LIGHT_ON_DARK = "\x1b[97;40m"  # a block of the code is light, a gap dark
+
+
 def _qr_code(link: str) -> str:
-    """Return a QR code for a terminal: half blocks, dark on light whatever its colours are."""
+    """Return a QR code for a terminal: half blocks, dark on light whatever its colours are.
+
+    Not every scanner reads light on dark. Where the output is no terminal, click leaves the colours out.
+    """
     import segno
 
     text = io.StringIO()
     segno.make(link, micro=False).terminal(text, border=2, compact=True)
-    return text.getvalue().rstrip("\n")
+    return "\n".join(f"{_LIGHT_ON_DARK}{line}\x1b[0m" for line in text.getvalue().splitlines())
 
 
 def _bounds(token: Any) -> str:

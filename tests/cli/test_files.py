@@ -249,4 +249,4 @@ def test_faults_of_the_configuration_are_shown_at_their_place(machine: Machine) 
 def test_the_link_is_shown_as_a_code_too() -> None:
     code = command._qr_code("http://127.0.0.1:8080/t/abcdefgh/")
     assert len(code.splitlines()) > 10
-    assert set(code) <= set("█▀▄ \n")
+    assert set(code) <= set("█▀▄ \n\x1b[97;40m")

@@ -169,8 +169,10 @@ def test_another_file_of_that_name_is_refused_when_the_folder_is_full(opened: Op
     other = begin(store, 100)
     other.write(b"x" * 100)
     assert "100 more do not fit" in refusal(other.commit)
-    assert "100 more do not fit" in refusal(lambda: begin(store, 100)), "one at a time"
-    other.close()
+    more = [begin(store, 100) for _ in range(3)]
+    assert "100 more do not fit" in refusal(lambda: begin(store, 100)), "some at a time"
+    for upload in (other, *more):
+        upload.close()
     unknown = begin(store, None)
     unknown.write(bytes(60))
     assert refusal(lambda: unknown.write(bytes(MIB))).startswith("quota ")

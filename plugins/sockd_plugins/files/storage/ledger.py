@@ -26,6 +26,10 @@ from sockd_plugins.files.storage.twins import sizes_of
 
 _SWEEP_SECONDS = 1.0  # between two searches for the parts of crashed workers, at least
 
+_ATTEMPTS = 4
+"""Times as large as a file that is there already that unfinished uploads may be for it to come again: some of
+them may wait for room."""
+
 
 @dataclass(frozen=True, slots=True)
 class Quota:
@@ -226,13 +230,14 @@ class Ledger:
     def _may_be_there(self, entered: _Entered, running: Sequence[Entry]) -> bool:
         """Tell whether an upload may be a file that is stored already.
 
-        All unfinished ones together are no larger than that file, so that little goes beyond the bound.
+        All unfinished ones together are some times as large as that file at most, so that little goes beyond
+        the bound.
         """
         path = f"{entered.sender.folder}/{entered.name}".lstrip("/")
         with suppress(OSError):
             sizes = sizes_of(self._folder, path)
             coming = sum(entry.size for entry in running) + entered.size
-            if coming > max(sizes, default=-1):
+            if coming > _ATTEMPTS * max(sizes, default=-1):
                 return False
             return entered.size in sizes or not entered.is_whole
         return False
