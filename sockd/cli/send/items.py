@@ -91,7 +91,7 @@ def expand(
     items: list[Item] = []
     for file in files:
         path = Path(file)
-        called = name or path.name or path.resolve().name
+        called = name or (path.name if path.name not in ("", "..") else path.resolve().name)
         try:
             if file == "-":
                 items.append(Item("-", called, _size(os.fstat(0), os.lseek)))

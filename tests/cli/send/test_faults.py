@@ -14,6 +14,7 @@ import pytest
 
 from sockd.cli.address import parse
 from sockd.cli.send.channel import Channel
+from sockd.cli.send.items import expand
 from sockd.cli.send.source import BATCH, RegularFile
 from tests.cli.send.servers import HELLO, Script, Serve, Talk, run, sha256
 
@@ -225,6 +226,17 @@ def test_an_empty_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     result = run(tmp_path / "empty", "tcp:127.0.0.1:1")
     assert (result.exit_code, result.stderr) == (0, "there is no file to send\n")
+
+
+@pytest.mark.parametrize("path", ["..", "../../photos", "../.", "../inner/.."])
+def test_a_folder_has_its_name_however_it_is_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    (tmp_path / "photos" / "inner").mkdir(parents=True)
+    (tmp_path / "photos" / "a").touch()
+    monkeypatch.chdir(tmp_path / "photos" / "inner")
+    items = expand((path,), None, False, lambda *_: None, lambda *_: None)
+    assert [item.name for item in items] == ["photos/a"]
 
 
 @pytest.mark.parametrize("option", [("--receipts", "r"), ("--digest", "sha256")])

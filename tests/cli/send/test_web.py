@@ -8,9 +8,13 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from threading import Event
 
 import pytest
 
+from sockd.cli.send.source import RegularFile
+from sockd.cli.send.target import parse_web
+from sockd.cli.send.web import Web
 from tests.cli.send.servers import Serve, Talk, run
 
 TUS = "Tus-Version: 1.0.0\r\nTus-Extension: creation,termination\r\n"
@@ -109,6 +113,58 @@ def test_an_answer_before_the_end_of_the_file_is_no_success(
     result = run(tmp_path / "large", serve(hasty).replace("tcp:", "http://") + "/")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "the server has answered before it had the whole file" in result.stderr
+
+
+def test_a_large_piece_has_the_time_limit_of_the_connection_for_each_slice() -> None:
+    """Python's `sendall` bounds the time for all that it is given."""
+    sent: list[int] = []
+
+    class Connection:
+        sock = None
+
+        def send(self, data: memoryview) -> None:
+            sent.append(len(data))
+
+    address = parse_web("http://example.org/")
+    assert address is not None
+    server = Web(address, "", Event(), lambda: False)
+    assert server._send(Connection(), [bytes(16 << 20), b"rest"])  # type: ignore[arg-type]
+    assert sum(sent) == (16 << 20) + 4
+    assert max(sent) <= 256 << 10
+
+
+def test_a_file_that_has_changed_never_comes_whole(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PUT has no other word for it than a body without its end."""
+    file = tmp_path / "large"
+    file.write_bytes(bytes(1 << 20))
+    had: list[int] = []
+    read = RegularFile.read
+
+    def read_and_change(source: RegularFile) -> bytes | memoryview:
+        data = read(source)
+        os.utime(file, (1, 1))
+        return data
+
+    monkeypatch.setattr(RegularFile, "read", read_and_change)
+
+    def server(connection: socket.socket) -> None:
+        with suppress(OSError), connection.makefile("rb") as stream:
+            while line := stream.readline():
+                while stream.readline().strip():
+                    pass
+                if line.startswith(b"PUT"):
+                    had.append(0)
+                    while data := stream.read1():
+                        had[-1] += len(data)
+                connection.sendall(status("200 OK").encode())
+
+    result = run(file, serve(server).replace("tcp:", "http://") + "/", *SHORT)
+    assert result.exit_code == 4
+    assert result.stderr.endswith(": the file changed while it was sent\n")
+    assert had
+    assert max(had) < 1 << 20
 
 
 def test_a_file_whose_name_is_no_text_is_told_and_the_others_are_sent(
