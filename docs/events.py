@@ -168,6 +168,15 @@ OF_PLUGINS: Mapping[tuple[str, str], Event] = {
         (
             "files",
             Event(
+                "directory was moved",
+                LogLevel.warn,
+                "Another folder has the path of the directory; files go there from now on.",
+                {"folder": Field(str, "path of the directory")},
+            ),
+        ),
+        (
+            "files",
+            Event(
                 "not touched among the unfinished files",
                 LogLevel.warn,
                 "The folder of unfinished files holds entries of other programs.",

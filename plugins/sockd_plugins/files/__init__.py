@@ -53,7 +53,7 @@ from sockd_plugins.files.http.site import Options, Site
 from sockd_plugins.files.http.table import ROUTES
 from sockd_plugins.files.notices.recipients import list_recipients, open_delivery
 from sockd_plugins.files.options import FilesOptions
-from sockd_plugins.files.receipt.folder import ReceiptFolder, tell_lost_receipt
+from sockd_plugins.files.receipt.folder import ReceiptFolder
 from sockd_plugins.files.receipt.receipts import Receipts
 from sockd_plugins.files.storage.engine import Engine
 from sockd_plugins.files.storage.ledger import Quota
@@ -66,6 +66,7 @@ from sockd_plugins.files.stream.put import receive_puts
 from sockd_plugins.files.stream.raw import receive_raw
 from sockd_plugins.files.tftp.places import Places
 from sockd_plugins.files.tftp.receiver import REPLIES, Desk, Receiver
+from sockd_plugins.files.thread_log import tell_lost_receipt, tell_moved
 
 _STOP_SECONDS = 3.0  # for pending work of the disk; a disk that takes longer may hang for ever
 
@@ -124,6 +125,7 @@ class Files(FilesOptions):
         self._desk = Desk(engine, self._access, self._buffers, context, places, self.min_rate)
         if "sftp" in self._spoken:
             await self._load_host_key(context)
+        engine.store.moved = partial(tell_moved, context, self.directory)
         if left_alone := engine.store.left_alone:
             context.logger.warn(
                 "not touched among the unfinished files",

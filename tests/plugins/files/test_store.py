@@ -5,6 +5,7 @@ import socket
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,49 @@ def test_a_folder_that_was_removed_is_made_again_for_the_next_file(opened: Store
     assert receive(opened) == "a.bin"
     assert received(folder) == {"a.bin": DATA}
     assert parts(folder) == []
+
+
+def move(folder: Path) -> Path:
+    """Move the folder away, as an operator does; return its new path."""
+    return folder.rename(folder.with_name("old"))
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_a_folder_that_was_moved_gets_no_further_file(opened: Store, folder: Path, made: bool) -> None:
+    told: list[None] = []
+    opened.moved = lambda: told.append(None)
+    receive(opened, "before")
+    old = move(folder)
+    if made:
+        folder.mkdir()
+    assert [receive(opened, "after"), receive(opened, "more")] == ["after", "more"]
+    assert (list(received(old)), sorted(received(folder))) == (["before"], ["after", "more"])
+    assert told == [None]
+
+
+def test_an_upload_ends_in_the_folder_that_was_moved_and_others_wait_for_it(
+    opened: Store, folder: Path
+) -> None:
+    with closing(Store.open(folder, Limits(GIB))) as other:
+        upload = Upload.begin(opened, Facts("a.bin", len(DATA)), Sender())
+        old = move(folder)
+        folder.mkdir()
+        for store in (opened, other):
+            assert refusal(lambda: receive(store)).startswith("busy the folder on the server was moved")  # noqa: B023
+        upload.write(DATA)
+        upload.commit()
+        upload.close()
+        assert received(old) == {"a.bin": DATA}
+        assert [receive(opened, "1"), receive(other, "2")] == ["1", "2"]
+    assert sorted(received(folder)) == ["1", "2"]
+
+
+def test_a_folder_in_the_place_of_another_must_fit(opened: Store, folder: Path) -> None:
+    move(folder)
+    folder.write_text("no folder")
+    assert refusal(lambda: receive(opened)).startswith("io ")
+    folder.unlink()
+    assert receive(opened) == "a.bin"
 
 
 # its parts

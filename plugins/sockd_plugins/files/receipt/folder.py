@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.interfaces import IReactorFromThreads
-
-from sockd.plugin import Context
 from sockd.text import describe_os_error
 from sockd_plugins.files.receipt.receipts import SUFFIX, Receipts, as_line
 from sockd_plugins.files.storage.refused import FileRefused
@@ -43,16 +40,3 @@ class ReceiptFolder:
             self._failed(path, describe_os_error(error))
         except FileRefused as error:
             self._failed(path, str(error))
-
-
-def tell_lost_receipt(context: Context, path: str, reason: str) -> None:
-    """Write to the log, from a thread, that a receipt could not be written."""
-    log = context.logger
-
-    def write() -> None:
-        log.warn("receipt not written", file=path, reason=reason)
-
-    if (reactor := IReactorFromThreads(context.clock, None)) is None:
-        write()
-    else:
-        reactor.callFromThread(write)

@@ -5,14 +5,15 @@ crash at any point leaves a part behind and nothing else. A part gets its name b
 system has no hard links, by renameat2(2) with RENAME_NOREPLACE: neither replaces or follows an existing file.
 
 Names are looked up in the descriptors of the folders. A folder that is removed while the service runs is made
-again for the next file.
+again for the next file. When the folder is moved, and another one has got its path, the next file goes there,
+once no upload that has begun before is received any more.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -49,6 +50,7 @@ class Store:
         writer: of the data.
         witness: of stored files; None if there is none.
         notices: of received files; None if nobody is told of them.
+        moved: called, in any thread, when the service goes on in another folder.
         left_alone: names among the parts that no upload has made.
         hashes: running digests of interrupted uploads, by id and durable offset.
     """
@@ -60,6 +62,7 @@ class Store:
         self.writer = DirectWriter()
         self.witness: Witness | None = None
         self.notices: Notices | None = None
+        self.moved: Callable[[], object] = lambda: None
         self.left_alone: Sequence[str] = ()
         self.hashes = Hashes()
         self._path = path
@@ -123,6 +126,8 @@ class Store:
         # With a mode of its own a file is private until it is whole.
         mode = 0o666 if self.limits.mode is None else 0o600
         self.check_path(_joined(sender.folder, facts.name))
+        with self.room.lock:
+            self._follow()
         with self.room.lock, self.ledger.entering(sender, facts.name, facts.size):
             self.room.check(size, files=1)
             try:
@@ -281,9 +286,36 @@ class Store:
         many = "is a file" if new else f"are {MAX_COPIES} files"
         raise FileRefused("exists", f"there {many} of this name already")
 
+    def _follow(self) -> None:
+        """Go on in the folder that has the path now, if the one that is open was moved.
+
+        Raises:
+            FileRefused: an upload is still received into the folder that was moved.
+            OSError: files cannot be stored in the other one.
+        """
+        if self._is_in_place() or not os.fstat(self._folder).st_nlink:
+            return
+        for entry in self.parts.entries():
+            with suppress(OSError):  # it has ended just now
+                if self.parts.is_locked(entry.name):
+                    why = "the folder on the server was moved, and uploads that have begun are still received"
+                    raise FileRefused("busy", f"{why}; try again when they have ended")
+        self._make_again()
+        try_folder(self._path, self._folder, self.parts, self.limits)
+        self.moved()
+
+    def _is_in_place(self) -> bool:
+        """Tell whether the folder that is open has its path, as far as that can be seen."""
+        try:
+            return os.path.samestat(os.stat(self._path), os.fstat(self._folder))
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+
     def _make_again(self) -> None:
-        """Make a removed folder again, behind the same descriptor."""
-        if not os.fstat(self._folder).st_nlink:
+        """Open the folder that has the path behind the same descriptor; make it if there is none."""
+        if not self._is_in_place():
             replace_descriptor(self._folder, open_folder(self._path))
         try:
             replace_descriptor(self.parts.folder, open_parts(self._folder, self._path))
