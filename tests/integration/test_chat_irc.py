@@ -18,6 +18,7 @@ from clients import python_packages
 from crews import wait_until
 from running import Daemon
 from serving import serving
+from sockd_plugins.users.passwords import hash_password
 
 CONFIGURATION = """
 [service.chat]
@@ -30,12 +31,18 @@ listen = [
 [service.chat.options]
 server_name = "irc.example"
 motd = "be kind"
+accounts = "accounts.txt"
 """
+
+SECRET = "correct-horse"
 
 
 @pytest.fixture(scope="module")
 def chat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    with serving(tmp_path_factory.mktemp("chat"), CONFIGURATION, "uv") as daemon:
+    folder = tmp_path_factory.mktemp("chat")
+    names = [f"account-{kind}" for kind in CLIENTS]
+    (folder / "accounts.txt").write_text("".join(f"{name}:{hash_password(SECRET)}\n" for name in names))
+    with serving(folder, CONFIGURATION, "uv") as daemon:
         yield daemon
 
 
@@ -133,8 +140,10 @@ def written(path: Path, text: str) -> None:
 
 
 @contextmanager
-def ii(folder: Path, port: int, name: str, room: str) -> Iterator[Program]:
-    program = Program(folder, name, found("ii"), "-s", "127.0.0.1", "-p", str(port), "-n", name, "-i", folder)
+def ii(folder: Path, port: int, name: str, room: str, secret: str = "") -> Iterator[Program]:
+    words = ("-s", "127.0.0.1", "-p", str(port), "-n", name, "-i", folder)
+    login = ("-k", "SECRET") if secret else ()
+    program = Program(folder, name, found("ii"), *words, *login, SECRET=secret)
     server = folder / "127.0.0.1"
     wait_until(lambda: "be kind" in content(server / "out"))
     written(server / "in", f"/j #{room}")
@@ -147,7 +156,7 @@ def ii(folder: Path, port: int, name: str, room: str) -> Iterator[Program]:
 
 IRSSI = """
 servers = ( {{ address = "127.0.0.1"; port = "{port}"; chatnet = "net"; autoconnect = "yes"; }} );
-chatnets = {{ net = {{ type = "IRC"; }}; }};
+chatnets = {{ net = {{ type = "IRC"; {login} }}; }};
 channels = ( {{ name = "#{room}"; chatnet = "net"; autojoin = "yes"; }} );
 settings = {{
   core = {{ nick = "{name}"; user_name = "{name}"; real_name = "{name}"; }};
@@ -157,10 +166,14 @@ settings = {{
 
 
 @contextmanager
-def irssi(folder: Path, port: int, name: str, room: str) -> Iterator[Program]:
+def irssi(folder: Path, port: int, name: str, room: str, secret: str = "") -> Iterator[Program]:
     home = folder / ".irssi"
     home.mkdir()
-    (home / "config").write_text(IRSSI.format(port=port, room=room, name=name, folder=folder))
+    login = (
+        f'sasl_mechanism = "PLAIN"; sasl_username = "{name}"; sasl_password = "{secret}";' if secret else ""
+    )
+    text = IRSSI.format(port=port, room=room, name=name, folder=folder, login=login if secret else "")
+    (home / "config").write_text(text)
     outside, inside = pty.openpty()
     program = Program(folder, name, found("irssi"), "--home", home, stdin=inside)
     os.close(inside)
@@ -189,13 +202,14 @@ def _screen(terminal: int, folder: Path) -> str:
 
 
 @contextmanager
-def weechat(folder: Path, port: int, name: str, room: str) -> Iterator[Program]:
+def weechat(folder: Path, port: int, name: str, room: str, secret: str = "") -> Iterator[Program]:
     pipe = folder / "pipe"
+    login = f" -sasl_username={name} -sasl_password={secret}" if secret else ""
     commands = (
         f"/set fifo.file.path {pipe}",
         "/set logger.file.path " + str(folder / "logs"),
         "/set logger.file.flush_delay 0",
-        f"/server add net 127.0.0.1/{port} -nicks={name} -autojoin=#{room}",
+        f"/server add net 127.0.0.1/{port} -nicks={name} -autojoin=#{room}{login}",
         "/connect net",
     )
     words = [word for command in commands for word in ("-r", command)]
@@ -223,16 +237,17 @@ class Bot(irc.bot.SingleServerIRCBot):
         if event.arguments[0].startswith("say "):
             connection.privmsg(event.target, event.arguments[0][4:])
 
-bot = Bot([("127.0.0.1", int(sys.argv[1]))], sys.argv[2], sys.argv[2])
+server = ("127.0.0.1", int(sys.argv[1]), sys.argv[4]) if sys.argv[4] else ("127.0.0.1", int(sys.argv[1]))
+bot = Bot([server], sys.argv[2], sys.argv[2])
 bot.start()
 """
 
 
 @contextmanager
-def bot(folder: Path, port: int, name: str, room: str) -> Iterator[Program]:
+def bot(folder: Path, port: int, name: str, room: str, secret: str = "") -> Iterator[Program]:
     packages = python_packages("irc")
     (folder / "bot.py").write_text(BOT)
-    command = f"exec {sys.executable} bot.py {port} {name} {room} > out"
+    command = f"exec {sys.executable} bot.py {port} {name} {room} '{secret}' > out"
     program = Program(folder, name, "/bin/sh", "-c", command, PYTHONPATH=str(packages))
     program.log = lambda: content(folder / "out")
     program.hears(f"joined {name}")
@@ -280,6 +295,15 @@ def test_all_clients_of_a_room_read_the_same_in_the_same_order(chat: Daemon, tmp
 def _order(log: str, wanted: set[str]) -> Sequence[str]:
     places = {word: log.index(word) for word in wanted}
     return sorted(places, key=places.__getitem__)
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+def test_a_client_logs_in_with_its_password(chat: Daemon, tmp_path: Path, kind: str) -> None:
+    """The name belongs to an account, so nobody bears it without the password."""
+    name, room = f"account-{kind}", f"login-{kind}"
+    client = CLIENTS[kind]
+    with Terminal(chat, f"watcher-{kind}", room) as ann, client(tmp_path, irc_port(chat), name, room, SECRET):
+        ann.hears(f"* {name} joined {room}")
 
 
 def test_a_client_connects_through_a_unix_socket(chat: Daemon) -> None:
