@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Protocol
 
@@ -21,26 +21,61 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 from zope.interface import Attribute, Interface
 
+from sockd.broker import (
+    Broker,
+    BrokerAway,
+    BrokerFull,
+    BrokerRefused,
+    Draft,
+    Entry,
+    Receiver,
+    Record,
+    Registry,
+    Subject,
+    Watcher,
+)
+from sockd.broker.memory import MemoryBroker
+from sockd.broker.scope import Scope
 from sockd.config import Duration, Size
 from sockd.endpoint import Endpoint, Transport
 from sockd.errors import ValueFault
 from sockd.reading import Unreadable, read_bytes
 
 __all__ = [
+    "Broker",
+    "BrokerAway",
+    "BrokerFull",
+    "BrokerRefused",
     "Command",
     "ConfigPath",
     "Configured",
     "Context",
+    "Draft",
     "Duration",
+    "Entry",
     "FileContent",
     "IDatagramPlugin",
     "IStreamPlugin",
     "Listening",
     "Plugin",
+    "Receiver",
+    "Record",
+    "Registry",
     "Replies",
     "Size",
+    "Subject",
     "Transport",
+    "Watcher",
 ]
+
+
+def _own_memory() -> Broker:
+    """Return a broker for a context that is made by hand, as in tests."""
+
+    def raised() -> None:
+        raise  # called where an exception is handled
+
+    return Scope(MemoryBroker("memory"), "", raised)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +87,14 @@ class Context:
         clock: the reactor's clock, for `callLater` and `seconds`; it never goes back, and is no date.
         logger: writes events under the service's name.
         state_dir: a folder of the service's own, which exists only once the plugin makes it.
+        broker: the way to the same service in other processes; without servers, in this one alone.
     """
 
     service: str
     clock: IReactorTime
     logger: Logger
     state_dir: Path
+    broker: Broker = field(default_factory=_own_memory)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ ROOMS = [
     {"reading", "errors"},
     {"endpoint"},
     {"config"},
+    {"broker"},
     {"plugin", "framing", "telnet"},
     {"discovery"},
     {"sockets"},

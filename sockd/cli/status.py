@@ -36,13 +36,26 @@ def status(daemon: Daemon, verbose: bool) -> None:
 
 def _show(snapshot: Snapshot, *, verbose: bool) -> None:
     rows = snapshot["services"]
-    parts = [[printable(headline(snapshot))], _workers(snapshot.get("workers") or ()), _services(rows)]
+    parts = [[printable(headline(snapshot)), *_broker(snapshot)]]
+    parts += [_workers(snapshot.get("workers") or ()), _services(rows)]
+    if snapshot.get("workers"):
+        alone = [each["name"] for each in rows if each.get("alone")]
+        parts.append([printable(f"{name}: one worker serves all of it") for name in alone])
     own = snapshot.get("own_ports") or ()
     parts.append([printable(line) for each in own for line in _lost(each["name"], [each])])
     parts.append([printable(line) for each in rows for line in _lost(each["name"], each["listeners"])])
     if verbose:
         parts += [_listeners(rows), [printable(line) for service in rows for line in _reasons(service)]]
     show(*parts)
+
+
+def _broker(snapshot: Snapshot) -> list[str]:
+    """Describe the broker, if there is one."""
+    row = snapshot.get("broker")
+    if row is None:
+        return []
+    where = row["server"] if row["state"] == "connected" else row["reason"]
+    return [printable(f"broker {row['state']}: {where}")]
 
 
 def headline(snapshot: Snapshot) -> str:

@@ -4,9 +4,11 @@
 and column; `render` shows a fault to a person.
 """
 
+from sockd.config.broker import Broker, Server, server_of
 from sockd.config.budget import descriptors_available, descriptors_needed
 from sockd.config.conflicts import Examine
 from sockd.config.control import Control
+from sockd.config.credentials import Key, read_certificate, read_key
 from sockd.config.document import Document, Secret, Text
 from sockd.config.faults import as_dict, render, report
 from sockd.config.limits import Limits
@@ -20,6 +22,7 @@ from sockd.config.source import Source
 from sockd.config.written import Duration, Rate, Size
 
 __all__ = [
+    "Broker",
     "Config",
     "Control",
     "Daemon",
@@ -27,6 +30,7 @@ __all__ = [
     "Duration",
     "Examine",
     "FindPlugin",
+    "Key",
     "KeyPath",
     "Limits",
     "Listener",
@@ -35,6 +39,7 @@ __all__ = [
     "ProxyProtocol",
     "Rate",
     "Secret",
+    "Server",
     "ServiceConfig",
     "Size",
     "SocketOptions",
@@ -47,7 +52,10 @@ __all__ = [
     "descriptors_needed",
     "load",
     "load_document",
+    "read_certificate",
+    "read_key",
     "read_networks",
     "render",
     "report",
+    "server_of",
 ]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from sockd.config.broker import Broker
 from sockd.config.budget import tell_excess
 from sockd.config.conflicts import Examine, Placed, tell_conflicts, tell_examined
 from sockd.config.control import Control
@@ -34,6 +35,7 @@ TABLES: Mapping[str, type[BaseModel]] = {
     "log": Log,
     "control": Control,
     "metrics": Metrics,
+    "broker": Broker,
     "limits": Limits,
 }
 """Tables of a file beside its services."""
@@ -96,11 +98,12 @@ def load_document(
         if key not in (*TABLES, "service"):
             tell_stray(main, key, faults)
             unknown_key(main, (key,), (*TABLES, "service"), faults)
-    main = _listed(main, ("daemon", "include"))
+    main = _listed(_listed(main, ("daemon", "include")), ("broker", "servers"))
     daemon = validate(Daemon, main, ("daemon",), faults)
     log = validate(Log, main, ("log",), faults)
     control = validate(Control, main, ("control",), faults)
     metrics = validate(Metrics, main, ("metrics",), faults)
+    broker = validate(Broker, main, ("broker",), faults)
     limits = validate(Limits, main, ("limits",), faults)
 
     if included is None:
@@ -109,10 +112,17 @@ def load_document(
     own = list(_own_listeners(main, metrics))
     every = _services(sources, limits, own, find_plugin, examine, faults)
     services = {name: service for name, service in every.items() if service.enabled}
-    if daemon is None or log is None or limits is None or control is None or metrics is None:
+    if (
+        daemon is None
+        or log is None
+        or limits is None
+        or control is None
+        or metrics is None
+        or broker is None
+    ):
         raise faults.error()
     disabled = tuple(name for name in every if name not in services)
-    config = Config(daemon, log, limits, services, control, metrics, disabled)
+    config = Config(daemon, log, limits, services, control, metrics, broker, disabled)
     if descriptors is not None:
         tell_excess(config, sources, descriptors, faults)
     if faults:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sockd.config.broker import Broker
 from sockd.config.control import Control
 from sockd.config.limits import Limits
 from sockd.config.listen import Listener
@@ -129,4 +130,5 @@ class Config:
     services: Mapping[str, ServiceConfig]
     control: Control
     metrics: Metrics
+    broker: Broker = field(default_factory=Broker)
     disabled: tuple[str, ...] = ()

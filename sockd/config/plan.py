@@ -12,6 +12,7 @@ AT_ONCE: Mapping[str, set[str]] = {
     "log": {"level"},
     "control": set(),
     "metrics": set(),
+    "broker": set(),
 }
 """Keys that take effect at a reload, by table; all others outside of services are read at the start alone."""
 

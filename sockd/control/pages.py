@@ -5,7 +5,8 @@
     /metrics       the numbers, for Prometheus
     /status.json   the same as the server's snapshot
     /healthz       200 as long as the process answers
-    /readyz        200 while the server serves, 503 with its state while it starts or stops
+    /readyz        200 while the server serves, 503 with its state while it starts or stops, or without
+                   its broker
     /              the status page, of page/
 
 Any other path is 404, any other method 405. What a request's body or query says does not matter. Nothing here
@@ -232,6 +233,9 @@ def _status(snapshot: Snapshot) -> Answer:
 
 def _readiness(snapshot: Snapshot) -> Answer:
     state: str = snapshot["state"]
+    broker = snapshot.get("broker")
+    if state == "ready" and broker is not None and broker["state"] != "connected":
+        state = f"broker away: {broker['reason']}"
     return Answer(http.OK if state == "ready" else http.SERVICE_UNAVAILABLE, state.encode() + b"\n")
 
 

@@ -14,6 +14,7 @@ from sockd.config import Config, ServiceConfig
 from sockd.config.plan import Plan, plan
 from sockd.datagram import Loops
 from sockd.errors import BindError, PluginError
+from sockd.serving.broker import open_broker
 from sockd.serving.listener import Listener
 from sockd.serving.plugin_start import BLOCKED_AT_RELOAD, Starts
 from sockd.serving.reuse import Sockets
@@ -58,12 +59,14 @@ class Server:
         self._each_connection = config.log.level == "debug"
         self.descriptors = Descriptors(reactor, self._hold, self._events.descriptors_short, self._relieve)
         self._unread = Unread(config.daemon.max_unread_output)
+        self.broker = open_broker(config.broker, reactor, self._events)
         self._shared = Shared(
             Deadlines(reactor),
             self._unread,
             self.descriptors.grant,
             Loops(reactor.seconds),
             Starts(reactor),
+            self.broker,
         )
         self._ending: dict[Service, Deferred[int]] = {}  # services that finish, and how many they cut
         self._services: dict[str, Service] = {}
@@ -141,11 +144,13 @@ class Server:
             PluginError: a plugin cannot start; those that were started before are stopped.
         """
         within = self.config.daemon.start_timeout
+        self.broker.start()
         await _start(self.services, within, within if blocking is None else min(within, blocking))
 
     async def unstart(self) -> None:
         """Stop the plugins of a daemon that has not served."""
         await _stop(self.services)
+        await self.broker.stop()
 
     def give_up_starts(self, reason: str) -> None:
         """End the starts of plugins that wait; a reload that waits for them is refused."""
@@ -325,7 +330,9 @@ class Server:
         for service in self.services:
             await service.close()
         self._events.stopping(self.connections, self.config.daemon.drain_timeout)
-        self._events.stopped(sum(await self._all_ended()))
+        cut = sum(await self._all_ended())
+        await self.broker.stop()
+        self._events.stopped(cut)
 
     def _all_ended(self) -> Deferred[list[int]]:
         before = list(self._ending.values())

@@ -15,6 +15,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
+from sockd.broker.scope import Core, Scope
 from sockd.config import Limits, ServiceConfig
 from sockd.config import Listener as ListenerConfig
 from sockd.datagram import DatagramPort, Loops
@@ -57,6 +58,7 @@ class Shared:
         open_socket: opens an endpoint, or finds it open.
         loops: guard against loops of datagram ports with other services.
         starts: starts of plugins that are under way.
+        broker: way to the same services in other processes.
         starting: called with the plugin that is about to start, in words; empty after the start.
     """
 
@@ -65,6 +67,7 @@ class Shared:
     grant: Grant
     loops: Loops
     starts: Starts
+    broker: Core
     open_socket: OpenSocket = open_socket
     starting: Callable[[str], None] = lambda words: None  # noqa: ARG005
 
@@ -100,7 +103,8 @@ class Service:
             else former.events
         )
         self.listeners: list[Listener] = []
-        self._context = Context(config.name, reactor, self.events.log, state_dir / config.name)
+        self._broker = Scope(shared.broker, config.name, self._broker_fault)
+        self._context = Context(config.name, reactor, self.events.log, state_dir / config.name, self._broker)
         self._reactor = reactor
         self._shared = shared
         # The places of the former one's connections count until they are given back.
@@ -385,6 +389,10 @@ class Service:
             await Deferred.fromCoroutine(self._stopped()).addTimeout(PLUGIN_STOP_TIMEOUT, self._reactor)
         except BaseException:  # as above
             self.events.plugin_fault("stop", Failure())
+        self._broker.close()
+
+    def _broker_fault(self) -> None:
+        self.events.plugin_fault("broker", Failure())
 
     async def _stopped(self) -> None:
         if isawaitable(stopping := self.plugin.stop()):

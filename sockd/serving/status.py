@@ -10,9 +10,11 @@ from collections.abc import AsyncIterator, Mapping
 from twisted.internet.task import deferLater
 
 from sockd import __version__
+from sockd.serving.broker import status_of
 from sockd.serving.listener import DatagramListener, Listener, StreamListener
 from sockd.serving.server import Server
 from sockd.serving.service import Service
+from sockd.serving.share import needs_one_worker
 from sockd.sockets.descriptors import used
 from sockd.sockets.transport import queue_length
 from sockd.stream.connection import Connection
@@ -55,7 +57,7 @@ def snapshot(server: Server, moved: Moved | None = None, *, reactor_delay: float
         reactor_delay: longest recent delay of the reactor, in seconds.
     """
     known = moved or {}
-    return {
+    status: ProcessSnapshot = {
         "pid": os.getpid(),
         "version": __version__,
         "reactor": type(server.reactor).__name__,
@@ -67,6 +69,9 @@ def snapshot(server: Server, moved: Moved | None = None, *, reactor_delay: float
         "services": [_service(service, _counted(server, service), known) for service in server.all_services],
         "reactor_delay": reactor_delay,
     }
+    if (broker := status_of(server.broker)) is not None:
+        status["broker"] = broker
+    return status
 
 
 def _counted(server: Server, service: Service) -> ServiceEvents:
@@ -92,6 +97,7 @@ def _service(service: Service, events: ServiceEvents, known: Moved) -> ServiceRo
         "datagrams_sent": events.datagrams_sent,
         "durations": {"bounds": DURATIONS, "counts": events.durations, "sum": events.duration},
         "listeners": [_listener(listener) for listener in service.listeners],
+        "alone": needs_one_worker(service.config),
     }
 
 

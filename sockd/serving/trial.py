@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
-from sockd.config import Config, SocketOptions
+from sockd.config import Broker, Config, SocketOptions
 from sockd.control.words import Refused
 from sockd.endpoint import Endpoint, InetEndpoint, SystemdEndpoint
 from sockd.errors import PluginError, reasons
@@ -34,7 +34,8 @@ async def try_out(
         Refused: one cannot start.
     """
     services = {name: config.services[name] for name in names}
-    server = Server(replace(config, services=services), reactor, open_socket=_unopened)
+    alone = replace(config, services=services, broker=Broker())  # who serves nobody is nowhere present
+    server = Server(alone, reactor, open_socket=_unopened)
     server.starting(starting)
     try:
         server.bind()

@@ -69,8 +69,8 @@ class CrewOperator:
         for worker, snapshot in await self._each(self._answering(), "status"):
             worker.last = snapshot
             state = "leaving" if worker in self._crew.leaving else snapshot["state"]
-            about = {"worker": self._name(worker), "generation": worker.generation, "state": state}
-            workers.append(cast("WorkerRow", {**snapshot, **about}))
+            row = {"worker": self._name(worker), "generation": worker.generation, "state": state}
+            workers.append(cast("WorkerRow", {**snapshot, **row}))
         known = supervisor.config.services
         services = merge_services(
             [*(each for worker in workers for each in worker["services"]), *supervisor.past]
@@ -81,7 +81,8 @@ class CrewOperator:
                 for key, value in supervisor.overrides.sets(service["name"]):
                     limits = limit_of(key, value).under(limits)
                 service["limits"] = limits.model_dump(mode="json")
-        return {
+        about = self._daemon.about()
+        status: Snapshot = {
             "pid": os.getpid(),
             "version": __version__,
             "reactor": supervisor.reactor_name,
@@ -95,10 +96,16 @@ class CrewOperator:
                 "limit": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
             },
             "timers": len(self._reactor.getDelayedCalls()),
-            **self._daemon.about(),
+            "config_ok": about["config_ok"],
+            "own_ports": about["own_ports"],
+            "log_dropped": about["log_dropped"],
             "services": [service for service in services if service["name"] in known or service["listeners"]],
             "workers": workers,
         }
+        brokers = [worker["broker"] for worker in workers if "broker" in worker]
+        if brokers:  # away if it is for one of them
+            status["broker"] = min(brokers, key=lambda row: row["state"])
+        return status
 
     def _state(self, workers: Iterable[WorkerRow]) -> str:
         """Return the state of the supervisor, or `not serving` where no worker serves."""

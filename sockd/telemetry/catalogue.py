@@ -192,6 +192,25 @@ LOG_NOT_REOPENED = _event(
     reason=_REASON,
 )
 
+BROKER_CONNECTED = _event(
+    "broker connected",
+    LogLevel.info,
+    "The broker stores what is published, and delivers it.",
+    server=Field(str, "server in use, as an address"),
+)
+BROKER_AWAY = _event(
+    "broker away",
+    LogLevel.warn,
+    "The broker cannot be reached, or does not store; services refuse what they would publish.",
+    reason=_REASON,
+)
+BROKER_FAULT = _event(
+    "broker fault",
+    LogLevel.critical,
+    "The client of the broker has failed; it connects again. This is a fault of sockd.",
+    fails=True,
+)
+
 # Services and their peers. The log names the service beside the event.
 
 OPENED = _event("connection opened", LogLevel.debug, "The plugin has got a connection.", peer=_PEER, id=_ID)

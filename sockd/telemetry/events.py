@@ -52,6 +52,18 @@ class ServerEvents:
         """Report the services that a reload has changed, by the kind of change."""
         catalogue.RELOADED.write(self._log, **{key: names for key, names in plan.items() if names})
 
+    def broker_connected(self, server: str) -> None:
+        """Report that the broker can be used."""
+        catalogue.BROKER_CONNECTED.write(self._log, server=server)
+
+    def broker_away(self, reason: str) -> None:
+        """Report why the broker cannot be used."""
+        catalogue.BROKER_AWAY.write(self._log, reason=reason)
+
+    def broker_fault(self, failure: Failure) -> None:
+        """Report an exception of the broker's client."""
+        catalogue.BROKER_FAULT.write_failure(self._log, failure)
+
     def stopping(self, connections: int, drain_timeout: float) -> None:
         """Report the begin of the drain."""
         catalogue.STOPPING.write(self._log, connections=connections, drain_timeout=drain_timeout)

@@ -58,6 +58,13 @@ FAMILIES: Mapping[str, Family] = {
     "config_ok": Family(
         "gauge", "1 if the configuration read last is in force, 0 if it is not served.", (), min
     ),
+    "broker_connected": Family(
+        "gauge",
+        "1 while the broker stores and delivers, 0 while it is away.",
+        (),
+        min,
+        "Only where servers are configured.",
+    ),
     "reactor_delay_seconds": Family("gauge", "How late the reactor's timers are.", (), max),
     "descriptors_used": Family("gauge", "File descriptors that are open."),
     "descriptors_limit": Family("gauge", "File descriptors that may be open."),
@@ -205,6 +212,8 @@ def _process(snapshot: ProcessSnapshot, labels: Mapping[str, str]) -> Iterator[S
     yield Sample("start_time_seconds", snapshot.get("started"), labels)
     yield Sample("ready", snapshot["state"] == "ready", labels)
     yield Sample("config_ok", snapshot.get("config_ok"), labels)
+    if (broker := snapshot.get("broker")) is not None:
+        yield Sample("broker_connected", broker["state"] == "connected", labels)
     yield Sample("reactor_delay_seconds", snapshot.get("reactor_delay"), labels)
     descriptors = snapshot.get("descriptors", {})
     yield Sample("descriptors_used", descriptors.get("used"), labels)

@@ -41,7 +41,8 @@ class Durations(TypedDict):
 class ServiceRow(TypedDict):
     """Service, of one process or merged from several.
 
-    Each of `counts` is an event, a reason and a number. `received` and `sent` are bytes.
+    Each of `counts` is an event, a reason and a number. `received` and `sent` are bytes. `alone` tells that
+    one worker serves all of it, as it keeps in memory what its peers share.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ServiceRow(TypedDict):
     datagrams_sent: int
     durations: Durations
     listeners: list[ListenerRow]
+    alone: NotRequired[bool]
 
 
 class Descriptors(TypedDict):
@@ -74,6 +76,14 @@ class OwnPortRow(TypedDict):
     lost: bool
 
 
+class BrokerRow(TypedDict):
+    """Broker of a process. `state` is `connected` or `away`, `reason` is why it is away."""
+
+    state: str
+    server: str
+    reason: str
+
+
 class ProcessSnapshot(TypedDict):
     """Process that serves. `started` and `time` are seconds since 1970, `reactor_delay` is in seconds."""
 
@@ -89,6 +99,7 @@ class ProcessSnapshot(TypedDict):
     reactor_delay: float
     log_dropped: NotRequired[int | None]
     config_ok: NotRequired[bool]
+    broker: NotRequired[BrokerRow]
 
 
 class WorkerRow(ProcessSnapshot):

@@ -11,6 +11,7 @@ import tomli
 from pydantic import BaseModel
 
 from sockd.config import (
+    Broker,
     Config,
     Control,
     Daemon,
@@ -25,6 +26,7 @@ from sockd.config import (
 )
 from sockd.config.listen import CertificateFiles
 from sockd.config.model import ServiceTable
+from tests.tls.authority import issue
 
 REFERENCE = Path(__file__).parents[2] / "config" / "reference.toml"
 
@@ -33,7 +35,13 @@ _COMMENTED = re.compile(r"^# (?=[a-z_]+ = |\[)", re.MULTILINE)
 
 
 def everything(tmp_path: Path) -> Path:
-    """The reference with every key in force."""
+    """The reference with every key in force, and the files that it names for values."""
+    authority = issue("authority", authority=True)
+    own = issue("sockd", issuer=authority)
+    (tmp_path / "password").write_text("hunter2\n")
+    (tmp_path / "sockd.creds").write_text("SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY\n")
+    (tmp_path / "ca.pem").write_bytes(authority.pem)
+    (tmp_path / "client.pem").write_bytes(own.pem + own.key_pem())
     path = tmp_path / "sockd.toml"
     path.write_text(_COMMENTED.sub("", REFERENCE.read_text()))
     return path
@@ -47,6 +55,7 @@ def table(data: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
         Log: data["log"],
         Control: data["control"],
         Metrics: data["metrics"],
+        Broker: data["broker"],
         Limits: data["limits"],
         ServiceTable: service,
         Listener: listener,
@@ -59,7 +68,17 @@ def table(data: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
     return found
 
 
-GIVEN: list[type[BaseModel]] = [Daemon, Log, Control, Metrics, Limits, ServiceTable, Listener, SocketOptions]
+GIVEN: list[type[BaseModel]] = [
+    Daemon,
+    Log,
+    Control,
+    Metrics,
+    Broker,
+    Limits,
+    ServiceTable,
+    Listener,
+    SocketOptions,
+]
 COMMENTED: list[type[BaseModel]] = [Tls, CertificateFiles, ProxyProtocol]
 
 
@@ -76,6 +95,7 @@ def test_the_values_given_are_the_defaults(tmp_path: Path) -> None:
     assert reference.daemon.model_copy(update={"state_dir": empty.daemon.state_dir}) == empty.daemon
     assert (reference.log, reference.limits) == (empty.log, empty.limits)
     assert (reference.control, reference.metrics) == (empty.control, empty.metrics)
+    assert reference.broker == empty.broker
     service = reference.services["example"]
     assert (service.limits, service.listen[0].socket) == (empty.limits, SocketOptions())
 
@@ -121,6 +141,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "[log]": Log,
     "[control]": Control,
     "[metrics]": Metrics,
+    "[broker]": Broker,
     "[limits]": Limits,
     "[service.example]": ServiceTable,
     "[service.example.listen.tls]": Tls,

@@ -169,6 +169,18 @@ def test_a_server_that_does_not_serve_is_healthy_but_not_ready(state: str) -> No
     assert web.ask("/healthz").code == 200
 
 
+def test_a_server_without_its_broker_is_healthy_but_not_ready() -> None:
+    broker = {"state": "away", "server": "", "reason": "nats://127.0.0.1:4222: refused"}
+    away = Web(lambda: SNAPSHOT | {"broker": broker})
+    assert away.ask("/readyz").code == 503
+    assert away.ask("/readyz").body == b"broker away: nats://127.0.0.1:4222: refused\n"
+    assert b"sockd_broker_connected 0.0" in away.ask("/metrics").body
+    assert away.ask("/healthz").code == 200
+    back = Web(lambda: SNAPSHOT | {"broker": broker | {"state": "connected"}})
+    assert back.ask("/readyz").code == 200
+    assert b"sockd_broker_connected 1.0" in back.ask("/metrics").body
+
+
 def test_a_server_that_cannot_tell_its_status_is_healthy() -> None:
     web = Web(failing)
     assert [web.ask(path).code for path in ("/metrics", "/status.json", "/readyz")] == [500] * 3

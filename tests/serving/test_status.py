@@ -9,6 +9,7 @@ from typing import Any, cast
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from sockd.broker.memory import MemoryBroker
 from sockd.serving.server import Server
 from sockd.serving.status import PIECE, moved, peers, snapshot
 from sockd.stream.handshakes import Handshakes
@@ -65,13 +66,14 @@ class Busy:
         self.server = cast("Server", SimpleNamespace(
             reactor=self.reactor, services=self.services, all_services=self.services,
             started=0.0, state="ready", descriptors=SimpleNamespace(most=1),
+            broker=MemoryBroker("me"),
         ))  # fmt: skip
 
     def _service(self, name: str, number: int) -> Any:
         limits = SimpleNamespace(model_dump=lambda **_: {})
         return SimpleNamespace(
             name=name, state="open", listeners=[], events=ServiceEvents(name, self.reactor.seconds),
-            config=SimpleNamespace(plugin="echo", limits=limits),
+            config=SimpleNamespace(plugin="echo", limits=limits, options=None),
             connections=Peers(Peer(self.asked) for _ in range(number)),
         )  # fmt: skip
 

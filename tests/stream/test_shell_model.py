@@ -18,6 +18,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from sockd.broker.memory import MemoryBroker
 from sockd.config import Limits, ProxyProtocol, ServiceConfig
 from sockd.datagram import Loops
 from sockd.limits.sources import source_key
@@ -103,7 +104,14 @@ class Model(RuleBasedStateMachine):
         self.service = Service(
             ServiceConfig(name="model", plugin="model", listen=(), limits=first, options=Plugin()),
             Path("state"),
-            Shared(Deadlines(self.clock), Unread(2**20), int, Loops(self.clock.seconds), Starts(self.clock)),
+            Shared(
+                Deadlines(self.clock),
+                Unread(2**20),
+                int,
+                Loops(self.clock.seconds),
+                Starts(self.clock),
+                MemoryBroker("me"),
+            ),
             self.clock,
             each_connection=False,
         )
