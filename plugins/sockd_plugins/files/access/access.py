@@ -94,7 +94,9 @@ class Access:
                 return await self._by_token(host, text, again=again)
         if certificate is not None and self._may("certificates"):
             return self._by_certificate(host, certificate)
-        if self._may("anyone"):
+        # Who has the name of a user is that user, or nobody: clients try other keys first, or none.
+        is_user = user is not None and self._may("users") and user in self._users
+        if self._may("anyone") and not is_user:
             return Sender(host)
         if user is not None and password is not None and self._may("users"):
             return await self._by_password(host, user, password)

@@ -129,8 +129,10 @@ class Login(SSHService):
             raise Malformed("expected a login for ssh-connection")
         user = raw.decode(errors="replace")
         self._is_secret = method == b"password" or is_token(user)
-        if method == b"none" or is_token(user):
-            return await self._access.sender(self._host, token=user if is_token(user) else None)
+        if is_token(user):
+            return await self._access.sender(self._host, token=user)
+        if method == b"none":
+            return await self._access.sender(self._host, user=user)
         if method == b"password":
             request.byte()
             return await self._with_password(user, request.string().decode(errors="replace"))
@@ -150,18 +152,11 @@ class Login(SSHService):
             await pause
             raise
 
-    async def _owner(self, user: str, key: bytes) -> Sender:
-        """Return the sender of a key; where all may send, that of any key."""
-        try:
-            return await self._access.sender(self._host, user=user, key=key)
-        except FileRefused:
-            return await self._access.sender(self._host)
-
     async def _with_key(self, user: str, raw: bytes, request: Fields) -> Sender | None:
         signed, algorithm, blob = request.byte(), request.string(), request.string()
         if algorithm not in SIGNATURES:
             raise FileRefused("denied", "the key is of a kind that is not accepted")
-        sender = await self._owner(user, blob)
+        sender = await self._access.sender(self._host, user=user, key=blob)
         if not signed:
             self.transport.sendPacket(_KEY_FITS, string(algorithm) + string(blob))
             return None

@@ -179,9 +179,11 @@ class OpenFile:
             self._refuse(
                 FileRefused("bad-request", f"expected data from byte {self._end} on, found byte {offset}")
             )
-        elif offset not in self._early:
+        elif (known := self._early.get(offset)) is None:
             self._early[offset] = b"".join(pieces)
             self.early += size
+        elif known != b"".join(pieces):
+            self._refuse(FileRefused("bad-request", f"the data at byte {offset} came twice, and differs"))
 
     async def pass_on(self, *, everything: bool = False) -> None:
         """Give the disk what was collected, once it has taken what it was given before.

@@ -245,9 +245,9 @@ class SftpSession:
         if not flags & packets.TO_WRITE:
             resolve(path)
             return packets.status(request, packets.DENIED, "this service only receives files")
-        name = file_name(path)
         self._check_handles()
         try:
+            name = file_name(path)
             check_name(self._engine.store, name)
             check_allowed(self._engine.store, name)
             there = await self._view.is_there(name)

@@ -87,6 +87,17 @@ def test_an_open_service_knows_its_users_all_the_same(door: Door) -> None:
     assert door.lets_in(user="ann", password=PASSWORD).key == "user:ann"
     assert door.refuses(user="ann", password="x") == ("denied", "wrong user or password")
     assert door.lets_in(user="guest", password="guest") == Sender(HOST)
+    assert door.lets_in(user="guest", key=b"other") == Sender(HOST)
+    assert door.lets_in(user="guest") == Sender(HOST)
+
+
+@pytest.mark.parametrize("door", [("anyone", "users")], indirect=True)
+def test_who_has_the_name_of_a_user_is_that_user_or_nobody(door: Door) -> None:
+    """A client of SSH tries to log in without a proof first, and then with each of its keys."""
+    assert door.refuses(user="ann") == ("denied", "expected a user with a password or key")
+    told = "expected a user with a password or key, found another key"
+    assert door.refuses(user="ann", key=b"other") == ("denied", told)
+    assert door.lets_in(user="ann", key=KEY).key == "user:ann"
 
 
 def test_without_proof_a_peer_is_told_what_is_expected(door: Door) -> None:

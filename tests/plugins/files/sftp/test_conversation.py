@@ -124,9 +124,11 @@ def test_a_token_is_a_user_or_a_password(conversation: Conversation, user: str, 
     assert conversation.log_in(user, password) == [(SUCCESS, b"")]
 
 
-def key_request(conversation: Conversation, key: Key, signer: Key | None, algorithm: bytes) -> bytes:
+def key_request(
+    conversation: Conversation, key: Key, signer: Key | None, algorithm: bytes, user: bytes = b"ann"
+) -> bytes:
     blob = key.blob()
-    head = NS(b"ann") + NS(b"ssh-connection") + NS(b"publickey")
+    head = NS(user) + NS(b"ssh-connection") + NS(b"publickey")
     if signer is None:
         return head + b"\0" + NS(algorithm) + NS(blob)
     request = head + b"\1" + NS(algorithm) + NS(blob)
@@ -177,11 +179,29 @@ def test_a_key_needs_its_own_signature(conversation: Conversation) -> None:
         assert conversation.say(50, request)[0][0] == FAILURE
 
 
-def test_where_all_may_send_any_key_and_none_log_in(conversation: Conversation) -> None:
+def test_where_all_may_send_any_key_logs_in(conversation: Conversation) -> None:
     conversation.access.open = True
     conversation.say(5, NS(b"ssh-userauth"))
-    signed = key_request(conversation, OTHER_KEY, OTHER_KEY, b"ssh-ed25519")
+    signed = key_request(conversation, OTHER_KEY, OTHER_KEY, b"ssh-ed25519", b"guest")
     assert conversation.say(50, signed) == [(SUCCESS, b"")]
+
+
+def test_where_all_may_send_no_proof_is_needed(conversation: Conversation) -> None:
+    conversation.access.open = True
+    conversation.say(5, NS(b"ssh-userauth"))
+    request = NS(b"guest") + NS(b"ssh-connection") + NS(b"none")
+    assert conversation.say(50, request) == [(SUCCESS, b"")]
+
+
+def test_where_all_may_send_a_user_still_logs_in_as_that_user(conversation: Conversation) -> None:
+    """Clients try to log in without a proof first, then with each of their keys."""
+    conversation.access.open = True
+    conversation.say(5, NS(b"ssh-userauth"))
+    request = NS(b"ann") + NS(b"ssh-connection") + NS(b"none")
+    assert conversation.say(50, request)[0][0] == FAILURE
+    other = key_request(conversation, OTHER_KEY, OTHER_KEY, b"ssh-ed25519")
+    assert conversation.say(50, other)[0][0] == FAILURE
+    assert conversation.say(50, key_request(conversation, KEY, KEY, b"ssh-ed25519")) == [(SUCCESS, b"")]
 
 
 def test_a_login_has_a_deadline(conversation: Conversation) -> None:

@@ -123,6 +123,22 @@ def test_what_was_written_cannot_be_changed(client: Client, folder: Path) -> Non
     assert not (folder / "a").exists()
 
 
+def test_what_has_come_early_cannot_be_changed(client: Client, folder: Path) -> None:
+    handle = client.open("a")
+    assert client.write(handle, 5, b"early") == packets.OK
+    assert client.write(handle, 5, b"early") == packets.OK, "a client may repeat it"
+    assert client.write(handle, 5, b"other") == packets.FAILURE
+    client.write(handle, 0, b"begin")
+    assert client.close(handle) == packets.FAILURE
+    assert not (folder / "a").exists()
+
+
+@pytest.mark.parametrize("name", [".hidden", "../.a", "NUL", "a:b", "folder/"])
+def test_the_log_has_each_name_that_is_refused(client: Client, name: str) -> None:
+    assert client.code(packets.OPEN, string(name), number(TRUNCATE), number(0)) == packets.DENIED
+    assert [refused.code for refused in client.refused] == ["bad-name"]
+
+
 def test_bytes_behind_the_data_of_a_write_are_dropped(client: Client, folder: Path) -> None:
     """rclone sends a short read in a buffer of 32 KiB."""
     handle = client.open("a")
