@@ -29,6 +29,56 @@ OF_PLUGINS: Mapping[tuple[str, str], Event] = {
         (
             "chat",
             Event(
+                "adapter failed",
+                LogLevel.critical,
+                "A task of a protocol of the chat has failed; the connections stay.",
+                {},
+                fails=True,
+            ),
+        ),
+        (
+            "chat",
+            Event(
+                "delivery failed",
+                LogLevel.critical,
+                "Events of the chat could not be delivered. This is a fault of the chat.",
+                {},
+                fails=True,
+            ),
+        ),
+        (
+            "chat",
+            Event(
+                "history not read",
+                LogLevel.critical,
+                "Earlier messages could not be read; whoever asked for them is told.",
+                {},
+                fails=True,
+            ),
+        ),
+        (
+            "chat",
+            Event(
+                "irc command failed",
+                LogLevel.critical,
+                "A command of an IRC client has failed; the connection stays.",
+                {},
+                fails=True,
+            ),
+        ),
+        (
+            "chat",
+            Event(
+                "messages not stored",
+                LogLevel.critical,
+                "Messages could not be stored; their speakers are told, and nobody else sees them.",
+                {},
+                fails=True,
+            ),
+        ),
+        (
+            "chat",
+            Event(
                 "member_failed",
                 LogLevel.critical,
                 "A message could not be delivered to a member, who leaves the room.",

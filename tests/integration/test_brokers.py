@@ -30,6 +30,8 @@ from pydantic import PrivateAttr
 class Board(Plugin):
     """Show every line to everybody, with its number."""
 
+    title: str = ""
+
     _members: set = PrivateAttr(default_factory=set)
     _subject: object = PrivateAttr(None)
 
@@ -69,6 +71,9 @@ class Member(LineOnlyReceiver):
 '''
 
 CONFIG = """
+[daemon]
+workers = {workers}
+
 [control]
 listen = "unix:{name}.sock"
 
@@ -102,16 +107,18 @@ class Site:
         self.pages: list[int] = []
         (folder / "board.py").write_text(PLUGIN)
 
-    def start(self, name: str) -> Daemon:
-        """Start a daemon, and wait until it is connected."""
+    def start(self, name: str, workers: int = 0) -> Daemon:
+        """Start a daemon, and wait until each process that serves is connected."""
         [port] = free_ports(1)
-        text = CONFIG.format(name=name, port=port, url=self._url, stream=self.folder.name[:32])
+        text = CONFIG.format(
+            name=name, workers=workers, port=port, url=self._url, stream=self.folder.name[:32]
+        )
         (self.folder / f"{name}.toml").write_text(text)
         command = (BIN / "sockd", "run", "-c", f"{name}.toml")
         daemon = Daemon(*command, cwd=self.folder, env={"PYTHONPATH": str(self.folder)}).ready()
         self.daemons.append(daemon)
         self.pages.append(port)
-        daemon.wait_for("broker connected")
+        daemon.wait_for_times("broker connected", max(1, workers))
         return daemon
 
     def ready(self, which: int) -> tuple[int, str]:
@@ -178,6 +185,39 @@ def test_two_daemons_are_one_service_and_one_that_is_killed_comes_back(site: Sit
     assert [ann.read(), bob.read()] == ["102 back"] * 2
     ann.close()
     bob.close()
+
+
+def test_the_workers_of_a_daemon_are_one_service(site: Site) -> None:
+    daemon = site.start("only", workers=2)
+    peers = [Peer(daemon) for _ in range(12)]
+    rows = json.loads(told_by(site, "status", "--json"))["workers"]
+    assert all(row["services"][0]["connections"] for row in rows), "all are with one worker"
+    for index, peer in enumerate(peers):
+        peer.say(f"from {index}")
+    seen = [peer.read_until(lambda line: line.startswith("12 ")) for peer in peers]
+    assert all(lines == seen[0] for lines in seen)
+    assert [int(line.split()[0]) for line in seen[0]] == list(range(1, 13))
+    assert site.ready(0) == (200, "ready\n")
+    for peer in peers:
+        peer.close()
+
+
+def test_a_reload_that_restarts_the_service_loses_no_line(site: Site) -> None:
+    daemon = site.start("only")
+    before = Peer(daemon)
+    before.say("one")
+    assert before.read() == "1 one"
+    path = site.folder / "only.toml"
+    path.write_text(f"{path.read_text()}options.title = 'another'\n")
+    told_by(site, "reload")
+    daemon.wait_for("reloaded")
+    after = Peer(daemon)
+    after.say("two")
+    assert [before.read(), after.read()] == ["2 two"] * 2
+    before.say("three")
+    assert [before.read(), after.read()] == ["3 three"] * 2
+    before.close()
+    after.close()
 
 
 def test_while_the_broker_is_away_people_are_told_and_probes_too(site: Site, server: NatsServer) -> None:
