@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test coverage bytecode lint format docs bench uploads zoo soak crash fuzz lock clean
+.PHONY: run test coverage bytecode lint format docs pictures bench uploads zoo soak crash fuzz lock clean
 
 run: $(STAMP)
 	exec $(BIN)/twistd -n sockd -c config/sockd.toml
@@ -51,11 +51,15 @@ crash: $(STAMP)
 
 # A minute of arbitrary input for each reader of what comes from outside.
 fuzz: $(STAMP)
-	for target in proxy framing datagrams irc configuration; do $(BIN)/python tests/fuzz/$$target.py 60 || exit 1; done
+	for target in proxy framing datagrams irc configuration websocket; do $(BIN)/python tests/fuzz/$$target.py 60 || exit 1; done
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Writes docs/chat.png, the picture of the chat's page, by a browser.
+pictures: $(STAMP)
+	$(BIN)/python tests/integration/picture_chat.py docs/chat.png
 
 # Writes docs/events.md, the reference of log events and metrics, from the code.
 docs: $(STAMP)

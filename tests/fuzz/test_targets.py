@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-TARGETS = sorted({"configuration", "datagrams", "framing", "irc", "proxy"})
+TARGETS = sorted({"configuration", "datagrams", "framing", "irc", "proxy", "websocket"})
 
 
 @pytest.mark.parametrize("target", TARGETS)

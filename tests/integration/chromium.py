@@ -68,6 +68,10 @@ class Chromium:
         if ready:
             self.wait("document.documentElement.dataset.ready === 'yes'")
 
+    def before_pages(self, script: str) -> None:
+        """Run a script before those of each address that is opened, until `turn_page`."""
+        self._call("Page.addScriptToEvaluateOnNewDocument", source=script)
+
     def evaluate(self, script: str) -> Any:
         """Return what an expression of the page gives."""
         result = self._call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Annotated, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 from twisted.internet.interfaces import IProtocolFactory
@@ -43,6 +43,11 @@ from sockd_plugins.chat.irc.server import Server, checked_name, default_name
 from sockd_plugins.chat.options import RoomOptions, check_apart, named_rooms, room_name
 from sockd_plugins.chat.terminal.datagrams import REPLIES, ChatDatagrams, Peers
 from sockd_plugins.chat.terminal.lines import ChatLines
+from sockd_plugins.chat.web.options import MOST_ROOMS, Hook
+from sockd_plugins.chat.web.options import Options as WebOptions
+
+if TYPE_CHECKING:
+    from sockd_plugins.chat.web.site import Site
 
 
 @implementer(IStreamPlugin, IDatagramPlugin)
@@ -53,6 +58,7 @@ class Chat(Plugin):
     protocols: ClassVar[Mapping[str, tuple[Transport, ...]]] = {
         "default": ("stream", "datagram"),
         "irc": ("stream",),
+        "web": ("stream",),
     }
 
     room: Annotated[str, AfterValidator(room_name)] = Field(
@@ -113,9 +119,21 @@ class Chat(Plugin):
         description="Time after which a member over UDP that sends nothing is removed.",
     )
 
+    origins: tuple[str, ...] = Field(
+        default=(),
+        description="Origins of web pages on other hosts that may use the chat over 'web', such as"
+        " 'https://example.org'; '*' for all.",
+    )
+    hooks: dict[str, Hook] = Field(
+        default_factory=dict,
+        max_length=100,
+        description="Programs that may speak in a room by a signed POST to /hooks/NAME over 'web', by name.",
+    )
+
     _hub: Hub | None = PrivateAttr(None)
     _accounts: Accounts | None = PrivateAttr(None)
     _server: Server | None = PrivateAttr(None)
+    _site: Site | None = PrivateAttr(None)
     _peers: Peers | None = PrivateAttr(None)
 
     @model_validator(mode="after")
@@ -129,7 +147,9 @@ class Chat(Plugin):
         return replace(REPLIES, kept_for=self.silence)
 
     def stream_factory(self, protocol: str, context: Context) -> IProtocolFactory:
-        """Build a protocol of lines for each connection, or one of IRC."""
+        """Build the protocol of each connection."""
+        if protocol == "web":
+            return self._web_factory(context)
         hub = self._shared_hub(context)
         if protocol == "irc":
             server = self._shared_server(hub, context)
@@ -142,6 +162,23 @@ class Chat(Plugin):
             hub = self._shared_hub(context)
             self._peers = Peers(hub, context.clock, self.max_members // 2, self.silence)
         return ChatDatagrams(self._peers)
+
+    def _web_factory(self, context: Context) -> IProtocolFactory:
+        """Build a connection of HTTP for each client."""
+        from sockd_plugins.chat.web.connection import WebConnection  # only those who serve it load it
+        from sockd_plugins.chat.web.site import Site
+
+        if self._site is None:
+            limits = {
+                "text": self.message_length,
+                "name": self.name_length,
+                "members": self.max_members,
+                "rooms": MOST_ROOMS,
+            }
+            options = WebOptions(self.origins, self.hooks, self.rate, self.burst, limits)
+            self._site = Site(self._shared_hub(context), context, options)
+        site = self._site
+        return Factory.forProtocol(lambda: WebConnection(site, context.clock, context.logger))
 
     @override
     def problems(self) -> Iterable[tuple[str, str]]:

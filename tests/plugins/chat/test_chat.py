@@ -71,7 +71,7 @@ def test_the_plugin_keeps_the_contract() -> None:
     chat = Chat()
     assert verifyObject(IStreamPlugin, chat)
     assert verifyObject(IDatagramPlugin, chat)
-    assert list(chat.protocols) == ["default", "irc"]
+    assert list(chat.protocols) == ["default", "irc", "web"]
 
 
 def test_every_option_is_explained_and_bounded() -> None:

@@ -541,3 +541,15 @@ def test_what_is_kept_of_a_room_can_be_read_from_outside() -> None:
     assert [said.text for said in result_of(hub.read("lobby", 3, 9))] == ["four"]
     with pytest.raises(ChatRefused, match="the last message in lobby has the number 4"):
         result_of(hub.read("lobby", 5, 9))
+
+
+def test_the_numbers_of_a_room_go_on_after_it_was_empty() -> None:
+    hub, ear = a_hub(), Ear()
+    ann = enter(hub, "ann", ear)
+    for text in ("one", "two"):
+        hub.join(ann, "garden")
+        hub.say(ann, "Garden", text)
+        hub.part(ann, "garden")
+        assert [room.name for room in hub.rooms()] == ["lobby"]
+    hub.join(ann, "GARDEN")
+    assert result_of(hub.post("deploy", "garden", "three")).number == 3

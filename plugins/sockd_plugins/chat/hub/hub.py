@@ -2,7 +2,7 @@
 
 Names of people are one namespace, names of rooms another (`names`). A person may be in several rooms. The
 first room and those that are configured always exist, every other one from its first member, who is its
-operator, until its last one has left; the numbers of its messages go on where an archive keeps them.
+operator, until its last one has left; the numbers of its messages go on when it exists again.
 """
 
 from __future__ import annotations
@@ -88,6 +88,11 @@ class Hub:
     def first_room(self) -> str:
         """Name of the room that always exists."""
         return self._rules.room
+
+    @property
+    def is_stored(self) -> bool:
+        """True if messages are stored, so that their numbers go on after a restart."""
+        return self._rooms.stored
 
     def enter(
         self,

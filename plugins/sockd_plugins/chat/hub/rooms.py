@@ -7,10 +7,13 @@ from collections.abc import Iterator, Mapping
 
 from sockd_plugins.chat.hub.charter import Charter
 from sockd_plugins.chat.hub.events import Topic
-from sockd_plugins.chat.hub.names import Names
+from sockd_plugins.chat.hub.names import Names, fold
 from sockd_plugins.chat.hub.people import Room
 from sockd_plugins.chat.hub.refused import ChatRefused
 from sockd_plugins.chat.hub.rules import RoomRules
+
+MOST_NUMBERS = 10_000
+"""Rooms that are gone, and whose last numbers are remembered."""
 
 
 class Rooms:
@@ -29,6 +32,7 @@ class Rooms:
         self.stored = stored
         self._now = now
         self._rooms: Names[Room] = Names()
+        self._numbers: dict[str, int] = {}  # last numbers of rooms that are gone, where nothing is stored
         self._empty: dict[Room, int] = {}  # rooms without people, each with the place after its last event
 
     def __iter__(self) -> Iterator[Room]:
@@ -71,13 +75,21 @@ class Rooms:
                 del self._empty[room]
                 if self._rooms.find(room.name) is room:
                     self._rooms.take(room.name)
+                    self._remember_number(room)
 
     def clear(self) -> None:
         """Drop all rooms."""
         self._rooms.clear()
 
+    def _remember_number(self, room: Room) -> None:
+        """Let the numbers of a room go on when it exists again."""
+        if not self.stored and room.said:
+            self._numbers[fold(room.name)] = room.said
+            if len(self._numbers) > MOST_NUMBERS:
+                del self._numbers[next(iter(self._numbers))]
+
     def _add(self, name: str, charter: Charter, topic: Topic | None) -> Room:
-        said = None if self.stored else 0
+        said = None if self.stored else self._numbers.pop(fold(name), 0)
         room = Room(name, deque(maxlen=self._recent), said, topic, charter=charter)
         self._rooms.give(name, room)
         return room

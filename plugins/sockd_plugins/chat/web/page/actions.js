@@ -1,0 +1,57 @@
+// What this person writes: messages, and commands that begin with a slash.
+
+const HELP = "/join ROOM, /part, /msg NAME TEXT, /me TEXT, /nick NAME, /topic TEXT, /who, /help; two slashes begin a message with one";
+const MOST_LINES = 20;
+
+export function act(chat, text) {
+  const lines = text.split(/\r?\n/).filter((line) => line.trim());
+  if (lines.length > MOST_LINES) {
+    chat.note(chat.current, `at most ${MOST_LINES} lines at once`, true);
+    return;
+  }
+  for (const line of lines) {
+    if (line.startsWith("//")) chat.say(chat.current, line.slice(1));
+    else if (line.startsWith("/")) command(chat, line);
+    else chat.say(chat.current, line);
+  }
+}
+
+function command(chat, line) {
+  const [, name, rest] = /^\/(\S*)\s*(.*)$/s.exec(line);
+  const room = chat.current;
+  switch (name.toLowerCase()) {
+    case "join":
+      chat.enter(rest.trim().replace(/^#/, ""));
+      break;
+    case "part":
+    case "leave":
+      chat.leaveRoom(room);
+      break;
+    case "msg": {
+      const [, to, text] = /^(\S+)\s*(.*)$/s.exec(rest) ?? [null, "", ""];
+      if (!to) chat.note(room, "/msg NAME TEXT", true);
+      else {
+        chat.talk(to);
+        if (text) chat.say(chat.current, text);
+      }
+      break;
+    }
+    case "me":
+      chat.say(room, rest, "action");
+      break;
+    case "nick":
+      chat.line.send({ type: "rename", name: rest.trim() });
+      break;
+    case "topic":
+      chat.line.send({ type: "topic", room: room.name, text: rest });
+      break;
+    case "who":
+      chat.note(room, `here: ${[...room.people.keys()].join(", ")}`);
+      break;
+    case "help":
+      chat.note(room, HELP);
+      break;
+    default:
+      chat.note(room, `unknown command: ${HELP}`, true);
+  }
+}

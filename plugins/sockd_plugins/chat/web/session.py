@@ -1,0 +1,376 @@
+"""Conversation in JSON with one person, over whatever carries its texts.
+
+docs/chat.md describes each command and event. The answers come in the order of the commands, but for those
+that wait for the history.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from sockd_plugins.chat.hub.batch import Batch, Form
+from sockd_plugins.chat.hub.events import Entered, Event, Renamed, Said, Unsaid
+from sockd_plugins.chat.hub.hub import Hub
+from sockd_plugins.chat.hub.names import fold
+from sockd_plugins.chat.hub.people import Person
+from sockd_plugins.chat.hub.refused import ChatRefused
+from sockd_plugins.chat.web.backlog import Skipped
+from sockd_plugins.chat.web.commands import MOST_MESSAGES, Command, bad
+from sockd_plugins.chat.web.forms import described, described_message
+from sockd_plugins.chat.web.request import in_json
+from sockd_plugins.token_bucket import TokenBucket
+
+HELLO_SECONDS = 30.0
+"""Seconds until a client has said who it is."""
+
+MOST_FAULTS = 20
+"""Commands at once that cannot be read, or come before `hello`; one more each second."""
+
+HEARTBEAT_SECONDS = 150.0
+"""Seconds without a command after which a page that has promised a heartbeat is gone."""
+
+Ref = str | int | None
+
+
+class Line(Protocol):
+    """Carrier of a conversation."""
+
+    def wrap(self, text: bytes) -> bytes:
+        """Return JSON ready to be sent."""
+
+    def send(self, data: bytes, events: Sequence[Event] = ()) -> None:
+        """Send what was encoded."""
+
+    def close(self, code: str, reason: str) -> None:
+        """End the conversation after what was sent; the code is that of a refusal, or "ended"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Salon:
+    """What all conversations of a chat share.
+
+    Attributes:
+        hub: the chat.
+        clock: of the service.
+        here: conversations by the keys with which a client may continue in another one.
+        limits: numbers that clients are told.
+        epoch: word that is another one whenever messages are numbered anew; empty if that never happens.
+    """
+
+    hub: Hub
+    clock: IReactorTime
+    here: dict[str, Session]
+    limits: Mapping[str, int]
+    epoch: str = ""
+
+
+class Session:
+    """Conversation with one client, which becomes a person by `hello`.
+
+    Args:
+        salon: the chat.
+        line: carries the texts.
+        form: encoding of an event, ready for the line.
+        host: address of the client.
+    """
+
+    def __init__(self, salon: Salon, line: Line, form: Form, host: str) -> None:
+        self._salon = salon
+        self._hub = salon.hub
+        self._line = line
+        self._form = form
+        self._host = host
+        self._person: Person | None = None
+        self._shown = ""  # name of the person as of the last event that was delivered
+        self._key = ""
+        self._faults = TokenBucket(1, MOST_FAULTS, salon.clock.seconds)
+        self._said: deque[Ref] = deque()  # messages that have not come back yet, in their order
+        self._since: dict[str, int] = {}  # last known number of each room that is being entered
+        self._due = 0  # own events that need an encoding of their own
+        self._closed = False
+        self._alarm = salon.clock.callLater(HELLO_SECONDS, self._late)
+        self._has_heartbeat = False
+
+    def received(self, text: str) -> None:
+        """Carry out a command."""
+        if self._closed:
+            return
+        ref: Ref = None
+        kind = ""
+        try:
+            command = Command(text)
+            ref, kind = command.ref, command.type
+            if self._has_heartbeat:
+                self._alarm.reset(HEARTBEAT_SECONDS)
+            self._carry_out(command)
+        except ChatRefused as refused:
+            self._refuse(kind, ref, refused)
+
+    def deliver(self, batch: Batch) -> None:
+        """Send events to the client."""
+        if self._closed:
+            return
+        data = self._own(batch) if self._due else batch.encoded(self._form)
+        self._line.send(data, batch.events)
+        if batch.end is not None:
+            self._finish()
+            self._line.close("ended", batch.end.reason)
+
+    def lost(self, reason: str = "disconnected") -> None:
+        """Bring the person out of the chat, because its client is gone."""
+        self._finish()
+        if self._person is not None:
+            self._hub.leave(self._person, reason)
+
+    def describe(self, skipped: Mapping[str, Skipped]) -> bytes:
+        """Encode what the client was not sent."""
+        return b"".join(
+            self._line.wrap(
+                in_json({"type": "skipped", "room": room, "count": each.count, "since": each.since})
+            )
+            for room, each in skipped.items()
+        )
+
+    def end(self, code: str, reason: str) -> None:
+        """End the conversation from the server's side."""
+        if not self._closed:
+            self.lost(reason)
+            self._tell(type="ended", reason=reason)
+            self._line.close(code, reason)
+
+    def _finish(self) -> None:
+        self._closed = True
+        if self._alarm.active():
+            self._alarm.cancel()
+        if self._salon.here.get(self._key) is self:
+            del self._salon.here[self._key]
+
+    def _late(self) -> None:
+        if self._has_heartbeat:
+            self.end("silent", f"nothing came for {HEARTBEAT_SECONDS:g} seconds")
+        else:
+            self.end("too_slow", f"expected 'hello' within {HELLO_SECONDS:g} seconds")
+
+    def _carry_out(self, command: Command) -> None:
+        if command.type == "hello":
+            self._hello(command)
+            return
+        if command.type == "ping":
+            self._check_patience()
+            self._tell(type="pong", ref=command.ref)
+            return
+        carry_out = _COMMANDS.get(command.type)
+        if carry_out is None:
+            raise bad(f"expected one of hello, ping, {', '.join(_COMMANDS)} as 'type'")
+        if self._person is None:
+            raise bad("expected 'hello' first")
+        carry_out(self, self._person, command)
+
+    def _refuse(self, kind: str, ref: Ref, refused: ChatRefused) -> None:
+        text = str(refused)
+        if refused.code in ("bad_command", "taken", "bad_name"):
+            self._check_patience()
+        if text or ref is not None:
+            self._tell(type="refused", command=kind, ref=ref, code=refused.code, text=text or "too fast")
+
+    def _check_patience(self) -> None:
+        """Count what the hub does not count, and end a client that sends too much of it."""
+        if not self._faults.take():
+            self.end("too_fast", "too many commands that cannot be carried out")
+
+    def _hello(self, command: Command) -> None:
+        if self._person is not None:
+            raise bad("expected 'hello' once")
+        name, rooms = command.word("name"), command.rooms()
+        self._take_over(command.word("key", ""), name)
+        person = self._hub.enter(name, self, host=self._host, echoes=True)
+        self._person, self._shown = person, person.name
+        self._key = secrets.token_urlsafe(16)
+        self._salon.here[self._key] = self
+        self._has_heartbeat = command.flag("heartbeat")
+        if self._has_heartbeat:
+            self._alarm.reset(HEARTBEAT_SECONDS)
+        else:
+            self._alarm.cancel()
+        self._tell(
+            type="welcome",
+            ref=command.ref,
+            name=person.name,
+            key=self._key,
+            room=self._hub.first_room,
+            epoch=self._salon.epoch,
+            limits=self._salon.limits,
+        )
+        is_known = command.word("epoch", self._salon.epoch) == self._salon.epoch
+        for room, since in rooms.items():
+            try:
+                self._join(person, room, since if is_known else None)
+            except ChatRefused as refused:
+                self._tell(type="refused", command="join", room=room, code=refused.code, text=str(refused))
+
+    def _take_over(self, key: str, name: str) -> None:
+        """End the earlier conversation of a client that has lost it before the server has noticed that."""
+        earlier = self._salon.here.get(key)
+        if earlier is not None and fold(earlier._shown) == fold(name):
+            earlier.end("replaced", "another connection goes on")
+
+    def _join(self, person: Person, room: str, since: int | None) -> None:
+        if since is not None:
+            self._since[fold(room)] = since
+        try:
+            with self._expecting():
+                self._hub.join(person, room)
+        except ChatRefused:
+            self._since.pop(fold(room), None)
+            raise
+
+    def do_join(self, person: Person, command: Command) -> None:
+        """Enter a room."""
+        self._join(person, command.word("room"), command.optional_number("since"))
+
+    def do_part(self, person: Person, command: Command) -> None:
+        """Leave a room."""
+        self._hub.part(person, command.word("room"), command.word("reason", ""))
+
+    def do_say(self, person: Person, command: Command) -> None:
+        """Send a message to a room."""
+        room, text, kind = command.word("room"), command.word("text"), command.kind()
+        self._said.append(command.ref)
+        try:
+            with self._expecting():
+                self._hub.say(person, room, text, kind)
+        except ChatRefused:
+            self._said.pop()
+            raise
+
+    def do_tell(self, person: Person, command: Command) -> None:
+        """Send a message to one person."""
+        told = self._hub.tell(person, command.word("to"), command.word("text"), command.kind())
+        self._tell(**described(told), ref=command.ref)
+
+    def do_rename(self, person: Person, command: Command) -> None:
+        """Bear another name."""
+        name = command.word("name")
+        with self._expecting():
+            self._hub.rename(person, name)
+
+    def do_who(self, person: Person, command: Command) -> None:
+        """Tell who is in a room."""
+        room = command.word("room")
+        present = self._hub.present(person, room)
+        people = [{"name": each.name, "rank": each.rank, "away": each.away} for each in present]
+        self._tell(type="present", room=room, ref=command.ref, people=people)
+
+    def do_rooms(self, person: Person, command: Command) -> None:  # noqa: ARG002  # as all have it
+        """List the rooms."""
+        self._check_patience()
+        self._tell(type="rooms", ref=command.ref, rooms=list_rooms(self._hub))
+
+    def do_since(self, person: Person, command: Command) -> None:
+        """Send messages behind a number."""
+        room, number = command.word("room"), command.number("number")
+        limit = max(command.number("limit", MOST_MESSAGES, MOST_MESSAGES), 1)
+        self._read(command, room, self._hub.since(person, room, number, limit))
+
+    def do_before(self, person: Person, command: Command) -> None:
+        """Send messages before a number."""
+        room, number = command.word("room"), command.number("number")
+        limit = max(command.number("limit", MOST_MESSAGES, MOST_MESSAGES), 1)
+        self._read(command, room, self._hub.before(person, room, number, limit))
+
+    def _read(self, command: Command, room: str, messages: Awaitable[Sequence[Said]]) -> None:
+        Deferred.fromCoroutine(self._send_messages(command, room, messages)).addErrback(
+            self._hub.note_failure
+        )
+
+    async def _send_messages(self, command: Command, room: str, messages: Awaitable[Sequence[Said]]) -> None:
+        try:
+            found = await messages
+        except ChatRefused as refused:
+            if not self._closed:
+                self._refuse(command.type, command.ref, refused)
+            return
+        listed = [described_message(said) for said in found]
+        self._tell(type="messages", command=command.type, room=room, ref=command.ref, messages=listed)
+
+    @contextmanager
+    def _expecting(self) -> Iterator[None]:
+        """Expect an own event, which may be delivered before the request returns."""
+        self._due += 1
+        try:
+            yield
+        except ChatRefused:
+            self._due -= 1
+            raise
+
+    def _tell(self, **fields: Any) -> None:
+        """Send an object that is for this client alone."""
+        if not self._closed or fields["type"] == "ended":
+            self._line.send(self._line.wrap(in_json({k: v for k, v in fields.items() if v is not None})))
+
+    def _own(self, batch: Batch) -> bytes:
+        """Encode events, with what this client alone is told about its own ones."""
+        data = []
+        for place, event in enumerate(batch.events):
+            if isinstance(event, Entered):
+                data.append(self._entered(event))
+            elif isinstance(event, Renamed) and event.name == self._shown:
+                self._shown = event.new_name
+                self._due -= 1
+                data.append(batch.pick([place]).encoded(self._form))
+            elif isinstance(event, Unsaid) or (isinstance(event, Said) and event.name == self._shown):
+                data.append(self._acknowledged(event))
+            else:
+                data.append(batch.pick([place]).encoded(self._form))
+        return b"".join(data)
+
+    def _acknowledged(self, event: Said | Unsaid) -> bytes:
+        """Encode an own message that came back, with the client's `ref`."""
+        ref = None
+        if self._said:
+            ref = self._said.popleft()
+            self._due -= 1
+        return self._line.wrap(in_json(described(event) | ({} if ref is None else {"ref": ref})))
+
+    def _entered(self, event: Entered) -> bytes:
+        """Encode an entry, with the messages that the client does not know yet."""
+        self._due = max(self._due - 1, 0)
+        content = described(event)
+        since = self._since.pop(fold(event.room), None)
+        if since is not None:
+            content["recent"] = [described_message(said) for said in event.recent if said.number > since]
+        return self._line.wrap(in_json(content))
+
+
+def list_rooms(hub: Hub) -> list[dict[str, Any]]:
+    """Return the facts of each room for JSON."""
+    return [
+        {
+            "name": facts.name,
+            "people": facts.people,
+            "said": facts.said,
+            "topic": facts.topic.text if facts.topic else "",
+        }
+        for facts in hub.rooms()
+    ]
+
+
+_COMMANDS: Mapping[str, Callable[[Session, Person, Command], None]] = {
+    "join": Session.do_join,
+    "part": Session.do_part,
+    "say": Session.do_say,
+    "tell": Session.do_tell,
+    "rename": Session.do_rename,
+    "who": Session.do_who,
+    "rooms": Session.do_rooms,
+    "since": Session.do_since,
+    "before": Session.do_before,
+}
