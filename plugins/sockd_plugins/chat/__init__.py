@@ -119,8 +119,9 @@ class Chat(Plugin):
         description="Time after which a member over UDP that sends nothing is removed.",
     )
 
-    origins: tuple[str, ...] = Field(
+    origins: tuple[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")], ...] = Field(
         default=(),
+        max_length=100,
         description="Origins of web pages on other hosts that may use the chat over 'web', such as"
         " 'https://example.org'; '*' for all.",
     )
@@ -176,7 +177,8 @@ class Chat(Plugin):
                 "rooms": MOST_ROOMS,
             }
             options = WebOptions(self.origins, self.hooks, self.rate, self.burst, limits)
-            self._site = Site(self._shared_hub(context), context, options)
+            hub = self._shared_hub(context)
+            self._site = Site(hub, context, options, self._accounts)
         site = self._site
         return Factory.forProtocol(lambda: WebConnection(site, context.clock, context.logger))
 

@@ -365,3 +365,24 @@ def test_a_lost_connection_ends_the_person(chat: Chat) -> None:
     ann.web.hangs_up()
     assert chat.hub.find("ann") is None
     assert not chat.clock.getDelayedCalls()
+
+
+def test_an_operator_sets_topic_and_modes_and_removes_people(chat: Chat) -> None:
+    ann, bob = Socket(chat), Socket(chat)
+    ann.says_hello("ann", rooms={"garden": None})
+    bob.says_hello("bob", rooms={"garden": None})
+    ann.reads()
+    ann.sends(type="topic", room="garden", text="roses")
+    ann.sends(type="mode", room="garden", adds=True, mode="k", argument="hush")
+    ann.sends(type="remove", room="garden", name="bob", reason="thorns")
+    assert types(ann.reads()) == ["topic_set", "mode_set", "removed"]
+    topic, mode, removed = bob.reads()
+    assert (topic["name"], topic["text"]) == ("ann", "roses")
+    assert mode["changes"] == [{"adds": True, "mode": "k", "argument": "hush"}]
+    assert (removed["name"], removed["by"], removed["reason"]) == ("bob", "ann", "thorns")
+    bob.sends(type="join", room="garden", ref=1)
+    assert bob.reads()[0]["code"] == "key"
+    bob.sends(type="join", room="garden", key="hush")
+    assert bob.reads()[0]["topic"]["text"] == "roses"
+    bob.sends(type="topic", room="garden", text="weeds", ref=2)
+    assert bob.reads()[0]["code"] == "not_operator"

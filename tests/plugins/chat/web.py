@@ -76,8 +76,10 @@ class Web:
 
     def __init__(self, chat: Chat) -> None:
         self.chat = chat
-        self.protocol: Any = WebConnection(chat.site, chat.clock, Logger("test"))
-        self.transport: Any = Pausing()
+        protocol: type[Any] = WebConnection
+        self.protocol = protocol(chat.site, chat.clock, Logger("test"))
+        transport: type[Any] = Pausing
+        self.transport = transport()
         self.protocol.makeConnection(self.transport)
 
     def sends(self, data: bytes) -> None:

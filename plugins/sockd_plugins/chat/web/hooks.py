@@ -27,7 +27,7 @@ from typing import Any
 from sockd_plugins.chat.hub.refused import ChatRefused
 from sockd_plugins.chat.web.options import Hook
 from sockd_plugins.chat.web.request import Answer, Problem, Request, answer_json
-from sockd_plugins.chat.web.rooms import problem_of, say_lines
+from sockd_plugins.chat.web.rooms import Speaker, problem_of, say_lines
 from sockd_plugins.chat.web.session import Salon
 from sockd_plugins.chat.web.sources import Sources
 
@@ -73,9 +73,9 @@ class Hooks:
                 self._salon,
                 hook.room,
                 lambda: None,
-                name=hook.name or name,
-                text=_text(request),
-                kind="notice",
+                Speaker(hook.name or name),
+                _text(request),
+                "notice",
             )
         except ChatRefused as refused:
             raise problem_of(refused) from None

@@ -104,11 +104,18 @@ class RoomStream:
         self._held_count = 0
         self._over = False
 
-    def enter(self, name: str, host: str) -> None:
-        """Bring the reader into the room, or raise `ChatRefused`."""
-        person = self._hub.enter(name, self, host=host, echoes=True)
+    def enter(self, name: str, host: str, account: str, key: str) -> None:
+        """Bring the reader into the room, or raise `ChatRefused`.
+
+        Args:
+            name: of the reader.
+            host: its address.
+            account: that it has proved; empty for none.
+            key: word that the room may ask for.
+        """
+        person = self._hub.enter(name, self, account=account, host=host, echoes=True)
         try:
-            self._hub.join(person, self._wanted.room)
+            self._hub.join(person, self._wanted.room, key)
         except ChatRefused:
             self._hub.leave(person, "refused")
             raise

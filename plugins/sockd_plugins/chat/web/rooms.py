@@ -14,11 +14,13 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import get_args
 
 from sockd_plugins.chat.hub.events import Kind, Said
 from sockd_plugins.chat.hub.refused import ChatRefused
 from sockd_plugins.chat.web.forms import described_message
+from sockd_plugins.chat.web.login import account_of
 from sockd_plugins.chat.web.request import EVENTS, JSON, TEXT, Answer, Problem, Request, answer_json
 from sockd_plugins.chat.web.room_stream import RoomStream, Wanted, in_line
 from sockd_plugins.chat.web.session import Salon, list_rooms
@@ -63,6 +65,8 @@ def problem_of(refused: ChatRefused) -> Problem:
     status = _STATUS.get(refused.code, 403)
     seconds = _RETRY_SECONDS.get(status)
     headers = [("Retry-After", str(seconds))] if seconds else []
+    if status == 401:
+        headers.append(("WWW-Authenticate", 'Basic realm="chat", charset="UTF-8"'))
     return Problem(status, refused.code, str(refused) or "too fast", headers)
 
 
@@ -87,14 +91,16 @@ async def answer_rooms(request: Request, salon: Salon, sources: Sources, origin:
             return answer_json({"rooms": list_rooms(salon.hub)})
         if "limit" in request.query or request.accepts(JSON) or request.method == "HEAD":
             return await _list(request, salon, name)
-        return _follow(request, salon, name, origin)
+        return await _follow(request, salon, name, origin)
     except ChatRefused as refused:
         raise problem_of(refused) from None
 
 
 async def _speak(request: Request, salon: Salon, room: str, check: Callable[[], None]) -> Answer:
     """Say the lines of a body in a room."""
-    name, kind, text = request.query.get("name", "guest"), request.query.get("kind", "said"), ""
+    account = await account_of(salon.accounts, request)
+    name, kind = request.query.get("name") or account or "guest", request.query.get("kind", "said")
+    key, text = request.query.get("key", ""), ""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
         text = request.body.decode()
@@ -104,13 +110,28 @@ async def _speak(request: Request, salon: Salon, room: str, check: Callable[[], 
             name, kind = value.get("name", name), value.get("kind", kind)
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         raise Problem(400, "bad_request", "expected text in UTF-8, or JSON with 'text'") from None
-    said = await say_lines(salon, room, check, name=name, text=text, kind=kind)
+    said = await say_lines(salon, room, check, Speaker(name, account, key), text, kind)
     last = said[-1]
     return answer_json({"room": last.room, "number": last.number, "id": last.id, "count": len(said)}, 201)
 
 
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """Program that speaks in a room without being there.
+
+    Attributes:
+        name: under which it speaks, if that is a text.
+        account: that it has proved; empty for none.
+        key: word that the room may ask for.
+    """
+
+    name: object
+    account: str = ""
+    key: str = ""
+
+
 async def say_lines(
-    salon: Salon, room: str, check: Callable[[], None], *, name: object, text: object, kind: object
+    salon: Salon, room: str, check: Callable[[], None], speaker: Speaker, text: object, kind: object
 ) -> list[Said]:
     """Say each line of a text in a room, in the name of somebody who is in none; return the messages.
 
@@ -118,10 +139,11 @@ async def say_lines(
         salon: the chat.
         room: name of the room.
         check: counts a message, and refuses it if there are too many.
-        name: of the speaker.
+        speaker: who speaks.
         text: one line or more.
         kind: of the messages.
     """
+    name = speaker.name
     if not isinstance(name, str) or not isinstance(text, str):
         raise Problem(400, "bad_request", "expected texts as 'name' and 'text'")
     chosen = next((each for each in get_args(Kind) if each == kind), None)
@@ -136,7 +158,7 @@ async def say_lines(
     said = []
     for line in lines:
         check()
-        said.append(await salon.hub.post(name, room, line, chosen))
+        said.append(await salon.hub.post(name, room, line, chosen, speaker.account, speaker.key))
     return said
 
 
@@ -145,21 +167,24 @@ async def _list(request: Request, salon: Salon, room: str) -> Answer:
     since = _number(request, "since") or 0
     limit = _number(request, "limit")
     most = min(USUAL_MESSAGES if limit is None else limit, MOST_MESSAGES)
-    found = await salon.hub.read(room, since, most) if most else ()
+    account, key = await account_of(salon.accounts, request), request.query.get("key", "")
+    found = await salon.hub.read(room, since, most, account, key) if most else ()
     if request.accepts(JSON):
         return answer_json({"room": room, "messages": [described_message(said) for said in found]})
     headers = [("Content-Type", TEXT), ("Cache-Control", "no-store")]
     return Answer(200, headers, b"".join(map(in_line, found)))
 
 
-def _follow(request: Request, salon: Salon, room: str, origin: str) -> RoomStream:
+async def _follow(request: Request, salon: Salon, room: str, origin: str) -> RoomStream:
     """Begin a stream of a room."""
     since = _number(request, "since")
     last = request.headers.get("last-event-id", "")
     if last.isascii() and last.isdigit() and len(last) < 16:
         since = int(last)
     stream = RoomStream(salon.hub, salon.clock, Wanted(room, since, request.accepts(EVENTS)), origin)
-    stream.enter(request.query.get("name") or f"guest-{secrets.token_hex(3)}", request.host)
+    account, key = await account_of(salon.accounts, request), request.query.get("key", "")
+    name = request.query.get("name") or account or f"guest-{secrets.token_hex(3)}"
+    stream.enter(name, request.host, account, key)
     return stream
 
 

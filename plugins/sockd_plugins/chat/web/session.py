@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from sockd_plugins.chat.accounts import Accounts
 from sockd_plugins.chat.hub.batch import Batch, Form
 from sockd_plugins.chat.hub.events import Entered, Event, Renamed, Said, Unsaid
 from sockd_plugins.chat.hub.hub import Hub
@@ -23,8 +24,10 @@ from sockd_plugins.chat.hub.names import fold
 from sockd_plugins.chat.hub.people import Person
 from sockd_plugins.chat.hub.refused import ChatRefused
 from sockd_plugins.chat.web.backlog import Skipped
+from sockd_plugins.chat.web.changes import CHANGES
 from sockd_plugins.chat.web.commands import MOST_MESSAGES, Command, bad
 from sockd_plugins.chat.web.forms import described, described_message
+from sockd_plugins.chat.web.login import log_in
 from sockd_plugins.chat.web.request import in_json
 from sockd_plugins.token_bucket import TokenBucket
 
@@ -38,6 +41,7 @@ HEARTBEAT_SECONDS = 150.0
 """Seconds without a command after which a page that has promised a heartbeat is gone."""
 
 Ref = str | int | None
+Read = Callable[[Person, str, int, int], Awaitable[Sequence[Said]]]
 
 
 class Line(Protocol):
@@ -63,6 +67,7 @@ class Salon:
         here: conversations by the keys with which a client may continue in another one.
         limits: numbers that clients are told.
         epoch: word that is another one whenever messages are numbered anew; empty if that never happens.
+        accounts: of the chat; None if it has none.
     """
 
     hub: Hub
@@ -70,6 +75,7 @@ class Salon:
     here: dict[str, Session]
     limits: Mapping[str, int]
     epoch: str = ""
+    accounts: Accounts | None = None
 
 
 class Session:
@@ -96,6 +102,7 @@ class Session:
         self._since: dict[str, int] = {}  # last known number of each room that is being entered
         self._due = 0  # own events that need an encoding of their own
         self._closed = False
+        self._is_logging_in = False
         self._alarm = salon.clock.callLater(HELLO_SECONDS, self._late)
         self._has_heartbeat = False
 
@@ -167,16 +174,19 @@ class Session:
             self._check_patience()
             self._tell(type="pong", ref=command.ref)
             return
-        carry_out = _COMMANDS.get(command.type)
-        if carry_out is None:
-            raise bad(f"expected one of hello, ping, {', '.join(_COMMANDS)} as 'type'")
+        if command.type not in _COMMANDS and command.type not in CHANGES:
+            names = ", ".join(("hello", "ping", *_COMMANDS, *CHANGES))
+            raise bad(f"expected one of {names} as 'type'")
         if self._person is None:
             raise bad("expected 'hello' first")
-        carry_out(self, self._person, command)
+        if change := CHANGES.get(command.type):
+            change(self._hub, self._person, command)
+        else:
+            _COMMANDS[command.type](self, self._person, command)
 
     def _refuse(self, kind: str, ref: Ref, refused: ChatRefused) -> None:
         text = str(refused)
-        if refused.code in ("bad_command", "taken", "bad_name"):
+        if refused.code in ("bad_command", "taken", "bad_name", "confusable", "login", "denied"):
             self._check_patience()
         if text or ref is not None:
             self._tell(type="refused", command=kind, ref=ref, code=refused.code, text=text or "too fast")
@@ -187,11 +197,32 @@ class Session:
             self.end("too_fast", "too many commands that cannot be carried out")
 
     def _hello(self, command: Command) -> None:
-        if self._person is not None:
+        if self._person is not None or self._is_logging_in:
             raise bad("expected 'hello' once")
+        if not command.word("password", ""):
+            self._enter(command, "")
+            return
+        self._is_logging_in = True
+        Deferred.fromCoroutine(self._log_in(command)).addErrback(self._hub.note_failure)
+
+    async def _log_in(self, command: Command) -> None:
+        """Enter the chat as an account, if the password is right."""
+        try:
+            name, password = command.word("account", command.word("name")), command.word("password")
+            account = await log_in(self._salon.accounts, name, password, self._host)
+            if not self._closed:
+                self._enter(command, account)
+        except ChatRefused as refused:
+            if not self._closed:
+                self._refuse("hello", command.ref, refused)
+        finally:
+            self._is_logging_in = False
+
+    def _enter(self, command: Command, account: str) -> None:
+        """Enter the chat and its rooms."""
         name, rooms = command.word("name"), command.rooms()
         self._take_over(command.word("key", ""), name)
-        person = self._hub.enter(name, self, host=self._host, echoes=True)
+        person = self._hub.enter(name, self, account=account, host=self._host, echoes=True)
         self._person, self._shown = person, person.name
         self._key = secrets.token_urlsafe(16)
         self._salon.here[self._key] = self
@@ -222,23 +253,19 @@ class Session:
         if earlier is not None and fold(earlier._shown) == fold(name):
             earlier.end("replaced", "another connection goes on")
 
-    def _join(self, person: Person, room: str, since: int | None) -> None:
+    def _join(self, person: Person, room: str, since: int | None, key: str = "") -> None:
         if since is not None:
             self._since[fold(room)] = since
         try:
             with self._expecting():
-                self._hub.join(person, room)
+                self._hub.join(person, room, key)
         except ChatRefused:
             self._since.pop(fold(room), None)
             raise
 
     def do_join(self, person: Person, command: Command) -> None:
         """Enter a room."""
-        self._join(person, command.word("room"), command.optional_number("since"))
-
-    def do_part(self, person: Person, command: Command) -> None:
-        """Leave a room."""
-        self._hub.part(person, command.word("room"), command.word("reason", ""))
+        self._join(person, command.word("room"), command.optional_number("since"), command.word("key", ""))
 
     def do_say(self, person: Person, command: Command) -> None:
         """Send a message to a room."""
@@ -269,27 +296,24 @@ class Session:
         people = [{"name": each.name, "rank": each.rank, "away": each.away} for each in present]
         self._tell(type="present", room=room, ref=command.ref, people=people)
 
-    def do_rooms(self, person: Person, command: Command) -> None:  # noqa: ARG002  # as all have it
+    def do_rooms(self, person: Person, command: Command) -> None:
         """List the rooms."""
         self._check_patience()
-        self._tell(type="rooms", ref=command.ref, rooms=list_rooms(self._hub))
+        self._tell(type="rooms", ref=command.ref, rooms=list_rooms(self._hub, person))
 
     def do_since(self, person: Person, command: Command) -> None:
         """Send messages behind a number."""
-        room, number = command.word("room"), command.number("number")
-        limit = max(command.number("limit", MOST_MESSAGES, MOST_MESSAGES), 1)
-        self._read(command, room, self._hub.since(person, room, number, limit))
+        self._read(person, command, self._hub.since)
 
     def do_before(self, person: Person, command: Command) -> None:
         """Send messages before a number."""
+        self._read(person, command, self._hub.before)
+
+    def _read(self, person: Person, command: Command, read: Read) -> None:
         room, number = command.word("room"), command.number("number")
         limit = max(command.number("limit", MOST_MESSAGES, MOST_MESSAGES), 1)
-        self._read(command, room, self._hub.before(person, room, number, limit))
-
-    def _read(self, command: Command, room: str, messages: Awaitable[Sequence[Said]]) -> None:
-        Deferred.fromCoroutine(self._send_messages(command, room, messages)).addErrback(
-            self._hub.note_failure
-        )
+        sending = self._send_messages(command, room, read(person, room, number, limit))
+        Deferred.fromCoroutine(sending).addErrback(self._hub.note_failure)
 
     async def _send_messages(self, command: Command, room: str, messages: Awaitable[Sequence[Said]]) -> None:
         try:
@@ -350,8 +374,8 @@ class Session:
         return self._line.wrap(in_json(content))
 
 
-def list_rooms(hub: Hub) -> list[dict[str, Any]]:
-    """Return the facts of each room for JSON."""
+def list_rooms(hub: Hub, person: Person | None = None) -> list[dict[str, Any]]:
+    """Return the facts of each room for JSON, as far as a person, or somebody outside, may know of it."""
     return [
         {
             "name": facts.name,
@@ -359,13 +383,12 @@ def list_rooms(hub: Hub) -> list[dict[str, Any]]:
             "said": facts.said,
             "topic": facts.topic.text if facts.topic else "",
         }
-        for facts in hub.rooms()
+        for facts in hub.rooms(person)
     ]
 
 
 _COMMANDS: Mapping[str, Callable[[Session, Person, Command], None]] = {
     "join": Session.do_join,
-    "part": Session.do_part,
     "say": Session.do_say,
     "tell": Session.do_tell,
     "rename": Session.do_rename,

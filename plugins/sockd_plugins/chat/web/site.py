@@ -6,6 +6,7 @@ import secrets
 import time
 
 from sockd.plugin import Context
+from sockd_plugins.chat.accounts import Accounts
 from sockd_plugins.chat.hub.hub import Hub
 from sockd_plugins.chat.web import page
 from sockd_plugins.chat.web.connection import Stream
@@ -29,13 +30,15 @@ class Site:
         hub: the chat.
         context: of the service.
         options: of the plugin.
+        accounts: of the chat; None if it has none.
     """
 
-    def __init__(self, hub: Hub, context: Context, options: Options) -> None:
+    def __init__(
+        self, hub: Hub, context: Context, options: Options, accounts: Accounts | None = None
+    ) -> None:
         here: dict[str, Session] = {}
-        self._salon = Salon(
-            hub, context.clock, here, options.limits, "" if hub.is_stored else secrets.token_hex(4)
-        )
+        epoch = "" if hub.is_stored else secrets.token_hex(4)
+        self._salon = Salon(hub, context.clock, here, options.limits, epoch, accounts)
         self._origins = frozenset(origin.lower() for origin in options.origins)
         self._sources = Sources(options.rate, options.burst, context.clock.seconds)
         self._streams: dict[str, EventStream] = {}
