@@ -11,6 +11,7 @@ from twisted.logger import Logger, capturedLogs
 from sockd_plugins.chat.hub.batch import Batch
 from sockd_plugins.chat.hub.delivery import MOST_OWED
 from sockd_plugins.chat.hub.events import (
+    Change,
     Ended,
     Entered,
     Event,
@@ -553,3 +554,13 @@ def test_the_numbers_of_a_room_go_on_after_it_was_empty() -> None:
         assert [room.name for room in hub.rooms()] == ["lobby"]
     hub.join(ann, "GARDEN")
     assert result_of(hub.post("deploy", "garden", "three")).number == 3
+
+
+def test_whoever_enters_an_empty_room_is_its_operator_also_before_its_last_events_are_delivered() -> None:
+    hub, ear = a_hub(clock=Clock()), Ear()
+    ann, bob = enter(hub, "ann", ear), enter(hub, "bob", Ear())
+    hub.join(ann, "garden")
+    hub.set_modes(ann, "garden", [Change(True, "i")])
+    hub.part(ann, "garden")
+    hub.join(bob, "garden")
+    assert [each.rank for each in hub.present(bob, "garden")] == ["operator"]

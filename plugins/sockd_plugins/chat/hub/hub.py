@@ -159,9 +159,8 @@ class Hub:
         room = self._rooms.find(name)
         if room is None:
             self.people.check_form(name)
-            self._arrive(person, self._rooms.make(name), is_first=True)
-            return
-        if person in room.members:
+            room = self._rooms.make(name)
+        elif person in room.members:
             raise ChatRefused("in_room_already", f"you are in {room.name} already")
         room.charter.check_entry(person, key, len(room.members), room in person.invited)
         self._arrive(person, room)
@@ -181,7 +180,7 @@ class Hub:
     def say(self, person: Person, name: str, text: str, kind: Kind = "said") -> None:
         """Send a message to the people in a room, once it is stored."""
         room = self._joined(person, name)
-        text = self._checked(text)
+        text = self._rules.checked(text)
         room.charter.check_speech(room.members[person].rank)
         if self._delivery.is_full:
             raise ChatRefused("busy", "too much waits to be stored; try again")
@@ -195,7 +194,7 @@ class Hub:
         """Send a message of a program, as `Programs.post` does."""
         if self._closed:
             raise ChatRefused("closed", self._closed)
-        return await self._programs.post(name, room_name, self._checked(text), kind, account, key)
+        return await self._programs.post(name, room_name, self._rules.checked(text), kind, account, key)
 
     async def read(
         self, name: str, number: int, limit: int, account: str = "", key: str = ""
@@ -206,7 +205,7 @@ class Hub:
     def tell(self, person: Person, name: str, text: str, kind: Kind = "said") -> Told:
         """Send a message to one person, in whatever room; return it."""
         self._turn(person)
-        text = self._checked(text)
+        text = self._rules.checked(text)
         target = self.find(name)
         if target is None:
             raise ChatRefused("no_such_name", "nobody here has that name")
@@ -242,7 +241,7 @@ class Hub:
     def set_topic(self, person: Person, name: str, text: str) -> None:
         """Set the topic of a room of the person; an empty text takes it away."""
         room = self._joined(person, name)
-        self._moderation.set_topic(person, room, self._checked(text) if text.strip() else "")
+        self._moderation.set_topic(person, room, self._rules.checked(text) if text.strip() else "")
 
     def set_modes(self, person: Person, name: str, changes: Sequence[Change]) -> None:
         """Change modes of a room of the person, all that are possible up to the first that is not."""
@@ -341,18 +340,11 @@ class Hub:
             raise ChatRefused("not_in_room", f"you are not in {printable(name)[:64]}")
         return room
 
-    def _checked(self, text: str) -> str:
-        text = printable(text)
-        if not text or text.isspace():
-            raise ChatRefused("no_text", "there is no text to send")
-        if (length := len(text.encode())) > (most := self._rules.message_length):
-            raise ChatRefused("too_long", f"too long: at most {most} bytes, not {length}")
-        return text
-
-    def _arrive(self, person: Person, room: Room, *, is_first: bool = False) -> None:
+    def _arrive(self, person: Person, room: Room) -> None:
         others = tuple(other.seen_in(room) for other in room.members)
         self._delivery.post(Entry(Joined(room.name, person.name, person.account), (room,)))
         person.changed = self._delivery.place
+        is_first = not room.members and not room.charter.is_kept
         is_operator = is_first or room.charter.is_owner(person)
         membership = Membership(person.changed, "operator" if is_operator else "")
         room.members[person] = membership

@@ -57,7 +57,7 @@ class Rooms:
         return self._add(name, Charter(), None)
 
     def note_empty(self, room: Room, place: int) -> None:
-        """Note that a room may have lost its last person.
+        """Note that a room may have lost its last person, and with it topic and modes.
 
         Args:
             room: dropped once its last events are delivered.
@@ -65,6 +65,7 @@ class Rooms:
         """
         if not room.members and not room.charter.is_kept:
             self._empty[room] = place
+            room.charter, room.topic = Charter(), None
 
     def drop_empty(self, delivered: int) -> None:
         """Drop the rooms that are empty and whose events before a place were the last."""

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sockd.text import printable
+from sockd_plugins.chat.hub.refused import ChatRefused
+
 ReadBack = Literal["all", "joined", "none"]
 """Messages that a person may read again: all that are kept; those since its account entered for the first
 time; or those since its present entry."""
@@ -38,3 +41,16 @@ class Rules:
     rate: float
     burst: int
     rooms: Mapping[str, RoomRules] = field(default_factory=dict)
+
+    def checked(self, text: str) -> str:
+        """Return the text of a message as others may see it.
+
+        Raises:
+            ChatRefused: there is none, or too much of it.
+        """
+        text = printable(text)
+        if not text or text.isspace():
+            raise ChatRefused("no_text", "there is no text to send")
+        if (length := len(text.encode())) > (most := self.message_length):
+            raise ChatRefused("too_long", f"too long: at most {most} bytes, not {length}")
+        return text
