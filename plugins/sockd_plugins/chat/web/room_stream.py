@@ -65,7 +65,7 @@ def in_event(event: Event) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a stream is to show.
+    """Content of a stream, as a client wants it.
 
     Attributes:
         room: the room.

@@ -59,7 +59,7 @@ class Line(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Salon:
-    """What all conversations of a chat share.
+    """Chat with what all conversations of it share.
 
     Attributes:
         hub: the chat.
