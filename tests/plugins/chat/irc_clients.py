@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from sockd_plugins.chat.hub.hub import Hub
 from sockd_plugins.chat.hub.rules import RoomRules, Rules
 from sockd_plugins.chat.irc.connection import IrcConnection
+from sockd_plugins.chat.irc.rounds import ROUND
 from sockd_plugins.chat.irc.server import Server
 
 NOON = 1_800_000_000.0
@@ -46,6 +47,11 @@ class Network:
         """End the turn of the reactor, and the next one, which answers what waited for the first."""
         self.clock.advance(0)
         self.clock.advance(0)
+
+    def passes(self, seconds: float) -> None:
+        """Let time pass, round by round."""
+        for _ in range(round(seconds / ROUND)):
+            self.clock.advance(ROUND)
 
     def connect(self, transport: type[Any] = StringTransport) -> IrcClient:
         return IrcClient(self, transport)

@@ -6,6 +6,7 @@ import pytest
 
 from sockd_plugins.chat.irc.commands.registration import MAX_CREDENTIALS, NAME_TRIES
 from sockd_plugins.chat.irc.connection import ANSWER_TIME, QUIET_TIME, REGISTRATION_TIME
+from sockd_plugins.chat.irc.rounds import ROUND
 from sockd_plugins.users.tries import NotTried
 from tests.plugins.chat.irc_clients import Network
 
@@ -204,9 +205,9 @@ def test_a_client_that_does_not_register_is_ended() -> None:
     network = Network()
     client = network.connect()
     client.says("NICK ann")
-    network.clock.advance(REGISTRATION_TIME - 1)
+    network.passes(REGISTRATION_TIME - ROUND)
     assert not client.is_closed
-    network.clock.advance(1)
+    network.passes(ROUND)
     assert client.reads() == ["ERROR :Closing link: you have not registered within 60 seconds"]
     assert client.is_closed
 
@@ -215,11 +216,10 @@ def test_a_silent_client_is_asked_for_a_sign_of_life_and_then_ended() -> None:
     network = Network()
     ann, bob = network.client("ann", "#a"), network.client("bob", "#a")
     ann.reads()
-    network.clock.advance(REGISTRATION_TIME)
-    network.clock.advance(QUIET_TIME)
+    network.passes(QUIET_TIME)
     assert ann.reads() == ["PING :irc.example"]
     bob.says("PONG (null)")
-    network.clock.advance(ANSWER_TIME)
+    network.passes(ANSWER_TIME)
     assert ann.is_closed
     assert not bob.is_closed
     assert ":ann!ann@irc.example QUIT :no sign of life for 150 seconds" in bob.reads()
@@ -250,7 +250,16 @@ def test_whoever_hangs_up_is_gone() -> None:
     ann, bob = network.client("ann", "#a"), network.client("bob", "#a")
     ann.hangs_up()
     assert bob.reads() == [":ann!ann@irc.example QUIT :Connection closed"]
-    assert not network.clock.getDelayedCalls() or network.hub.find("ann") is None
+    assert network.hub.find("ann") is None
+
+
+def test_no_timer_outlives_the_last_client() -> None:
+    network = Network()
+    ann, bob = network.client("ann", "#a"), network.connect()
+    assert network.clock.getDelayedCalls()
+    ann.hangs_up()
+    bob.hangs_up()
+    assert not network.clock.getDelayedCalls()
 
 
 def test_a_line_that_never_ends_ends_the_connection() -> None:

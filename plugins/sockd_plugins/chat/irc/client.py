@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from twisted.internet.task import deferLater
 
@@ -21,6 +21,8 @@ from sockd_plugins.chat.irc.message import repeated
 from sockd_plugins.chat.irc.numerics import Numeric
 from sockd_plugins.chat.irc.pace import Pace
 from sockd_plugins.chat.irc.server import Server
+
+_NO_CAPABILITIES: frozenset[str] = frozenset()
 
 Expected = Callable[[Event], bool]
 """Test for the event that a command causes."""
@@ -60,34 +62,55 @@ class Spoken:
     label: str
 
 
+class Link(Outlet, Protocol):
+    """Connection of a client, as far as the client needs it."""
+
+    def tell(self, lines: list[str]) -> None:
+        """Send lines that are no answer to a command."""
+
+
 class Client:
     """Client of a server.
 
     Args:
         server: the server.
         address: the client's.
-        outlet: gets the events of its person.
-        tell: sends lines that are no answer to a command.
+        link: sends the client what is no answer to a command.
     """
 
-    def __init__(
-        self, server: Server, address: str, outlet: Outlet, tell: Callable[[list[str]], None]
-    ) -> None:
+    __slots__ = (
+        "_link",
+        "_person",
+        "account",
+        "address",
+        "cap_version",
+        "capabilities",
+        "expected",
+        "form",
+        "hub",
+        "label",
+        "lines",
+        "pace",
+        "registration",
+        "server",
+        "spoken",
+    )
+
+    def __init__(self, server: Server, address: str, link: Link) -> None:
         self.server = server
         self.hub = server.hub
         self.address = address
-        self._tell = tell
-        self.outlet = outlet
+        self._link = link
         # A little slower than what the hub allows, which would refuse what comes too early.
         self.pace = Pace(server.rules.rate * 0.99, server.rules.burst, server.clock.seconds)
         self.registration = Registration()
-        self.capabilities: frozenset[str] = frozenset()
+        self.capabilities = _NO_CAPABILITIES
         self.cap_version = 0
         self.form: IrcForm = server.forms.of(())
         self.account = ""
         self.label = ""
         self.expected: list[Expected] = []
-        self.spoken: deque[Spoken] = deque()
+        self.spoken: list[Spoken] = []
         self.lines: list[str] = []
         self._person: Person | None = None
 
@@ -112,7 +135,7 @@ class Client:
         """Enter the chat; raise `ChatRefused` if that is not possible."""
         self._person = self.hub.enter(
             self.registration.nick,
-            self.outlet,
+            self._link,
             account=self.account,
             host=self.server.cloak(self.address),
             echoes=cap.ECHO_MESSAGE in self.capabilities,
@@ -139,7 +162,7 @@ class Client:
         """Tell the client that a name it watches has come into use, or out of it."""
         numeric = numerics.MONITOR_ONLINE if used else numerics.MONITOR_OFFLINE
         text = self.form.source(name) if used else name
-        self._tell([f":{self.server.name} {numeric.code} {self.me} :{text}"])
+        self._link.tell([f":{self.server.name} {numeric.code} {self.me} :{text}"])
 
     def room(self, name: str) -> Room | None:
         """Return a room that the client is in.
@@ -150,11 +173,17 @@ class Client:
         return self.person.rooms.get(fold(name.removeprefix("#")))
 
     async def turn(self) -> None:
-        """Wait until the client may have another part of its command carried out."""
+        """Wait until the client may have another part of its command carried out.
+
+        Raises:
+            Ending: it is gone meanwhile.
+        """
         self.pace.count()
         delay = self.pace.wait()
         if delay:
             await deferLater(self.server.clock, delay)
+        if self.person.gone:
+            raise Ending("gone")
 
     def send(self, *lines: str) -> None:
         """Answer with whole lines."""

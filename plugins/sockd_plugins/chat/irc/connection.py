@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import ensureDeferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, ITransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
@@ -27,6 +27,7 @@ from sockd_plugins.chat.irc.commands import execute
 from sockd_plugins.chat.irc.forms import encoded
 from sockd_plugins.chat.irc.message import MAX_INPUT, MAX_LINE, InputTooLong, NotUtf8, parse
 from sockd_plugins.chat.irc.output import Output, Skipped
+from sockd_plugins.chat.irc.rounds import ROUND
 from sockd_plugins.chat.irc.server import MAX_HISTORY, Server
 
 REGISTRATION_TIME = 60.0
@@ -37,6 +38,10 @@ QUIET_TIME = 90.0
 
 ANSWER_TIME = 60.0
 """Seconds for that sign; any line is one."""
+
+_FOR_REGISTRATION = round(REGISTRATION_TIME / ROUND)
+_UNTIL_ASKED = round(QUIET_TIME / ROUND)
+_UNTIL_ENDED = round((QUIET_TIME + ANSWER_TIME) / ROUND)
 
 
 class IrcConnection(Protocol):
@@ -55,27 +60,25 @@ class IrcConnection(Protocol):
         self._lines = Lines(MAX_INPUT)
         self._answers: list[bytes] = []
         self._held: list[bytes] = []  # events that come before the answer to a labelled command is complete
-        self._task: Deferred[None] | None = None
         self._is_running = False  # whether a command is being carried out
         self._is_reading = False
         self._is_paused = False
         self._is_closed = False
-        self._heard = True  # whether something has come since the last look
-        self._asked = False  # whether the client is asked for a sign of life
+        self._quiet = 0  # rounds since something came, or since the connection for a client without a name
         self._rest: IDelayedCall | None = None
-        self._watch: IDelayedCall | None = None
 
     @override
     def connectionMade(self) -> None:
         clock = self._server.clock
         host = getattr(self.transport.getPeer(), "host", "-")
-        self._client = Client(self._server, host, self, self._tell)
-        self._output = Output(self.transport, clock, self._tell_skipped, self.end)
-        self._watch = clock.callLater(REGISTRATION_TIME, self._look)
+        self._client = Client(self._server, host, self)
+        self._output = Output(self.transport, clock, self)
+        self._server.rounds.add(self)
 
     @override
     def dataReceived(self, data: bytes) -> None:
-        self._heard = True
+        if self._client.is_present:
+            self._quiet = 0
         self._read(data)
 
     @override
@@ -106,6 +109,30 @@ class IrcConnection(Protocol):
             self._client.leave(reason)
             self._answers.append(encoded([*self._client.answer(), f"ERROR :Closing link: {reason}"]))
             self._close()
+
+    def look(self) -> None:
+        """End a client that does not register, or is gone without a word."""
+        self._quiet += 1
+        if not self._client.is_present:
+            if self._quiet >= _FOR_REGISTRATION:
+                self.end(f"you have not registered within {REGISTRATION_TIME:g} seconds")
+        elif self._quiet == _UNTIL_ASKED:
+            self._output.send(encoded([f"PING :{self._server.name}"]))
+        elif self._quiet >= _UNTIL_ENDED:
+            self.end(f"no sign of life for {QUIET_TIME + ANSWER_TIME:g} seconds")
+
+    def tell(self, lines: list[str]) -> None:
+        """Send lines that belong to no answer."""
+        if not self._is_closed:
+            self._answers.append(encoded(lines))
+            if not self._is_reading:
+                self._flush()
+
+    def tell_skipped(self, room: str, skipped: Skipped) -> None:
+        """Tell the client, which reads again, how much of a room it has missed."""
+        after = f"CHATHISTORY AFTER #{room} msgid={room}/{skipped.first - 1} {MAX_HISTORY}"
+        text = f"{skipped.count} skipped, because you did not read; {after} shows them"
+        self.tell([f":{self._server.name} NOTICE #{room} :{text}"])
 
     def _read(self, data: bytes = b"") -> None:
         """Answer the commands that have come, until one has to be waited for."""
@@ -174,7 +201,7 @@ class IrcConnection(Protocol):
             return
         if task is not None:
             self._is_running = True
-            self._task = ensureDeferred(self._carry_out(task))
+            ensureDeferred(self._carry_out(task))
         else:
             self._finish()
 
@@ -182,7 +209,6 @@ class IrcConnection(Protocol):
         try:
             await task
         except Ending as ending:
-            self._task = None
             self.end(str(ending))
         except ChatRefused as refused:
             self._client.refuse(refused)
@@ -239,39 +265,12 @@ class IrcConnection(Protocol):
             return None
         if isinstance(event, Said) and event.name != self._client.me:
             return None
-        return spoken.popleft()
+        return spoken.pop(0)
 
     def _flush(self) -> None:
         if self._answers:
             answers, self._answers = self._answers, []
             self._output.send(b"".join(answers))
-
-    def _tell(self, lines: list[str]) -> None:
-        """Send lines that belong to no answer."""
-        if not self._is_closed:
-            self._answers.append(encoded(lines))
-            if not self._is_reading:
-                self._flush()
-
-    def _tell_skipped(self, room: str, skipped: Skipped) -> None:
-        after = f"CHATHISTORY AFTER #{room} msgid={room}/{skipped.first - 1} {MAX_HISTORY}"
-        text = f"{skipped.count} skipped, because you did not read; {after} shows them"
-        self._tell([f":{self._server.name} NOTICE #{room} :{text}"])
-
-    def _look(self) -> None:
-        """End a client that does not register, or is gone without a word."""
-        self._watch = None
-        if not self._client.is_present:
-            self.end(f"you have not registered within {REGISTRATION_TIME:g} seconds")
-        elif self._heard:
-            self._heard = self._asked = False
-            self._watch = self._server.clock.callLater(QUIET_TIME, self._look)
-        elif not self._asked:
-            self._asked = True
-            self._output.send(encoded([f"PING :{self._server.name}"]))
-            self._watch = self._server.clock.callLater(ANSWER_TIME, self._look)
-        else:
-            self.end(f"no sign of life for {QUIET_TIME + ANSWER_TIME:g} seconds")
 
     def _close(self) -> None:
         self._is_closed = True
@@ -282,8 +281,7 @@ class IrcConnection(Protocol):
     def _release(self) -> None:
         self._is_closed = True
         self._output.forget()
-        for call in (self._rest, self._watch):
-            if call is not None and call.active():
-                call.cancel()
-        if self._task is not None:
-            self._task.cancel()
+        self._server.rounds.remove(self)
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None

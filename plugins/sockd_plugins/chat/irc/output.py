@@ -7,8 +7,8 @@ whom that becomes too much, or who reads nothing for long, is ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from twisted.internet.interfaces import IConsumer, IDelayedCall, IPushProducer, IReactorTime, ITransport
 from zope.interface import implementer
@@ -34,6 +34,16 @@ class Skipped:
     count: int = 0
 
 
+class Reader(Protocol):
+    """Client, as far as its output needs it."""
+
+    def tell_skipped(self, room: str, skipped: Skipped) -> None:
+        """Tell the client, which reads again, how much of a room it has missed."""
+
+    def end(self, reason: str) -> None:
+        """End the client."""
+
+
 @implementer(IPushProducer)
 class Output:
     """Way to one client.
@@ -41,19 +51,17 @@ class Output:
     Args:
         transport: the connection's.
         clock: for the time that a client may read nothing.
-        tell_skipped: tells the client, which reads again, how much of a room it has missed.
-        end: ends the client, with a reason.
+        reader: the client.
     """
 
     __slots__ = (
         "_clock",
-        "_end",
         "_kept",
         "_paused",
+        "_reader",
         "_size",
         "_skipped",
         "_stall",
-        "_tell_skipped",
         "_transport",
     )
 
@@ -61,13 +69,11 @@ class Output:
         self,
         transport: ITransport,
         clock: IReactorTime,
-        tell_skipped: Callable[[str, Skipped], None],
-        end: Callable[[str], None],
+        reader: Reader,
     ) -> None:
         self._transport = transport
         self._clock = clock
-        self._tell_skipped = tell_skipped
-        self._end = end
+        self._reader = reader
         self._paused = False
         self._kept: list[bytes] = []
         self._size = 0
@@ -126,7 +132,7 @@ class Output:
         if kept:
             self._transport.write(kept)
         for room, missed in skipped.items():
-            self._tell_skipped(room, missed)
+            self._reader.tell_skipped(room, missed)
 
     def stopProducing(self) -> None:
         """Do nothing: the protocol is told of the lost connection."""
@@ -135,7 +141,7 @@ class Output:
         self._kept.append(data)
         self._size += len(data)
         if self._size > MAX_WAITING_EVENTS:
-            self._end("too slow: too much waits for you")
+            self._reader.end("too slow: too much waits for you")
 
     def _skip(self, said: Said) -> None:
         missed = self._skipped.get(said.room)
@@ -147,4 +153,4 @@ class Output:
 
     def _end_stalled(self) -> None:
         self._stall = None
-        self._end(f"too slow: you have read nothing for {MAX_STALL:g} seconds")
+        self._reader.end(f"too slow: you have read nothing for {MAX_STALL:g} seconds")

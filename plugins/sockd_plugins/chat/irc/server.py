@@ -22,6 +22,7 @@ from sockd_plugins.chat.hub.moderation import MOST_CHANGES
 from sockd_plugins.chat.hub.rules import Rules
 from sockd_plugins.chat.irc.forms import Forms
 from sockd_plugins.chat.irc.monitors import MAX_MONITORED, Monitors
+from sockd_plugins.chat.irc.rounds import Rounds
 
 PROGRAM = "sockd"
 """Name of the program. Its version helps those who look for an old one, and nobody else."""
@@ -64,11 +65,13 @@ class Server:
     forms: Forms = field(init=False)
 
     monitors: Monitors = field(init=False)
+    rounds: Rounds = field(init=False)
     _secret: bytes = field(init=False, default_factory=lambda: secrets.token_bytes(16))
 
     def __post_init__(self) -> None:
         self.forms = Forms(self.name, self.host_of)
         self.monitors = Monitors()
+        self.rounds = Rounds(self.clock)
         self.hub.people.watch(self.monitors.tell)
 
     def host_of(self, name: str) -> str:
