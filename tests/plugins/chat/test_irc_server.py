@@ -10,9 +10,9 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import Logger
 
-from sockd.config.faults import ConfigError
 from sockd.config.load import load
 from sockd.discovery import find
+from sockd.errors import ConfigError
 from sockd.plugin import Context
 from sockd_plugins.chat import Chat
 from sockd_plugins.chat.irc.message import repeated

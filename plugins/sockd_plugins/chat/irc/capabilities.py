@@ -13,6 +13,7 @@ EXTENDED_JOIN = "extended-join"
 LABELED_RESPONSE = "labeled-response"
 MESSAGE_TAGS = "message-tags"
 MULTI_PREFIX = "multi-prefix"
+READ_MARKER = "draft/read-marker"
 SASL = "sasl"
 SERVER_TIME = "server-time"
 STANDARD_REPLIES = "standard-replies"
@@ -30,6 +31,7 @@ CAPABILITIES = (
     LABELED_RESPONSE,
     MESSAGE_TAGS,
     MULTI_PREFIX,
+    READ_MARKER,
     SERVER_TIME,
     STANDARD_REPLIES,
     USERHOST_IN_NAMES,

@@ -9,7 +9,7 @@ from typing import Protocol
 from twisted.internet.task import deferLater
 
 from sockd.text import printable
-from sockd_plugins.chat.hub.events import Event
+from sockd_plugins.chat.hub.events import Entered, Event
 from sockd_plugins.chat.hub.names import fold
 from sockd_plugins.chat.hub.people import Outlet, Person, Room
 from sockd_plugins.chat.hub.refused import ChatRefused
@@ -21,6 +21,7 @@ from sockd_plugins.chat.irc.message import repeated
 from sockd_plugins.chat.irc.numerics import Numeric
 from sockd_plugins.chat.irc.pace import Pace
 from sockd_plugins.chat.irc.server import Server
+from sockd_plugins.chat.irc.text import timestamp
 
 _NO_CAPABILITIES: frozenset[str] = frozenset()
 
@@ -140,9 +141,11 @@ class Client:
             host=self.server.cloak(self.address),
             echoes=cap.ECHO_MESSAGE in self.capabilities,
         )
+        self.server.markers.add(self, self.account)
 
     def leave(self, reason: str) -> None:
         """Leave the chat, if the client is in it."""
+        self.server.markers.remove(self, self.account)
         self.server.monitors.forget(self)
         if self._person is not None:
             self.hub.leave(self._person, reason)
@@ -162,7 +165,25 @@ class Client:
         """Tell the client that a name it watches has come into use, or out of it."""
         numeric = numerics.MONITOR_ONLINE if used else numerics.MONITOR_OFFLINE
         text = self.form.source(name) if used else name
-        self._link.tell([f":{self.server.name} {numeric.code} {self.me} :{text}"])
+        self.tell(f":{self.server.name} {numeric.code} {self.me} :{text}")
+
+    def tell(self, line: str) -> None:
+        """Send a line that is no answer to a command."""
+        self._link.tell([line])
+
+    def mark(self, target: str) -> str:
+        """Return the line that says how far a room, or the words of a person, are read."""
+        at = self.server.markers.read_until(self, self.account, target)
+        value = "*" if at is None else f"timestamp={timestamp(at)}"
+        return f":{self.server.name} MARKREAD {target} {value}"
+
+    def entry(self, event: Entered) -> list[str]:
+        """Return the lines of the client's entry into a room."""
+        lines = self.form.lines(event)
+        if self.can(cap.READ_MARKER):
+            end = next(place for place, line in enumerate(lines) if line.split(" ", 2)[1] == "366")
+            lines.insert(end, self.mark(f"#{event.room}"))
+        return lines
 
     def room(self, name: str) -> Room | None:
         """Return a room that the client is in.

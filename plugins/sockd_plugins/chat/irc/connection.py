@@ -18,8 +18,9 @@ from typing_extensions import override
 
 from sockd.framing import FrameTooLong, Lines
 from sockd_plugins.chat.hub.batch import Batch
-from sockd_plugins.chat.hub.events import Event, Said, Unsaid
+from sockd_plugins.chat.hub.events import Entered, Event, Said, Unsaid
 from sockd_plugins.chat.hub.refused import ChatRefused
+from sockd_plugins.chat.irc import capabilities as cap
 from sockd_plugins.chat.irc import numerics
 from sockd_plugins.chat.irc.answers import labelled
 from sockd_plugins.chat.irc.client import Client, Ending, Spoken
@@ -91,10 +92,11 @@ class IrcConnection(Protocol):
         if self._is_closed:
             return
         client = self._client
-        if client.label or client.spoken:
+        if client.label or client.spoken or (client.expected and client.can(cap.READ_MARKER)):
             self._deliver_each(batch)
         else:
-            self._flush()
+            if self._answers:
+                self._flush()
             self._output.send_events(batch, client.form)
             if client.expected:
                 for event in batch.events:
@@ -238,14 +240,15 @@ class IrcConnection(Protocol):
             self._server.clock.callLater(0, self._go_on)  # not inside a delivery
 
     def _deliver_each(self, batch: Batch) -> None:
-        """Send events among which are answers to commands with a label."""
+        """Send events one by one: some belong to answers, which have a label or more lines than others."""
         client = self._client
         for event in batch.events:
             if client.meets(event):
+                lines = client.entry(event) if isinstance(event, Entered) else client.form.lines(event)
                 if client.label:
-                    client.lines += client.form.lines(event)
+                    client.lines += lines
                 else:
-                    self._answers.append(client.form(event))
+                    self._answers.append(encoded(lines))
                 self._finish()
             elif (spoken := self._spoken(event)) is not None:
                 lines = labelled(self._server.name, spoken.label, client.form.lines(event))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from ipaddress import ip_network
+from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -21,6 +22,7 @@ from sockd_plugins.chat.hub.hub import Hub
 from sockd_plugins.chat.hub.moderation import MOST_CHANGES
 from sockd_plugins.chat.hub.rules import Rules
 from sockd_plugins.chat.irc.forms import Forms
+from sockd_plugins.chat.irc.markers import Markers
 from sockd_plugins.chat.irc.monitors import MAX_MONITORED, Monitors
 from sockd_plugins.chat.irc.rounds import Rounds
 
@@ -64,13 +66,13 @@ class Server:
     created: float = field(default_factory=time.time)
     forms: Forms = field(init=False)
 
-    monitors: Monitors = field(init=False)
+    markers: Markers[Any] = field(init=False, default_factory=Markers)
+    monitors: Monitors = field(init=False, default_factory=Monitors)
     rounds: Rounds = field(init=False)
     _secret: bytes = field(init=False, default_factory=lambda: secrets.token_bytes(16))
 
     def __post_init__(self) -> None:
         self.forms = Forms(self.name, self.host_of)
-        self.monitors = Monitors()
         self.rounds = Rounds(self.clock)
         self.hub.people.watch(self.monitors.tell)
 

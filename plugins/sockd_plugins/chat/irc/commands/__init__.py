@@ -10,6 +10,7 @@ from sockd_plugins.chat.irc import numerics
 from sockd_plugins.chat.irc.client import Client
 from sockd_plugins.chat.irc.commands import (
     history,
+    marking,
     modes,
     monitoring,
     people,
@@ -23,6 +24,7 @@ from sockd_plugins.chat.irc.message import Message, repeated
 
 COMMANDS: Mapping[str, Command] = {
     **history.COMMANDS,
+    **marking.COMMANDS,
     **modes.COMMANDS,
     **monitoring.COMMANDS,
     **people.COMMANDS,
