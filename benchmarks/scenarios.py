@@ -108,7 +108,7 @@ def _chat(key: str, flight: int, title: str) -> Scenario:
     )
 
 
-MORE_MEMBERS = 1000
+MORE_MEMBERS = 400
 """Members whose memory is measured."""
 
 
