@@ -12,12 +12,16 @@ struct wire {
     const char *name;
     const char *enter;                 /* what a member begins with; its number is put in */
     const char *before, *after;        /* what stands around a text */
+    int echoes;                        /* whether a member gets its own texts too */
+    int frames;                        /* whether all of this travels in frames of WebSockets (RFC 6455) */
 };
 
 static const struct wire wires[] = {
     {"lines", "m%d\n", "", "\n"},
     {"irc", "NICK m%d\r\nUSER m 0 * :m\r\nJOIN #lobby\r\n", "PRIVMSG #lobby :", "\r\n"},
     {"nats", "CONNECT {\"verbose\":false,\"echo\":false,\"name\":\"m%d\"}\r\nSUB lobby 1\r\n", "PUB lobby %zu\r\n", "\r\n"},
+    {"web", "{\"type\":\"hello\",\"name\":\"m%d\",\"rooms\":{\"lobby\":null}}",
+     "{\"type\":\"say\",\"room\":\"lobby\",\"text\":\"", "\"}", 1, 1},
 };
 
 static const struct wire *wire;
@@ -28,16 +32,48 @@ static void find_wire(const char *name)
         if (!strcmp(wires[i].name, name)) wire = &wires[i];
 }
 
+static const char upgrade[] =
+    "GET /socket HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+
+#define FRAME 6                        /* bytes before a short frame: two, and a mask of zeros */
+
+/* Put a short text into a frame, in place. */
+static size_t frame(char *words, size_t length)
+{
+    if (!wire->frames) return length;
+    if (length > 125) exit(2);
+    memmove(words + FRAME, words, length);
+    memcpy(words, (char[FRAME]){(char)0x81, (char)(0x80 | length)}, FRAME);
+    return FRAME + length;
+}
+
+static void open_socket(int fd)
+{
+    size_t got = 0;
+    if (send(fd, upgrade, sizeof upgrade - 1, MSG_NOSIGNAL) != sizeof upgrade - 1) fail("send");
+    while (got < 4 || memcmp(inbox + got - 4, "\r\n\r\n", 4)) {
+        ssize_t n = recv(fd, inbox + got, 1, 0);
+        if (n <= 0) fail("upgrade");
+        got += n;
+    }
+    if (memcmp(inbox, "HTTP/1.1 101", 12)) {
+        fprintf(stderr, "no WebSocket: %.30s\n", inbox);
+        exit(1);
+    }
+}
+
 static struct connection *enter(int number, int window)
 {
     char words[256];
-    int length = snprintf(words, sizeof words, wire->enter, number), one = 1;
+    int length = frame(words, snprintf(words, sizeof words - FRAME, wire->enter, number)), one = 1;
     struct connection *c = calloc(1, sizeof *c);
     c->fd = socket(AF_INET, SOCK_STREAM, 0);
     if (c->fd < 0) fail("socket");
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     if (window && setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &window, sizeof window) < 0) fail("buffer");
     if (connect(c->fd, (struct sockaddr *)&server, sizeof server) < 0) fail("connect");
+    if (wire->frames) open_socket(c->fd);
     if (send(c->fd, words, length, MSG_NOSIGNAL) != length) fail("send");
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
     if (epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &event) < 0) fail("epoll_ctl");
@@ -57,7 +93,7 @@ static int64_t texts(struct connection *c)
     return found;
 }
 
-/* Return the texts that all members but one have got in one wait; -1 if nothing came for so many milliseconds. */
+/* Return the texts that all members, perhaps but one, have got in one wait; -1 if nothing came for so many milliseconds. */
 static int64_t heard(struct connection *speaker, int patience)
 {
     struct epoll_event events[512];
@@ -77,7 +113,7 @@ static void speak(struct connection *speaker, const char *words, size_t length, 
     int64_t since = now();
     if (send(speaker->fd, words, length, MSG_NOSIGNAL) != (ssize_t)length) fail("send");
     while (due > 0) {
-        int64_t found = heard(speaker, 1000);
+        int64_t found = heard(wire->echoes ? NULL : speaker, 1000);
         if (found > 0) due -= found;
     }
     tally(now() - since);
@@ -90,21 +126,21 @@ static size_t write_text(char *words, size_t room)
     memset(words + used, 'x', size - 2);
     used += size - 2;
     words[used++] = MARK;
-    return used + snprintf(words + used, room - used, "%s", wire->after);
+    return frame(words, used + snprintf(words + used, room - used, "%s", wire->after));
 }
 
 static void chat(int members, int flight, double seconds)
 {
     struct connection *member[members];
-    size_t room = flight * (size + 64), length = 0;
+    size_t room = flight * (size + 128), length = 0;
     char *words = malloc(room);
     for (int i = 0; i < flight; i++) length += write_text(words + length, room - length);
     for (int i = 0; i < members; i++) member[i] = enter(i, 0);
     while (heard(NULL, QUIET) >= 0) {}
     begin();
     int64_t end = began + seconds * 1e9;
-    for (int turn = 0; now() < end; turn++)
-        speak(member[turn % members], words, length, (int64_t)(members - 1) * flight);
+    int64_t due = (int64_t)(wire->echoes ? members : members - 1) * flight;
+    for (int turn = 0; now() < end; turn++) speak(member[turn % members], words, length, due);
     report(now(), 0);
 }
 
@@ -126,10 +162,10 @@ static void crowd(const char *pid, int members, int stopped, double seconds)
     int64_t end = began + seconds * 1e9;
     for (int turn = 0; now() < end; turn++) {
         struct connection *speaker = member[stopped + turn % (members - stopped)];
-        int64_t since = now(), due = members - stopped - 1;
+        int64_t since = now(), due = members - stopped - !wire->echoes;
         if (send(speaker->fd, words, length, MSG_NOSIGNAL) != (ssize_t)length) fail("send");
         while (due > 0) {
-            int64_t found = heard(speaker, 1000), took = now() - since;
+            int64_t found = heard(wire->echoes ? NULL : speaker, 1000), took = now() - since;
             for (due -= found > 0 ? found : 0; found > 0; found--) tally(took);
         }
     }

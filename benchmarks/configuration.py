@@ -33,7 +33,7 @@ EVERY_LIMIT = {
 """
 
 
-_SPOKEN: Mapping[str, str] = {"lines": "", "irc": "irc"}
+_SPOKEN: Mapping[str, str] = {"lines": "", "irc": "irc", "web": "web"}
 """Protocol of the listener of a chat, by the wire; the first one has no name yet in older versions."""
 
 

@@ -189,6 +189,7 @@ PEERS = (
         protocols=CHAT,
     ),
     _sockd("sockd-irc", "sockd, IRC", wire="irc"),
+    _sockd("sockd-web", "sockd, WebSocket", wire="web"),
     Peer("ngircd", "ngIRCd", _ngircd, lambda: _no_program("ngircd"), protocols=CHAT, wire="irc"),
     Peer("nats", "nats-server", _nats, lambda: _nats_server()[1], protocols=CHAT, wire="nats"),
     Peer("sockd-lines", "sockd.framing.Lines", _framer("sockd"), protocols=LINES),
