@@ -134,6 +134,22 @@ async def test_a_frozen_server_is_noticed_and_loses_nothing(server: NatsServer, 
 
 
 @pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
+async def test_who_has_a_long_way_to_the_server_gets_its_turn_in_a_busy_room(nats: Nats, way: Way) -> None:
+    ann, bob = await nats.party(way.url), await nats.party()
+    talkers = [Talker(ann, "ann"), Talker(bob, "bob")]
+    await talk(talkers, 3)
+    await until(lambda: len(ann.reader.entries) == 6)
+    way.delay = 0.03
+    for said_before in range(4, 7):
+        talkers[0].say()
+        while f"ann.{said_before}" not in bob.reader.texts:
+            talkers[1].say()
+            await deferLater(reactor, 0.001)
+    way.delay = 0
+    await agree([ann, bob], talkers)
+
+
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
 async def test_what_waits_is_bounded(nats: Nats, way: Way) -> None:
     ann = await nats.party(way.url)
     subject = ann.enter()

@@ -18,10 +18,12 @@ class Way:
         deaf: whether what the server sends is kept back.
         dumb: whether what clients send is kept back.
         closed: whether new connections are closed at once.
+        delay: seconds that each piece takes, in both directions.
     """
 
     def __init__(self, port: int) -> None:
         self.deaf = self.dumb = self.closed = False
+        self.delay = 0.0
         self.connections: list[_Near] = []
         self._port = port
         self._listening: Any = None
@@ -74,7 +76,17 @@ class _Near(Protocol):
         self.way.connect(self)
 
     def dataReceived(self, data: bytes) -> None:
-        self.to_server.append(data)
+        self.later(self.to_server, data)
+
+    def later(self, pieces: list[bytes], data: bytes) -> None:
+        """Pass a piece on, after the delay."""
+        if self.way.delay:
+            reactor.callLater(self.way.delay, self.pass_on, pieces, data)
+        else:
+            self.pass_on(pieces, data)
+
+    def pass_on(self, pieces: list[bytes], data: bytes) -> None:
+        pieces.append(data)
         self.flush()
 
     def flush(self) -> None:
@@ -105,8 +117,7 @@ class _Far(Protocol):
         self.near.flush()
 
     def dataReceived(self, data: bytes) -> None:
-        self.near.to_client.append(data)
-        self.near.flush()
+        self.near.later(self.near.to_client, data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.near.abort()

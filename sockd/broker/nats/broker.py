@@ -2,6 +2,7 @@
 
     NAME.log.SERVICE.SUBJECT              batches of entries; `keep` of each subject are kept
     NAME.key.SERVICE.REGISTRY.KEY         last record of each key
+    NAME.turn.SERVICE.SUBJECT             process that asks to be first
     NAME.live.ORIGIN                      signs of life of a process
 
 Each process gets everything in the order of the stream. `cursor` is the place up to which it has it; after a
@@ -267,6 +268,10 @@ class NatsBroker:
             table = self._tables.get(stored.subject[: stored.subject.rindex(".") + 1])
             if table is not None:
                 table.take(stored)
+        elif kind == "turn":
+            log = self._logs.get(stored.subject.replace(".turn.", ".log.", 1))
+            if log is not None:
+                log.take_turn(stored.data.decode("ascii", "replace"))
         elif kind == "live":
             self._heard[rest.rstrip(".")] = self._reactor.seconds() if stored.data else GONE
 

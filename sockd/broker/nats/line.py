@@ -1,9 +1,10 @@
-"""Way of subjects and registries to the stream."""
+"""Way of subjects and registries to the stream, and who may go first."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
+from sockd.broker.contract import BrokerAway
 from sockd.broker.nats.jetstream import Stream
 
 AGAIN = 0.25
@@ -35,3 +36,10 @@ class Line(Protocol):
 
     def doubt(self) -> None:
         """Find out at once whether the stream can be used, as something was not answered."""
+
+
+def ask_for_turn(stream: Stream, subject: str, origin: str) -> None:
+    """Ask the other processes to let one be first in a subject of entries."""
+    turn = subject.replace(".log.", ".turn.", 1)
+    asked = stream.publish(turn, origin.encode(), headers={"Nats-Rollup": "sub", "Nats-TTL": "1h"})
+    asked.addErrback(lambda failure: failure.trap(BrokerAway) and None)  # asked again, if need be

@@ -5,6 +5,9 @@ The servers store it only if that is still the last one. If another machine was 
 too; then this one is numbered anew and tried again. A try whose answer was lost is repeated under the same
 condition, so it is refused if the first one was stored, and that one arrives. Each batch is stored exactly
 once, and the numbers have no gap.
+
+Whoever has a long way to the servers would always be late in a busy subject. So after some tries it asks for
+its turn, by a message that names no place and is always stored. The others then wait for its batch.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from twisted.python.failure import Failure
 from sockd.broker.batches import Batch, encode
 from sockd.broker.contract import BrokerAway, BrokerFull, Draft, Entry, check_data
 from sockd.broker.nats.jetstream import ANSWER, JetStreamRefused, Stored, Stream, refusal_of
-from sockd.broker.nats.line import AGAIN, Line
+from sockd.broker.nats.line import AGAIN, Line, ask_for_turn
 from sockd.broker.nats.older import batch_of, read_behind
 
 MOST_TOGETHER = 256
@@ -36,6 +39,15 @@ MOST_WAITING = 4096
 
 MOST_WAITING_BYTES = 4 * 2**20
 """Bytes of a subject that may wait."""
+
+LATE = 3
+"""Tries that came too late, after which a batch asks for its turn."""
+
+MOST_TURNS = 64
+"""Processes that may wait for their turn; more do not share a stream."""
+
+TURN = 0.5
+"""Seconds that others wait for one whose turn it is, which may be gone."""
 
 FIRST_OVERDUE = 1.0
 """Seconds until a batch is tried again for which another one was first that has not come yet."""
@@ -78,6 +90,7 @@ class _Flight:
         at: time of publication.
         expected: place of the batch behind which the last try was numbered.
         tries: number of tries.
+        late: number of tries for which another batch was first.
         waits_for: place of the batch that was first; None while an answer is awaited.
     """
 
@@ -86,6 +99,7 @@ class _Flight:
     at: float
     expected: int = 0
     tries: int = 0
+    late: int = 0
     waits_for: int | None = None
 
 
@@ -116,6 +130,7 @@ class Log:
         self._waiting_bytes = 0
         self._flight: _Flight | None = None
         self._later: IDelayedCall | None = None
+        self._turns: list[str] = []  # processes that have asked for their turn, the first one first
         self._looking = False
         self._asking: list[Deferred[None]] = []  # questions that wait for the end of the subject
 
@@ -143,6 +158,19 @@ class Log:
         if batch is not None:
             for each in tuple(self.subscribers):
                 each.take(stored.seq, batch.entries)
+            self._end_turn(batch.origin)
+
+    def take_turn(self, origin: str) -> None:
+        """Let a process be first that has come too late for some times."""
+        if origin not in self._turns and len(self._turns) < MOST_TURNS:
+            self._turns.append(origin)
+            self._clock.callLater(TURN * len(self._turns), self._end_turn, origin)
+
+    def _end_turn(self, origin: str) -> None:
+        if origin in self._turns:
+            self._turns.remove(origin)
+            if self._flight is None or self._flight.waits_for is not None:
+                self._try()
 
     def _is_own(self, batch: Batch, flight: _Flight) -> bool:
         return (batch.origin, batch.count) == (self._line.origin, flight.count)
@@ -157,6 +185,7 @@ class Log:
         Args:
             lost: whether messages may not have come that are in the stream, or the stream is another one.
         """
+        self._turns.clear()
         if lost:
             self._known, self._seq = False, 0
             self._least, self._number = max(self._least, self._number), 0
@@ -275,7 +304,7 @@ class Log:
     def _try(self) -> None:
         """Publish the batch that is on its way once more, or the next one."""
         stream = self._line.stream
-        if stream is None or not self._known:
+        if stream is None or not self._known or self._turns[:1] not in ([], [self._line.origin]):
             return
         flight = self._flight
         if flight is None:
@@ -332,6 +361,9 @@ class Log:
             if last == 0:
                 self._seq = 0  # the subject was emptied from outside
             flight.waits_for = flight.expected + 1 if last is None else last
+            flight.late += 1
+            if flight.late % LATE == 0 and self._line.stream is not None:
+                ask_for_turn(self._line.stream, self.subject, self._line.origin)
             if self._seq >= flight.waits_for and self._seq != flight.expected:
                 self._try()
                 return
