@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from sockd_plugins.database import Database
 from sockd_plugins.files.access.credentials import make_token
-from sockd_plugins.files.storage.database import Database
 from sockd_plugins.files.storage.refused import FileRefused
 
 FILE = "tokens.sqlite"

@@ -19,8 +19,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
+from sockd_plugins.database import Database
 from sockd_plugins.files.notices.notice import Notice
-from sockd_plugins.files.storage.database import Database
 from sockd_plugins.files.storage.names import candidates
 
 FILE = "outbox.sqlite"

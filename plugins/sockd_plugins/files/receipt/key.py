@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from sockd.reading import Unreadable, read_bytes
-from sockd_plugins.files.storage.own_files import give_to_owner, make_folder
+from sockd_plugins.own_files import give_to_owner, make_folder
 
 FILE = "receipt.key"
 

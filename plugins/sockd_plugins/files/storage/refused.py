@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from sockd_plugins.files.storage.database import DatabaseError
+from sockd_plugins.database import DatabaseError
 
 Code = Literal[
     "bad-request",

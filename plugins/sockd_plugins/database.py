@@ -1,16 +1,19 @@
-"""SQLite databases in the service's state folder, which several processes share and no crash damages."""
+"""SQLite databases in the service's state folder, which several processes share and no crash damages.
+
+`Database` waits for the disk in each call, so it is used in threads and by commands.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 
-from sockd_plugins.files.storage.own_files import give_to_owner, make_folder
+from sockd_plugins.own_files import give_to_owner, make_folder
 
 _BUSY_SECONDS = 10.0  # for another process, which needs milliseconds
 
@@ -18,6 +21,12 @@ _NUMBERS = {
     sqlite3.SQLITE_FULL: errno.ENOSPC,
     sqlite3.SQLITE_NOMEM: errno.ENOMEM,
     sqlite3.SQLITE_READONLY: errno.EROFS,
+}
+
+
+_ADVICE = {
+    sqlite3.SQLITE_CORRUPT: "it is damaged; move it away, and a new one is begun",
+    sqlite3.SQLITE_NOTADB: "it is damaged, or no database; move it away, and a new one is begun",
 }
 
 
@@ -33,12 +42,14 @@ class Database:
     Args:
         path: its file; made, with its folder, by the first change that may create it.
         tables: statements that make the tables if they are missing.
+        version: version of the tables; a file of a later one is refused. 0 for tables without versions.
+        settings: statements for each connection, before it looks at the file.
     """
 
-    def __init__(self, path: Path, tables: str) -> None:
+    def __init__(self, path: Path, tables: str, *, version: int = 0, settings: Sequence[str] = ()) -> None:
         self._path = path
-        self._reader = _Connection(path, tables)
-        self._writer = _Connection(path, tables)
+        self._reader = _Connection(path, tables, version, settings)
+        self._writer = _Connection(path, tables, version, settings)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection | None]:
@@ -68,10 +79,26 @@ class Database:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
+                connection.execute("COMMIT")
             except BaseException:  # whatever it was, nothing of it is kept
-                connection.rollback()
+                with suppress(sqlite3.Error):  # a disk that fails here too has failed already
+                    connection.rollback()
+                if connection.in_transaction:
+                    self._writer.close()
                 raise
-            connection.commit()
+
+    @contextmanager
+    def upkeep(self, *, create: bool = False) -> Iterator[sqlite3.Connection | None]:
+        """Give the connection that changes it, without a transaction.
+
+        Args:
+            create: whether to make the database; else the result is None if there is none.
+
+        Raises:
+            OSError: it cannot be used.
+        """
+        with self._writer.lock, self._as_os_error():
+            yield self._writer.opened(create=create)
 
     def close(self) -> None:
         """Close the database."""
@@ -85,8 +112,9 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
-            number = _NUMBERS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, errno.EIO)
-            why = f"the database {self._path.name} cannot be used: {error}"
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            number = _NUMBERS.get(code, errno.EIO)
+            why = f"the database {self._path.name} cannot be used: {_ADVICE.get(code, error)}"
             raise DatabaseError(number, why, str(self._path)) from error
 
 
@@ -97,10 +125,12 @@ class _Connection:
         lock: for who uses it.
     """
 
-    def __init__(self, path: Path, tables: str) -> None:
+    def __init__(self, path: Path, tables: str, version: int, settings: Sequence[str]) -> None:
         self.lock = Lock()
         self._path = path
         self._tables = tables
+        self._version = version
+        self._settings = settings
         self._opened: tuple[sqlite3.Connection, tuple[int, int]] | None = None
 
     def opened(self, *, create: bool) -> sqlite3.Connection | None:
@@ -116,7 +146,7 @@ class _Connection:
         identity = found.st_dev, found.st_ino
         if self._opened is None or self._opened[1] != identity:
             self.close()
-            self._opened = _open(self._path, self._tables), identity
+            self._opened = self._open(), identity
         return self._opened[0]
 
     def close(self) -> None:
@@ -125,17 +155,29 @@ class _Connection:
         if opened is not None:
             opened[0].close()
 
-
-def _open(path: Path, tables: str) -> sqlite3.Connection:
-    database = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    try:
-        database.execute("PRAGMA journal_mode = WAL")  # a commit costs one synchronization
-        database.execute("PRAGMA synchronous = FULL")
-        database.executescript(tables)
-    except BaseException:  # whatever it was, no descriptor stays
-        database.close()
-        raise
-    return database
+    def _open(self) -> sqlite3.Connection:
+        database = sqlite3.connect(
+            self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            for statement in self._settings:
+                database.execute(statement)
+            (version,) = database.execute("PRAGMA user_version").fetchone()
+            if version > self._version:
+                why = (
+                    f"the database {self._path.name} has version {version}, and this program knows"
+                    f" {self._version}; install the newer one, or move the file away"
+                )
+                raise DatabaseError(errno.EIO, why, str(self._path))
+            database.execute("PRAGMA journal_mode = WAL")  # a commit costs one synchronization
+            database.execute("PRAGMA synchronous = FULL")
+            database.executescript(self._tables)
+            if version < self._version:
+                database.execute(f"PRAGMA user_version = {self._version}")
+        except BaseException:  # whatever it was, no descriptor stays
+            database.close()
+            raise
+        return database
 
 
 def _make_file(path: Path) -> os.stat_result:
