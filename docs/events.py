@@ -49,11 +49,30 @@ OF_PLUGINS: Mapping[tuple[str, str], Event] = {
         (
             "chat",
             Event(
+                "history failed",
+                LogLevel.critical,
+                "Messages were refused, because storing them failed in an unforeseen way.",
+                {},
+                fails=True,
+            ),
+        ),
+        (
+            "chat",
+            Event(
                 "history not read",
                 LogLevel.critical,
                 "Earlier messages could not be read; whoever asked for them is told.",
                 {},
                 fails=True,
+            ),
+        ),
+        (
+            "chat",
+            Event(
+                "history not tidied",
+                LogLevel.warn,
+                "Old messages could not be removed, or new ones not indexed; it is tried again in a minute.",
+                {"error": Field(str, "cause, in one line")},
             ),
         ),
         (
@@ -70,10 +89,10 @@ OF_PLUGINS: Mapping[tuple[str, str], Event] = {
             "chat",
             Event(
                 "messages not stored",
-                LogLevel.critical,
-                "Messages could not be stored; their speakers are told, and nobody else sees them.",
-                {},
-                fails=True,
+                LogLevel.warn,
+                "Messages could not be stored; their speakers are told, and nobody else sees them. At most once a"
+                " minute for the same reason.",
+                {"reason": Field(str, "cause, in one line")},
             ),
         ),
         (

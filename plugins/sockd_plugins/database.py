@@ -23,10 +23,9 @@ _NUMBERS = {
     sqlite3.SQLITE_READONLY: errno.EROFS,
 }
 
-
 _ADVICE = {
-    sqlite3.SQLITE_CORRUPT: "it is damaged; move it away, and a new one is begun",
-    sqlite3.SQLITE_NOTADB: "it is damaged, or no database; move it away, and a new one is begun",
+    sqlite3.SQLITE_CORRUPT: "; move it away, and a new one is begun",
+    sqlite3.SQLITE_NOTADB: "; move it away, and a new one is begun",
 }
 
 
@@ -114,7 +113,7 @@ class Database:
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             number = _NUMBERS.get(code, errno.EIO)
-            why = f"the database {self._path.name} cannot be used: {_ADVICE.get(code, error)}"
+            why = f"the database {self._path.name} cannot be used: {error}{_ADVICE.get(code, '')}"
             raise DatabaseError(number, why, str(self._path)) from error
 
 

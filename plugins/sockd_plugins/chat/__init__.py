@@ -6,8 +6,9 @@ the same rooms, one namespace, and private messages from anybody to anybody. Eve
 rooms, names, messages, history, the rate of each person, and the output that waits for a person who does not
 read.
 
-The first room always exists and keeps its history; other rooms exist while they have members. When the
-service drains, every member reads `* the server is closing` and is disconnected.
+Messages are stored before anybody sees them (`history`), so that they are there after a restart. The first
+room always exists; other rooms exist while they have members, and have their messages when they are opened
+again. When the service drains, every member reads `* the server is closing` and is disconnected.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import DatagramProtocol, Factory
 from twisted.internet.threads import deferToThread
@@ -31,10 +33,13 @@ from sockd.plugin import (
     IStreamPlugin,
     Plugin,
     Replies,
+    Size,
     Transport,
 )
 from sockd.reading import Unreadable
 from sockd_plugins.chat.accounts import Accounts, read_accounts
+from sockd_plugins.chat.history.erasing import Bounds
+from sockd_plugins.chat.history.history import History
 from sockd_plugins.chat.hub.hub import Hub
 from sockd_plugins.chat.hub.register import no_keeper
 from sockd_plugins.chat.hub.rules import Rules
@@ -90,6 +95,22 @@ class Chat(Plugin):
         le=200,
         description="Messages that each room keeps and shows to newcomers over a connection.",
     )
+    keep: Duration = Field(
+        default="30d",
+        validate_default=True,
+        description="Time for which messages are stored in the service's state folder. With '0s' none are:"
+        " a room then forgets its messages when its last member leaves, and all rooms at a restart.",
+    )
+    keep_size: Annotated[Size, Field(ge=65_536)] = Field(
+        default="1GiB",
+        validate_default=True,
+        description="Bytes of the messages that are stored, about; the oldest ones go first.",
+    )
+    keep_room_size: Annotated[Size, Field(ge=65_536)] = Field(
+        default="128MiB",
+        validate_default=True,
+        description="Bytes of the messages of one room that are stored, about.",
+    )
     rate: float = Field(
         default=10.0, ge=0.1, le=1000, description="Messages and commands of a member per second."
     )
@@ -135,6 +156,8 @@ class Chat(Plugin):
     _accounts: Accounts | None = PrivateAttr(None)
     _server: Server | None = PrivateAttr(None)
     _site: Site | None = PrivateAttr(None)
+    _history: History | None = PrivateAttr(None)
+    _end: Deferred[None] | None = PrivateAttr(None)
     _peers: Peers | None = PrivateAttr(None)
 
     @model_validator(mode="after")
@@ -194,16 +217,27 @@ class Chat(Plugin):
     async def start(self, context: Context) -> None:
         if self._accounts is not None:
             await self._accounts.load()
+        if self._history is not None:
+            await self._history.open()
 
     @override
     def drain(self) -> None:
-        if self._hub is not None:
+        if self._hub is not None and self._end is None:
             self._hub.close("the server is closing")
+            # Another instance may wait for the history, so it is not kept until the last connection ends.
+            self._end = Deferred.fromCoroutine(self._finish(self._hub))
 
     @override
     async def stop(self) -> None:
-        if self._hub is not None:
-            await self._hub.finish()
+        self.drain()
+        if self._end is not None:
+            await self._end
+
+    async def _finish(self, hub: Hub) -> None:
+        """Store and deliver what is owed, and let the history go."""
+        await hub.finish()
+        if self._history is not None:
+            await self._history.close()
 
     def _shared_server(self, hub: Hub, context: Context) -> Server:
         """Return the server that all listeners for IRC share."""
@@ -219,7 +253,10 @@ class Chat(Plugin):
             if self.accounts is not None:
                 self._accounts = Accounts(self.accounts, deferToThread, context.clock, context.logger)
             keeper = self._accounts.keeper if self._accounts else no_keeper
-            self._hub = Hub(self._rules(), context.clock, context.logger, keeper=keeper)
+            if self.keep:
+                bounds = Bounds(self.keep, self.keep_room_size, self.keep_size)
+                self._history = History(context.state_dir, bounds, context.clock, context.logger)
+            self._hub = Hub(self._rules(), context.clock, context.logger, self._history, keeper=keeper)
         return self._hub
 
     def _rules(self) -> Rules:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from twisted.internet.interfaces import IReactorFromThreads
@@ -13,12 +12,12 @@ from sockd.plugin import Context
 
 def tell_lost_receipt(context: Context, path: str, reason: str) -> None:
     """Write to the log that a receipt could not be written."""
-    _write(context, partial(context.logger.warn, "receipt not written", file=path, reason=reason))
+    _write(context, lambda: context.logger.warn("receipt not written", file=path, reason=reason))
 
 
 def tell_moved(context: Context, directory: Path) -> None:
     """Write to the log that the directory was moved, and that files go to the one in its place."""
-    _write(context, partial(context.logger.warn, "directory was moved", folder=str(directory)))
+    _write(context, lambda: context.logger.warn("directory was moved", folder=str(directory)))
 
 
 def _write(context: Context, write: Callable[[], object]) -> None:

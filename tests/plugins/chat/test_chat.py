@@ -67,8 +67,12 @@ def context() -> Context:
     return Context("chat", ShortTurns(), Logger("test"), Path("nowhere"))
 
 
+def in_memory(**options: Any) -> Chat:
+    return Chat(**{"keep": "0s"} | options)
+
+
 def test_the_plugin_keeps_the_contract() -> None:
-    chat = Chat()
+    chat = in_memory()
     assert verifyObject(IStreamPlugin, chat)
     assert verifyObject(IDatagramPlugin, chat)
     assert list(chat.protocols) == ["default", "irc", "web"]
@@ -90,7 +94,7 @@ def test_an_option_out_of_bounds_is_refused(option: dict[str, Any]) -> None:
 
 
 def test_the_longest_welcome_fits_what_a_newcomer_by_datagram_may_be_sent(context: Context) -> None:
-    chat = Chat(room="r" * 32, name_length=32)
+    chat = in_memory(room="r" * 32, name_length=32)
     port = Port(chat, context)
     port.hears("n" * 32)
     (welcome,) = port.shows()
@@ -98,7 +102,7 @@ def test_the_longest_welcome_fits_what_a_newcomer_by_datagram_may_be_sent(contex
 
 
 def test_people_over_tcp_and_udp_are_in_the_same_rooms(context: Context) -> None:
-    chat = Chat()
+    chat = in_memory()
     ann, port = Terminal(chat, context, "ann"), Port(chat, context)
     port.hears("bob")
     port.hears("hello from udp")
@@ -112,7 +116,7 @@ def test_people_over_tcp_and_udp_are_in_the_same_rooms(context: Context) -> None
 
 
 def test_the_places_for_datagrams_are_shared_by_all_listeners(context: Context) -> None:
-    chat = Chat(max_members=2)
+    chat = in_memory(max_members=2)
     one, other = Port(chat, context), Port(chat, context)
     one.hears("ann")
     other.hears("bob")
@@ -120,7 +124,7 @@ def test_the_places_for_datagrams_are_shared_by_all_listeners(context: Context) 
 
 
 def test_a_name_belongs_to_one_person_over_all_transports(context: Context) -> None:
-    chat = Chat()
+    chat = in_memory()
     ann, port = Terminal(chat, context, "ann"), Port(chat, context)
     port.hears("ANN")
     assert port.shows()[-1] == "* the name ANN is taken"
@@ -129,14 +133,14 @@ def test_a_name_belongs_to_one_person_over_all_transports(context: Context) -> N
 
 
 def test_two_instances_are_two_chats(context: Context) -> None:
-    one, other = Chat(), Chat()
+    one, other = in_memory(), in_memory()
     Terminal(one, context, "ann")
     stranger = Terminal(other, context, "ann")
     assert stranger.reads()[1:] == ["* you are ann in lobby, alone"]
 
 
 def test_a_member_that_does_not_read_delays_nobody_over_any_transport(context: Context) -> None:
-    chat = Chat(burst=1000)
+    chat = in_memory(burst=1000)
     stalled, ann, port = (
         Terminal(chat, context, "stalled"),
         Terminal(chat, context, "ann"),
@@ -158,7 +162,7 @@ def test_a_member_that_does_not_read_delays_nobody_over_any_transport(context: C
 
 
 def test_when_the_service_drains_everybody_is_told_and_disconnected(context: Context) -> None:
-    chat = Chat()
+    chat = in_memory()
     ann, port = Terminal(chat, context, "ann"), Port(chat, context)
     port.hears("bob")
     ann.reads()
@@ -172,6 +176,6 @@ def test_when_the_service_drains_everybody_is_told_and_disconnected(context: Con
 
 
 def test_a_service_that_served_nobody_drains(context: Context) -> None:
-    chat = Chat()
+    chat = in_memory()
     chat.drain()
     Port(chat, context).protocol.doStop()

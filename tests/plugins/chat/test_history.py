@@ -170,9 +170,11 @@ def test_a_full_disk_at_the_commit_refuses_what_it_cannot_keep(small_disk: Path)
 def test_a_damaged_database_is_named_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"no database " * 1000)
     history = History(tmp_path, FOR_EVER, Clock(), Logger())
-    with pytest.raises(OSError, match=r"history\.sqlite cannot be used: it is damaged, or no database; move"):
+    with pytest.raises(
+        OSError, match=r"history\.sqlite cannot be used: file is not a database; move it away"
+    ):
         done(history.open())
-    with pytest.raises(NotStored, match=r"it is damaged, or no database; move it away"):
+    with pytest.raises(NotStored, match=r"file is not a database; move it away, and a new one is begun$"):
         done(history.keep([said(1)]))
     (tmp_path / FILE).rename(tmp_path / "away")
     done(history.keep([said(1)]))

@@ -11,8 +11,9 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sockd_plugins.chat.history.tables import COST, fold
+from sockd_plugins.chat.history.tables import COST
 from sockd_plugins.chat.history.words import indexed
+from sockd_plugins.chat.hub.names import fold
 
 NOBODY = "-"
 """Name of the speaker of a message after the person was forgotten; no person can have it."""

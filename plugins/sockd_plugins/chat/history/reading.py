@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sockd_plugins.chat.history.tables import fold
 from sockd_plugins.chat.hub.events import Said
+from sockd_plugins.chat.hub.names import fold
 
 REMOVED = "(removed)"
 """Text of a message whose text was removed."""

@@ -53,11 +53,6 @@ def cost(said: Said) -> int:
     return OVERHEAD + len(said.name) + (len(text) if text.isascii() else len(text.encode()))
 
 
-def fold(name: str) -> str:
-    """Return what all spellings of the name of a room or person have in common; names are ASCII."""
-    return name.lower()
-
-
 def database_in(folder: Path) -> Database:
     """Return the database in the state folder of a service; it is made when it is first changed."""
     return Database(folder / FILE, _TABLES, version=VERSION, settings=_SETTINGS)

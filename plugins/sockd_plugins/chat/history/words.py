@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from sockd.text import printable
 from sockd_plugins.chat.history.reading import COLUMNS, as_said
-from sockd_plugins.chat.history.tables import fold
 from sockd_plugins.chat.hub.events import Said
+from sockd_plugins.chat.hub.names import fold
 
 MOST_WORDS = 16
 """Words of a search that count."""

@@ -6,8 +6,9 @@ import errno
 import sqlite3
 from collections.abc import Sequence
 
-from sockd_plugins.chat.history.tables import cost, fold
+from sockd_plugins.chat.history.tables import cost
 from sockd_plugins.chat.hub.events import Said
+from sockd_plugins.chat.hub.names import fold
 from sockd_plugins.database import DatabaseError
 
 _ROOM = """

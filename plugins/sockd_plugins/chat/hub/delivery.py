@@ -32,6 +32,9 @@ read are noticed between them."""
 MOST_STORED = 1024
 """Events that are delivered at once at most, after a wait for the disk."""
 
+FAILURE_PERIOD = 60.0
+"""Seconds between two events of the log about messages that cannot be stored for the same reason."""
+
 MOST_WAITING = 10_000
 """Events that wait for the disk at most; what is said beyond is refused."""
 
@@ -110,6 +113,7 @@ class Delivery:
         self._turn_ends = False  # whether a call for the end of the turn is on its way
         self._stays: dict[Room, None] = {}  # rooms with past memberships
         self._waiting: list[Deferred[None]] = []
+        self._failure, self._failed_at = "", 0.0
 
     @property
     def place(self) -> int:
@@ -170,12 +174,22 @@ class Delivery:
             events = _numbered(entries)
             if said_now := [event for event in events if isinstance(event, Said)]:
                 await archive.keep(said_now)
-        except Exception as error:  # whatever fails, what needs no disk goes on
-            self._log.failure("messages not stored")
-            reason = str(error) if isinstance(error, NotStored) else "the history failed; its log tells why"
-            entries = [_unsaid(entry, reason) for entry in entries]
+        except NotStored as error:
+            self._note_not_stored(str(error))
+            entries = [_unsaid(entry, str(error)) for entry in entries]
+            events = _numbered(entries)
+        except Exception:  # whatever fails, what needs no disk goes on
+            self._log.failure("history failed")
+            entries = [_unsaid(entry, "the history failed") for entry in entries]
             events = _numbered(entries)
         self._deliver(entries, events)
+
+    def _note_not_stored(self, reason: str) -> None:
+        """Write to the log that messages were refused, once in a while as long as it goes on."""
+        now = self._clock.seconds()
+        if reason != self._failure or now >= self._failed_at + FAILURE_PERIOD:
+            self._failure, self._failed_at = reason, now
+            self._log.warn("messages not stored", reason=reason)
 
     def _fail(self, failure: Failure) -> None:
         self._log.failure("delivery failed", failure)

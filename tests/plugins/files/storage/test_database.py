@@ -8,8 +8,8 @@ from threading import Thread
 
 import pytest
 
-from sockd_plugins.files.access.tokens import FILE, Tokens
 from sockd_plugins import database
+from sockd_plugins.files.access.tokens import FILE, Tokens
 from sockd_plugins.files.storage.refused import FileRefused, disk_errors
 
 
