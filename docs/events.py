@@ -90,8 +90,8 @@ OF_PLUGINS: Mapping[tuple[str, str], Event] = {
             Event(
                 "messages not stored",
                 LogLevel.warn,
-                "Messages could not be stored; their speakers are told, and nobody else sees them. At most once a"
-                " minute for the same reason.",
+                "Messages could not be stored; their speakers are told, and nobody else sees them. Once a"
+                " minute at most for the same reason.",
                 {"reason": Field(str, "cause, in one line")},
             ),
         ),
