@@ -7,7 +7,7 @@ import re
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,9 @@ plugin = "chat"
 listen = ["unix:chat.sock"]
 options = {{ history = {shown} }}
 """
+
+
+Enter = Callable[[str], "Client"]
 
 
 class Client:
@@ -68,19 +71,19 @@ class Client:
 
 
 @pytest.fixture
-def enter(tmp_path: Path) -> Iterator[type[Client]]:
+def enter(tmp_path: Path) -> Iterator[Enter]:
     clients: list[Client] = []
 
     def enter_one(name: str) -> Client:
         clients.append(Client(tmp_path, name))
         return clients[-1]
 
-    yield enter_one  # type: ignore[misc]
+    yield enter_one
     for client in clients:
         client.close()
 
 
-def test_messages_are_there_after_a_restart_and_after_a_crash(start: Start, enter: type[Client]) -> None:
+def test_messages_are_there_after_a_restart_and_after_a_crash(start: Start, enter: Enter) -> None:
     daemon = start(CHAT.format(workers=0, shown=2)).ready()
     ann, bob = enter("ann"), enter("bob")
     ann.says("one", "two", "three")
@@ -103,7 +106,7 @@ def test_messages_are_there_after_a_restart_and_after_a_crash(start: Start, ente
 
 
 def test_a_room_that_was_left_by_all_has_its_messages_when_it_is_opened_again(
-    start: Start, enter: type[Client]
+    start: Start, enter: Enter
 ) -> None:
     start(CHAT.format(workers=0, shown=20)).ready()
     ann = enter("ann")
@@ -115,7 +118,7 @@ def test_a_room_that_was_left_by_all_has_its_messages_when_it_is_opened_again(
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_numbers_go_on_without_a_gap_over_reloads(
-    start: Start, enter: type[Client], workers: int, tmp_path: Path
+    start: Start, enter: Enter, workers: int, tmp_path: Path
 ) -> None:
     daemon = start(CHAT.format(workers=workers, shown=20)).ready()
     said = 0
@@ -136,9 +139,7 @@ def test_numbers_go_on_without_a_gap_over_reloads(
     assert not daemon.all_of("messages not stored")
 
 
-def test_numbers_go_on_without_a_gap_over_an_upgrade(
-    start: Start, enter: type[Client], tmp_path: Path
-) -> None:
+def test_numbers_go_on_without_a_gap_over_an_upgrade(start: Start, enter: Enter, tmp_path: Path) -> None:
     start(CHAT.format(workers=1, shown=0)).ready()
     ann, bob = enter("ann"), enter("bob")
     ann.says("one", "two")
