@@ -232,7 +232,7 @@ def test_every_room_has_a_place_in_the_order() -> None:
     assert modules == set().union(*ROOMS) | {APART}
 
 
-SHARED_BY_PLUGINS = {"token_bucket", "users"}
+SHARED_BY_PLUGINS = {"database", "own_files", "token_bucket", "users"}
 """Modules of the plugins that are no plugins."""
 
 
