@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from sockd_plugins.chat.irc.commands.registration import MAX_CREDENTIALS, NAME_TRIES
 from sockd_plugins.chat.irc.connection import ANSWER_TIME, QUIET_TIME, REGISTRATION_TIME
@@ -194,6 +195,31 @@ def test_a_wrong_password_ends_the_connection_and_is_not_needed_without_accounts
     assert client.reads()[-1] == "ERROR :Closing link: wrong account or password"
     assert client.is_closed
     assert Network().connect().numerics("PASS x", "NICK ann", "USER ann 0 * :Ann")[0] == "001"
+
+
+def test_whoever_hangs_up_while_its_password_is_looked_at_does_not_enter() -> None:
+    answer: Deferred[bool] = Deferred()
+
+    class Slow:
+        async def check(self, name: str, password: str, source: str = "-") -> bool:
+            return await answer
+
+    network = Network(accounts=Slow())
+    client = network.connect()
+    client.says("PASS secret", "NICK ann", "USER ann 0 * :Ann")
+    client.hangs_up()
+    answer.callback(True)
+    network.turn()
+    assert network.hub.find("ann") is None
+    assert not network.clock.getDelayedCalls()
+
+
+def test_a_name_that_cannot_be_had_is_refused_before_the_rest_of_the_registration() -> None:
+    network = Network()
+    network.client("bob")
+    client = network.connect()
+    client.says("NICK bob", "NICK :x y", "CAP LS 302")
+    assert [line.split(" ")[1:3] for line in client.reads()] == [["433", "*"], ["432", "*"], ["CAP", "*"]]
 
 
 def test_a_client_registers_once() -> None:

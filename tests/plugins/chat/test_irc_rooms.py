@@ -216,7 +216,7 @@ def test_a_ban_means_what_clients_mean_by_it(mask: str, shown: str) -> None:
     ann.says(f"MODE #a +b {mask}", "MODE #a b")
     assert ann.reads() == [
         f":ann!ann@cloak MODE #a +b {shown}",
-        f":irc.example 367 ann #a {shown} ann 0",
+        f":irc.example 367 ann #a {shown}",
         ":irc.example 368 ann #a :End of channel ban list",
     ]
 

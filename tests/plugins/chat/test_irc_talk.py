@@ -201,6 +201,15 @@ def test_labels_come_back_with_the_answers() -> None:
     ]
 
 
+def test_a_label_comes_back_also_with_a_text_that_is_changed() -> None:
+    ann = Network().client("ann", "#a", caps="labeled-response message-tags batch echo-message")
+    ann.says("@label=1 PRIVMSG #a :\x1b[31m", "@label=2 PRIVMSG #a :x")
+    assert ann.reads() == [
+        r"@label=1;msgid=a/1 :ann!ann@cloak PRIVMSG #a :\x1b[31m",
+        "@label=2;msgid=a/2 :ann!ann@cloak PRIVMSG #a :x",
+    ]
+
+
 def test_a_command_is_answered_after_what_the_one_before_it_caused() -> None:
     ann = Network().client("ann")
     ann.sends(b"JOIN #a\r\nPRIVMSG #a :hi\r\nNAMES #a\r\nPART #a\r\nPING x\r\n")

@@ -80,6 +80,7 @@ class Client:
     """
 
     __slots__ = (
+        "_is_gone",
         "_link",
         "_person",
         "account",
@@ -114,6 +115,7 @@ class Client:
         self.spoken: list[Spoken] = []
         self.lines: list[str] = []
         self._person: Person | None = None
+        self._is_gone = False
 
     @property
     def me(self) -> str:
@@ -133,7 +135,14 @@ class Client:
         return self._person
 
     def enter(self) -> None:
-        """Enter the chat; raise `ChatRefused` if that is not possible."""
+        """Enter the chat.
+
+        Raises:
+            ChatRefused: that is not possible.
+            Ending: the client has gone while its password was looked at.
+        """
+        if self._is_gone:
+            raise Ending("gone")
         self._person = self.hub.enter(
             self.registration.nick,
             self._link,
@@ -144,7 +153,8 @@ class Client:
         self.server.markers.add(self, self.account)
 
     def leave(self, reason: str) -> None:
-        """Leave the chat, if the client is in it."""
+        """Leave the chat, if the client is in it; it does not come back."""
+        self._is_gone = True
         self.server.markers.remove(self, self.account)
         self.server.monitors.forget(self)
         if self._person is not None:
@@ -157,6 +167,7 @@ class Client:
     def change_capabilities(self, capabilities: frozenset[str]) -> None:
         """Give the client other capabilities."""
         self.capabilities = capabilities
+        self.spoken.clear()
         self.form = self.server.forms.of(capabilities)
         if self._person is not None:
             self._person.echoes = cap.ECHO_MESSAGE in capabilities

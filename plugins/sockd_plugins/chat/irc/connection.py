@@ -19,6 +19,7 @@ from typing_extensions import override
 from sockd.framing import FrameTooLong, Lines
 from sockd_plugins.chat.hub.batch import Batch
 from sockd_plugins.chat.hub.events import Entered, Event, Said, Unsaid
+from sockd_plugins.chat.hub.names import fold
 from sockd_plugins.chat.hub.refused import ChatRefused
 from sockd_plugins.chat.irc import capabilities as cap
 from sockd_plugins.chat.irc import numerics
@@ -261,14 +262,15 @@ class IrcConnection(Protocol):
 
     def _spoken(self, event: Event) -> Spoken | None:
         """Return what the client said if this is it."""
-        spoken = self._client.spoken
-        if not spoken or not isinstance(event, Said | Unsaid):
+        if not isinstance(event, Said | Unsaid) or (
+            isinstance(event, Said) and event.name != self._client.me
+        ):
             return None
-        if (event.room.lower(), event.text) != (spoken[0].room, spoken[0].text):
-            return None
-        if isinstance(event, Said) and event.name != self._client.me:
-            return None
-        return spoken.pop(0)
+        for spoken in self._client.spoken:
+            if (spoken.room, spoken.text) == (fold(event.room), event.text):
+                self._client.spoken.remove(spoken)
+                return spoken
+        return None
 
     def _flush(self) -> None:
         if self._answers:

@@ -101,8 +101,9 @@ def _mask(client: Client, text: str) -> str:
 def _tell_list(client: Client, room: Room, letter: str) -> None:
     entry, end = _LIST_NUMERICS[letter]
     if letter == "b" or client.person in room.members:
-        for mask, by in room.charter.listed(letter):
-            client.numeric(entry, f"#{room.name}", mask, by or client.server.name, "0")
+        # Without who added it: irssi shows the time since then, and none is known.
+        for mask, _ in room.charter.listed(letter):
+            client.numeric(entry, f"#{room.name}", mask)
     client.numeric(end, f"#{room.name}")
 
 

@@ -38,8 +38,7 @@ async def nick(client: Client, message: Message) -> None:
     elif client.is_present:
         _rename(client, name)
     else:
-        client.registration.nick = name
-        await _register(client)
+        await _choose(client, name)
 
 
 async def user(client: Client, message: Message) -> None:
@@ -142,6 +141,25 @@ def _rename(client: Client, name: str) -> None:
         )
 
 
+async def _choose(client: Client, name: str) -> None:
+    """Take the name of a client that has not registered, if it can have it once it has logged in."""
+    try:
+        client.hub.people.check(name, "", client.account)
+    except ChatRefused as refused:
+        if refused.code != "login":
+            _refuse_name(client, name, refused)
+            return
+    client.registration.nick = name
+    await _register(client)
+
+
+def _refuse_name(client: Client, name: str, refused: ChatRefused) -> None:
+    client.registration.refused_nicks += 1
+    if client.registration.refused_nicks >= NAME_TRIES:
+        raise Ending("none of your names was free") from None
+    client.refuse(refused, name)
+
+
 async def _register(client: Client) -> None:
     """Enter the chat if the client has said all that it has to."""
     registration = client.registration
@@ -161,10 +179,7 @@ async def _register(client: Client) -> None:
         if refused.code in ("closed", "full"):
             raise Ending(str(refused)) from None
         tried, registration.nick = registration.nick, ""
-        registration.refused_nicks += 1
-        if registration.refused_nicks >= NAME_TRIES:
-            raise Ending("none of your names was free") from None
-        client.refuse(refused, tried)
+        _refuse_name(client, tried, refused)
     else:
         greet(client)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
 
+from sockd.text import printable
 from sockd_plugins.chat.hub.events import Kind
 from sockd_plugins.chat.hub.names import fold
 from sockd_plugins.chat.hub.refused import ChatRefused
@@ -21,6 +22,9 @@ from sockd_plugins.chat.irc.message import Message, repeated
 from sockd_plugins.chat.irc.numerics import Numeric
 from sockd_plugins.chat.irc.server import MAX_TARGETS
 from sockd_plugins.chat.irc.text import ctcp, pieces, unformatted
+
+MOST_LABELS = 100
+"""Labels of messages that wait to be stored; those of further ones are answered at once."""
 
 
 def speak(client: Client, message: Message, *, kind: Kind) -> Awaitable[None] | None:
@@ -94,8 +98,8 @@ def _speak(client: Client, target: str, text: str, kind: Kind, answers: bool) ->
 
 def _await_echo(client: Client, room: str, text: str) -> None:
     """Keep the label of a message that comes back to its speaker once it is stored."""
-    if client.label and client.can(cap.ECHO_MESSAGE):
-        client.spoken.append(Spoken(fold(room), text, client.label))
+    if client.label and client.can(cap.ECHO_MESSAGE) and len(client.spoken) < MOST_LABELS:
+        client.spoken.append(Spoken(fold(room), printable(text), client.label))
         client.label = ""
 
 
