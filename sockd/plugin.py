@@ -16,6 +16,7 @@ from pydantic import (
     ValidationInfo,
 )
 from pydantic_core import core_schema
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory, IReactorTime
 from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
@@ -55,6 +56,7 @@ __all__ = [
     "Entry",
     "FileContent",
     "IDatagramPlugin",
+    "IDrained",
     "IStreamPlugin",
     "Listening",
     "Plugin",
@@ -235,6 +237,16 @@ class IDatagramPlugin(Interface):
         Args:
             protocol: one of the plugin's `protocols`.
             context: what the plugin may use.
+        """
+
+
+class IDrained(Interface):
+    """Datagram protocol that has begun something with a peer, such as the transfer of a file."""
+
+    def drain() -> Deferred[None]:
+        """Begin nothing new, as the daemon ends; return what fires when nothing is under way any more.
+
+        The port stays open until then, or until the time for connections is over, too.
         """
 
 

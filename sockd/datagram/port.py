@@ -22,7 +22,7 @@ from sockd.datagram.loops import LOOK_EVERY, OWN, PLAIN, PRIVILEGED, WATCHED, Lo
 from sockd.datagram.single import AskedWire, SingleWire
 from sockd.datagram.wire import Address, Destination, Wire
 from sockd.limits import Admission
-from sockd.plugin import Replies
+from sockd.plugin import IDrained, Replies
 from sockd.sockets.open import BoundSocket
 from sockd.telemetry.events import ServiceEvents
 
@@ -133,6 +133,17 @@ class DatagramPort:
         except BaseException:  # a plugin may raise anything
             self._events.plugin_fault("stopProtocol", Failure())
         return None
+
+    def drain(self) -> Deferred[None] | None:
+        """Have the protocol end what it has begun, if it can; return what fires then."""
+        if not (self._started and IDrained.providedBy(self._protocol)):
+            return None
+        try:
+            drained: Deferred[None] = self._protocol.drain()
+        except BaseException:  # a plugin may raise anything
+            self._events.plugin_fault("drain", Failure())
+            return None
+        return drained
 
     def stop_reading(self) -> None:
         """Leave what arrives in the kernel, as far as the socket's buffer holds it."""

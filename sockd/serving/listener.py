@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import (
     IListeningPort,
     IProtocolFactory,
@@ -136,6 +136,10 @@ class DatagramListener:
         """Read no more, or again, as far as this reason goes; what comes meanwhile waits in the kernel."""
         if self.port is not None and why not in FOR_PLACES:
             (self.port.stop_reading if held else self.port.start_reading)()
+
+    def drain(self) -> Deferred[None] | None:
+        """Begin nothing new; return what fires when nothing is under way any more, None if nothing can be."""
+        return None if self.port is None else self.port.drain()
 
     async def close(self, *, keep: bool = False) -> None:
         """Receive no more; with `keep` the socket stays open, for somebody else reads it."""

@@ -328,7 +328,7 @@ class Server:
             self._certificates.cancel()
         self.state = "stopping"
         for service in self.services:
-            await service.close()
+            await service.close(last=True)
         self._events.stopping(self.connections, self.config.daemon.drain_timeout)
         cut = sum(await self._all_ended())
         await self.broker.stop()

@@ -24,6 +24,7 @@ from sockd.errors import BindError, PluginError, in_words
 from sockd.limits import Admission, Terms
 from sockd.plugin import Context, IDatagramPlugin, IStreamPlugin, Plugin, Replies
 from sockd.process.end import PLUGIN_STOP_TIMEOUT
+from sockd.serving.drain import Drain
 from sockd.serving.listener import DatagramListener, Listener, StreamListener
 from sockd.serving.plugin_start import Starts, Unfinished
 from sockd.sockets.deadlines import Deadlines
@@ -107,6 +108,7 @@ class Service:
         self._context = Context(config.name, reactor, self.events.log, state_dir / config.name, self._broker)
         self._reactor = reactor
         self._shared = shared
+        self._drain = Drain(reactor)
         # The places of the former one's connections count until they are given back.
         self._admission: Admission = (
             Admission(Terms.of(config.limits), reactor.seconds)
@@ -120,12 +122,10 @@ class Service:
             shared.deadlines,
             reactor,
             shared.unread,
-            self._end_wait,
+            self._drain.look,
             former.connections.handshakes if former is not None else None,
         )
         self._holds: set[str] = set()
-        self._emptied: Deferred[None] | None = None  # set when the drain has begun
-        self._hurried = False
         self._set_room(config.limits)
 
     def _set_room(self, limits: Limits) -> None:
@@ -302,7 +302,7 @@ class Service:
     @property
     def state(self) -> str:
         """State of accepting: `open`, `paused` by an operator, or `draining`."""
-        return "draining" if self._emptied else "paused" if PAUSED in self._holds else "open"
+        return "draining" if self._drain.begun else "paused" if PAUSED in self._holds else "open"
 
     @property
     def lost(self) -> bool:
@@ -348,11 +348,18 @@ class Service:
         for listener in new:
             self._open(listener)
 
-    async def close(self, taken: Collection[BoundSocket] = ()) -> None:
-        """Accept no more; sockets that another service has taken over stay open."""
+    async def close(self, taken: Collection[BoundSocket] = (), *, last: bool = False) -> None:
+        """Accept no more.
+
+        Args:
+            taken: sockets that another service has taken over, and that stay open.
+            last: whether the daemon ends, so that nobody else needs an address: datagram ports end what they
+                have begun.
+        """
         closing, self.listeners = self.listeners, []
         for listener in closing:
-            await listener.close(keep=listener.bound in taken)
+            if not (last and isinstance(listener, DatagramListener) and self._drain.keep(listener)):
+                await listener.close(keep=listener.bound in taken)
 
     async def end(self, patience: float) -> int:
         """Drain for at most so many seconds, stop the plugin, return the number of aborted connections."""
@@ -362,13 +369,8 @@ class Service:
             self.plugin.drain()
         except BaseException:  # the service ends, whatever a plugin raises
             self.events.plugin_fault("drain", Failure())
-        self._emptied = Deferred()
         self.connections.drain(DRAIN_IDLE, min(DRAIN_SPREAD, patience / 2))
-        if self.connections.busy and patience and not self._hurried:
-            timer = self._reactor.callLater(patience, self._end_wait)
-            await self._emptied
-            if timer.active():
-                timer.cancel()
+        await self._drain.wait(self.connections, patience)
         cut = self.connections.cut("drain timeout")
         # Aborted connections hear of their end in the next turn of the reactor.
         await deferLater(self._reactor, 0)
@@ -377,12 +379,7 @@ class Service:
 
     def hurry(self) -> None:
         """End the wait for connections, also one that has not begun."""
-        self._hurried = True
-        self._end_wait()
-
-    def _end_wait(self) -> None:
-        if self._emptied is not None and not self._emptied.called:
-            self._emptied.callback(None)
+        self._drain.hurry()
 
     async def _stop(self) -> None:
         try:

@@ -247,3 +247,26 @@ def test_a_lost_block_and_a_lost_acknowledgement_do_not_end_a_transfer(receiver:
         relay.close()
     assert sent.returncode == 0, sent
     assert receiver.received(name) == content
+
+
+def test_a_transfer_that_has_begun_ends_before_the_daemon_does(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path, CONFIG, "uv") as daemon,
+        socket.socket(type=socket.SOCK_DGRAM) as client,
+        socket.socket(type=socket.SOCK_DGRAM) as late,
+    ):
+        for sock in (client, late):
+            sock.settimeout(PATIENCE)
+            sock.connect((HOST, daemon.port("files", "udp")[1]))
+        client.send(b"\0\2whole\0octet\0")
+        assert client.recv(100) == b"\0\4\0\0"
+        client.send(b"\0\3\0\1" + bytes(512))
+        assert client.recv(100) == b"\0\4\0\1"
+        daemon.signal()
+        daemon.wait_for("stopping")
+        late.send(b"\0\2late\0octet\0")
+        assert late.recv(100) == b"\0\5\0\0the service ends; send the file later\0"
+        client.send(b"\0\3\0\2end")
+        assert client.recv(100) == b"\0\4\0\2"
+        assert daemon.wait() == 0
+    assert [path.name for path in (tmp_path / "received").iterdir() if path.is_file()] == ["whole"]

@@ -723,6 +723,37 @@ def test_at_the_end_clients_are_told_to_begin_again(service: Service) -> None:
     assert service.parts() == []
 
 
+def test_a_transfer_that_runs_ends_before_the_daemon_does_and_none_begins(service: Service) -> None:
+    service.hears(wrq(), data(1, b"x" * 512))
+    drained = service.port.drain()
+    ((number, text),) = map(refusal, service.hears(wrq(b"b"), by=BOB))
+    assert (number, text) == (0, "the service ends; send the file later")
+    assert not drained.called
+    assert service.hears(data(2, b"end")) == [ack(2)]
+    assert drained.called
+    assert service.received() == {"a": b"x" * 512 + b"end"}
+
+
+@pytest.mark.parametrize("packet", [b"\0\5\0\0\0", wrq(b"b")])
+def test_a_transfer_that_its_client_ends_keeps_no_daemon(service: Service, packet: bytes) -> None:
+    service.hears(wrq(), data(1, b"x" * 512))
+    drained = service.port.drain()
+    assert not drained.called
+    service.hears(packet)
+    assert drained.called
+
+
+def test_a_transfer_whose_client_is_silent_keeps_no_daemon_for_ever(service: Service) -> None:
+    service.hears(wrq())
+    drained = service.port.drain()
+    service.waits(161)
+    assert drained.called
+
+
+def test_without_a_transfer_the_daemon_ends_at_once(service: Service) -> None:
+    assert service.port.drain().called
+
+
 def test_a_file_that_is_being_stored_at_the_end_is_stored(service: Service, disk: Disk) -> None:
     service.hears(wrq(), data(1, b"hello"))
     disk.goes_on()

@@ -38,8 +38,9 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import DatagramProtocol
 from twisted.python.failure import Failure
 from typing_extensions import override
+from zope.interface import implementer
 
-from sockd.plugin import Context, Replies
+from sockd.plugin import Context, IDrained, Replies
 from sockd_plugins.files.access.access import Access
 from sockd_plugins.files.access.credentials import split_token
 from sockd_plugins.files.storage.engine import Engine
@@ -141,6 +142,7 @@ class _Over:
         return self.last is not None and self.packet == packet and self.age < _DELAYED
 
 
+@implementer(IDrained)
 class Receiver(DatagramProtocol):
     """Datagram port that receives files.
 
@@ -158,6 +160,7 @@ class Receiver(DatagramProtocol):
         self._running: dict[Any, _Running] = {}
         self._over: dict[Any, _Over] = {}
         self._timer: IDelayedCall | None = None
+        self._drained: Deferred[None] | None = None  # once the daemon ends; fires when no transfer runs
 
     @override
     def startProtocol(self) -> None:
@@ -176,6 +179,17 @@ class Receiver(DatagramProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def drain(self) -> Deferred[None]:
+        """Implement `IDrained.drain`."""
+        drained: Deferred[None] = Deferred()
+        self._drained = drained
+        self._look_for_end()
+        return drained
+
+    def _look_for_end(self) -> None:
+        if self._drained is not None and not self._running and not self._drained.called:
+            self._drained.callback(None)
 
     @override
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
@@ -217,6 +231,9 @@ class Receiver(DatagramProtocol):
         elif (over := self._over.get(address)) is not None and over.begins_with(packet):
             return
         self._end(address)
+        if self._drained is not None:
+            self._port.write(error(0, "the service ends; send the file later"), address)
+            return
         try:
             request = parse_request(packet)
             terms = agree(request.options, self._buffer)
@@ -260,6 +277,7 @@ class Receiver(DatagramProtocol):
         except Gone:
             desk.context.logger.debug("connection broken", peer=host)
             self._forget(running, address)
+            self._look_for_end()
         else:
             desk.context.logger.info(
                 "file received", file=stored.path, size=stored.size, digest=stored.digest, peer=host
@@ -296,6 +314,7 @@ class Receiver(DatagramProtocol):
                 del self._over[next(iter(self._over))]
             self._over[address] = _Over(running.packet, answer, last)
             self._port.write(answer, address)
+            self._look_for_end()
 
     def _forget(self, running: _Running, address: Any) -> bool:
         """Forget a transfer; return False if its address has another one meanwhile, or none."""
@@ -309,6 +328,7 @@ class Receiver(DatagramProtocol):
         if (running := self._running.get(address)) is not None:
             self._forget(running, address)
             running.transfer.end(Gone())
+            self._look_for_end()
 
     def _tick(self) -> None:
         for running in tuple(self._running.values()):
