@@ -65,13 +65,14 @@ class Service:
 
 
 def of_service_with(
-    needed: str, *, as_option: bool = False
+    needed: str, *, as_option: bool = False, work: tuple[str, str] = ("receives", "files")
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator that gives a command its `service`, and the options that name it.
 
     Args:
         needed: a command that the service's plugin has.
         as_option: whether `-s` names the service, as the arguments are for something else.
+        work: verb and object that describe such a service.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -88,14 +89,15 @@ def of_service_with(
         @named
         @functools.wraps(command)
         def choose(path: Path, as_json: bool, name: str | None, **given: Any) -> None:
-            command(_chosen(path, as_json, name, needed), **given)
+            command(_chosen(path, as_json, name, needed, work), **given)
 
         return choose
 
     return decorate
 
 
-def _chosen(path: Path, as_json: bool, name: str | None, needed: str) -> Service:
+def _chosen(path: Path, as_json: bool, name: str | None, needed: str, work: tuple[str, str]) -> Service:
+    verb, things = work
     config = _loaded(path)
     found = {
         each.name: Service(each.name, as_json, _commands(config, each)) for each in config.services.values()
@@ -106,14 +108,14 @@ def _chosen(path: Path, as_json: bool, name: str | None, needed: str) -> Service
         if len(able) == 1:
             return next(iter(able.values()))
         nobody.end(
-            f"{path} has no service that receives files"
+            f"{path} has no service that {verb} {things}"
             if not able
             else f"expected SERVICE, one of {', '.join(able)}, as {path} has several"
         )
     if name not in able:
         known = f"; expected one of {', '.join(able)}" if able else ""
         nobody.end(
-            f"service '{name}' receives no files{known}"
+            f"service '{name}' {verb} no {things}{known}"
             if name in found
             else f"there is no service '{name}'{known}"
         )

@@ -26,7 +26,9 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from sockd.plugin import (
+    Command,
     ConfigPath,
+    Configured,
     Context,
     Duration,
     IDatagramPlugin,
@@ -38,6 +40,7 @@ from sockd.plugin import (
 )
 from sockd.reading import Unreadable
 from sockd_plugins.chat.accounts import Accounts, read_accounts
+from sockd_plugins.chat.commands import Commands
 from sockd_plugins.chat.history.erasing import Bounds
 from sockd_plugins.chat.history.history import History
 from sockd_plugins.chat.hub.hub import Hub
@@ -212,6 +215,10 @@ class Chat(Plugin):
                 read_accounts(self.accounts)
             except Unreadable as fault:
                 yield "accounts", str(fault)
+
+    @override
+    def commands(self, configured: Configured) -> Mapping[str, Command]:
+        return Commands(configured).all()
 
     @override
     async def start(self, context: Context) -> None:

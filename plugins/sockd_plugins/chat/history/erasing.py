@@ -83,7 +83,7 @@ def forget(database: sqlite3.Connection, name: str, row: int, most: int) -> tupl
     return last, len(chosen)
 
 
-OF_PERSON = "(lower(account) = ? OR (account = '' AND lower(name) = ?))"
+OF_PERSON = "(lower(messages.account) = ? OR (messages.account = '' AND lower(messages.name) = ?))"
 """Condition of a message of a person, by the folded name twice."""
 
 

@@ -294,6 +294,7 @@ class History:
         """Wait until no other instance stores messages."""
         if not self._owned:
             self._owner.take(_OWNER_SECONDS if self._reactor else 0.0, lambda: self._closed)
+            self._upkeep.begin()
             self._owned = True
 
     def _let_go(self) -> None:

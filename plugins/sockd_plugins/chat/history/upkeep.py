@@ -70,7 +70,17 @@ class Upkeep:
         self._due = False
         self._looked = 0.0  # time of the last look for messages that are too old
         self._version = -1  # of the data, as other processes change it
-        self._change = -1  # the last one that was told
+        self._change = 0  # the last one that was told
+
+    def begin(self) -> None:
+        """Leave out the changes so far.
+
+        Raises:
+            OSError: the database fails.
+        """
+        with self._database.upkeep() as database:
+            if database is not None:
+                (self._change,) = database.execute("SELECT coalesce(max(change), 0) FROM changes").fetchone()
 
     def note_change(self) -> None:
         """Note that the owner has changed something."""
@@ -170,8 +180,8 @@ class Upkeep:
                 return False
             self._version = version
             query = "SELECT change, room, number, name, reason FROM changes WHERE change > ? ORDER BY change"
-            found = database.execute(query, (max(self._change, 0),)).fetchall()
-        first, self._change = self._change < 0, max((row[0] for row in found), default=max(self._change, 0))
-        if found and not first:
+            found = database.execute(query, (self._change,)).fetchall()
+        if found:
+            self._change = found[-1][0]
             self._on_changes([Change(*row) for _, *row in found])
         return bool(found)
