@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +18,7 @@ import pytest
 
 from clients import python_packages
 from crews import wait_until
-from running import Daemon
+from running import Daemon, Start
 from serving import serving
 from sockd_plugins.users.passwords import hash_password
 
@@ -313,3 +315,65 @@ def test_a_client_connects_through_a_unix_socket(chat: Daemon) -> None:
         assert client.recv(65536).startswith(
             b":irc.example 001 local :Welcome to the sockd chat, local!local@irc."
         )
+
+
+class Script:
+    """Program that speaks IRC itself."""
+
+    def __init__(self, chat: Daemon, nick: str, capabilities: str) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", irc_port(chat)))
+        self.lines = self.socket.makefile("r", encoding="utf-8", newline="\r\n")
+        self.says(f"CAP REQ :{capabilities}", f"NICK {nick}", f"USER {nick} 0 * :{nick}", "CAP END")
+        self.reads(" 376 ")
+
+    def __enter__(self) -> Script:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.lines.close()
+        self.socket.close()
+
+    def says(self, *lines: str) -> None:
+        self.socket.sendall("".join(f"{line}\r\n" for line in lines).encode())
+
+    def reads(self, text: str) -> list[str]:
+        """Return the lines up to one with a text."""
+        found = []
+        for line in self.lines:
+            found.append(line.rstrip("\r\n"))
+            if text in line:
+                return found
+        raise AssertionError(f"no line with {text!r} in {found}")
+
+
+def test_what_came_back_to_its_speaker_survives_a_crash(start: Start) -> None:
+    capabilities = "echo-message server-time message-tags batch draft/chathistory"
+    before = start(CONFIGURATION.replace('accounts = "accounts.txt"', "rate = 1000\nburst = 1000")).ready()
+    with Script(before, "ann", capabilities) as ann:
+        ann.says("JOIN #ops", *(f"PRIVMSG #ops :said {number}" for number in range(100)))
+        echoes = [without_host(line) for line in ann.reads("said 99")[-100:]]
+        while time_of(echoes[-1]) == time_of(echoes[0]):  # another millisecond
+            ann.says("PRIVMSG #ops :again")
+            echoes += map(without_host, ann.reads("again"))
+        before.signal(signal.SIGKILL)
+        before.wait()
+    after = start(CONFIGURATION.replace('accounts = "accounts.txt"', "")).ready()
+    with Script(after, "ann", capabilities) as ann:
+        ann.says("JOIN #ops", "CHATHISTORY LATEST #ops * 200")
+        kept = ann.reads("BATCH -history")
+        tag = "batch=history;"
+        assert [without_host(line.replace(tag, "")) for line in kept if tag in line] == echoes
+        first, last = time_of(echoes[0]), time_of(echoes[-1])
+        ann.says(f"CHATHISTORY AFTER #ops timestamp={first} 1", f"CHATHISTORY BEFORE #ops timestamp={last} 1")
+        later, earlier = (line for _ in range(2) for line in ann.reads("BATCH -history") if tag in line)
+        assert first < time_of(later)
+        assert time_of(earlier) < last
+
+
+def without_host(line: str) -> str:
+    """Return a message without the cloak of its speaker, which is another one after each start."""
+    return re.sub(r"@u[0-9a-f]{10} ", "@ ", line)
+
+
+def time_of(line: str) -> str:
+    return line.partition("time=")[2].partition(";")[0]

@@ -60,6 +60,10 @@ class Disk:
     async def before(self, room: str, number: int, limit: int) -> Sequence[Said]:
         return [each for each in self.stored[room] if each.number < number][-limit:]
 
+    async def place(self, room: str, at: float) -> tuple[int, int]:
+        earlier = sum(each.at < at for each in self.stored[room])
+        return earlier, earlier + 1
+
     def turn(self, failure: Exception | None = None) -> None:
         """End the commit that is under way."""
         (deferred, said), *self.waiting = self.waiting

@@ -62,6 +62,9 @@ class Archive(Protocol):
     async def before(self, room: str, number: int, limit: int) -> Sequence[Said]:
         """Return the last `limit` messages of a room before a number, the oldest first."""
 
+    async def place(self, room: str, at: float) -> tuple[int, int]:
+        """Return the numbers of the last message before a time, and of the first one after it."""
+
 
 @dataclass(slots=True, eq=False)
 class Entry:

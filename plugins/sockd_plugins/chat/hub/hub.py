@@ -294,9 +294,9 @@ class Hub:
         """Return the last messages of a room before a number, at most `limit`, the oldest first."""
         return await self._reading.before(person, self._joined(person, name), number, limit)
 
-    async def first_at(self, person: Person, name: str, at: float) -> int:
-        """Return the number of the first message of a room that is not older than a time."""
-        return await self._reading.first_at(self._joined(person, name), at)
+    async def place(self, person: Person, name: str, at: float) -> tuple[int, int]:
+        """Return the numbers of a room's last message before a time, and of the first one after it."""
+        return await self._reading.place(self._joined(person, name), at)
 
     def settle(self) -> None:
         """Deliver what people are owed, unless something has to be stored first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
+from typing import TypeVar
 
 from twisted.logger import Logger
 
@@ -10,6 +11,8 @@ from sockd_plugins.chat.hub.delivery import Archive
 from sockd_plugins.chat.hub.events import Said
 from sockd_plugins.chat.hub.people import Person, Room
 from sockd_plugins.chat.hub.refused import ChatRefused
+
+T = TypeVar("T")
 
 
 class Reading:
@@ -47,32 +50,23 @@ class Reading:
         found = await self._read(self._archive.before(room.name, number, limit))
         return [each for each in found if each.number >= first]
 
-    async def first_at(self, room: Room, at: float) -> int:
-        """Return the number of the first message that is not older than a time.
+    async def place(self, room: Room, at: float) -> tuple[int, int]:
+        """Return the numbers of the last message before a time, and of the first one after it.
 
         Args:
-            room: the room; the times of its messages rise with their numbers.
-            at: in seconds since 1970.
+            room: the room.
+            at: in seconds since 1970; whole milliseconds count, as clients write them.
         """
-        low, high = 1, (room.said or 0) + 1
-        while low < high:
-            middle = (low + high) // 2
-            kept = await self._one(room, middle)
-            if kept is None or kept.at >= at:
-                high = middle
-            else:
-                low = kept.number + 1
-        return low
+        if self._archive is not None:
+            return await self._read(self._archive.place(room.name, at))
+        mark, end = round(at * 1000), (room.said or 0) + 1
+        from_then = (each.number for each in room.recent if int(each.at * 1000) >= mark)
+        later = (each.number for each in room.recent if int(each.at * 1000) > mark)
+        return next(from_then, end) - 1, next(later, end)
 
-    async def _one(self, room: Room, number: int) -> Said | None:
-        """Return the message with a number, or the first one that is kept behind it."""
-        if self._archive is not None and (not room.recent or room.recent[0].number > number):
-            return next(iter(await self._read(self._archive.since(room.name, number - 1, 1))), None)
-        return next((each for each in room.recent if each.number >= number), None)
-
-    async def _read(self, messages: Awaitable[Sequence[Said]]) -> Sequence[Said]:
+    async def _read(self, found: Awaitable[T]) -> T:
         try:
-            return await messages
+            return await found
         except Exception:  # whatever fails, the person is told and stays
             self._log.failure("history not read")
             raise ChatRefused("unavailable", "the history cannot be read now") from None

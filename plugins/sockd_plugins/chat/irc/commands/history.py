@@ -24,9 +24,6 @@ _LAST = 2**62
 _LEAST = {"AFTER": 4, "AROUND": 4, "BEFORE": 4, "BETWEEN": 5, "LATEST": 4}
 """Parameters of each subcommand, itself included."""
 
-_MILLISECOND = 0.001
-"""Precision of the times that clients see."""
-
 _NUMBER = re.compile(r"[0-9]{1,15}")
 
 
@@ -108,9 +105,8 @@ async def _place(client: Client, room: str, word: str) -> _Place:
         if name.lower() == room.lower() and _NUMBER.fullmatch(number):
             return _Place(int(number), int(number))
     elif kind == "timestamp" and (at := parsed_timestamp(value)) is not None:
-        behind = await client.hub.first_at(client.person, room, at)
-        await client.turn()
-        return _Place(await client.hub.first_at(client.person, room, at + _MILLISECOND) - 1, behind)
+        earlier, later = await client.hub.place(client.person, room, at)
+        return _Place(later - 1, earlier + 1)
     raise _Fault("INVALID_PARAMS", f"a message is msgid={room}/17 or timestamp=2026-11-28T13:05:00.000Z")
 
 
