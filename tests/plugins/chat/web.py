@@ -13,7 +13,9 @@ from websockets.frames import Frame, Opcode
 from websockets.uri import parse_uri
 
 from sockd.plugin import Context
+from sockd_plugins.chat.accounts import Accounts
 from sockd_plugins.chat.hub.hub import Hub
+from sockd_plugins.chat.hub.register import no_keeper
 from sockd_plugins.chat.hub.rules import Rules
 from sockd_plugins.chat.web.connection import WebConnection
 from sockd_plugins.chat.web.options import Options
@@ -27,7 +29,11 @@ class Chat:
     """Chat with a site, and its clock."""
 
     def __init__(
-        self, options: Options | None = None, archive: Any = None, history: int = 5, rate: float = 1e6
+        self,
+        options: Options | None = None,
+        archive: Any = None,
+        history: int = 5,
+        accounts: Accounts | None = None,
     ) -> None:
         self.clock = ShortTurns()
         rules = Rules(
@@ -37,12 +43,13 @@ class Chat:
             name_length=24,
             message_length=400,
             history=history,
-            rate=rate,
+            rate=1e6,
             burst=100_000,
         )
-        self.hub = Hub(rules, self.clock, Logger("test"), archive)
+        keeper = accounts.keeper if accounts else no_keeper
+        self.hub = Hub(rules, self.clock, Logger("test"), archive, keeper=keeper)
         context = Context("chat", self.clock, Logger("test"), Path("/nowhere"))
-        self.site = Site(self.hub, context, options or Options(rate=1e6, burst=1000))
+        self.site = Site(self.hub, context, options or Options(rate=1e6, burst=1000), accounts)
 
     def connect(self) -> Web:
         return Web(self)

@@ -1,6 +1,6 @@
 // What this person writes: messages, and commands that begin with a slash.
 
-const HELP = "/join ROOM, /part, /msg NAME TEXT, /me TEXT, /nick NAME, /topic TEXT, /who, /help; two slashes begin a message with one";
+const HELP = "/join ROOM, /part, /msg NAME TEXT, /me TEXT, /nick NAME, /topic TEXT, /invite NAME, /kick NAME REASON, /mode +x ARGUMENT, /away TEXT, /who, /help; two slashes begin a message with one";
 const MOST_LINES = 20;
 
 export function act(chat, text) {
@@ -20,9 +20,11 @@ function command(chat, line) {
   const [, name, rest] = /^\/(\S*)\s*(.*)$/s.exec(line);
   const room = chat.current;
   switch (name.toLowerCase()) {
-    case "join":
-      chat.enter(rest.trim().replace(/^#/, ""));
+    case "join": {
+      const [, name, key] = /^#?(\S*)\s*(.*)$/s.exec(rest);
+      chat.enter(name, key);
       break;
+    }
     case "part":
     case "leave":
       chat.leaveRoom(room);
@@ -44,6 +46,22 @@ function command(chat, line) {
       break;
     case "topic":
       chat.line.send({ type: "topic", room: room.name, text: rest });
+      break;
+    case "invite":
+      chat.line.send({ type: "invite", room: room.name, name: rest.trim() });
+      break;
+    case "kick": {
+      const [, who, reason] = /^(\S*)\s*(.*)$/s.exec(rest);
+      chat.line.send({ type: "remove", room: room.name, name: who, reason });
+      break;
+    }
+    case "mode": {
+      const [, sign, mode, argument] = /^([+-]?)(\w?)\s*(.*)$/s.exec(rest);
+      chat.line.send({ type: "mode", room: room.name, adds: sign !== "-", mode, argument });
+      break;
+    }
+    case "away":
+      chat.line.send({ type: "away", text: rest });
       break;
     case "who":
       chat.note(room, `here: ${[...room.people.keys()].join(", ")}`);

@@ -1,11 +1,11 @@
 // The chat as this person has it: rooms, private talks, and the line to the server.
 
 import { concerns, told } from "./events.js";
+import { fetchOlder, fill } from "./history.js";
 import { Line } from "./line.js";
 import { kept, Room } from "./rooms.js";
 import { $, Log, showPeople, showRooms } from "./view.js";
 
-const PAGE = 100; // messages that are fetched at once
 const RETRY_MS = 5000; // until the server has noticed that an earlier line is lost
 
 export class Chat {
@@ -20,13 +20,15 @@ export class Chat {
   #epoch = null;
   #toOpen = kept.get("current", ""); // room that is shown as soon as this person is in it
   #wanted = new Set(kept.get("rooms", [])); // rooms to be in, after a loss too
+  #keys = new Map(); // of rooms that ask for one
   #reads = kept.get("reads", {});
   #log = new Log(() => this.me, {
-    onTop: () => this.#fetchOlder(),
+    onTop: () => fetchOlder(this, this.current),
     onNearEnd: () => this.markRead(),
     onAgain: (pending) => { pending.failed = ""; this.#send(this.current, pending); this.showPending(this.current); },
   });
   #ref = 0;
+  #password = ""; // of the account, kept as long as the page, for the next line
   #visit = 0; // counts the lines on which the server has let us in
   #askName;
   #closePanels;
@@ -51,17 +53,19 @@ export class Chat {
     return room;
   }
 
-  start(name) {
+  start(name, password = "") {
     this.me = name;
+    this.#password = password;
     this.line.start();
   }
 
   hello() {
     const rooms = {};
-    for (const name of [...this.#wanted].slice(0, this.limits.rooms ?? 16)) {
+    const open = [...this.#wanted].filter((name) => !this.#keys.has(name));
+    for (const name of open.slice(0, this.limits.rooms ?? 16)) {
       rooms[name] = this.rooms.get(name.toLowerCase())?.last || null;
     }
-    this.line.send({ type: "hello", name: this.me, key: this.key, epoch: this.#epoch ?? "", heartbeat: true, rooms });
+    this.line.send({ type: "hello", name: this.me, key: this.key, epoch: this.#epoch ?? "", heartbeat: true, rooms, ...(this.#password ? { password: this.#password } : {}) });
   }
 
   // --- what the server tells (see events.js)
@@ -80,6 +84,7 @@ export class Chat {
     $("text").maxLength = this.limits.text;
     $("search").hidden = !features.includes("search");
     if (!this.#wanted.size) this.enter(this.firstRoom);
+    for (const [name, key] of this.#keys) if (this.#wanted.has(name)) this.enter(name, key);
     this.showState("");
     this.listRooms();
   }
@@ -92,7 +97,7 @@ export class Chat {
       return;
     }
     this.line.stop();
-    this.#askName(text);
+    this.#askName(text, code);
   }
 
   stored(room, message, { isLive = false, isOld = false } = {}) {
@@ -130,7 +135,7 @@ export class Chat {
 
   // After an entry: fetches what is missing, then sends again what was not stored.
   async filled(room, known) {
-    if (known && room.gap) await this.fill(room);
+    if (known && room.gap) await fill(this, room);
     for (const pending of room.pending) {
       if (!pending.failed && pending.visit !== this.#visit) this.#send(room, pending);
     }
@@ -138,38 +143,6 @@ export class Chat {
     this.showRooms();
     if (room === this.current) this.showRoom();
     else if (!this.current || room.name.toLowerCase() === this.#toOpen.toLowerCase()) this.open(room);
-  }
-
-  // Fetches the messages that are missing between those that are here.
-  async fill(room) {
-    if (room.isFetching) return;
-    room.isFetching = true;
-    try {
-      for (let gap = room.gap; gap; gap = room.gap) {
-        const [before, behind] = gap;
-        const { messages } = await this.line.ask({ type: "since", room: room.name, number: before, limit: 200 });
-        const missing = messages.filter(({ number }) => number < behind);
-        for (const message of missing) this.stored(room, message);
-        if (!missing.length || missing[0].number !== before + 1 || (missing.length < 200 && missing.at(-1).number < behind - 1)) break;
-      }
-    } catch { /* the next loss or message tries again */ } finally {
-      room.isFetching = false;
-      this.#log.renew(room);
-      this.showRooms();
-    }
-  }
-
-  // Fetches what was said since the newest message that is here.
-  async catchUp(room) {
-    try {
-      for (;;) {
-        const { messages } = await this.line.ask({ type: "since", room: room.name, number: room.last, limit: 200 });
-        for (const message of messages) this.stored(room, message);
-        if (messages.length < 200) break;
-      }
-      await this.fill(room);
-    } catch { /* as above */ }
-    this.#log.renew(room);
   }
 
   async recount(room) {
@@ -202,16 +175,17 @@ export class Chat {
 
   // --- what this person does
 
-  enter(name) {
+  enter(name, key = "") {
     const room = this.rooms.get(name.toLowerCase());
     if (room?.isJoined) {
       this.open(room);
       return;
     }
     this.#wanted.add(name);
+    if (key) this.#keys.set(name, key);
     kept.set("rooms", [...this.#wanted]);
     this.#toOpen = name;
-    this.line.send({ type: "join", room: name, ...(room?.last ? { since: room.last } : {}) });
+    this.line.send({ type: "join", room: name, key, ...(room?.last ? { since: room.last } : {}) });
   }
 
   leaveRoom(room) {
@@ -369,20 +343,6 @@ export class Chat {
     this.#reads[room.name] = room.read;
     if (!room.isTalk) kept.set("reads", this.#reads);
     this.showRooms();
-  }
-
-  async #fetchOlder() {
-    const room = this.current;
-    if (!room || room.isTalk || room.isComplete || room.isFetching || !room.first || !this.line.isOpen) return;
-    room.isFetching = true;
-    try {
-      const { messages } = await this.line.ask({ type: "before", room: room.name, number: room.first, limit: PAGE });
-      if (!messages.length || messages[0].number === 1) room.isComplete = true;
-      for (const message of messages) this.stored(room, message, { isOld: true });
-      if (messages.length) this.#log.renew(room);
-    } catch { /* scrolling tries again */ } finally {
-      room.isFetching = false;
-    }
   }
 
   #stateChanged({ state, pause }) {

@@ -1,5 +1,6 @@
 // What the server tells, brought into the rooms of this person. `chat` is the page.
 
+import { catchUp, fill } from "./history.js";
 import { mentions } from "./view.js";
 
 export const told = {
@@ -28,8 +29,9 @@ export const told = {
 
   said(chat, message) {
     const room = chat.room(message.room);
+    const last = room.last;
     chat.stored(room, message, { isLive: true });
-    if (room.gap) chat.fill(room);
+    if (last && message.number > last + 1) fill(chat, room);
   },
 
   unsaid(chat, { room: name, text, reason, ref }) {
@@ -121,7 +123,7 @@ export const told = {
   skipped(chat, { room: name }) {
     if (!name) return;
     const room = chat.room(name);
-    chat.catchUp(room);
+    catchUp(chat, room);
     chat.recount(room);
   },
 

@@ -7,7 +7,8 @@ import { $ } from "./view.js";
 
 const chat = new Chat({ askName, closePanels });
 
-function askName(reason = "") {
+function askName(reason = "", code = "") {
+  if (code === "login" || code === "denied") $("ask-password").hidden = false;
   $("ask-reason").textContent = reason;
   $("name").value = chat.me || kept.get("name", "");
   if (!$("ask").open) $("ask").showModal();
@@ -29,7 +30,7 @@ function listen() {
   $("ask-form").addEventListener("submit", (event) => {
     event.preventDefault();
     $("ask").close();
-    chat.start($("name").value.trim());
+    chat.start($("name").value.trim(), $("password").value);
   });
   $("ask").addEventListener("cancel", (event) => { if (!chat.line.isOpen) event.preventDefault(); });
   $("join").addEventListener("submit", (event) => {

@@ -66,6 +66,7 @@ export class Room {
     this.known.clear();
     this.first = this.last = this.read = 0;
     this.isComplete = false;
+    for (const pending of this.pending) pending.after = 0;
   }
 
   // Numbers that are missing between two that are here, as [number before, number behind]; null for none.
