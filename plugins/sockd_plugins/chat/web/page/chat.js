@@ -6,6 +6,8 @@ import { Line } from "./line.js";
 import { kept, Room } from "./rooms.js";
 import { $, Log, showPeople, showRooms } from "./view.js";
 
+const LATER_MS = 1200; // until what came too fast is sent again
+const AT_ONCE = 10;
 const RETRY_MS = 5000; // until the server has noticed that an earlier line is lost
 
 export class Chat {
@@ -29,6 +31,7 @@ export class Chat {
   });
   #ref = 0;
   #password = ""; // of the account, kept as long as the page, for the next line
+  #held = 0; // timer until what came too fast is sent again
   #visit = 0; // counts the lines on which the server has let us in
   #askName;
   #closePanels;
@@ -234,6 +237,21 @@ export class Chat {
   #send(room, pending) {
     pending.visit = this.#visit;
     this.line.send({ type: "say", room: room.name, text: pending.text, kind: pending.kind, ref: pending.ref });
+  }
+
+  // Sends a message again that came too fast, with all others that did, in their order.
+  sendLater(pending) {
+    pending.isHeld = true;
+    this.#held ||= setTimeout(() => {
+      this.#held = 0;
+      for (const room of this.rooms.values()) {
+        for (const each of room.pending.filter(({ isHeld }) => isHeld).slice(0, AT_ONCE)) {
+          each.isHeld = false;
+          this.#send(room, each);
+        }
+        if (room.pending.some(({ isHeld }) => isHeld)) this.sendLater(room.pending.find(({ isHeld }) => isHeld));
+      }
+    }, LATER_MS);
   }
 
   async search(words) {

@@ -135,7 +135,8 @@ export const told = {
     for (const room of chat.rooms.values()) {
       const pending = ref && room.pending.find((each) => each.ref === ref);
       if (pending) {
-        pending.failed = `not sent: ${text}`;
+        if (code === "too_fast") chat.sendLater(pending);
+        else pending.failed = `not sent: ${text}`;
         chat.showPending(room);
         return;
       }
