@@ -1,10 +1,10 @@
 """Chat rooms for many people, over every transport at once.
 
 `terminal.lines` describes the protocol over TCP and UNIX connections, `terminal.datagrams` the one over
-UDP and UNIX datagrams, `irc` the one of listeners with `protocol = "irc"`. All speak for people of one `hub`:
-the same rooms, one namespace, and private messages from anybody to anybody. Everything is bounded: people,
-rooms, names, messages, history, the rate of each person, and the output that waits for a person who does not
-read.
+UDP and UNIX datagrams, `irc` the one of listeners with `protocol = "irc"`, `web` those of HTTP with
+`protocol = "web"`. All speak for people of one `hub`: the same rooms, one namespace, and private messages from
+anybody to anybody. Everything is bounded: people, rooms, names, messages, history, the rate of each person, and
+the output that waits for a person who does not read.
 
 Messages are stored before anybody sees them (`history`), so that they are there after a restart. The first
 room always exists; other rooms exist while they have members, and have their messages when they are opened
@@ -204,7 +204,8 @@ class Chat(Plugin):
             }
             options = WebOptions(self.origins, self.hooks, self.rate, self.burst, limits)
             hub = self._shared_hub(context)
-            self._site = Site(hub, context, options, self._accounts)
+            find = self._history.search if self._history is not None else None
+            self._site = Site(hub, context, options, self._accounts, find)
         site = self._site
         return Factory.forProtocol(lambda: WebConnection(site, context.clock, context.logger))
 

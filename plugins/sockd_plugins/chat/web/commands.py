@@ -16,6 +16,9 @@ MOST_BYTES = 32_768
 MOST_MESSAGES = 200
 """Messages in an answer."""
 
+MOST_FOUND = 50
+"""Messages in the answer to a search."""
+
 MOST_TEXT = 4096
 """Bytes of a word, such as a name or a key; the hub bounds each of them further."""
 

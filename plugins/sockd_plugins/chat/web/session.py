@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -25,9 +25,10 @@ from sockd_plugins.chat.hub.people import Person
 from sockd_plugins.chat.hub.refused import ChatRefused
 from sockd_plugins.chat.web.backlog import Skipped
 from sockd_plugins.chat.web.changes import CHANGES
-from sockd_plugins.chat.web.commands import MOST_MESSAGES, Command, bad
+from sockd_plugins.chat.web.commands import Command, bad
 from sockd_plugins.chat.web.forms import described, described_message
 from sockd_plugins.chat.web.login import log_in
+from sockd_plugins.chat.web.lookups import LOOKUPS, Find, LookUp
 from sockd_plugins.chat.web.request import in_json
 from sockd_plugins.token_bucket import TokenBucket
 
@@ -41,7 +42,6 @@ HEARTBEAT_SECONDS = 150.0
 """Seconds without a command after which a page that has promised a heartbeat is gone."""
 
 Ref = str | int | None
-Read = Callable[[Person, str, int, int], Awaitable[Sequence[Said]]]
 
 
 class Line(Protocol):
@@ -68,6 +68,7 @@ class Salon:
         limits: numbers that clients are told.
         epoch: word that is another one whenever messages are numbered anew; empty if that never happens.
         accounts: of the chat; None if it has none.
+        find: searches the history; None if there is none.
     """
 
     hub: Hub
@@ -76,6 +77,7 @@ class Salon:
     limits: Mapping[str, int]
     epoch: str = ""
     accounts: Accounts | None = None
+    find: Find | None = None
 
 
 class Session:
@@ -174,13 +176,16 @@ class Session:
             self._check_patience()
             self._tell(type="pong", ref=command.ref)
             return
-        if command.type not in _COMMANDS and command.type not in CHANGES:
-            names = ", ".join(("hello", "ping", *_COMMANDS, *CHANGES))
-            raise bad(f"expected one of {names} as 'type'")
+        known = (*_COMMANDS, *CHANGES, *LOOKUPS)
+        if command.type not in known:
+            raise bad(f"expected one of hello, ping, {', '.join(known)} as 'type'")
         if self._person is None:
             raise bad("expected 'hello' first")
         if change := CHANGES.get(command.type):
             change(self._hub, self._person, command)
+        elif look_up := LOOKUPS.get(command.type):
+            looking = self._look_up(look_up, self._person, command)
+            Deferred.fromCoroutine(looking).addErrback(self._hub.note_failure)
         else:
             _COMMANDS[command.type](self, self._person, command)
 
@@ -239,6 +244,7 @@ class Session:
             room=self._hub.first_room,
             epoch=self._salon.epoch,
             limits=self._salon.limits,
+            features=["search"] if self._salon.find else [],
         )
         is_known = command.word("epoch", self._salon.epoch) == self._salon.epoch
         for room, since in rooms.items():
@@ -301,28 +307,16 @@ class Session:
         self._check_patience()
         self._tell(type="rooms", ref=command.ref, rooms=list_rooms(self._hub, person))
 
-    def do_since(self, person: Person, command: Command) -> None:
-        """Send messages behind a number."""
-        self._read(person, command, self._hub.since)
-
-    def do_before(self, person: Person, command: Command) -> None:
-        """Send messages before a number."""
-        self._read(person, command, self._hub.before)
-
-    def _read(self, person: Person, command: Command, read: Read) -> None:
-        room, number = command.word("room"), command.number("number")
-        limit = max(command.number("limit", MOST_MESSAGES, MOST_MESSAGES), 1)
-        sending = self._send_messages(command, room, read(person, room, number, limit))
-        Deferred.fromCoroutine(sending).addErrback(self._hub.note_failure)
-
-    async def _send_messages(self, command: Command, room: str, messages: Awaitable[Sequence[Said]]) -> None:
+    async def _look_up(self, look_up: LookUp, person: Person, command: Command) -> None:
+        """Send messages that were said before."""
         try:
-            found = await messages
+            found = await look_up(self._hub, self._salon.find, person, command)
         except ChatRefused as refused:
             if not self._closed:
                 self._refuse(command.type, command.ref, refused)
             return
         listed = [described_message(said) for said in found]
+        room = command.word("room")
         self._tell(type="messages", command=command.type, room=room, ref=command.ref, messages=listed)
 
     @contextmanager
@@ -394,6 +388,4 @@ _COMMANDS: Mapping[str, Callable[[Session, Person, Command], None]] = {
     "rename": Session.do_rename,
     "who": Session.do_who,
     "rooms": Session.do_rooms,
-    "since": Session.do_since,
-    "before": Session.do_before,
 }

@@ -259,9 +259,7 @@ export class Chat {
     if (!room || room.isTalk || !words.trim()) return;
     try {
       const { messages } = await this.line.ask({ type: "search", room: room.name, words });
-      for (const message of messages) room.note(`${message.number} ${message.name}: ${message.text}`, message.at);
-      room.note(messages.length ? `${messages.length} found for “${words}”` : `nothing found for “${words}”`);
-      this.#log.show(room);
+      this.#log.showFound(room, words, messages, () => this.open(room));
     } catch ({ text }) {
       this.note(room, text, true);
     }

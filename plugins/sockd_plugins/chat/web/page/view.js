@@ -66,6 +66,21 @@ export class Log {
     requestAnimationFrame(() => this.#list.setAttribute("aria-live", "polite"));
   }
 
+  // Shows what a search has found, in place of the room.
+  showFound(room, words, messages, back) {
+    this.#room = null;
+    const text = messages.length ? `${messages.length} found for “${words}”` : `nothing found for “${words}”`;
+    const button = make("button", { type: "button", textContent: `Back to ${room.name}`, onclick: back });
+    this.#list.replaceChildren(make("li", { className: "found-head" }, text, " ", button));
+    let before = null;
+    for (const message of messages) {
+      this.#list.append(...this.#items(message, before));
+      before = message;
+    }
+    this.#list.scrollTop = 0;
+    button.focus();
+  }
+
   // Shows what was added to the room at its end.
   append(room, message) {
     if (room !== this.#room) return;
