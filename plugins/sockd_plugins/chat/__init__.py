@@ -2,9 +2,9 @@
 
 `terminal.lines` describes the protocol over TCP and UNIX connections, `terminal.datagrams` the one over
 UDP and UNIX datagrams, `irc` the one of listeners with `protocol = "irc"`, `web` those of HTTP with
-`protocol = "web"`. All speak for people of one `hub`: the same rooms, one namespace, and private messages from
-anybody to anybody. Everything is bounded: people, rooms, names, messages, history, the rate of each person, and
-the output that waits for a person who does not read.
+`protocol = "web"`. All speak for people of one `hub`: the same rooms, one namespace, and private messages
+from anybody to anybody. Everything is bounded: people, rooms, names, messages, history, the rate of each
+person, and the output that waits for a person who does not read.
 
 Messages are stored before anybody sees them (`history`), so that they are there after a restart. The first
 room always exists; other rooms exist while they have members, and have their messages when they are opened
