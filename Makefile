@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test coverage bytecode lint format docs pictures bench uploads zoo soak crash fuzz lock clean
+.PHONY: run test coverage bytecode lint format docs pictures bench crowd uploads zoo soak crash fuzz lock clean
 
 run: $(STAMP)
 	exec $(BIN)/twistd -n sockd -c config/sockd.toml
@@ -32,6 +32,10 @@ lint: $(STAMP)
 # Compares with peers in one run; takes some minutes, ARGS=--quick less than one.
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# A room of a thousand people, of whom some do not read; ARGS="--people 200 --rounds 1" is short.
+crowd: $(STAMP)
+	$(BIN)/python -m benchmarks.crowd $(ARGS)
 
 # Uploads of a large file to sockd and to other servers; ARGS=--quick takes some seconds.
 uploads: $(STAMP)

@@ -20,6 +20,15 @@ OF_PLUGINS: Mapping[tuple[str, str], Event] = {
         (
             "chat",
             Event(
+                "rooms not kept",
+                LogLevel.error,
+                "Topics and modes of configured rooms could not be written; they hold until the next start.",
+                {"file": Field(str, "path of the file"), "reason": Field(str, "cause, in one line")},
+            ),
+        ),
+        (
+            "chat",
+            Event(
                 "accounts not read",
                 LogLevel.error,
                 "The file of accounts has changed, and cannot be used; the accounts stay as they were.",

@@ -40,6 +40,7 @@ from sockd.plugin import (
 )
 from sockd.reading import Unreadable
 from sockd_plugins.chat.accounts import Accounts, read_accounts
+from sockd_plugins.chat.charters import Charters
 from sockd_plugins.chat.commands import Commands
 from sockd_plugins.chat.history.erasing import Bounds
 from sockd_plugins.chat.history.history import History
@@ -157,6 +158,7 @@ class Chat(Plugin):
 
     _hub: Hub | None = PrivateAttr(None)
     _accounts: Accounts | None = PrivateAttr(None)
+    _charters: Charters | None = PrivateAttr(None)
     _server: Server | None = PrivateAttr(None)
     _site: Site | None = PrivateAttr(None)
     _history: History | None = PrivateAttr(None)
@@ -225,6 +227,9 @@ class Chat(Plugin):
     async def start(self, context: Context) -> None:
         if self._accounts is not None:
             await self._accounts.load()
+        if self.rooms and self._hub is not None:
+            self._charters = Charters(context.state_dir, deferToThread, context.clock, context.logger)
+            await self._charters.open(self._hub.kept_rooms())
         if self._history is not None:
             await self._history.open()
 
@@ -244,6 +249,8 @@ class Chat(Plugin):
     async def _finish(self, hub: Hub) -> None:
         """Store and deliver what is owed, and let the history go."""
         await hub.finish()
+        if self._charters is not None:
+            await self._charters.close()
         if self._history is not None:
             await self._history.close()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sockd.text import printable
@@ -50,6 +50,7 @@ class Charter:
         read_back: what newcomers may read.
         is_kept: whether the room exists without people.
         known: numbers of the last message before an account's first entry, if `read_back` needs them.
+        on_change: called after a change, so that it can be kept.
     """
 
     flags: set[str] = field(default_factory=lambda: set(DEFAULT))
@@ -60,6 +61,7 @@ class Charter:
     read_back: ReadBack = "all"
     is_kept: bool = False
     known: dict[str, int] = field(default_factory=dict)
+    on_change: Callable[[], None] = lambda: None
 
     @classmethod
     def configured(cls, rules: RoomRules) -> Charter:
@@ -136,9 +138,12 @@ class Charter:
             return 0
         if self.read_back == "none" or not account:
             return said
-        while len(self.known) >= MOST_KNOWN and account not in self.known:
-            del self.known[next(iter(self.known))]
-        return self.known.setdefault(account, said)
+        if account not in self.known:
+            while len(self.known) >= MOST_KNOWN:
+                del self.known[next(iter(self.known))]
+            self.known[account] = said
+            self.on_change()
+        return self.known[account]
 
     def is_owner(self, person: Who) -> bool:
         """Tell whether a person has proved to be one of the owners."""

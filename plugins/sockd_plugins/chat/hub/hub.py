@@ -264,6 +264,10 @@ class Hub:
         """Return the person with a name."""
         return self.people.find(name)
 
+    def kept_rooms(self) -> tuple[Room, ...]:
+        """Return the rooms that exist without people, too."""
+        return self._rooms.kept()
+
     def find_room(self, name: str, person: Person | None = None) -> Room | None:
         """Return a room that a person, or somebody outside the chat, may know of."""
         room = self._rooms.find(name)

@@ -49,6 +49,7 @@ class Moderation:
             check_operator(person, room)
         at = self._now()
         room.topic = Topic(text, person.name, at) if text else None
+        room.charter.on_change()
         self._tell(TopicSet(room.name, person.name, text, at), room)
 
     def set_modes(self, person: Person, room: Room, changes: Sequence[Change]) -> None:
@@ -69,6 +70,7 @@ class Moderation:
                     done.append(made)
         finally:
             if done:
+                room.charter.on_change()
                 self._tell(ModeSet(room.name, person.name, tuple(done)), room)
 
     def invite(self, person: Person, room: Room, name: str) -> str:

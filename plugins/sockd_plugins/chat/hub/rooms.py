@@ -44,6 +44,10 @@ class Rooms:
             topic = Topic(rules.topic, "", self._now) if rules.topic else None
             self._add(name, Charter.configured(rules), topic)
 
+    def kept(self) -> tuple[Room, ...]:
+        """Return the rooms that exist without people, too."""
+        return tuple(room for room in self._rooms if room.charter.is_kept)
+
     def find(self, name: str) -> Room | None:
         """Return a room, in any spelling of its name."""
         return self._rooms.find(name)
