@@ -75,6 +75,8 @@ class Charters:
         if self._waiting is not None:
             self._waiting.cancel()
             await self._save()
+        async with self._writing:  # ends once a write that has begun does
+            return
 
     def _note(self) -> None:
         if self._waiting is None:
