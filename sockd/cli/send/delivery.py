@@ -58,25 +58,31 @@ class Delivery:
         self._parallel = parallel
         self._retry = retry
         self._helpers: list[threading.Thread] = []
+        self._fault: BaseException | None = None  # of a helper, such as an output that cannot be written
 
     def run(self) -> None:
         """Send everything, until each file has its outcome.
 
         Raises:
             KeyboardInterrupt: the person has ended it; what is unfinished waits in `work`.
+            OSError: the outcomes cannot be written.
         """
         try:
             self._run()
             self._work.interrupt()  # connections that wait for an answer which nobody needs
-        except BaseException:  # whatever it was, no thread sends on
+        except BaseException as error:  # whatever it was, no thread sends on
             self._work.interrupt()
             for helper in self._helpers:
                 helper.join(_END_SECONDS)
+            if isinstance(error, Interrupted) and self._fault is not None:
+                raise self._fault from None
             raise
 
     def _run(self) -> None:
         work, pause = self._work, _FIRST_PAUSE
         while not work.done:
+            if work.interrupted:
+                raise Interrupted
             if not work.waits:  # the other connections are at it
                 work.wait(_POLL_SECONDS)
                 continue
@@ -113,5 +119,9 @@ class Delivery:
 
     def _work_along(self) -> None:
         # A service may permit fewer connections. The first one tells what is wrong, and tries again.
-        with suppress(Lost, Denied, Interrupted):
-            self._lane(True).run(lambda: None)
+        try:
+            with suppress(Lost, Denied, Interrupted):
+                self._lane(True).run(lambda: None)
+        except BaseException as error:  # whatever it was, the run ends with it
+            self._fault = error
+            self._work.interrupt()
