@@ -43,7 +43,7 @@ COMMANDS = {
     "verify": ("sockd.cli.verify", "Check a file against its receipt."),
     "time": ("sockd.cli.time", "Ask a time service."),
     "history": ("sockd.cli.history", "Search the stored messages of a chat, or remove some."),
-    "chat": ("sockd.cli.chat", "Join a chat."),
+    "chat": ("sockd.cli.chat.command", "Join a chat."),
 }
 """Module and help of each subcommand, in the order of the help page; the module has a command of that name.
 """

@@ -12,7 +12,7 @@ from typing import BinaryIO
 import click
 
 from sockd.cli.address import Address, of_service, reason
-from sockd.cli.conversation import Farewell, no_answer, printable_lines, send_datagrams
+from sockd.cli.conversation import no_answer, printable_lines
 from sockd.cli.peer import LARGEST_READ, Failed, Peer
 from sockd.cli.tls import TlsSocket
 
@@ -42,7 +42,7 @@ def connect(address: Address, wait: float) -> None:
     Exit code 0: success. 1: no connection, or it broke, or datagrams had no answer.
     """
     with connected(address) as sock:
-        converse(sock, address, wait=wait)
+        converse(sock, address, wait)
 
 
 def connected(address: Address) -> socket.socket | TlsSocket:
@@ -58,39 +58,27 @@ def on_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def converse(
-    sock: socket.socket | TlsSocket,
-    address: Address,
-    *,
-    wait: float,
-    farewell: bytes | None = None,
-    heard: bool = False,
-) -> None:
+def converse(sock: socket.socket | TlsSocket, address: Address, wait: float) -> None:
     """Pass standard input to the service and its answers to standard output, until both have ended.
 
     Args:
         sock: connected to the service.
         address: of the service.
         wait: seconds for answers to datagrams, after the end of the input.
-        farewell: line that ends a conversation over datagrams, which have no end of their own.
-        heard: whether the service has answered already.
     """
     peer = Peer(sock, address)
-    peer.heard = heard
-    end = Farewell(peer, None if address.stream else farewell)
     try:
         if on_terminal() and os.environ.get("TERM", "dumb") not in _WITHOUT_CURSOR:
             from sockd.cli.terminal import converse_on_terminal
 
-            converse_on_terminal(peer, address, end, wait)
+            converse_on_terminal(peer, address, wait)
         else:
             show = _on_terminal if sys.stdout.isatty() else _in_pipe(sys.stdout.buffer, address)
-            _converse_in_pipe(peer, address, end, show, wait)
+            _converse_in_pipe(peer, address, show, wait)
         peer.judge()
     except Failed as failed:
         raise click.ClickException(str(failed)) from None
     except KeyboardInterrupt:
-        end.say()
         click.echo(err=True)
         raise SystemExit(130) from None  # as a shell reports SIGINT
     except OSError as error:  # of standard input or output
@@ -100,9 +88,7 @@ def converse(
         raise click.ClickException(f"cannot pass on what arrives: {reason(error)}") from None
 
 
-def _converse_in_pipe(
-    peer: Peer, address: Address, end: Farewell, show: Callable[[bytes], None], wait: float
-) -> None:
+def _converse_in_pipe(peer: Peer, address: Address, show: Callable[[bytes], None], wait: float) -> None:
     standard_input = sys.stdin.fileno()
     rest = b""
     while True:
@@ -123,14 +109,13 @@ def _converse_in_pipe(
                 peer.write(data)
             elif not address.stream:
                 *lines, rest = (rest + data).split(b"\n")
-                if send_datagrams(lines if data or not rest else [rest], peer, end):
-                    peer.finish()  # answers to earlier lines are still shown
+                for line in lines if data or not rest else [rest]:
+                    peer.write(line)
             if not data:
                 peer.finish()
         if not ready and not writable:
             if peer.told and not peer.heard and wait:
                 raise no_answer(address, wait)
-            end.say()
             return
 
 

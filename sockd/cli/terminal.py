@@ -11,33 +11,31 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.patch_stdout import patch_stdout
 
 from sockd.cli.address import Address
-from sockd.cli.conversation import Farewell, no_answer, printable_lines, send_datagrams
+from sockd.cli.conversation import no_answer, printable_lines
 from sockd.cli.peer import Failed, Peer
 
 PROMPT = "> "
 
 
-def converse_on_terminal(peer: Peer, address: Address, end: Farewell, wait: float) -> None:
+def converse_on_terminal(peer: Peer, address: Address, wait: float) -> None:
     """Send the lines that a person types, and show what arrives above the line that is being typed.
 
     Args:
         peer: the service.
         address: of the service.
-        end: ends a conversation over datagrams.
         wait: seconds for answers to datagrams after the end of the input.
 
     Raises:
         Failed: the connection broke, or the service speaks another protocol.
         KeyboardInterrupt: the person pressed Ctrl-C.
     """
-    asyncio.run(_Conversation(peer, address, end, wait).run())
+    asyncio.run(_Conversation(peer, address, wait).run())
 
 
 class _Conversation:
-    def __init__(self, peer: Peer, address: Address, end: Farewell, wait: float) -> None:
+    def __init__(self, peer: Peer, address: Address, wait: float) -> None:
         self._peer = peer
         self._address = address
-        self._end = end
         self._wait = wait
         # The cursor's position is not asked for: there is one line, and no menu below it.
         output = Vt100_Output.from_pty(sys.stdout, term=os.environ.get("TERM"))
@@ -75,8 +73,8 @@ class _Conversation:
                 return
             lines = typed.encode(errors="replace").split(b"\n")
             if not self._address.stream:
-                if send_datagrams(lines, self._peer, self._end):
-                    self._over.set()
+                for line in lines:
+                    self._peer.write(line)
             else:
                 self._peer.write(b"".join(line + b"\n" for line in lines))
                 self._send()
@@ -94,7 +92,6 @@ class _Conversation:
         except TimeoutError:
             if self._peer.told and not self._peer.heard and self._wait:
                 raise no_answer(self._address, self._wait) from None
-            self._end.say()
 
     def _send(self) -> None:
         """Send what waits, now or when there is room."""

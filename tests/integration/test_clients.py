@@ -369,19 +369,19 @@ def terminal(served: Served) -> Iterator[Callable[..., Terminal]]:
 def test_arriving_text_does_not_disturb_the_typed_line(
     served: Served, terminal: Callable[..., Terminal]
 ) -> None:
-    ann = terminal("chat", f"tls:{served.port('chat', TLS)}", "-k", "--name", "ann")
-    ann.until("you are ann in lobby")
-    ann.until(">")
-    ann.types("hällo 漢")
-    ann.until("hällo 漢")
-    said = served.sockd("chat", f"tcp:{served.port('chat')}", "-n", "bob", text=b"\xe2\x80\xaehi\n")
-    assert said.returncode == 0
-    ann.until("<bob> \\u202ehi")
-    ann.until("> hällo 漢")
-    ann.types("字\r/who\r")
-    ann.until("in lobby: ann")
-    ann.types("/quit\r")
-    assert ann.ends() == 0
+    def answer(connection: socket.socket) -> None:
+        connection.recv(100)
+        connection.sendall("\u202ehi\n".encode())
+        connection.recv(100)
+
+    with peer(answer) as port:
+        client = terminal("connect", f"tcp:{port}")
+        client.until(">")
+        client.types("first\rhällo 漢")
+        client.until("\\u202ehi")
+        client.until("> hällo 漢")
+        client.types("字\r")
+        assert client.ends() == 0
 
 
 def test_the_end_of_the_input_and_an_interrupt_end_a_conversation(
@@ -418,16 +418,6 @@ def test_a_peer_that_closes_ends_the_typing(served: Served, terminal: Callable[.
         client = terminal("connect", f"tcp:{port}")
         client.until("bye\\x1b[2J")
         assert client.ends() == 0
-
-
-def test_quit_ends_a_chat_over_datagrams_on_a_terminal(
-    served: Served, terminal: Callable[..., Terminal]
-) -> None:
-    client = terminal("chat", f"udp:{served.port('chat', kind='udp')}", "-n", "wes")
-    client.until("you are wes")
-    client.until(">")
-    client.types("/quit\r")
-    assert client.ends() == 0
 
 
 def test_a_terminal_without_a_cursor_is_read_line_by_line(served: Served) -> None:

@@ -8,7 +8,8 @@ person, and the output that waits for a person who does not read.
 
 Messages are stored before anybody sees them (`history`), so that they are there after a restart. The first
 room always exists; other rooms exist while they have members, and have their messages when they are opened
-again. When the service drains, every member reads `* the server is closing` and is disconnected.
+again. When the service drains, everybody with a connection reads `* the server is closing` and is
+disconnected.
 """
 
 from __future__ import annotations
@@ -183,13 +184,13 @@ class Chat(Plugin):
         if protocol == "irc":
             server = self._shared_server(hub, context)
             return Factory.forProtocol(lambda: IrcConnection(server, context.logger))
-        return Factory.forProtocol(lambda: ChatLines(hub, context.clock))
+        return Factory.forProtocol(lambda: ChatLines(hub, context.clock, self._accounts))
 
     def datagram_protocol(self, protocol: str, context: Context) -> DatagramProtocol:  # noqa: ARG002
         """Build the protocol of a listener; each address is one member."""
         if self._peers is None:
             hub = self._shared_hub(context)
-            self._peers = Peers(hub, context.clock, self.max_members // 2, self.silence)
+            self._peers = Peers(hub, context.clock, self.max_members // 2, self.silence, self._accounts)
         return ChatDatagrams(self._peers)
 
     def _web_factory(self, context: Context) -> IProtocolFactory:

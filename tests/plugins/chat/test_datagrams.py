@@ -351,3 +351,33 @@ def test_after_the_end_a_datagram_is_answered_with_it(chat: Chat, port: Port) ->
     assert port.shows(ANN) == ["* the server is closing"]
     port.hears(ANN, "hello?", "hello?")
     assert port.shows(ANN) == ["* you are not in the chat any more", "* the server is closing"]
+
+
+def test_commands_of_members_make_no_newcomer_and_tell_that_the_member_is_unknown(
+    chat: Chat, port: Port
+) -> None:
+    for text in ("/ping 7", "/here 5f3a9c01", "/again 17-19"):
+        port.hears(ANN, text)
+        assert port.shows(ANN) == ["* you are not in the chat; your name lets you in"]
+    assert chat.hub.find("guest-1") is None
+    for number in range(1000):
+        port.hears(("10.0.0.1", 10_000 + number), "/ping 7")
+    assert len(port.sent) < NEWCOMERS_AT_ONCE
+
+
+def test_a_program_asks_for_the_datagrams_that_it_missed(port: Port) -> None:
+    port.admits(ANN, "ann")
+    port.admits(BOB, "bob")
+    port.hears(BOB, "/numbers on", "/echo on")
+    port.shows(BOB)
+    port.hears(ANN, "one", "two", "three")
+    port.sent.clear()  # lost on the way
+    port.hears(BOB, "/ping 1", "/again 1-2", "four")
+    shown = [re.sub(r"\d{4}-\S+Z", "TIME", line) for line in port.shows(BOB)]
+    assert shown == ["* pong 1 lobby 3", "1 TIME <ann> one", "2 TIME <ann> two", "4 TIME <bob> four"]
+
+
+def test_a_member_that_has_quit_after_a_question_is_out(chat: Chat, port: Port) -> None:
+    port.admits(ANN, "ann")
+    port.hears(ANN, "/since 0", "/quit", "/ping 1")
+    assert port.shows(ANN)[-1] == "* you are not in the chat; your name lets you in"

@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import pytest
@@ -9,12 +10,13 @@ from twisted.logger import Logger
 
 from sockd_plugins.chat.hub.hub import Hub
 from sockd_plugins.chat.hub.rules import Rules
+from sockd_plugins.chat.terminal.commands import HELP
+from sockd_plugins.chat.terminal.entrance import NAME_TRIES
 from sockd_plugins.chat.terminal.lines import (
     LINE_LENGTH,
     MAX_STALL,
     MAX_WAITING,
     MAX_WAITING_BYTES,
-    NAME_TRIES,
     ChatLines,
 )
 from tests.plugins.chat.turns import ShortTurns
@@ -121,7 +123,7 @@ def test_the_commands_do_what_help_says(hub: Hub) -> None:
     ann, bob = a_pair(hub)
     ann.types("/help")
     (help_line,) = ann.reads()
-    assert all(command in help_line for command in ("/join", "/nick", "/who", "/msg", "/help", "/quit"))
+    assert all(command in help_line for command in ("/join", "/nick", "/who", "/msg", "/since", "/quit"))
     ann.types("/msg bob  psst")
     assert bob.reads() == ["[ann -> you]  psst"]
     ann.types("/NICK anna")
@@ -146,7 +148,7 @@ def test_the_commands_do_what_help_says(hub: Hub) -> None:
         ("/msg", "* there is no text to send"),
         ("/nick BOB", "* the name BOB is taken"),
         ("/nick", "* a name is 1 to 24 of A-Z a-z 0-9 _ . -"),
-        ("/join a b", "* a name is 1 to 24 of A-Z a-z 0-9 _ . -"),
+        ("/join a?b", "* a name is 1 to 24 of A-Z a-z 0-9 _ . -"),
         ("/join Lobby", "* you are in lobby already"),
         ("x" * 401, "* too long: at most 400 bytes, not 401"),
     ],
@@ -403,3 +405,120 @@ def test_a_telnet_programs_negotiation_is_answered_and_shown_to_nobody(hub: Hub)
     assert pat.transport.value() == b"\xff\xfe\x1f\xff\xfc\x03* you are pat in lobby, with ann\r\n"
     pat.protocol.dataReceived(b"\xff\xfa\x1f\0\x50\0\x18\xff\xf0hello there\r\0")
     assert ann.reads() == ["* pat joined lobby", "<pat> hello there"]
+
+
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+
+
+def untimed(lines: list[str]) -> list[str]:
+    """Replace each time, which is the present one."""
+    return [re.sub(TIME, "TIME", line) for line in lines]
+
+
+def test_numbers_and_codes_are_shown_to_those_who_ask(hub: Hub) -> None:
+    ann, bob = a_pair(hub)
+    bob.types("/numbers on")
+    ann.types("hello", "/me waves", "/notice done", "/msg bob psst")
+    bob.types("/msg carl hi", "/dance", "/numbers off")
+    ann.types("bye")
+    assert untimed(bob.reads()) == [
+        "* numbers are on",
+        "1 TIME <ann> hello",
+        "2 TIME ** ann waves",
+        "3 TIME -ann- done",
+        "- TIME [ann -> you] psst",
+        "! no_such_name nobody here has that name",
+        "! unknown unknown command: /help lists them all",
+        "* numbers are off",
+        "<ann> bye",
+    ]
+    assert ann.reads() == []
+
+
+def test_the_echo_is_shown_to_those_who_ask(hub: Hub) -> None:
+    ann, bob = a_pair(hub)
+    ann.types("/echo on", "hello", "/msg bob psst", "/echo off", "silence", "/echo", "/echo maybe")
+    assert ann.reads() == [
+        "* echo is on",
+        "<ann> hello",
+        "[you -> bob] psst",
+        "* echo is off",
+        *["* on or off is missing: /echo on"] * 2,
+    ]
+    assert bob.reads() == ["<ann> hello", "[ann -> you] psst", "<ann> silence"]
+
+
+def test_a_program_chooses_its_form_and_its_room_before_its_name(hub: Hub) -> None:
+    ann = Person(hub, "ann")
+    bot = Person(hub)
+    bot.types("/numbers on", "/echo on", "/join garden", "/help", "ANN", "bot", "planted")
+    assert untimed(bot.reads()) == [
+        "* welcome; your name?",
+        "* numbers are on",
+        "* echo is on",
+        HELP,
+        "! taken the name ANN is taken",
+        "* your name?",
+        "* you are bot in garden, alone",
+        "1 TIME <bot> planted",
+    ]
+    assert ann.reads() == []
+
+
+def test_a_room_that_cannot_be_had_leaves_nobody_behind(hub: Hub) -> None:
+    bot = Person(hub)
+    bot.types("/join no?way", "bot", "/join den", "bot")
+    assert bot.reads()[1:] == [
+        "* a name is 1 to 24 of A-Z a-z 0-9 _ . -",
+        "* your name?",
+        "* you are bot in den, alone",
+    ]
+
+
+def test_a_pong_follows_everything_before_it(hub: Hub) -> None:
+    ann, bob = a_pair(hub)
+    ann.types("/echo on", "hello", "/join den", "/ping 7", "/ping " + "x y" * 20)
+    assert ann.reads() == [
+        "* echo is on",
+        "<ann> hello",
+        "* you are ann in den, alone",
+        "* pong 7 den 0",
+        f"* pong {('x_y' * 20)[:32]} den 0",
+    ]
+    bob.types("/ping")
+    assert bob.reads()[-1] == "* pong  lobby 1"
+
+
+def test_the_rooms_are_listed(hub: Hub) -> None:
+    ann, bob = a_pair(hub)
+    bob.types("/join den")
+    ann.types("/rooms")
+    assert ann.reads()[1:] == ["* room lobby: 1 here", "* room den: 1 here"]
+
+
+def test_a_message_may_begin_with_a_slash(hub: Hub) -> None:
+    ann, bob = a_pair(hub)
+    ann.types("//etc/passwd is a path", "/me", "/me  ")
+    assert bob.reads() == ["<ann> /etc/passwd is a path"]
+    assert ann.reads() == ["* there is no text to send"] * 2
+
+
+def test_single_messages_are_shown_again(hub: Hub) -> None:
+    ann, bob = a_pair(hub)
+    ann.types(*"12345")
+    bob.reads()
+    bob.types("/again 2-3", "/again 5", "/again 6-9", "/again 7-9", "/again 3-2", "/again", "/again x-y")
+    assert bob.reads() == [
+        *("* 2 to 3 of lobby:", "<ann> 2", "<ann> 3"),
+        *("* 5 to 5 of lobby:", "<ann> 5"),
+        "* nothing is kept since 5",
+        "* the last message in lobby has the number 5",
+        "* nothing is kept since 2",
+        *["* a number of a message is missing: /again 17-19"] * 2,
+    ]
+    bob.types("/numbers on", "/again 4-999999999999999", "/again 6")
+    assert untimed(bob.reads()) == [
+        "* numbers are on",
+        *("4 TIME <ann> 4", "5 TIME <ann> 5"),
+        "! not_kept nothing is kept since 5",
+    ]

@@ -36,6 +36,10 @@ class Batch:
             data = self._encoded[form] = b"".join(self._encode(form))
         return data
 
+    def parts(self, form: Form) -> Sequence[bytes]:
+        """Return each event in a form."""
+        return self._encode(form)
+
     def pick(self, places: Sequence[int]) -> Batch:
         """Return the events at these places, at least one, without encoding any event again."""
         return self if len(places) == len(self.events) else _Part(self, places)

@@ -22,7 +22,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from sockd_plugins.chat.hub.batch import Batch
-from sockd_plugins.chat.hub.events import Ended, Entered, Event, Said, Unsaid
+from sockd_plugins.chat.hub.events import Ended, Entered, Event, Marked, Said, Unsaid
 from sockd_plugins.chat.hub.people import Person, Room, Stay
 
 MOST_OWED = 128
@@ -264,7 +264,7 @@ def _unsaid(entry: Entry, reason: str) -> Entry:
 
 
 def _numbered(entries: Sequence[Entry]) -> list[Event]:
-    """Return the events of entries, with numbers for messages, and with the messages for those who enter."""
+    """Return the events of entries, with numbers for messages and marks, and with messages for newcomers."""
     tails: dict[Room, list[Said]] = {}
     events: list[Event] = []
     for entry in entries:
@@ -280,6 +280,9 @@ def _numbered(entries: Sequence[Entry]) -> list[Event]:
             unread = room.admit(entry.only, (room.said or 0) + len(tail)) if entry.only else 0
             recent = [said for said in (*room.recent, *tail) if said.number > unread]
             event = replace(event, recent=_last(recent, room.recent.maxlen))
+        elif isinstance(event, Marked) and entry.rooms:
+            room = entry.rooms[0]
+            event = replace(event, last=(room.said or 0) + len(tails.get(room, ())))
         events.append(event)
     return events
 

@@ -230,6 +230,21 @@ class Invited:
 
 
 @dataclass(frozen=True, slots=True)
+class Marked:
+    """Answer to a person's mark: everything that happened before it has been stored and delivered.
+
+    Attributes:
+        token: word that the person chose.
+        room: room that the person asked about; empty for none.
+        last: number of the last message there; 0 before the first.
+    """
+
+    token: str
+    room: str = ""
+    last: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """End of the chat for the person: it is in no room any more, and its name is free."""
 
@@ -252,5 +267,6 @@ Event = (
     | AwaySet
     | AccountSet
     | Invited
+    | Marked
     | Ended
 )

@@ -27,6 +27,7 @@ from sockd_plugins.chat.hub.events import (
     Joined,
     Kind,
     Left,
+    Marked,
     ModeSet,
     Parted,
     Present,
@@ -148,14 +149,8 @@ class Hub:
             self._note_empty(room)
 
     def join(self, person: Person, name: str, key: str = "") -> None:
-        """Bring a person into a room, which is created if it does not exist.
-
-        Args:
-            person: who enters.
-            name: of the room.
-            key: word that a room may ask for.
-        """
-        self._turn(person)
+        """Bring a person into a room, which is created if it does not exist; a room may ask for a key."""
+        self.turn(person)
         room = self._rooms.find(name)
         if room is None:
             self.people.check_form(name)
@@ -204,7 +199,7 @@ class Hub:
 
     def tell(self, person: Person, name: str, text: str, kind: Kind = "said") -> Told:
         """Send a message to one person, in whatever room; return it."""
-        self._turn(person)
+        self.turn(person)
         text = self._rules.checked(text)
         target = self.find(name)
         if target is None:
@@ -216,7 +211,7 @@ class Hub:
 
     def rename(self, person: Person, name: str) -> None:
         """Give a person another free name, or another spelling of the present one."""
-        self._turn(person)
+        self.turn(person)
         self.people.check(name, person.name, person.account)
         renamed = Renamed(person.name, name)
         self.people.rename(person, name)
@@ -224,7 +219,7 @@ class Hub:
 
     def log_in(self, person: Person, account: str) -> None:
         """Note that a person has proved an account; empty: none any more."""
-        self._turn(person)
+        self.turn(person)
         person.account = account
         self._tell_acquainted(person, AccountSet(person.name, account))
         for room in person.rooms.values():
@@ -234,7 +229,7 @@ class Hub:
 
     def set_away(self, person: Person, text: str) -> None:
         """Note that a person is away, with a text for those who write to it; empty: it is back."""
-        self._turn(person)
+        self.turn(person)
         person.away = self._short(text)
         self._tell_acquainted(person, AwaySet(person.name, person.away))
 
@@ -279,7 +274,7 @@ class Hub:
 
     def whois(self, person: Person, name: str) -> PersonFacts:
         """Return what a person may know about another one."""
-        self._turn(person)
+        self.turn(person)
         target = self.find(name)
         if target is None:
             raise ChatRefused("no_such_name", "nobody here has that name")
@@ -289,6 +284,12 @@ class Hub:
         """Return who is in a room of the person."""
         room = self._joined(person, name)
         return tuple(each.seen_in(room) for each in room.members)
+
+    def mark(self, person: Person, token: str, name: str = "") -> None:
+        """Deliver `Marked` after all that happened up to now, with the last number of a room."""
+        self.turn(person)
+        rooms = [room for room in person.rooms.values() if room.name == name]
+        self._delivery.post(Entry(Marked(token, name if rooms else ""), tuple(rooms), only=person))
 
     async def since(self, person: Person, name: str, number: int, limit: int) -> Sequence[Said]:
         """Return the first messages of a room behind a number, at most `limit`, as far as they are kept."""
@@ -326,7 +327,7 @@ class Hub:
         """Return once everything that is owed has been stored and delivered."""
         await self._delivery.finish()
 
-    def _turn(self, person: Person) -> None:
+    def turn(self, person: Person) -> None:
         """Count a request against the person's rate."""
         if person.gone:
             raise ChatRefused("closed", "you are not in the chat any more")
@@ -338,7 +339,7 @@ class Hub:
 
     def _joined(self, person: Person, name: str) -> Room:
         """Count a request, and return a room of the person."""
-        self._turn(person)
+        self.turn(person)
         room = person.rooms.get(fold(name))
         if room is None:
             raise ChatRefused("not_in_room", f"you are not in {printable(name)[:64]}")

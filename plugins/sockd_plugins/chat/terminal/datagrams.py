@@ -41,12 +41,15 @@ from typing_extensions import override
 
 from sockd.plugin import Replies
 from sockd.text import decoded
+from sockd_plugins.chat.accounts import Accounts
 from sockd_plugins.chat.hub.batch import Batch
 from sockd_plugins.chat.hub.events import Entered
 from sockd_plugins.chat.hub.hub import Hub
 from sockd_plugins.chat.hub.people import Person
 from sockd_plugins.chat.hub.refused import ChatRefused
-from sockd_plugins.chat.terminal.plain import act, notice, rendered
+from sockd_plugins.chat.terminal.commands import Commands
+from sockd_plugins.chat.terminal.forms import FORMS, Mode
+from sockd_plugins.chat.terminal.queue import Queue
 from sockd_plugins.token_bucket import TokenBucket
 
 NEWCOMERS = 10
@@ -70,6 +73,12 @@ UNUSED_ALLOWANCE = 1024
 CERTAIN_ALLOWANCE = 16 * 1024
 """Bytes for each datagram: some 300 messages, enough for a lively room during `silence`. The next owner of
 an address gets at most as many of a member that has vanished."""
+
+ONLY_FOR_MEMBERS = ("/say", "/me", "/msg", "/ping", "/here", "/again")
+"""Commands that make no newcomer: they come from a member that the chat does not know any more."""
+
+OUTSIDE = b"* you are not in the chat; your name lets you in\n"
+"""Answer to them, so that the member comes again."""
 
 REPLIES = Replies(factor=FACTOR, floor=CERTAIN_ALLOWANCE, unasked=True)
 """Bound for the guard of datagrams, which does not know `/here`."""
@@ -109,8 +118,12 @@ class Peer:
     person: Person
     """Person in the hub; set when it is admitted."""
 
+    queue: Queue
+    """What it writes; set when it is admitted."""
+
     def __init__(self, send: Callable[[bytes], None], certain: bool) -> None:
         self.heard_at = 0.0
+        self.mode = Mode()
         self._send = send
         self._certain = certain
         self._code = secrets.token_hex(4)
@@ -128,6 +141,11 @@ class Peer:
             missed, self._missed = self._missed, 0
             self.show(f"* {missed} not shown; {self._how_to_be_shown_all()}")
 
+    def take(self, text: str) -> None:
+        """Execute what the member writes."""
+        if not self.queue.take(text):
+            self.show(self.mode.refusal(ChatRefused("busy", "too much at once: dropped")))
+
     def answers(self, text: str) -> bool:
         """Tell whether the text proves that the address receives what it is sent."""
         if text != f"/here {self._code}":
@@ -137,26 +155,33 @@ class Peer:
         return True
 
     def deliver(self, batch: Batch) -> None:
-        """Show events to the member."""
-        for event in batch.events:
+        """Show events to the member; what was said before is shown to those who ask for it."""
+        parts = batch.parts(FORMS[self.mode.numbers, b"\n"])
+        for event, data in zip(batch.events, parts, strict=True):
             if isinstance(event, Entered):
                 hint = "" if self._certain else f"; {self._how_to_be_shown_all()}"
                 self.show(f"* you are {event.name} in {event.room}{hint}")
-            else:
-                self.show(*rendered(event))
+            elif data:
+                self._show(data)
 
     def show(self, *lines: str) -> None:
         """Send each line that is not empty, or count it as missed."""
         for line in filter(None, lines):
-            data = f"{line}\n".encode()
-            if len(data) > self._allowance:
-                self._missed += 1
-            else:
-                self._allowance -= len(data)
-                self._send(data)
+            self._show(f"{line}\n".encode())
+
+    def _show(self, data: bytes) -> None:
+        if len(data) > self._allowance:
+            self._missed += 1
+        else:
+            self._allowance -= len(data)
+            self._send(data)
 
     def _how_to_be_shown_all(self) -> str:
         return "send more often" if self._certain else f"answer /here {self._code} to be shown all"
+
+
+Key = tuple[ChatDatagrams, Address]
+"""Listener, and the address of a member there."""
 
 
 class Peers:
@@ -167,14 +192,23 @@ class Peers:
         clock: for the one timer that finds silent members.
         places: members at most.
         silence: seconds without a datagram after which a member is removed.
+        accounts: those of the chat; None if there are none.
     """
 
-    def __init__(self, hub: Hub, clock: IReactorTime, places: int, silence: float) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        clock: IReactorTime,
+        places: int,
+        silence: float,
+        accounts: Accounts | None = None,
+    ) -> None:
         self._hub = hub
+        self._accounts = accounts
         self._clock = clock
         self._places = places
         self._silence = silence
-        self._peers: dict[tuple[ChatDatagrams, Address], Peer] = {}  # the one heard last comes last
+        self._peers: dict[Key, Peer] = {}  # the one heard last comes last
         self._sweep: IDelayedCall | None = None
         self._newcomers = TokenBucket(NEWCOMERS, NEWCOMERS_AT_ONCE, clock.seconds)
         self._refusals = TokenBucket(NEWCOMERS, NEWCOMERS_AT_ONCE, clock.seconds)
@@ -190,17 +224,21 @@ class Peers:
             if peer.answers(text):
                 peer.show("* you are shown all now")
             else:
-                act(self._hub, peer.person, text, peer.show)
+                peer.take(text)
         elif not text or text == "/quit":
+            return
+        elif text.split()[0].lower() in ONLY_FOR_MEMBERS:
+            if self._refusals.take():
+                listener.send(addr, OUTSIDE)
             return
         else:
             peer = Peer(partial(listener.send, addr), certain=not isinstance(addr, tuple))
             peer.heard(len(datagram), self._clock.seconds())
             try:
-                self._admit(peer, text)
+                self._admit(peer, text, key)
             except ChatRefused as refused:
                 if self._refusals.take():
-                    peer.show(notice(refused))
+                    peer.show(peer.mode.refusal(refused))
                 return
         if not peer.person.gone:
             self._peers[key] = peer
@@ -214,7 +252,7 @@ class Peers:
             self._sweep.cancel()
             self._sweep = None
 
-    def _admit(self, peer: Peer, text: str) -> None:
+    def _admit(self, peer: Peer, text: str, key: Key) -> None:
         """Admit a newcomer and show it the answer; raise `ChatRefused` if there is no place."""
         if len(self._peers) >= self._places:
             raise ChatRefused("full", "the chat is full, for datagrams")
@@ -222,13 +260,24 @@ class Peers:
             raise ChatRefused("too_fast", "too many newcomers, try again")
         name = text.removeprefix("/nick ").strip()
         try:
-            peer.person = self._hub.enter(name, peer, room=self._hub.first_room)
+            self._enter(peer, name, key)
         except ChatRefused as refused:
-            peer.person = self._hub.enter(self._guest_name(), peer, room=self._hub.first_room)
+            self._enter(peer, self._guest_name(), key)
             if name != text or self._hub.find(name) is not None:
-                peer.show(notice(refused))
+                peer.show(peer.mode.refusal(refused))
             else:
-                act(self._hub, peer.person, text, peer.show)
+                peer.take(text)
+
+    def _enter(self, peer: Peer, name: str, key: Key) -> None:
+        host = str(key[1][0]) if isinstance(key[1], tuple) else "-"
+        person = peer.person = self._hub.enter(name, peer, room=self._hub.first_room, host=host)
+
+        def left() -> None:
+            peer.queue.clear()
+            self._peers.pop(key, None)
+
+        commands = Commands(self._hub, self._accounts, person, peer.mode, peer.show, left)
+        peer.queue = Queue(commands.execute, self._hub.note_failure)
 
     def _guest_name(self) -> str:
         return next(name for name in self._guests if self._hub.find(name) is None)
@@ -250,5 +299,5 @@ class Peers:
             self._drop(key, "silent")
         self._watch()
 
-    def _drop(self, key: tuple[ChatDatagrams, Address], reason: str) -> None:
+    def _drop(self, key: Key, reason: str) -> None:
         self._hub.leave(self._peers.pop(key).person, reason)

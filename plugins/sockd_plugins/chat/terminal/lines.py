@@ -9,9 +9,11 @@ r"""Chat over TCP and UNIX sockets, one line a message: for `nc`, `telnet`, `soc
     client  /msg bob psst                   bob reads: [ann -> you] psst
     client  /nick anna                      all read: * ann is now anna
     client  /join garden                    the lobby reads: * anna left lobby
-    client  /who                            she reads: * in garden: anna
-    client  /since 17                       she reads what was said in the room behind message 17
     client  /quit                           closes, as ending the connection does
+
+`commands` describes the commands, `forms` the lines of the server. `/numbers on`, `/echo on` and `/join ROOM`
+may come before the name too, and `/login NAME PASSWORD` in its place: so a program knows from the first line
+on what it reads, and enters a room without a visit to the first one.
 
 Lines end with LF or CR LF; the server's with LF, or with CR LF for peers that speak telnet, whose options are
 all refused. Text is UTF-8; other bytes and control characters are written out: `\xff`, `\x1b`. A refusal is
@@ -36,7 +38,7 @@ Messages of a room are numbered from 1. Whoever reads nothing for `MAX_STALL` se
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from twisted.internet.interfaces import (
     IConsumer,
@@ -53,12 +55,16 @@ from zope.interface import implementer
 from sockd.framing import FrameTooLong, Lines
 from sockd.telnet import Telnet
 from sockd.text import decoded
-from sockd_plugins.chat.hub.batch import Batch, Form
+from sockd_plugins.chat.accounts import Accounts
+from sockd_plugins.chat.hub.batch import Batch
 from sockd_plugins.chat.hub.events import Entered, Event, Said
 from sockd_plugins.chat.hub.hub import Hub
 from sockd_plugins.chat.hub.people import Person
 from sockd_plugins.chat.hub.refused import ChatRefused
-from sockd_plugins.chat.terminal.plain import act, notice, rendered
+from sockd_plugins.chat.terminal.commands import Commands
+from sockd_plugins.chat.terminal.entrance import Entrance
+from sockd_plugins.chat.terminal.forms import FORMS, Mode, encoded
+from sockd_plugins.chat.terminal.queue import Queue, Work
 
 LINE_LENGTH = 8192
 """Bytes of a line: more than the longest message with its command, so that a message that is a little too
@@ -72,8 +78,6 @@ MAX_WAITING_BYTES = 65_536
 MAX_STALL = 60.0
 """Seconds from the first skipped message until a member that still does not read is removed."""
 
-NAME_TRIES = 5
-
 
 @implementer(IPushProducer)
 class ChatLines(Protocol):
@@ -82,12 +86,17 @@ class ChatLines(Protocol):
     transport: ITransport
     _telnet: Telnet
 
-    def __init__(self, hub: Hub, clock: IReactorTime) -> None:
+    _entrance: Entrance
+
+    def __init__(self, hub: Hub, clock: IReactorTime, accounts: Accounts | None = None) -> None:
         self._hub = hub
         self._clock = clock
+        self._accounts = accounts
         self._lines = Lines(LINE_LENGTH)
+        self._queue = Queue(self._execute, hub.note_failure)
+        self._mode = Mode()
         self._person: Person | None = None
-        self._tries_left = NAME_TRIES
+        self._commands: Commands | None = None
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._waiting_messages = 0
@@ -101,6 +110,10 @@ class ChatLines(Protocol):
     def connectionMade(self) -> None:
         IConsumer(self.transport).registerProducer(self, True)
         self._telnet = Telnet(self.transport.write)
+        host = getattr(self.transport.getPeer(), "host", "-")
+        self._entrance = Entrance(
+            self._hub, self._accounts, self, self._mode, host, self._write, self._enter, self._close
+        )
         self._write("* welcome; your name?")
 
     @override
@@ -109,7 +122,8 @@ class ChatLines(Protocol):
             return
         try:
             for line in self._lines.feed(self._telnet.feed(data)):
-                self._received(decoded(line))
+                if not self._queue.take(decoded(line)):
+                    self._write(self._mode.refusal(ChatRefused("busy", "too much at once: dropped")))
                 if self._closing:
                     return
         except FrameTooLong as error:
@@ -118,6 +132,8 @@ class ChatLines(Protocol):
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._closing = True
+        self._entrance.close()
+        self._queue.clear()
         self._forget_waiting()
         if self._person is not None:
             self._hub.leave(self._person, "disconnected")
@@ -125,8 +141,8 @@ class ChatLines(Protocol):
     def deliver(self, batch: Batch) -> None:
         """Show events to the member."""
         if batch.end is not None:
-            self._close(*rendered(batch.end))
-        elif not self._closing and (data := batch.encoded(_FORMS[self._telnet.line_end])):
+            self._close(*self._mode.lines(batch.end))
+        elif not self._closing and (data := batch.encoded(FORMS[self._mode.numbers, self._telnet.line_end])):
             self._send(data, batch.events)
 
     def pauseProducing(self) -> None:
@@ -147,27 +163,12 @@ class ChatLines(Protocol):
     def stopProducing(self) -> None:
         """Do nothing: `connectionLost` follows."""
 
-    def _received(self, line: str) -> None:
-        if self._person is None:
-            self._introduce(line.removeprefix("/nick ").strip())
-            return
-        act(self._hub, self._person, line, self._write)
-        if self._person.gone:
-            self._close()
+    def _execute(self, line: str) -> Work | None:
+        return (self._commands or self._entrance).execute(line)
 
-    def _introduce(self, name: str) -> None:
-        if name == "/quit":
-            self._close()
-        if not name or self._closing:
-            return
-        try:
-            self._person = self._hub.enter(name, self, room=self._hub.first_room)
-        except ChatRefused as refused:
-            self._tries_left -= 1
-            if self._tries_left:
-                self._write(notice(refused), "* your name?")
-            else:
-                self._close(notice(refused), "* that was the last try")
+    def _enter(self, person: Person) -> None:
+        self._person = person
+        self._commands = Commands(self._hub, self._accounts, person, self._mode, self._write, self._close)
 
     def _write(self, *lines: str) -> None:
         if lines and not self._closing:
@@ -203,6 +204,8 @@ class ChatLines(Protocol):
         if self._closing:
             return
         self._closing = True
+        self._entrance.close()
+        self._queue.clear()
         self._forget_waiting()
         IConsumer(self.transport).unregisterProducer()
         self.transport.write(self._encoded(last_words))
@@ -217,7 +220,7 @@ class ChatLines(Protocol):
             self._stall = None
 
     def _encoded(self, lines: tuple[str, ...]) -> bytes:
-        return _in_lines(lines, self._telnet.line_end)
+        return encoded(lines, self._telnet.line_end)
 
 
 def _said(messages: Iterable[Event | str]) -> Iterator[Said]:
@@ -226,19 +229,3 @@ def _said(messages: Iterable[Event | str]) -> Iterator[Said]:
             yield each
         elif isinstance(each, Entered):
             yield from each.recent
-
-
-def _in_lines(lines: Iterable[str], end: bytes) -> bytes:
-    return b"".join(line.encode() + end for line in lines)
-
-
-def _with_lf(event: Event) -> bytes:
-    return _in_lines(rendered(event), b"\n")
-
-
-def _with_crlf(event: Event) -> bytes:
-    return _in_lines(rendered(event), b"\r\n")
-
-
-_FORMS: Mapping[bytes, Form] = {b"\n": _with_lf, b"\r\n": _with_crlf}
-"""Form of an event, by the end of the peer's lines."""
