@@ -43,6 +43,19 @@ class Backlog:
         give_up: ends a person whose peer does not read.
     """
 
+    __slots__ = (
+        "_clock",
+        "_describe",
+        "_give_up",
+        "_paused",
+        "_resumed",
+        "_size",
+        "_skipped",
+        "_stall",
+        "_transport",
+        "_waiting",
+    )
+
     def __init__(
         self,
         transport: Any,

@@ -235,6 +235,7 @@ class WebConnection(TwistedProtocol):
             return
         rest, _ = self._http.trailing_data
         self._stream = stream
+        del self._http, self._head, self._body  # they are larger than all of a conversation
         stream.begin(self.transport, rest)
         if self._ended:
             stream.ended()

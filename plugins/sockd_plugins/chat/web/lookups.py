@@ -1,8 +1,9 @@
-"""Messages that were said before: by their numbers, or by words in them."""
+"""Messages that were said before, by their numbers or by words in them; the list of rooms."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from sockd_plugins.chat.history.words import NoWord
 from sockd_plugins.chat.hub.events import Said
@@ -57,6 +58,19 @@ async def search(hub: Hub, find: Find | None, person: Person, command: Command) 
         return ()
     first = unread(person, room) + 1
     return [said for said in reversed(found) if said.number >= first]
+
+
+def list_rooms(hub: Hub, person: Person | None = None) -> list[dict[str, Any]]:
+    """Return the facts of each room for JSON, as far as a person, or somebody outside, may know of it."""
+    return [
+        {
+            "name": facts.name,
+            "people": facts.people,
+            "said": facts.said,
+            "topic": facts.topic.text if facts.topic else "",
+        }
+        for facts in hub.rooms(person)
+    ]
 
 
 def _limit(command: Command, most: int) -> int:

@@ -21,9 +21,10 @@ from sockd_plugins.chat.hub.events import Kind, Said
 from sockd_plugins.chat.hub.refused import ChatRefused
 from sockd_plugins.chat.web.forms import described_message
 from sockd_plugins.chat.web.login import account_of
+from sockd_plugins.chat.web.lookups import list_rooms
 from sockd_plugins.chat.web.request import EVENTS, JSON, TEXT, Answer, Problem, Request, answer_json
 from sockd_plugins.chat.web.room_stream import RoomStream, Wanted, in_line
-from sockd_plugins.chat.web.session import Salon, list_rooms
+from sockd_plugins.chat.web.session import Salon
 from sockd_plugins.chat.web.sources import Sources
 
 MOST_MESSAGES = 1000

@@ -7,14 +7,13 @@ that wait for the history.
 from __future__ import annotations
 
 import secrets
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from sockd_plugins.chat.accounts import Accounts
 from sockd_plugins.chat.hub.batch import Batch, Form
@@ -28,7 +27,7 @@ from sockd_plugins.chat.web.changes import CHANGES
 from sockd_plugins.chat.web.commands import Command, bad
 from sockd_plugins.chat.web.forms import described, described_message
 from sockd_plugins.chat.web.login import log_in
-from sockd_plugins.chat.web.lookups import LOOKUPS, Find, LookUp
+from sockd_plugins.chat.web.lookups import LOOKUPS, Find, LookUp, list_rooms
 from sockd_plugins.chat.web.request import in_json
 from sockd_plugins.token_bucket import TokenBucket
 
@@ -90,6 +89,25 @@ class Session:
         host: address of the client.
     """
 
+    __slots__ = (
+        "_alarm",
+        "_closed",
+        "_due",
+        "_faults",
+        "_form",
+        "_has_heartbeat",
+        "_host",
+        "_hub",
+        "_is_logging_in",
+        "_key",
+        "_line",
+        "_person",
+        "_said",
+        "_salon",
+        "_shown",
+        "_since",
+    )
+
     def __init__(self, salon: Salon, line: Line, form: Form, host: str) -> None:
         self._salon = salon
         self._hub = salon.hub
@@ -100,12 +118,12 @@ class Session:
         self._shown = ""  # name of the person as of the last event that was delivered
         self._key = ""
         self._faults = TokenBucket(1, MOST_FAULTS, salon.clock.seconds)
-        self._said: deque[Ref] = deque()  # messages that have not come back yet, in their order
+        self._said: list[Ref] = []  # messages that have not come back yet, in their order
         self._since: dict[str, int] = {}  # last known number of each room that is being entered
         self._due = 0  # own events that need an encoding of their own
         self._closed = False
         self._is_logging_in = False
-        self._alarm = salon.clock.callLater(HELLO_SECONDS, self._late)
+        self._alarm: IDelayedCall | None = salon.clock.callLater(HELLO_SECONDS, self._late)
         self._has_heartbeat = False
 
     def received(self, text: str) -> None:
@@ -117,7 +135,7 @@ class Session:
         try:
             command = Command(text)
             ref, kind = command.ref, command.type
-            if self._has_heartbeat:
+            if self._has_heartbeat and self._alarm is not None:
                 self._alarm.reset(HEARTBEAT_SECONDS)
             self._carry_out(command)
         except ChatRefused as refused:
@@ -157,12 +175,17 @@ class Session:
 
     def _finish(self) -> None:
         self._closed = True
-        if self._alarm.active():
-            self._alarm.cancel()
+        self._stop_waiting()
         if self._salon.here.get(self._key) is self:
             del self._salon.here[self._key]
 
+    def _stop_waiting(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
     def _late(self) -> None:
+        self._alarm = None
         if self._has_heartbeat:
             self.end("silent", f"nothing came for {HEARTBEAT_SECONDS:g} seconds")
         else:
@@ -232,10 +255,9 @@ class Session:
         self._key = secrets.token_urlsafe(16)
         self._salon.here[self._key] = self
         self._has_heartbeat = command.flag("heartbeat")
+        self._stop_waiting()
         if self._has_heartbeat:
-            self._alarm.reset(HEARTBEAT_SECONDS)
-        else:
-            self._alarm.cancel()
+            self._alarm = self._salon.clock.callLater(HEARTBEAT_SECONDS, self._late)
         self._tell(
             type="welcome",
             ref=command.ref,
@@ -354,7 +376,7 @@ class Session:
         """Encode an own message that came back, with the client's `ref`."""
         ref = None
         if self._said:
-            ref = self._said.popleft()
+            ref = self._said.pop(0)
             self._due -= 1
         return self._line.wrap(in_json(described(event) | ({} if ref is None else {"ref": ref})))
 
@@ -366,19 +388,6 @@ class Session:
         if since is not None:
             content["recent"] = [described_message(said) for said in event.recent if said.number > since]
         return self._line.wrap(in_json(content))
-
-
-def list_rooms(hub: Hub, person: Person | None = None) -> list[dict[str, Any]]:
-    """Return the facts of each room for JSON, as far as a person, or somebody outside, may know of it."""
-    return [
-        {
-            "name": facts.name,
-            "people": facts.people,
-            "said": facts.said,
-            "topic": facts.topic.text if facts.topic else "",
-        }
-        for facts in hub.rooms(person)
-    ]
 
 
 _COMMANDS: Mapping[str, Callable[[Session, Person, Command], None]] = {

@@ -76,6 +76,19 @@ class WebSocket:
         host: address of the client.
     """
 
+    __slots__ = (
+        "_alarm",
+        "_backlog",
+        "_clock",
+        "_closing",
+        "_handshake",
+        "_heard",
+        "_parts",
+        "_protocol",
+        "_session",
+        "_transport",
+    )
+
     def __init__(self, handshake: bytes, salon: Salon, host: str) -> None:
         self._handshake = handshake
         self._protocol = ServerProtocol(state=State.OPEN, max_size=MOST_BYTES, logger=_SILENT)
@@ -94,6 +107,7 @@ class WebSocket:
         self._heard = self._clock.seconds()
         self._alarm = self._clock.callLater(PING_SECONDS, self._ping)
         transport.write(self._handshake)
+        self._handshake = b""
         self._backlog = Backlog(
             transport,
             self._clock,
@@ -126,7 +140,7 @@ class WebSocket:
 
     def send(self, data: bytes, events: Sequence[Event] = ()) -> None:
         """Implement `Line.send`."""
-        if self._backlog is not None and not self._closing and self._protocol.state is State.OPEN:
+        if not self._closing and self._backlog is not None:
             self._backlog.send(data, events)
 
     def close(self, code: str, reason: str) -> None:
@@ -148,7 +162,7 @@ class WebSocket:
 
     def _take(self, frame: Frame) -> None:
         if frame.opcode is Opcode.BINARY:
-            self._protocol.fail(1003, "expected text")
+            self._fail(1003, "expected text")
         elif frame.opcode in (Opcode.TEXT, Opcode.CONT):
             if frame.data:
                 self._parts.append(bytes(frame.data))
@@ -157,9 +171,14 @@ class WebSocket:
                 try:
                     text = message.decode()
                 except UnicodeDecodeError:
-                    self._protocol.fail(1007, "expected UTF-8")
+                    self._fail(1007, "expected UTF-8")
                 else:
                     self._session.received(text)
+
+    def _fail(self, code: int, reason: str) -> None:
+        """End the connection because of what the peer has sent, and send nothing after the close frame."""
+        self._protocol.fail(code, reason)
+        self._closing = True
 
     def _write(self) -> None:
         if self._transport is not None and (data := b"".join(self._protocol.data_to_send())):
