@@ -21,7 +21,7 @@ class Batch:
 
     def __init__(self, events: Sequence[Event]) -> None:
         self.events = events
-        self._parts: dict[Form, list[bytes]] = {}
+        self._parts: dict[Form, dict[int, bytes]] = {}
         self._encoded: dict[Form, bytes] = {}
 
     @property
@@ -45,10 +45,15 @@ class Batch:
         return self if len(places) == len(self.events) else _Part(self, places)
 
     def _encode(self, form: Form) -> list[bytes]:
-        parts = self._parts.get(form)
-        if parts is None:
-            parts = self._parts[form] = [form(event) for event in self.events]
-        return parts
+        return self._encode_some(form, range(len(self.events)))
+
+    def _encode_some(self, form: Form, places: Sequence[int]) -> list[bytes]:
+        """Return the events at these places in a form, which need not know others; each is encoded once."""
+        parts = self._parts.setdefault(form, {})
+        for place in places:
+            if place not in parts:
+                parts[place] = form(self.events[place])
+        return [parts[place] for place in places]
 
 
 class _Part(Batch):
@@ -62,5 +67,4 @@ class _Part(Batch):
         self._places = places
 
     def _encode(self, form: Form) -> list[bytes]:
-        parts = self._whole._encode(form)
-        return [parts[place] for place in self._places]
+        return self._whole._encode_some(form, self._places)
