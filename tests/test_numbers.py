@@ -118,6 +118,7 @@ def test_pages_tell_what_is_made_of_several_constants() -> None:
     from sockd.sockets.linger import LONGEST, PAUSE
     from sockd.sockets.open import KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES
     from sockd.supervisor.role import GRACE
+    from sockd_plugins.files.sftp.packets import WRITE_LENGTHS
 
     made = [
         ("behaviour", "within two minutes", KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_PROBES, 120),
@@ -128,6 +129,12 @@ def test_pages_tell_what_is_made_of_several_constants() -> None:
         ("limits", "more than ten times", Terms(1).penalty_after, 10),
         ("plugins", "`[daemon] start_timeout` (30 s)", Daemon().start_timeout, 30),
         ("workers", "and 8 seconds", PLUGIN_STOP_TIMEOUT + HURRY + GRACE, 8),
+        (
+            "files",
+            "between 260959 and 261101 bytes",
+            (min(WRITE_LENGTHS), max(WRITE_LENGTHS)),
+            (260959, 261101),
+        ),
         ("workers", "about 10 seconds", round(SILENT_TICKS * TICK), 10),
     ]
     for page, told, value, expected in made:

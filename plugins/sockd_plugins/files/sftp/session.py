@@ -12,13 +12,13 @@ import secrets
 import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from sockd_plugins.files.sftp import packets
+from sockd_plugins.files.sftp import handles, packets
 from sockd_plugins.files.sftp.fields import Fields, Malformed
+from sockd_plugins.files.sftp.handles import Handle, Handles
 from sockd_plugins.files.sftp.open_file import MOST_EARLY, OpenFile
 from sockd_plugins.files.sftp.packets import Attributes, read_attributes
 from sockd_plugins.files.sftp.view import View, file_name, resolve
@@ -29,7 +29,6 @@ from sockd_plugins.files.storage.sender import Sender
 from sockd_plugins.files.storage.stored import Stored
 from sockd_plugins.files.stream.inbox import Inbox
 
-_HANDLE_BYTES = 4
 _WRITE = struct.Struct(">IB4sI4sQI")
 """Head of a WRITE with a handle of ours: length, kind, number, length of the handle, handle, offset, size."""
 
@@ -39,8 +38,6 @@ _HEAD = 9  # bytes before the fields of a request: length, kind, number
 _MOST_ROOM = 4 << 20
 """Bytes of memory of the files of a session, beside the one that is sent; the others are settled for more."""
 
-_MOST_ENTRIES = 100_000  # of open folders; the listing that reaches it may exceed it
-
 _BATCH = 100  # entries of a folder in one answer
 
 _IN_A_TURN = 50  # requests without data after which other connections get their turn
@@ -48,15 +45,6 @@ _IN_A_TURN = 50  # requests without data after which other connections get their
 
 class Broken(Exception):
     """Request after which nothing else can be read."""
-
-
-@dataclass(slots=True)
-class _Handle:
-    """Open file or folder."""
-
-    path: str
-    file: OpenFile | None = None
-    entries: list[tuple[str, Attributes]] = field(default_factory=list)
 
 
 class SftpSession:
@@ -90,8 +78,7 @@ class SftpSession:
         self._on_stored = on_stored
         self._on_refused = on_refused
         self._view = View(engine, sender, serve=serve)
-        self._handles: dict[bytes, _Handle] = {}
-        self._next_handle = 0
+        self._handles = Handles()
         self._answers: list[bytes] = []
         self._sent: OpenFile | None = None  # file of the last WRITE
         self._turn = _IN_A_TURN
@@ -116,27 +103,19 @@ class SftpSession:
         }
 
     @property
-    def _files(self) -> list[OpenFile]:
-        return [handle.file for handle in self._handles.values() if handle.file]
-
-    @property
-    def _open_files(self) -> dict[str, OpenFile]:
-        return {handle.path: handle.file for handle in self._handles.values() if handle.file}
-
-    @property
     def held(self) -> int:
         """Bytes in memory that have left the inbox."""
-        return sum(file.held for file in self._files)
+        return sum(file.held for file in self._handles.files)
 
     @property
     def room(self) -> int:
         """Bytes of memory that `settle` frees."""
-        return sum(file.room for file in self._files)
+        return sum(file.room for file in self._handles.files)
 
     @property
     def is_receiving(self) -> bool:
         """True if a file is open."""
-        return any(self._files)
+        return any(self._handles.files)
 
     async def advance(self, inbox: Inbox, *, ended: bool) -> int | None:
         """Implement `Session.advance`."""
@@ -160,14 +139,13 @@ class SftpSession:
 
     async def settle(self) -> None:
         """Implement `Session.settle`; a refusal is told with the next answer."""
-        for file in self._files:
+        for file in self._handles.files:
             with suppress(FileRefused):
                 await file.settle()
 
     async def leave(self) -> None:
         """Implement `Session.leave`."""
-        while self._handles:
-            _, handle = self._handles.popitem()
+        while (handle := self._handles.close_any()) is not None:
             if handle.file is not None:
                 if handle.file.refused is not None:  # the client has not closed it, and may never have asked
                     self._on_refused(handle.file.refused)
@@ -181,7 +159,7 @@ class SftpSession:
     async def _take_data(self, head: bytes, length: int, inbox: Inbox) -> None:
         """Take a WRITE. What follows its data in the packet is dropped: rclone sends whole buffers."""
         _, _, request, handle_length, name, offset, size = _WRITE.unpack(head)
-        handle = self._handles.get(name) if handle_length == _HANDLE_BYTES else None
+        handle = self._handles.find(name) if handle_length == handles.BYTES else None
         if handle is None or handle.file is None or size > length - _WRITE_REST:
             inbox.take(4 + length)
             self._answers.append(
@@ -197,7 +175,9 @@ class SftpSession:
             self._sent = file
             if self.room > _MOST_ROOM:
                 await self.settle()
-        early = MOST_EARLY if offset == file.size else MOST_EARLY - sum(each.early for each in self._files)
+        early = MOST_EARLY
+        if offset != file.size:
+            early -= sum(each.early for each in self._handles.files)
         try:
             await file.begin(offset)
             if file.take(offset, pieces, size, early + file.early):
@@ -245,7 +225,7 @@ class SftpSession:
         if not flags & packets.TO_WRITE:
             resolve(path)
             return packets.status(request, packets.DENIED, "this service only receives files")
-        self._check_handles()
+        self._handles.check()
         try:
             name = file_name(path)
             check_name(self._engine.store, name)
@@ -267,10 +247,10 @@ class SftpSession:
             raise
         file.times = wished.times
         self._view.forget(name)
-        return self._add(request, _Handle(name, file))
+        return packets.handle(request, self._handles.add(Handle(name, file)))
 
     async def _close(self, request: bytes, fields: Fields) -> bytes:
-        handle = self._handles.pop(fields.string(), None)
+        handle = self._handles.close(fields.string())
         if handle is None:
             return packets.status(request, packets.FAILURE, "the handle is not open")
         if handle.file is not None:
@@ -292,7 +272,7 @@ class SftpSession:
         path = fields.text()
         try:
             path = resolve(path)
-            if (file := self._open_files.get(path)) is not None:
+            if (file := self._handles.by_path.get(path)) is not None:
                 return packets.attributes(request, Attributes(file.size, 0o100644, file.times))
             found = await self._view.stat(path)
         except FileRefused as refused:
@@ -304,7 +284,7 @@ class SftpSession:
         return packets.attributes(request, found)
 
     async def _stat_handle(self, request: bytes, fields: Fields) -> bytes:
-        handle = self._handle(fields)
+        handle = self._handles.get(fields.string())
         if handle.file is None:
             return packets.attributes(request, await self._view.stat(handle.path) or Attributes())
         return packets.attributes(request, Attributes(handle.file.size, 0o100644, handle.file.times))
@@ -314,7 +294,7 @@ class SftpSession:
         return packets.done(request)
 
     async def _set_handle(self, request: bytes, fields: Fields) -> bytes:
-        handle, wished = self._handle(fields), read_attributes(fields)
+        handle, wished = self._handles.get(fields.string()), read_attributes(fields)
         if handle.file is not None:
             if wished.size is not None:
                 handle.file.declare(wished.size)
@@ -323,22 +303,21 @@ class SftpSession:
 
     async def _open_folder(self, request: bytes, fields: Fields) -> bytes:
         path = resolve(fields.text())
-        self._check_handles()
-        if sum(len(handle.entries) for handle in self._handles.values()) >= _MOST_ENTRIES:
-            raise FileRefused("too-many", f"a session may list {_MOST_ENTRIES} names at once")
+        self._handles.check(listing=True)
         entries = await self._view.list(path)
         if entries is None:
             return packets.status(request, packets.NO_SUCH_FILE, "there is no such folder")
         listed = dict(entries)
-        for name, file in self._open_files.items():
+        for name, file in self._handles.by_path.items():
             if posixpath.dirname(name) == path:
                 listed.setdefault(posixpath.basename(name), Attributes(file.size, 0o100644, file.times))
         entries = sorted(listed.items())
         folder = Attributes(0, 0o40755, (0, 0))
-        return self._add(request, _Handle(path, entries=[(".", folder), ("..", folder), *entries]))
+        handle = Handle(path, entries=[(".", folder), ("..", folder), *entries])
+        return packets.handle(request, self._handles.add(handle))
 
     async def _read_folder(self, request: bytes, fields: Fields) -> bytes:
-        handle = self._handle(fields)
+        handle = self._handles.get(fields.string())
         entries, handle.entries = handle.entries[:_BATCH], handle.entries[_BATCH:]
         if handle.file is not None or not entries:
             return packets.status(request, packets.END)
@@ -346,7 +325,7 @@ class SftpSession:
 
     async def _remove(self, request: bytes, fields: Fields) -> bytes:
         path = resolve(fields.text())
-        if (file := self._open_files.get(path)) is not None:
+        if (file := self._handles.by_path.get(path)) is not None:
             await file.discard()
         else:
             await self._view.remove(path)
@@ -373,24 +352,8 @@ class SftpSession:
         if name == b"posix-rename@openssh.com":
             return await self._rename(request, fields)
         if name == b"fsync@openssh.com":
-            handle = self._handle(fields)
+            handle = self._handles.get(fields.string())
             if handle.file is not None:
                 await handle.file.sync()
             return packets.done(request)
         return packets.status(request, packets.UNSUPPORTED, "there is no such extension here")
-
-    def _check_handles(self) -> None:
-        if len(self._handles) >= packets.MOST_HANDLES:
-            raise FileRefused("too-many", f"a session may have {packets.MOST_HANDLES} files open")
-
-    def _add(self, request: bytes, handle: _Handle) -> bytes:
-        name = self._next_handle.to_bytes(_HANDLE_BYTES, "big")
-        self._next_handle = (self._next_handle + 1) % (1 << 32)
-        self._handles[name] = handle
-        return packets.handle(request, name)
-
-    def _handle(self, fields: Fields) -> _Handle:
-        handle = self._handles.get(fields.string())
-        if handle is None:
-            raise FileRefused("bad-request", "the handle is not open")
-        return handle

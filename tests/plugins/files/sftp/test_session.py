@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sockd_plugins.files.sftp import packets, session
+from sockd_plugins.files.sftp import handles, packets
 from sockd_plugins.files.sftp.fields import long, number, string
 from sockd_plugins.files.sftp.open_file import MOST_EARLY
 from sockd_plugins.files.storage.sender import Sender, Share
@@ -616,6 +616,6 @@ def test_lengths_of_writes_have_no_common_multiples_of_use() -> None:
 
 
 def test_names_of_open_folders_are_bound_in_number(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "_MOST_ENTRIES", 2)
+    monkeypatch.setattr(handles, "_MOST_ENTRIES", 2)
     assert client.ask(packets.OPENDIR, string(""))[0] == 102
     assert client.code(packets.OPENDIR, string("")) == packets.FAILURE
