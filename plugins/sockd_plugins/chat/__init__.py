@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
@@ -42,7 +43,7 @@ from sockd.plugin import (
 from sockd.reading import Unreadable
 from sockd_plugins.chat.accounts import Accounts, read_accounts
 from sockd_plugins.chat.charters import Charters
-from sockd_plugins.chat.commands import Commands
+from sockd_plugins.chat.commands import Commands, note_changes
 from sockd_plugins.chat.history.erasing import Bounds
 from sockd_plugins.chat.history.history import History
 from sockd_plugins.chat.hub.hub import Hub
@@ -273,6 +274,8 @@ class Chat(Plugin):
                 bounds = Bounds(self.keep, self.keep_room_size, self.keep_size)
                 self._history = History(context.state_dir, bounds, context.clock, context.logger)
             self._hub = Hub(self._rules(), context.clock, context.logger, self._history, keeper=keeper)
+            if self._history is not None:
+                self._history.on_changes = partial(note_changes, self._hub)
         return self._hub
 
     def _rules(self) -> Rules:

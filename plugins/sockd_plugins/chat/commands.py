@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,9 @@ from sockd.errors import CommandRefused
 from sockd.plugin import Command, Configured
 from sockd.text import printable
 from sockd_plugins.chat.history.records import NoHistory, records_in
+from sockd_plugins.chat.history.upkeep import Change
 from sockd_plugins.chat.history.words import NoWord
+from sockd_plugins.chat.hub.hub import Hub
 
 _LONGEST_REASON = 200  # characters
 
@@ -61,6 +63,15 @@ class Commands:
         with records_in(self.configured.state_dir) as records:
             count = records.forget(name)
             return {"name": name, "messages": count, "clean": records.clean()}
+
+
+def note_changes(hub: Hub, changes: Sequence[Change]) -> None:
+    """Bring what commands have removed out of the memory of a running chat."""
+    for change in changes:
+        if change.name:
+            hub.record.note_forgotten(change.name)
+        else:
+            hub.record.note_redacted(change.room, change.number, change.reason)
 
 
 def _refusing(command: Callable[..., Any]) -> Command:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -44,6 +45,17 @@ class Slow:
         if self.storing is not None:
             await self.storing
         self.kept += said
+
+    async def search(self, text: str, room: str, limit: int) -> Sequence[Said]:
+        return [said for said in reversed(self.kept) if text in said.text][:limit]
+
+    async def redact(self, room: str, number: int) -> bool:
+        self.kept = [replace(said, text="") if said.number == number else said for said in self.kept]
+        return True
+
+    def note_closed(self, room: str) -> None: ...
+
+    def note_open(self, room: str) -> None: ...
 
     async def place(self, room: str, at: float) -> tuple[int, int]:
         return 0, 1
@@ -184,3 +196,22 @@ def test_a_message_that_is_not_stored_is_refused_with_a_code() -> None:
     ann.types("six", "/ping 1")
     storing.errback(NotStored("the disk is full"))
     assert ann.reads() == ["! not_said not said: six: the disk is full", "* pong 1 lobby 5"]
+
+
+def test_messages_are_searched_and_removed_by_their_numbers() -> None:
+    _, ann = a_reader()
+    ann.types("/redact 4 wrong", "/redact", "/redact x", "/search 5", "/search absent")
+    assert ann.reads() == [
+        "* only operators of lobby may do that",
+        *["* a number of a message is missing: /redact 17 REASON"] * 2,
+        "* 5: <ann> 5",
+        "* nothing is kept with these words: absent",
+    ]
+    ann.types("/join den", "oops", "/redact 1 a typo")
+    assert ann.reads()[-1] == "* ann removed message 1 of den (a typo)"
+    ann.mode.numbers = True
+    ann.types("/search 5", "/redact")
+    assert ann.reads() == [
+        "5 1970-01-01T00:00:00.000Z <ann> 5",
+        "! no_number a number of a message is missing: /redact 17 REASON",
+    ]

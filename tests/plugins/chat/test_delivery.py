@@ -52,6 +52,16 @@ class Disk:
         self.waiting.append((deferred, said))
         await deferred
 
+    async def redact(self, room: str, number: int) -> bool:
+        raise NotImplementedError
+
+    async def search(self, text: str, room: str, limit: int) -> Sequence[Said]:
+        raise NotImplementedError
+
+    def note_closed(self, room: str) -> None: ...
+
+    def note_open(self, room: str) -> None: ...
+
     async def since(self, room: str, number: int, limit: int) -> Sequence[Said]:
         if self.broken:
             raise OSError("no disk")

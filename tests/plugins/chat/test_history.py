@@ -18,11 +18,10 @@ from twisted.python.failure import Failure
 
 from sockd_plugins.chat.history.erasing import Bounds
 from sockd_plugins.chat.history.history import History
-from sockd_plugins.chat.history.reading import REMOVED
 from sockd_plugins.chat.history.tables import FILE
 from sockd_plugins.chat.history.words import NoWord
 from sockd_plugins.chat.hub.delivery import NotStored
-from sockd_plugins.chat.hub.events import Said
+from sockd_plugins.chat.hub.events import REMOVED, Said
 
 T = TypeVar("T")
 

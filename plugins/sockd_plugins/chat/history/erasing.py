@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from sockd_plugins.chat.history.tables import COST
 from sockd_plugins.chat.history.words import indexed
 from sockd_plugins.chat.hub.names import fold
-
-NOBODY = "-"
-"""Name of the speaker of a message after the person was forgotten; no person can have it."""
+from sockd_plugins.chat.hub.record import NOBODY
 
 _MERGED_PAGES = 200
 """Pages of the index that a step of cleaning writes: some milliseconds."""

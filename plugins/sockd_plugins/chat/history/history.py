@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from sockd_plugins.chat.history import erasing, reading, words
+from sockd_plugins.chat.history import closing, erasing, reading, words
 from sockd_plugins.chat.history.erasing import Bounds
 from sockd_plugins.chat.history.locks import OWNER, TURN, Lock
 from sockd_plugins.chat.history.tables import database_in
@@ -79,6 +79,7 @@ class History:
         self._owner = Lock(folder / OWNER)
         self._upkeep = Upkeep(self._database, bounds, Lock(folder / TURN), now, self._tell)
         self._owned = self._closed = False
+        self._changes_under_way = 0
         self._writer: Worker[_Job] = Worker("history-writer", self._reactor, self._write, self._rest)
         self._reader = Worker("history-reader", self._reactor, results_of)
         self._searcher = Worker("history-search", self._reactor, results_of)
@@ -221,6 +222,28 @@ class History:
                 return count
             row = last
 
+    def note_closed(self, room: str) -> None:
+        """Note that not everybody may enter a room from now on (`closing`)."""
+        self._change_before_reads(partial(closing.note_closed, room=room))
+
+    def note_open(self, room: str) -> None:
+        """Hide what was said in a room while it was closed: it is open now, or has ended."""
+        self._change_before_reads(partial(closing.note_open, room=room))
+
+    def _change_before_reads(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Have the writer do work that holds for all reads that are asked for later."""
+        if not self._closed:
+            self._changes_under_way += 1
+            self._writer.ask(partial(self._change, work)).addErrback(self._note_failed).addBoth(
+                self._note_done
+            )
+
+    def _note_failed(self, failure: Failure) -> None:
+        self._log.warn("history not tidied", error=failure.getErrorMessage())
+
+    def _note_done(self, _: object) -> None:
+        self._changes_under_way -= 1
+
     async def _changed(self, job: Sequence[Said] | Callable[[], T]) -> T:
         """Have the writer do a job."""
         try:
@@ -238,7 +261,7 @@ class History:
             with self._database.reading() as database:
                 return nothing if database is None else work(database)
 
-        return self._reader.ask(read)
+        return (self._writer if self._changes_under_way else self._reader).ask(read)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -294,6 +317,9 @@ class History:
         """Wait until no other instance stores messages."""
         if not self._owned:
             self._owner.take(_OWNER_SECONDS if self._reactor else 0.0, lambda: self._closed)
+            with self._database.changing() as database:
+                if database is not None:
+                    closing.note_all_open(database)
             self._upkeep.begin()
             self._owned = True
 

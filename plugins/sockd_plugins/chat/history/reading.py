@@ -6,11 +6,8 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sockd_plugins.chat.hub.events import Said
+from sockd_plugins.chat.hub.events import REMOVED, Said
 from sockd_plugins.chat.hub.names import fold
-
-REMOVED = "(removed)"
-"""Text of a message whose text was removed."""
 
 COLUMNS = "messages.number, messages.at, messages.kind, messages.name, messages.account, messages.text"
 
@@ -48,8 +45,9 @@ def between(
     """
     order = "DESC" if last else "ASC"
     found = database.execute(
-        f"SELECT {COLUMNS} FROM messages WHERE room = ? AND number > ? AND number < ?"  # noqa: S608
-        f" ORDER BY number {order} LIMIT ?",
+        f"SELECT {COLUMNS} FROM messages WHERE room = ?1 AND number < ?3"  # noqa: S608
+        " AND number > max(?2, coalesce((SELECT hidden FROM rooms WHERE room = ?1), 0))"
+        f" ORDER BY number {order} LIMIT ?4",
         (fold(room), _bounded(low), _bounded(high), max(limit, 0)),
     ).fetchall()
     return as_said(room, reversed(found) if last else found)

@@ -15,10 +15,9 @@ from typing import Any
 
 from sockd_plugins.chat.history import erasing, words
 from sockd_plugins.chat.history.locks import OWNER, TURN, Lock
-from sockd_plugins.chat.history.reading import REMOVED
 from sockd_plugins.chat.history.tables import database_in
 from sockd_plugins.chat.history.upkeep import Upkeep
-from sockd_plugins.chat.hub.events import Said
+from sockd_plugins.chat.hub.events import REMOVED, Said
 from sockd_plugins.chat.hub.names import fold
 
 _ALL = 2**62
@@ -66,7 +65,7 @@ class Records:
             OSError: the database cannot be read, or not in time.
         """
         with self._reading() as database:
-            return words.search(database, text, room, limit)
+            return words.search(database, text, room, limit, hidden=True)
 
     def export(self, name: str) -> Iterator[dict[str, Any]]:
         """Yield all messages of a person, in the order in which they were stored.

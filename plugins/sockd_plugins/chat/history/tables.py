@@ -17,7 +17,8 @@ VERSION = 1
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS rooms (
-    room TEXT PRIMARY KEY, name TEXT NOT NULL, last INTEGER NOT NULL, bytes INTEGER NOT NULL) WITHOUT ROWID;
+    room TEXT PRIMARY KEY, name TEXT NOT NULL, last INTEGER NOT NULL, bytes INTEGER NOT NULL,
+    closed INTEGER NOT NULL DEFAULT 0, hidden INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS messages (
     row INTEGER PRIMARY KEY AUTOINCREMENT, room TEXT NOT NULL, number INTEGER NOT NULL, at REAL NOT NULL,
     kind TEXT NOT NULL, name TEXT NOT NULL, account TEXT NOT NULL, text TEXT NOT NULL);
@@ -30,6 +31,8 @@ CREATE TABLE IF NOT EXISTS changes (
     name TEXT NOT NULL, reason TEXT NOT NULL);
 """
 # `rooms.last` outlives the messages, so that no number is used twice. `rooms.bytes` is the sum of `cost`.
+# `rooms.closed` is 1 while not everybody may enter, `rooms.hidden` the number of the last message that people
+# are not shown, as it was said in a room that was closed then.
 # `marks` has "indexed", the last row that `words` knows, and "unclean", above 0 while removed text may be on
 # the disk.
 # `changes` tells a daemon what a command has removed beside it.

@@ -26,7 +26,13 @@ class NoWord(ValueError):
 
 
 def search(
-    database: sqlite3.Connection, words: str, room: str, limit: int, before: int | None = None
+    database: sqlite3.Connection,
+    words: str,
+    room: str,
+    limit: int,
+    before: int | None = None,
+    *,
+    hidden: bool = False,
 ) -> Sequence[Said]:
     """Return the last messages that have all words, at most `limit`, the newest first.
 
@@ -38,6 +44,7 @@ def search(
         room: name of the room; empty for all rooms.
         limit: messages at most.
         before: number that their numbers are below, in one room; None for all.
+        hidden: whether to find what people are not shown (`closing`), too.
 
     Raises:
         NoWord: there is no word in it.
@@ -50,6 +57,8 @@ def search(
         where, values = " AND messages.room = ?", [fold(room)]
     if before is not None:
         where, values = f"{where} AND messages.number < ?", [*values, before]
+    if not hidden:
+        where = f"{where} AND messages.number > rooms.hidden"
     until = time.monotonic() + _SECONDS
     database.set_progress_handler(lambda: time.monotonic() > until, _OPERATIONS)
     try:

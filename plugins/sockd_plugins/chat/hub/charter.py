@@ -74,6 +74,11 @@ class Charter:
             is_kept=True,
         )
 
+    @property
+    def is_closed(self) -> bool:
+        """True if not everybody may enter the room, or know of it."""
+        return bool(self.key or {"i", "s"} & set(self.flags))
+
     def check_entry(self, person: Who, key: str, members: int, invited: bool) -> None:
         """Check whether a person may enter; owners and whoever is invited need no key and find a place.
 

@@ -56,6 +56,26 @@ class Archive(Protocol):
             NotStored: none of them is stored.
         """
 
+    async def search(self, text: str, room: str, limit: int) -> Sequence[Said]:
+        """Return the last messages of a room with all words of a text, at most `limit`, the newest first.
+
+        Raises:
+            ValueError: there is no word in the text; the text of the error tells people.
+        """
+
+    async def redact(self, room: str, number: int) -> bool:
+        """Remove the text of a message; return False if there is no such message.
+
+        Raises:
+            NotStored: it is not removed.
+        """
+
+    def note_closed(self, room: str) -> None:
+        """Note that not everybody may enter a room from now on."""
+
+    def note_open(self, room: str) -> None:
+        """Hide what was said in a room while it was closed: it is open now, or has ended."""
+
     async def since(self, room: str, number: int, limit: int) -> Sequence[Said]:
         """Return the first `limit` messages of a room behind a number."""
 

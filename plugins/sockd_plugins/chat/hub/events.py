@@ -13,6 +13,10 @@ Rank = Literal["", "voice", "operator"]
 """Rank of a person in a room."""
 
 
+REMOVED = "(removed)"
+"""Text of a message whose text was removed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
     """Message to a room.
@@ -245,6 +249,25 @@ class Marked:
 
 
 @dataclass(frozen=True, slots=True)
+class Redacted:
+    """Removal of the text of a message.
+
+    Attributes:
+        by: name of who has removed it; empty for the operator of the machine.
+    """
+
+    room: str
+    number: int
+    by: str
+    reason: str
+
+    @property
+    def id(self) -> str:
+        """Name of the message that no other message has."""
+        return f"{self.room}/{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """End of the chat for the person: it is in no room any more, and its name is free."""
 
@@ -268,5 +291,6 @@ Event = (
     | AccountSet
     | Invited
     | Marked
+    | Redacted
     | Ended
 )

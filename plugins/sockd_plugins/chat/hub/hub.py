@@ -42,6 +42,7 @@ from sockd_plugins.chat.hub.names import fold
 from sockd_plugins.chat.hub.people import Membership, Outlet, Person, Room, RoomFacts, Stay
 from sockd_plugins.chat.hub.programs import Programs
 from sockd_plugins.chat.hub.reading import Reading
+from sockd_plugins.chat.hub.record import Record
 from sockd_plugins.chat.hub.refused import ChatRefused
 from sockd_plugins.chat.hub.register import Keeper, Register, no_keeper
 from sockd_plugins.chat.hub.rooms import Rooms
@@ -70,10 +71,7 @@ class Hub:
         now: Callable[[], float] = time.time,
         keeper: Keeper = no_keeper,
     ) -> None:
-        self._rules = rules
-        self._clock = clock
-        self._log = log
-        self._now = now
+        self._rules, self._clock, self._log, self._now = rules, clock, log, now
         self.people = Register(rules.name_length, keeper)
         self._rooms = Rooms(rules.max_rooms, rules.history, archive is not None, now())
         self._rooms.keep({rules.room: RoomRules(), **rules.rooms})
@@ -82,7 +80,8 @@ class Hub:
         )
         self._reading = Reading(archive, log)
         self._programs = Programs(self.people, self._rooms, self._delivery, self._reading, now)
-        self._moderation = Moderation(self._delivery, self.find, now)
+        self._moderation = Moderation(self._delivery, self.find, now, self._rooms.note_modes)
+        self.record = Record(archive, self._rooms, self._delivery, self._joined)
         self._closed = ""
 
     @property

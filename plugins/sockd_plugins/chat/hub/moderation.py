@@ -34,14 +34,20 @@ class Moderation:
         delivery: tells people of changes.
         find: returns the person with a name.
         now: returns the time in seconds since 1970.
+        on_modes: called with a room whose modes have changed.
     """
 
     def __init__(
-        self, delivery: Delivery, find: Callable[[str], Person | None], now: Callable[[], float]
+        self,
+        delivery: Delivery,
+        find: Callable[[str], Person | None],
+        now: Callable[[], float],
+        on_modes: Callable[[Room], None],
     ) -> None:
         self._delivery = delivery
         self._find = find
         self._now = now
+        self._on_modes = on_modes
 
     def set_topic(self, person: Person, room: Room, text: str) -> None:
         """Set the topic of a room; an empty text takes it away."""
@@ -71,6 +77,7 @@ class Moderation:
         finally:
             if done:
                 room.charter.on_change()
+                self._on_modes(room)
                 self._tell(ModeSet(room.name, person.name, tuple(done)), room)
 
     def invite(self, person: Person, room: Room, name: str) -> str:

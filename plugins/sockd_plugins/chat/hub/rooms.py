@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from sockd_plugins.chat.hub.charter import Charter
 from sockd_plugins.chat.hub.events import Topic
@@ -24,6 +24,9 @@ class Rooms:
         recent: messages that each keeps to show to newcomers.
         stored: whether an archive has messages, which tells the number of a room's last one.
         now: time in seconds since 1970, for topics of the configuration.
+
+    Attributes:
+        on_closed: called when a room that is not configured is closed to some, and when it is open again.
     """
 
     def __init__(self, most: int, recent: int, stored: bool, now: float) -> None:
@@ -33,6 +36,8 @@ class Rooms:
         self._now = now
         self._rooms: Names[Room] = Names()
         self._numbers: dict[str, int] = {}  # last numbers of rooms that are gone, where nothing is stored
+        self.on_closed: Callable[[Room, bool], None] = lambda _room, _closed: None
+        self._closed: set[Room] = set()
         self._empty: dict[Room, int] = {}  # rooms without people, each with the place after its last event
 
     def __iter__(self) -> Iterator[Room]:
@@ -71,13 +76,29 @@ class Rooms:
             self._empty[room] = place
             room.charter, room.topic = Charter(), None
 
+    def note_modes(self, room: Room) -> None:
+        """Note that the modes of a room have changed: perhaps not everybody may enter it any more."""
+        if not room.charter.is_kept:
+            self._note_closed(room, closed=room.charter.is_closed)
+
+    def _note_closed(self, room: Room, *, closed: bool) -> None:
+        if closed != (room in self._closed):
+            if closed:
+                self._closed.add(room)
+            else:
+                self._closed.discard(room)
+                room.recent.clear()  # it was said among those who could enter then
+            self.on_closed(room, closed)
+
     def drop_empty(self, delivered: int) -> None:
         """Drop the rooms that are empty and whose events before a place were the last."""
         for room, place in tuple(self._empty.items()):
             if room.members:
                 del self._empty[room]
+                self._note_closed(room, closed=room.charter.is_closed)
             elif delivered >= place:
                 del self._empty[room]
+                self._note_closed(room, closed=False)
                 if self._rooms.find(room.name) is room:
                     self._rooms.take(room.name)
                     self._remember_number(room)

@@ -24,6 +24,7 @@ from sockd_plugins.chat.hub.events import (
     Parted,
     Present,
     Rank,
+    Redacted,
     Removed,
     Renamed,
     Said,
@@ -97,6 +98,7 @@ class IrcForm:
             TopicSet: self._topic_set,
             ModeSet: self._mode_set,
             Invited: self._invited,
+            Redacted: self._redacted,
             Ended: self._ended,
         }
 
@@ -205,6 +207,10 @@ class IrcForm:
     def _join(self, name: str, room: str, account: str) -> str:
         line = f":{self.source(name)} JOIN #{room}"
         return f"{line} {account or '*'} :{name}" if self._extended_join else line
+
+    def _redacted(self, event: Redacted) -> list[str]:
+        who, why = event.by or "the chat", f" ({event.reason})" if event.reason else ""
+        return [f":{self._server} NOTICE #{event.room} :{who} removed message {event.number}{why}"]
 
     def _left(self, event: Left | Parted) -> list[str]:
         reason = f" :{event.reason}" if event.reason else ""

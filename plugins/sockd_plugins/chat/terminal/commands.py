@@ -15,6 +15,8 @@ hello                 said to everybody in the room; `//hello` says `/hello`
 /invite NAME          for operators, as /remove NAME [REASON] and /mode +o NAME are
 /since NUMBER         shows what was said behind a message
 /again 17-19          shows these messages of the room
+/search WORDS         shows the last messages of the room that have all the words
+/redact 17 [REASON]   removes the text of a message, for operators and for whoever has said it
 /numbers on           shows numbers and times of messages, and codes of refusals, from now on
 /echo on              shows one's own messages too, each once it is stored: the acknowledgement
 /ping TOKEN           * pong TOKEN lobby 19: all before it is answered, and 19 is the last message
@@ -39,12 +41,15 @@ from sockd_plugins.users.tries import NotTried
 
 HELP = (
     "* /join ROOM, /rooms, /who, /whois NAME, /msg NAME TEXT, /me TEXT, /topic TEXT, /away TEXT, /nick NAME,"
-    " /login NAME PASSWORD, /since NUMBER, /again 17-19, /numbers on, /echo on, /quit;"
-    " operators: /invite NAME, /remove NAME, /mode +o NAME; anything else is said to the room"
+    " /login NAME PASSWORD, /since NUMBER, /again 17-19, /search WORDS, /numbers on, /echo on, /quit;"
+    " operators: /invite NAME, /remove NAME, /redact 17, /mode +o NAME; anything else is said to the room"
 )
 
 SHOWN_AGAIN = 200
 """Messages that one command shows at most."""
+
+SHOWN_FOUND = 20
+"""Messages that one search shows at most."""
 
 SHOWN_ROOMS = 50
 
@@ -94,6 +99,10 @@ class Commands:
                 return self._again(command.lower(), argument.strip())
             case "/login":
                 return self._log_in(argument)
+            case "/search":
+                return self._search(argument.strip())
+            case "/redact":
+                return self._redact(argument.strip())
         try:
             answer = tuple(self._answer(line))
         except ChatRefused as refused:
@@ -223,6 +232,29 @@ class Commands:
         about = [] if self._mode.numbers else [f"* {kept[0].number} to {kept[-1].number} of {kept[0].room}:"]
         more = [f"* /since {kept[-1].number} goes on"] if len(kept) == SHOWN_AGAIN else []
         self._show(*about, *map(self._mode.message, kept), *more)
+
+    async def _search(self, words: str) -> None:
+        """Show the last messages that have all the words, with their numbers."""
+        try:
+            found = await self._hub.record.search(self._person, here(self._person), words, SHOWN_FOUND)
+        except ChatRefused as refused:
+            self._show(*filter(None, (self._mode.refusal(refused),)))
+            return
+        self._hub.settle()
+        lines = [self._mode.message(said) for said in reversed(found)]
+        if not self._mode.numbers:
+            lines = [f"* {said.number}: {line}" for said, line in zip(reversed(found), lines, strict=True)]
+        self._show(*(lines or [f"* nothing is kept with these words: {words}"]))
+
+    async def _redact(self, argument: str) -> None:
+        """Remove the text of a message."""
+        number, _, reason = argument.partition(" ")
+        try:
+            if not (number.isascii() and number.isdigit() and len(number) < 16):
+                raise ChatRefused("no_number", "a number of a message is missing: /redact 17 REASON")
+            await self._hub.record.redact(self._person, here(self._person), int(number), reason.strip())
+        except ChatRefused as refused:
+            self._show(*filter(None, (self._mode.refusal(refused),)))
 
 
 async def proved(accounts: Accounts | None, argument: str, host: str) -> str:

@@ -32,6 +32,7 @@ from sockd_plugins.chat.hub.events import (
     Marked,
     ModeSet,
     Parted,
+    Redacted,
     Removed,
     Renamed,
     Said,
@@ -99,6 +100,8 @@ class Mode:
                 return [f"* {name} left" + _because(reason)]
             case Renamed(name, new_name):
                 return [f"* {name} is now {new_name}"]
+            case Redacted(room, number, by, reason):
+                return [f"* {by or 'the chat'} removed message {number} of {room}" + _because(reason)]
             case Removed(room, name, by, reason):
                 return [f"* {by} removed {name} from {room}" + _because(reason)]
             case TopicSet(room, name, text):

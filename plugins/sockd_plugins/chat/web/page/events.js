@@ -113,10 +113,10 @@ export const told = {
     chat.note(chat.current, `${by} invites you to ${name}: /join ${name}`);
   },
 
-  redacted(chat, { room: name, number, by }) {
+  redacted(chat, { room: name, number, by, reason }) {
     const room = chat.room(name);
     const message = room.messages.find((each) => each.note === undefined && each.number === number);
-    if (message) message.text = `(removed by ${by})`;
+    if (message) message.text = `(removed${by ? ` by ${by}` : ""}${reason ? `: ${reason}` : ""})`;
     chat.renew(room);
   },
 
