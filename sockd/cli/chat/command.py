@@ -81,6 +81,8 @@ def _password(address: Address, name: str) -> str:
     """Return the password of the account, for servers to which it does not travel in the clear."""
     if not (address.encrypted or address.path or _is_here(address.host)):
         raise click.UsageError(f"the password would travel in the clear to {address}: use tls:")
+    if not (os.environ.get("SOCKD_PASSWORD") or sys.stdin.isatty()):
+        raise click.UsageError("there is no terminal to ask for the password: set $SOCKD_PASSWORD")
     given = os.environ.get("SOCKD_PASSWORD") or getpass.getpass(f"password of {name}: ")
     if not given.isprintable() or not given:
         raise click.UsageError("expected a password in one line")

@@ -23,6 +23,9 @@ MOST_TRIES = 5
 SLOW_DOWN = 1.0
 """Seconds until a message that came too fast is sent again."""
 
+_MESSAGES = ("/say", "/me", "/notice", "/msg")
+"""Commands that the server answers by sending the message back."""
+
 _REREADING = ("/since", "/again")
 
 Outcome = Literal["done", "refused", "unknown"]
@@ -53,6 +56,13 @@ class Item:
     tries: int = 0
     sent_at: float = 0.0
     token: int = 0
+
+
+def typed(line: str, over: Callable[[Outcome, Pong | None], None]) -> Item:
+    """Return the item of a line that a person typed."""
+    command = line.split(" ", 1)[0].lower()
+    message = command in _MESSAGES or not line.startswith("/") or line.startswith("//")
+    return Item(line, message, private=command == "/msg", over=over)
 
 
 class Outbox:
@@ -184,9 +194,11 @@ class Outbox:
         item.tries += 1
         item.sent_at = now
         if item.text:
-            plain = item.message and not item.text.startswith("/")
-            # A server that has forgotten the address must not take a message for a name.
-            self._send(f"/say {item.text}" if plain and not self._stream else item.text)
+            text = item.text
+            if item.message and not self._stream and (text[:1] != "/" or text[:2] == "//"):
+                # A server that has forgotten the address must not take a message for a name.
+                text = f"/say {text.removeprefix('/')}"
+            self._send(text)
         if not item.message:
             item.token = next(self._tokens)
             self._send(f"/ping {item.token}")

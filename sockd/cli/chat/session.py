@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from sockd.cli.chat.gaps import Gaps
 from sockd.cli.chat.names import Names
-from sockd.cli.chat.outbox import AGAIN, MOST_TRIES, Item, Outbox, Outcome
+from sockd.cli.chat.outbox import AGAIN, MOST_TRIES, Item, Outbox, Outcome, typed
 from sockd.cli.chat.stage import Stage
 from sockd.cli.chat.view import View, Wishes
 from sockd.cli.chat.wire import (
@@ -41,6 +41,8 @@ datagrams, which get lost, sooner."""
 
 DEAD = 20.0
 """Seconds without any answer until a connection counts as lost."""
+
+_ABOUT_NAMES = ("taken", "confusable", "bad_name", "login", "wrong_password", "not_tried")
 
 UNSHOWN = ("numbers are on", "echo is on", "you are shown all now")
 """Answers to what the client says by itself."""
@@ -155,17 +157,24 @@ class Session:
         """Take a line of the person; after `/quit` none."""
         self._now = now
         command = line.split(" ", 1)[0].lower()
-        if not line.strip() or self._leaving:
+        if self._leaving or not line.strip():
             return
         if command == "/quit":
             self.leave(now)
         elif self.stage is Stage.NAMING and self._choosing:
-            self.name = line.removeprefix("/nick ").strip()
-            self._introduce()
+            self._choose(line)
         else:
-            private = command == "/msg"
-            message = private or command == "/me" or not line.startswith("/") or line.startswith("//")
-            self.outbox.add(Item(line, message, private, over=self._unless_known(line)), now)
+            self.outbox.add(typed(line, self._unless_known(line)), now)
+
+    def _choose(self, line: str) -> None:
+        """Try another name, or log in to the account that the name belongs to."""
+        command, _, words = line.partition(" ")
+        if command.lower() == "/login":
+            self.name = words.split(" ")[0]
+            self._send(line)
+        else:
+            self.name = words.strip() if command.lower() == "/nick" else line.strip()
+            self._introduce()
 
     def before(self, number: int, count: int, over: Callable[[], None]) -> bool:
         """Ask for older messages than `number`; return False if there is no way to, or nothing older."""
@@ -248,7 +257,7 @@ class Session:
         if self._been_in and code in ("taken", "full", "too_fast", "closed"):  # perhaps not for long
             self._view.note(text)
             self.lost = True
-        elif self._wishes.asks and code in ("taken", "confusable", "bad_name", "login"):
+        elif self._wishes.asks and code in _ABOUT_NAMES:
             self._choosing = True
             self._view.refused(code, f"{text}; type another name")
         else:

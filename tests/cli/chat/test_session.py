@@ -139,6 +139,18 @@ def test_a_name_that_is_taken_is_asked_for_again() -> None:
     ]
 
 
+def test_the_login_to_a_name_may_be_typed() -> None:
+    ann = Client(a_hub())
+    ann.breaks()
+    ann.session.opened(0)
+    sent: list[str] = []
+    ann.session._send = sent.append
+    for line in ("* welcome; your name?", "! login the name ann belongs to the account ann: log in first"):
+        ann.session.received(line, 0)
+    ann.session.typed("/login ann secret", 0)
+    assert sent == ["/login ann secret"]
+
+
 def test_a_name_that_is_taken_ends_a_script() -> None:
     hub = a_hub()
     Client(hub)
@@ -323,6 +335,15 @@ def test_a_member_that_the_server_forgot_comes_again() -> None:
     ann.opens()
     assert ann.reads() == ["* connected again", "* the server counts its messages anew", "+1 <ann> 2"]
     assert wire is not ann.wire
+
+
+def test_messages_over_datagrams_are_said_as_they_are_typed() -> None:
+    _, ann, _ = a_wire()
+    ann.reads()
+    ann.types("hello", "//etc", "/me waves", "/say /x", "/notice done")
+    assert ann.reads() == [
+        f"+{n} <ann> {text}" for n, text in enumerate(("hello", "/etc", "waves", "/x", "done"), 1)
+    ]
 
 
 def test_a_room_over_datagrams() -> None:

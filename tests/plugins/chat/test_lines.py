@@ -4,11 +4,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import Logger
 
 from sockd_plugins.chat.hub.hub import Hub
+from sockd_plugins.chat.hub.register import Keeper, no_keeper
 from sockd_plugins.chat.hub.rules import Rules
 from sockd_plugins.chat.terminal.commands import HELP
 from sockd_plugins.chat.terminal.entrance import NAME_TRIES
@@ -26,9 +28,14 @@ class Person:
     """Peer with a terminal."""
 
     def __init__(
-        self, hub: Hub, name: str = "", transport: type[Any] = StringTransport, clock: Clock | None = None
+        self,
+        hub: Hub,
+        name: str = "",
+        transport: type[Any] = StringTransport,
+        clock: Clock | None = None,
+        accounts: Any = None,
     ) -> None:
-        self.protocol = ChatLines(hub, clock or Clock())
+        self.protocol = ChatLines(hub, clock or Clock(), accounts)
         self.transport = transport()
         connect(self.protocol, self.transport)
         if name:
@@ -72,7 +79,13 @@ class Counting(StringTransport):
         self.writes += 1
 
 
-def a_hub(history: int = 20, rate: float = 1e6, burst: int = 1000, clock: Clock | None = None) -> Hub:
+def a_hub(
+    history: int = 20,
+    rate: float = 1e6,
+    burst: int = 1000,
+    clock: Clock | None = None,
+    keeper: Keeper = no_keeper,
+) -> Hub:
     rules = Rules(
         room="lobby",
         max_members=100,
@@ -83,7 +96,7 @@ def a_hub(history: int = 20, rate: float = 1e6, burst: int = 1000, clock: Clock 
         rate=rate,
         burst=burst,
     )
-    return Hub(rules, clock or ShortTurns(), Logger("test"))
+    return Hub(rules, clock or ShortTurns(), Logger("test"), keeper=keeper)
 
 
 @pytest.fixture
@@ -522,3 +535,74 @@ def test_single_messages_are_shown_again(hub: Hub) -> None:
         *("4 TIME <ann> 4", "5 TIME <ann> 5"),
         "! not_kept nothing is kept since 5",
     ]
+
+
+class OneAccount:
+    """Accounts of which there is one; a password is checked when `answer` is called back."""
+
+    def __init__(self) -> None:
+        self.answer: Deferred[None] = Deferred()
+        self.sources: list[str] = []
+
+    def keeper(self, name: str) -> str:
+        return "ann" if name.lower() == "ann" else ""
+
+    async def check(self, name: str, password: str, source: str) -> bool:
+        self.sources.append(source)
+        await self.answer
+        return (name, password) == ("Ann", "secret word")
+
+
+def a_member(accounts: Any) -> tuple[Person, Person]:
+    hub = a_hub(keeper=accounts.keeper)
+    bob, ann = Person(hub, "bob"), Person(hub, accounts=accounts)
+    ann.reads()
+    return bob, ann
+
+
+def test_a_name_with_an_account_is_for_those_who_log_in_and_lines_wait_for_that() -> None:
+    accounts = OneAccount()
+    bob, ann = a_member(accounts)
+    ann.types("Ann")
+    refusal = "* the name Ann belongs to the account ann: log in first: /login NAME PASSWORD"
+    assert ann.reads() == [refusal, "* your name?"]
+    ann.types("/login Ann secret word", "hello")
+    assert (ann.reads(), bob.reads()) == ([], [])
+    accounts.answer.callback(None)
+    assert ann.reads() == ["* you are Ann in lobby, with bob"]
+    assert bob.reads() == ["* Ann joined lobby", "<Ann> hello"]
+    assert accounts.sources == ["192.168.1.1"]
+
+
+def test_a_wrong_password_is_a_try_at_a_name() -> None:
+    accounts = OneAccount()
+    accounts.answer.callback(None)
+    _, ann = a_member(accounts)
+    ann.types("/numbers on", *["/login Ann wrong"] * NAME_TRIES)
+    assert ann.reads()[-2:] == ["! wrong_password wrong account or password", "* that was the last try"]
+    assert ann.transport.disconnecting
+
+
+def test_who_hangs_up_while_its_password_is_checked_does_not_come_in() -> None:
+    accounts = OneAccount()
+    bob, ann = a_member(accounts)
+    ann.types("/login Ann secret word")
+    ann.hangs_up()
+    accounts.answer.callback(None)
+    assert bob.reads() == []
+
+
+def test_a_guest_logs_in_and_takes_the_name() -> None:
+    accounts = OneAccount()
+    bob, ann = a_member(accounts)
+    ann.types("annie", "/login Ann secret word")
+    accounts.answer.callback(None)
+    assert ann.reads()[1:] == ["* annie is logged in as ann", "* annie is now Ann"]
+    assert bob.reads() == ["* annie joined lobby", "* annie is logged in as ann", "* annie is now Ann"]
+
+
+def test_without_accounts_nobody_logs_in(hub: Hub) -> None:
+    eve = Person(hub)
+    eve.types("/login eve x", "eve", "/login eve x")
+    refusal = "* there are no accounts here: any free name is yours"
+    assert [line for line in eve.reads() if "accounts" in line] == [refusal] * 2

@@ -77,7 +77,8 @@ class Mode:
 
     def refusal(self, refused: ChatRefused) -> str:
         """Format a refusal; empty for one that a person has read already."""
-        return f"! {refused.code} {refused}".rstrip() if self.numbers else notice(str(refused))
+        text = f"{refused}: /login NAME PASSWORD" if refused.code == "login" else str(refused)
+        return f"! {refused.code} {text}".rstrip() if self.numbers else notice(text)
 
     def lines(self, event: Event) -> list[str]:
         """Format an event; no lines for what the person knows already."""
