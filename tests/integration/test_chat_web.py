@@ -251,6 +251,10 @@ def test_scrolling_up_fetches_earlier_messages_and_the_search_finds_them(
             site.post("eight", "\n".join(lines), "app")
         enter(browser, site, "ann", "eight")
         browser.wait(f"{NUMBERS}.at(-1) === 240")
+        below = "document.querySelector('#write').getBoundingClientRect().bottom <= innerHeight"
+        assert browser.evaluate(below), "the end of the page is out of sight"
+        last = "[...document.querySelectorAll('#log .message')].at(-1).getBoundingClientRect().bottom"
+        assert browser.evaluate(f"{last} <= innerHeight"), "the last message is out of sight"
         scroll = (
             "(log => { log.scrollTop = 0; log.dispatchEvent(new Event('scroll')) })"
             "(document.querySelector('#log'))"
