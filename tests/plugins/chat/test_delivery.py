@@ -408,3 +408,22 @@ def test_a_program_learns_that_its_message_could_not_be_stored(hub: Hub, disk: D
         disk.turn(NotStored("no space is left"))
     assert isinstance(posted[0], ChatRefused)
     assert (posted[0].code, str(posted[0])) == ("not_stored", "no space is left")
+
+
+def test_an_event_is_encoded_once_and_only_in_the_forms_of_those_who_are_owed_it() -> None:
+    encoded: list[tuple[str, Event]] = []
+
+    def plain(event: Event) -> bytes:
+        encoded.append(("plain", event))
+        return b"p"
+
+    def other(event: Event) -> bytes:
+        encoded.append(("other", event))
+        return b"o"
+
+    for_ann, for_bob, for_all = Joined("lobby", "ann"), Joined("lobby", "bob"), Joined("lobby", "eve")
+    batch = Batch([for_ann, for_bob, for_all])
+    assert [batch.pick([0, 2]).encoded(plain), batch.pick([1, 2]).encoded(other)] == [b"pp", b"oo"]
+    assert batch.pick([2]).encoded(plain) == b"p"
+    assert encoded == [("plain", for_ann), ("plain", for_all), ("other", for_bob), ("other", for_all)]
+    assert batch.encoded(plain) == b"ppp"

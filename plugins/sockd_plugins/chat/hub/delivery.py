@@ -11,6 +11,7 @@ with are those that were delivered before it.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -326,30 +327,46 @@ class _Shares:
     """
 
     def __init__(self, entries: Sequence[Entry], events: Sequence[Event], begin: int) -> None:
-        self._entries = entries
         self._whole = Batch(events)
         self._begin = begin
-        self._rooms = tuple({room: None for it in entries if it.only is None for room in it.rooms})
-        alone = {it.only: None for it in entries if it.only is not None}
-        self.audience = dict.fromkeys(chain(alone, *(room.audience() for room in self._rooms)))
-        self.single = {*alone, *(it.but for it in entries)}
+        self._of_room: dict[Room, list[int]] = {}  # places in `events` of what the people in a room are owed
+        self._of_person: dict[Person, list[int]] = {}
+        self._not_for: dict[Person, list[int]] = {}
+        for at, entry in enumerate(entries):
+            if entry.only is not None:
+                self._of_person.setdefault(entry.only, []).append(at)
+            else:
+                for room in entry.rooms:
+                    self._of_room.setdefault(room, []).append(at)
+            if entry.but is not None:
+                self._not_for.setdefault(entry.but, []).append(at)
+        self._entries = entries
+        self._rooms = tuple(self._of_room)
+        self.audience = dict.fromkeys(chain(self._of_person, *(room.audience() for room in self._rooms)))
+        self.single = {*self._of_person, *self._not_for}
         self._batches: dict[tuple[Room, ...], Batch] = {}
         self.common = self._batch(self._rooms) if len(self._rooms) == 1 else None
 
     def of(self, person: Person) -> Batch | None:
         """Return what a person is owed, None for nothing."""
-        if person.changed < self._begin and person not in self.single:
+        if person.gone:
+            alone = self._of_person.get(person, ())
+            places = [at for at in alone if isinstance(self._entries[at].event, Ended)]
+        elif person.changed < self._begin and person not in self.single:
             return self._batch(tuple(room for room in self._rooms if person in room.members))
-        if person.changed < self._begin:
-            here = [room for room in self._rooms if person in room.members]
-            places = [
-                at
-                for at, it in enumerate(self._entries)
-                if it.only is person or (it.but is not person and _is_for(it, here))
-            ]
         else:
-            places = [at for at, it in enumerate(self._entries) if _concerns(it, person, self._begin + at)]
+            places = self._places(person)
         return self._whole.pick(places) if places else None
+
+    def _places(self, person: Person) -> list[int]:
+        """Return the places of what a person is owed, in order."""
+        found = [self._of_person.get(person, [])]
+        for room, places in self._of_room.items():
+            for since, until in room.times(person):
+                first = bisect_left(places, since - self._begin)
+                last = len(places) if until is None else bisect_left(places, until - self._begin)
+                found.append(places[first:last])
+        return sorted(set().union(*found).difference(self._not_for.get(person, ())))
 
     def _batch(self, rooms: tuple[Room, ...]) -> Batch:
         """Return what is owed to everybody who is in these rooms."""
@@ -362,12 +379,3 @@ class _Shares:
 def _is_for(entry: Entry, rooms: Collection[Room]) -> bool:
     """Tell whether an event is for the people in one of the rooms."""
     return entry.only is None and any(room in rooms for room in entry.rooms)
-
-
-def _concerns(entry: Entry, person: Person, place: int) -> bool:
-    """Tell whether a person is owed the event at a place."""
-    if entry.only is not None:
-        return entry.only is person and (not person.gone or isinstance(entry.event, Ended))
-    if entry.but is person or person.gone:
-        return False
-    return any(room.includes(person, place) for room in entry.rooms)

@@ -68,12 +68,14 @@ class Room:
     stays: list[Stay] = field(default_factory=list)
     charter: Charter = field(default_factory=Charter)
 
-    def includes(self, person: Person, place: int) -> bool:
-        """Tell whether a person was in the room when the event at a place happened."""
+    def times(self, person: Person) -> Iterator[tuple[int, int | None]]:
+        """Yield the times that a person was in the room: from one place to another, None for no end."""
         membership = self.members.get(person)
-        if membership is not None and membership.since <= place:
-            return True
-        return any(stay.person is person and stay.since <= place < stay.until for stay in self.stays)
+        if membership is not None:
+            yield membership.since, None
+        for stay in self.stays:
+            if stay.person is person:
+                yield stay.since, stay.until
 
     def admit(self, person: Person, said: int) -> int:
         """Note that an entry is delivered; return the number of the last message that it does not show."""
