@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test coverage bytecode lint format docs pictures bench crowd uploads zoo soak crash fuzz lock clean
+.PHONY: run test coverage bytecode lint format docs pictures bench crowd returning uploads zoo soak crash fuzz lock clean
 
 run: $(STAMP)
 	exec $(BIN)/twistd -n sockd -c config/sockd.toml
@@ -36,6 +36,10 @@ bench: $(STAMP)
 # A room of a thousand people, of whom some do not read; ARGS="--people 200 --rounds 1" is short.
 crowd: $(STAMP)
 	$(BIN)/python -m benchmarks.crowd $(ARGS)
+
+# Two hundred people with every client, who lose their connections; ARGS="30 --kill-every 6" kills the daemon.
+returning: $(STAMP)
+	$(BIN)/python -m benchmarks.returning $(ARGS)
 
 # Uploads of a large file to sockd and to other servers; ARGS=--quick takes some seconds.
 uploads: $(STAMP)
