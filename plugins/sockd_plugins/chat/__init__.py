@@ -208,8 +208,7 @@ class Chat(Plugin):
             }
             options = WebOptions(self.origins, self.hooks, self.rate, self.burst, limits)
             hub = self._shared_hub(context)
-            find = self._history.search if self._history is not None else None
-            self._site = Site(hub, context, options, self._accounts, find)
+            self._site = Site(hub, context, options, self._accounts)
         site = self._site
         return Factory.forProtocol(lambda: WebConnection(site, context.clock, context.logger))
 

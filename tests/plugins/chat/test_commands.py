@@ -46,7 +46,7 @@ class Slow:
             await self.storing
         self.kept += said
 
-    async def search(self, text: str, room: str, limit: int) -> Sequence[Said]:
+    async def search(self, text: str, room: str, limit: int, before: int | None = None) -> Sequence[Said]:
         return [said for said in reversed(self.kept) if text in said.text][:limit]
 
     async def redact(self, room: str, number: int) -> bool:

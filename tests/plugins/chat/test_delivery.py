@@ -55,7 +55,7 @@ class Disk:
     async def redact(self, room: str, number: int) -> bool:
         raise NotImplementedError
 
-    async def search(self, text: str, room: str, limit: int) -> Sequence[Said]:
+    async def search(self, text: str, room: str, limit: int, before: int | None = None) -> Sequence[Said]:
         raise NotImplementedError
 
     def note_closed(self, room: str) -> None: ...

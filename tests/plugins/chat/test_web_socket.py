@@ -4,8 +4,6 @@ from typing import Any
 import pytest
 from websockets.frames import Frame, Opcode
 
-from sockd_plugins.chat.history.words import NoWord
-from sockd_plugins.chat.hub.events import Said
 from sockd_plugins.chat.web.backlog import MOST_WAITING, STALL_SECONDS
 from sockd_plugins.chat.web.commands import MOST_BYTES
 from sockd_plugins.chat.web.options import Options
@@ -390,28 +388,15 @@ def test_an_operator_sets_topic_and_modes_and_removes_people(chat: Chat) -> None
     assert bob.reads()[0]["code"] == "not_operator"
 
 
-def test_words_are_searched_in_a_room_of_the_person() -> None:
-    found: list[tuple[object, ...]] = []
-
-    async def find(text: str, room: str, limit: int, before: int | None) -> list[Said]:
-        found.append((text, room, limit, before))
-        if not text:
-            raise NoWord("there is no word")
-        return [Said(room, "ann", "two", 2), Said(room, "ann", "one", 1)]
-
-    chat = Chat(find=find)
+def test_words_are_searched_in_a_room_of_the_person(chat: Chat) -> None:
     ann = Socket(chat)
     assert ann.says_hello("ann")[0]["features"] == ["search"]
-    ann.sends(type="search", room="Lobby", words="o", before=9, ref=1)
-    assert [message["number"] for message in ann.reads()[0]["messages"]] == [1, 2]
-    assert found == [("o", "lobby", 50, 9)]
-    ann.sends(type="search", room="lobby", words="", ref=2)
+    for text in ("one", "two", "three", "onerous"):
+        ann.sends(type="say", room="lobby", text=text)
+    ann.reads()
+    ann.sends(type="search", room="Lobby", words="O", ref=1)
+    assert [message["number"] for message in ann.reads()[0]["messages"]] == [1, 2, 4]
+    ann.sends(type="search", room="lobby", words="one", before=4, limit=5, ref=1)
+    assert [message["text"] for message in ann.reads()[0]["messages"]] == ["one"]
     ann.sends(type="search", room="garden", words="o", ref=3)
-    assert [refused["code"] for refused in ann.reads()] == ["no_text", "not_in_room"]
-
-
-def test_without_a_history_there_is_no_search(chat: Chat) -> None:
-    ann = Socket(chat)
-    assert ann.says_hello("ann")[0]["features"] == []
-    ann.sends(type="search", room="lobby", words="o", ref=1)
-    assert ann.reads()[0]["code"] == "unavailable"
+    assert [refused["code"] for refused in ann.reads()] == ["not_in_room"]

@@ -18,7 +18,6 @@ from sockd_plugins.chat.hub.hub import Hub
 from sockd_plugins.chat.hub.register import no_keeper
 from sockd_plugins.chat.hub.rules import Rules
 from sockd_plugins.chat.web.connection import WebConnection
-from sockd_plugins.chat.web.lookups import Find
 from sockd_plugins.chat.web.options import Options
 from sockd_plugins.chat.web.site import Site
 from tests.plugins.chat.turns import ShortTurns
@@ -35,7 +34,6 @@ class Chat:
         archive: Any = None,
         history: int = 5,
         accounts: Accounts | None = None,
-        find: Find | None = None,
     ) -> None:
         self.clock = ShortTurns()
         rules = Rules(
@@ -51,7 +49,7 @@ class Chat:
         keeper = accounts.keeper if accounts else no_keeper
         self.hub = Hub(rules, self.clock, Logger("test"), archive, keeper=keeper)
         context = Context("chat", self.clock, Logger("test"), Path("/nowhere"))
-        self.site = Site(self.hub, context, options or Options(rate=1e6, burst=1000), accounts, find)
+        self.site = Site(self.hub, context, options or Options(rate=1e6, burst=1000), accounts)
 
     def connect(self) -> Web:
         return Web(self)

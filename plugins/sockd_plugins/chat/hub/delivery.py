@@ -57,8 +57,14 @@ class Archive(Protocol):
             NotStored: none of them is stored.
         """
 
-    async def search(self, text: str, room: str, limit: int) -> Sequence[Said]:
+    async def search(self, text: str, room: str, limit: int, before: int | None = None) -> Sequence[Said]:
         """Return the last messages of a room with all words of a text, at most `limit`, the newest first.
+
+        Args:
+            text: words as a person writes them.
+            room: name of the room.
+            limit: messages at most.
+            before: number that their numbers are below; None for all.
 
         Raises:
             ValueError: there is no word in the text; the text of the error tells people.

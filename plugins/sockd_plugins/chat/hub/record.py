@@ -8,6 +8,7 @@ from dataclasses import replace
 from sockd.text import printable
 from sockd_plugins.chat.hub.delivery import Archive, Delivery, Entry, NotStored
 from sockd_plugins.chat.hub.events import REMOVED, Redacted, Said
+from sockd_plugins.chat.hub.moderation import check_operator
 from sockd_plugins.chat.hub.names import fold
 from sockd_plugins.chat.hub.people import Person, Room
 from sockd_plugins.chat.hub.reading import unread
@@ -42,7 +43,9 @@ class Record:
         if archive is not None:
             rooms.on_closed = self._note_closed
 
-    async def search(self, person: Person, name: str, words: str, limit: int) -> Sequence[Said]:
+    async def search(
+        self, person: Person, name: str, words: str, limit: int, before: int | None = None
+    ) -> Sequence[Said]:
         """Return the last messages of a room that have all words, at most `limit`, the newest first.
 
         Args:
@@ -50,23 +53,26 @@ class Record:
             name: of the room.
             words: as the person writes them.
             limit: messages at most.
+            before: number that their numbers are below; None for all.
 
         Raises:
             ChatRefused: there is no word, or the history cannot be read.
         """
         room = self._joined(person, name)
-        first = unread(person, room) + 1
         if self._archive is None:
             wanted = words.casefold().split()
             found = [said for said in room.recent if all(it in said.text.casefold() for it in wanted)]
-            return [said for said in reversed(found) if said.number >= first][:limit]
+            earlier = [said for said in reversed(found) if before is None or said.number < before]
+            return [said for said in earlier if said.number > unread(person, room)][:limit]
         try:
-            kept = await self._archive.search(words, room.name, limit)
+            kept = await self._archive.search(words, room.name, limit, before)
         except ValueError as error:
-            raise ChatRefused("no_word", str(error)) from None
+            raise ChatRefused("no_text", str(error)) from None
         except OSError:
             raise ChatRefused("unavailable", "the history cannot be searched now") from None
-        return [said for said in kept if said.number >= first]
+        if person not in room.members:  # it has left meanwhile
+            return []
+        return [said for said in kept if said.number > unread(person, room)]
 
     async def redact(self, person: Person, name: str, number: int, reason: str = "") -> None:
         """Remove the text of a message for good. Operators of the room may, and whoever has said it.
@@ -82,12 +88,11 @@ class Record:
         """
         room = self._joined(person, name)
         said = await self._find(room, number)
-        if said is None or number <= unread(person, room):
+        if said is None or person not in room.members or number <= unread(person, room):
             raise ChatRefused("no_such_message", f"there is no message {number} in {room.name}")
         is_own = bool(said.account) and fold(said.account) == fold(person.account)
-        member = room.members.get(person)
-        if not is_own and (member is None or member.rank != "operator"):
-            raise ChatRefused("not_operator", f"only operators of {room.name} may do that")
+        if not is_own:
+            check_operator(person, room)
         if self._archive is not None:
             try:
                 await self._archive.redact(room.name, number)

@@ -27,7 +27,7 @@ from sockd_plugins.chat.web.changes import CHANGES
 from sockd_plugins.chat.web.commands import Command, bad
 from sockd_plugins.chat.web.forms import described, described_message
 from sockd_plugins.chat.web.login import log_in
-from sockd_plugins.chat.web.lookups import LOOKUPS, Find, LookUp, list_rooms
+from sockd_plugins.chat.web.lookups import LOOKUPS, LookUp, list_rooms
 from sockd_plugins.chat.web.request import in_json
 from sockd_plugins.token_bucket import TokenBucket
 
@@ -67,7 +67,6 @@ class Salon:
         limits: numbers that clients are told.
         epoch: word that is another one whenever messages are numbered anew; empty if that never happens.
         accounts: of the chat; None if it has none.
-        find: searches the history; None if there is none.
     """
 
     hub: Hub
@@ -76,7 +75,6 @@ class Salon:
     limits: Mapping[str, int]
     epoch: str = ""
     accounts: Accounts | None = None
-    find: Find | None = None
 
 
 class Session:
@@ -266,7 +264,7 @@ class Session:
             room=self._hub.first_room,
             epoch=self._salon.epoch,
             limits=self._salon.limits,
-            features=["search"] if self._salon.find else [],
+            features=["search"],
         )
         is_known = command.word("epoch", self._salon.epoch) == self._salon.epoch
         for room, since in rooms.items():
@@ -332,7 +330,7 @@ class Session:
     async def _look_up(self, look_up: LookUp, person: Person, command: Command) -> None:
         """Send messages that were said before."""
         try:
-            found = await look_up(self._hub, self._salon.find, person, command)
+            found = await look_up(self._hub, person, command)
         except ChatRefused as refused:
             if not self._closed:
                 self._refuse(command.type, command.ref, refused)

@@ -12,7 +12,6 @@ from sockd_plugins.chat.web import page
 from sockd_plugins.chat.web.connection import Stream
 from sockd_plugins.chat.web.event_stream import EventStream, take_commands
 from sockd_plugins.chat.web.hooks import Hooks
-from sockd_plugins.chat.web.lookups import Find
 from sockd_plugins.chat.web.options import Options
 from sockd_plugins.chat.web.request import Answer, Problem, Request
 from sockd_plugins.chat.web.rooms import answer_rooms
@@ -32,7 +31,6 @@ class Site:
         context: of the service.
         options: of the plugin.
         accounts: of the chat; None if it has none.
-        find: searches the history; None if there is none.
     """
 
     def __init__(
@@ -41,11 +39,10 @@ class Site:
         context: Context,
         options: Options,
         accounts: Accounts | None = None,
-        find: Find | None = None,
     ) -> None:
         here: dict[str, Session] = {}
         epoch = "" if hub.is_stored else secrets.token_hex(4)
-        self._salon = Salon(hub, context.clock, here, options.limits, epoch, accounts, find)
+        self._salon = Salon(hub, context.clock, here, options.limits, epoch, accounts)
         self._origins = frozenset(origin.lower() for origin in options.origins)
         self._sources = Sources(options.rate, options.burst, context.clock.seconds)
         self._streams: dict[str, EventStream] = {}
