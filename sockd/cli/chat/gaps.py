@@ -87,8 +87,9 @@ class Gaps:
         order = self._order()
         if order.is_new(said) and 0 < said.number <= (order.last or 0):
             self._owner.count_anew()
+            self.look(now)
         self._owner.show(order.take(said))
-        if (order.last or 0) < said.number:
+        if order.last is not None and order.last < said.number:
             self._fill(said.number, now)
 
     def look(self, now: float) -> None:
@@ -135,6 +136,7 @@ class Gaps:
         gap = order.gap(self._target)
         if len(gap) > MOST_CAUGHT_UP:
             self._give_up(gap[-MOST_CAUGHT_UP] - 1)
+        self._owner.show(order.in_order())
         gap = order.gap(self._target)[: MOST_ASKED[self._stream]]
         if not gap:
             self._owner.settle()
@@ -165,7 +167,7 @@ class Gaps:
         self._owner.show(messages)
 
     def _order(self) -> Order:
-        order = self._orders.pop(self._room, None) or Order()
+        order = self._orders.pop(self._room, None) or Order(waits=not self._stream)
         self._orders[self._room] = order
         if len(self._orders) > MOST_ROOMS:
             del self._orders[next(iter(self._orders))]

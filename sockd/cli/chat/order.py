@@ -14,11 +14,15 @@ MOST_HELD = 1000
 class Order:
     """Order of the messages of a room.
 
+    Args:
+        waits: whether the first message is held back until `gap` has told where to begin.
+
     Attributes:
         last: number of the last message that was released; None before the first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, waits: bool = False) -> None:
+        self._waits = waits
         self.last: int | None = None
         self._at = 0.0
         self._held: dict[int, Said] = {}
@@ -40,17 +44,17 @@ class Order:
             return []
         if self.last is not None and said.number <= self.last:
             self.restart()
-        if self.last is None:
+        if self.last is None and not self._waits:
             self.last = said.number - 1
         self._held.setdefault(said.number, said)
         if len(self._held) > MOST_HELD:
             self.last = min(self._held) - 1
-        return self._in_order()
+        return self.in_order()
 
     def gap(self, last: int) -> range:
         """Return the numbers of the first gap, if the room's last message has the number `last`."""
         if self.last is None:
-            self.last = max(0, last - NEWEST)
+            self.last = max(0, min(last - NEWEST, min(self._held, default=last) - 1))
         return range(self.last + 1, min(min(self._held, default=last + 1), last + 1))
 
     def skip_to(self, number: int) -> tuple[int, list[Said]]:
@@ -62,7 +66,7 @@ class Order:
         for said in kept:
             self._at = max(self._at, said.at or 0.0)
         self.last = number
-        return lost, kept + self._in_order()
+        return lost, kept + self.in_order()
 
     def restart(self) -> None:
         """Begin anew with the next message."""
@@ -70,7 +74,8 @@ class Order:
         self._at = 0.0
         self._held.clear()
 
-    def _in_order(self) -> list[Said]:
+    def in_order(self) -> list[Said]:
+        """Return the messages that are in order now."""
         released = []
         while self.last is not None and (said := self._held.pop(self.last + 1, None)) is not None:
             self.last += 1

@@ -200,7 +200,7 @@ class Session:
             self._greeted(line)
             return
         match read(line):
-            case Said() as said:
+            case Said() as said if said.number:  # others are from before `/numbers on`, and asked for later
                 self._said(said)
             case Private() as private:
                 if private.name == "you":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -47,7 +48,9 @@ class Client:
 
     stream = True
 
-    def __init__(self, hub: Hub, name: str = "ann", room: str = "", *, asks: bool = True) -> None:
+    def __init__(
+        self, hub: Hub, name: str = "ann", room: str = "", *, asks: bool = True, cut: bool = False
+    ) -> None:
         self.hub = hub
         self.now = 0.0
         self.shown: list[str] = []
@@ -57,7 +60,8 @@ class Client:
         self._queue: list[bytes] = []
         self._sending = False
         self.session = Session(Wishes(name, room, asks=asks), self.stream, self.send, self)
-        self.opens()
+        if not cut:
+            self.opens()
 
     def opens(self) -> None:
         """Connect."""
@@ -163,6 +167,7 @@ class DatagramClient(Client):
 
     def __init__(self, wire: Wire, hub: Hub, name: str = "ann", port: int = 40001, **choices: Any) -> None:
         self.wire = wire
+        self.before: Callable[[bytes], object] = lambda _: None
         self.address = ("127.0.0.1", port)
         super().__init__(hub, name, **choices)
 
@@ -176,6 +181,7 @@ class DatagramClient(Client):
     def passes(self) -> None:
         while not self.cut and (self._queue or self.answered()):
             for line in self.taken():
+                self.before(line)
                 if not self.mute:
                     self.wire.protocol.datagramReceived(line, self.address)
             own = [data for data, addr in self.wire.sent if addr == self.address]

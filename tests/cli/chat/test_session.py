@@ -288,6 +288,15 @@ def test_a_person_over_datagrams_proves_its_address_and_is_shown_what_was_said()
     assert ann.reads() == ["* you are ann in lobby", *expected, "+31 <ann> hello"]
 
 
+def test_the_first_message_of_a_room_is_shown_over_datagrams_too() -> None:
+    _, ann, bob = a_wire()
+    ann.types("/join den")
+    bob.types("/join den")
+    ann.reads()
+    bob.types("first")
+    assert ann.reads() == ["1 <bob> first"]
+
+
 def test_lost_datagrams_are_asked_for_again_in_order() -> None:
     _, ann, bob = a_wire()
     ann.reads()
@@ -335,6 +344,22 @@ def test_a_member_that_the_server_forgot_comes_again() -> None:
     ann.opens()
     assert ann.reads() == ["* connected again", "* the server counts its messages anew", "+1 <ann> 2"]
     assert wire is not ann.wire
+
+
+def test_what_is_said_while_a_person_comes_over_datagrams_is_shown_once() -> None:
+    hub = a_hub()
+    wire, bob = Wire(hub), Client(hub, "bob")
+    bob.types(*map(str, range(1, 31)))
+    more = iter(range(31, 99))
+    ann = DatagramClient(wire, hub, cut=True)
+    ann.before = lambda line: bob.types(str(next(more))) if b"/ping" not in line else None
+    ann.opens()
+    ann.before = lambda _: None
+    bob.types("last")
+    numbers = [int(line.split()[0]) for line in ann.reads() if line[0] != "*"]
+    assert numbers == list(range(numbers[0], numbers[-1] + 1))
+    assert numbers[0] < 31
+    assert len(numbers) > 20
 
 
 def test_messages_over_datagrams_are_said_as_they_are_typed() -> None:
