@@ -14,6 +14,7 @@ LABELED_RESPONSE = "labeled-response"
 MESSAGE_TAGS = "message-tags"
 MULTI_PREFIX = "multi-prefix"
 READ_MARKER = "draft/read-marker"
+REDACTION = "draft/message-redaction"
 SASL = "sasl"
 SERVER_TIME = "server-time"
 STANDARD_REPLIES = "standard-replies"
@@ -32,6 +33,7 @@ CAPABILITIES = (
     MESSAGE_TAGS,
     MULTI_PREFIX,
     READ_MARKER,
+    REDACTION,
     SERVER_TIME,
     STANDARD_REPLIES,
     USERHOST_IN_NAMES,
@@ -51,6 +53,7 @@ IN_FORMS = frozenset(
         CHAT_HISTORY,
         EXTENDED_JOIN,
         MESSAGE_TAGS,
+        REDACTION,
         SERVER_TIME,
         USERHOST_IN_NAMES,
     }

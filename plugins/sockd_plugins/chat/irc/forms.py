@@ -64,6 +64,7 @@ class IrcForm:
         "_extended_join",
         "_host_of",
         "_ids",
+        "_redactions",
         "_replays",
         "_server",
         "_times",
@@ -75,6 +76,7 @@ class IrcForm:
         self._host_of = host_of
         self._times = cap.SERVER_TIME in capabilities
         self._ids = cap.MESSAGE_TAGS in capabilities
+        self._redactions = cap.REDACTION in capabilities
         self._account_tag = cap.ACCOUNT_TAG in capabilities
         self._account_notify = cap.ACCOUNT_NOTIFY in capabilities
         self._away_notify = cap.AWAY_NOTIFY in capabilities
@@ -209,6 +211,10 @@ class IrcForm:
         return f"{line} {account or '*'} :{name}" if self._extended_join else line
 
     def _redacted(self, event: Redacted) -> list[str]:
+        if self._redactions:
+            source = self.source(event.by) if event.by else self._server
+            reason = f" :{event.reason}" if event.reason else ""
+            return [f":{source} REDACT #{event.room} {event.id}{reason}"]
         who, why = event.by or "the chat", f" ({event.reason})" if event.reason else ""
         return [f":{self._server} NOTICE #{event.room} :{who} removed message {event.number}{why}"]
 
