@@ -113,6 +113,17 @@ class Subject(Protocol):
             ValueError: a draft has more than `MOST_BYTES`.
         """
 
+    async def latest(self, limit: int) -> tuple[int, tuple[Entry, ...]]:
+        """Return the number behind which the receiver has begun, and the last entries up to it.
+
+        Args:
+            limit: entries at most.
+
+        Raises:
+            BrokerAway: the broker cannot be asked.
+        """
+        ...
+
     async def since(self, number: int, limit: int) -> tuple[Entry, ...]:
         """Return the first numbered entries behind a number that are kept, in their order.
 
@@ -145,6 +156,11 @@ class Registry(Protocol):
     @property
     def records(self) -> Mapping[str, Record]:
         """Records by key, as the watcher knows them."""
+        ...
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether the records are known that were there before."""
         ...
 
     async def claim(self, key: str, value: bytes) -> bool:

@@ -113,7 +113,7 @@ class MemorySubject:
                 known = log.number
         else:
             known = log.number
-        self.number = known
+        self.number = self._first = known
         log.subscribers.append(self)
 
     def publish(self, drafts: Sequence[Draft]) -> None:
@@ -122,6 +122,11 @@ class MemorySubject:
             check_data(draft.data)
         if drafts:
             self._log.publish(drafts)
+
+    async def latest(self, limit: int) -> tuple[int, tuple[Entry, ...]]:
+        """Return the number behind which the receiver has begun, and the last entries up to it."""
+        kept = [entry for entry in self._log.kept if entry.number <= self._first]
+        return self._first, tuple(kept[max(0, len(kept) - limit) :])
 
     async def since(self, number: int, limit: int) -> tuple[Entry, ...]:
         """Return the first entries behind a number that are kept."""
@@ -178,6 +183,8 @@ class MemoryRegistry:
         for record in tuple(table.records.values()):
             self.call(lambda watcher, record=record: watcher.put(record))  # type: ignore[misc]
         table.registries.append(self)
+
+    complete = True
 
     @property
     def records(self) -> Mapping[str, Record]:

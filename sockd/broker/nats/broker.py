@@ -27,6 +27,7 @@ from sockd.broker.contract import BrokerAway, Receiver, State, Watcher
 from sockd.broker.names import token
 from sockd.broker.nats.connection import Connection
 from sockd.broker.nats.jetstream import Stored, Stream, StreamState
+from sockd.broker.nats.line import WANTED
 from sockd.broker.nats.link import Identity, Link
 from sockd.broker.nats.log import Log
 from sockd.broker.nats.session import BEAT, Session
@@ -271,7 +272,8 @@ class NatsBroker:
         elif kind == "turn":
             log = self._logs.get(stored.subject.replace(".turn.", ".log.", 1))
             if log is not None:
-                log.take_turn(stored.data.decode("ascii", "replace"))
+                origin = stored.data[1:].decode("ascii", "replace")
+                (log.take_turn if stored.data[:1] == WANTED else log.end_turn)(origin)
         elif kind == "live":
             self._heard[rest.rstrip(".")] = self._reactor.seconds() if stored.data else GONE
 

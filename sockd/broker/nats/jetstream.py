@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +57,19 @@ class JetStreamRefused(BrokerAway):
     def __init__(self, code: int, words: str) -> None:
         super().__init__(words)
         self.code = code
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Take an answer that has not the parts that it should have for none.
+
+    Raises:
+        BrokerAway: it cannot be read.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BrokerAway("an answer of JetStream cannot be read") from error
 
 
 class WrongSequence(Exception):
@@ -124,12 +138,14 @@ class Stream:
             if refused.code != _NO_STREAM:
                 raise
             found = await self._ask(f"STREAM.CREATE.{self._name}", config, CREATED)
-        has = found["config"]
+        with _understood():
+            has = dict(found["config"])
         if has.get("subjects") != subjects:
             raise BrokerAway(f"the stream {self._name} is not sockd's: its subjects are others")
         if any(has.get(key) != value for key, value in config.items()):
             found = await self._ask(f"STREAM.UPDATE.{self._name}", {**has, **config}, CREATED)
-        return StreamState(str(found["created"]), int(found["state"]["last_seq"]))
+        with _understood():
+            return StreamState(str(found["created"]), int(found["state"]["last_seq"]))
 
     def publish(
         self,
@@ -182,9 +198,8 @@ class Stream:
                 ended.errback(BrokerAway("JetStream does not answer"))
             elif message.status:  # the end of what there is, or of what was asked for
                 ended.callback(None)
-            else:
-                headers = message.headers
-                found.append(Stored(int(headers["nats-sequence"]), headers["nats-subject"], message.data))
+            elif (stored := _read(message)) is not None:
+                found.append(stored)
 
         inbox = self.connection.inbox() + "r"
         sid = self.connection.subscribe(inbox, take)
@@ -204,7 +219,8 @@ class Stream:
             if refused.code == _NO_MESSAGE:
                 return None
             raise
-        return _stored(found["message"])
+        with _understood():
+            return _stored(found["message"])
 
     async def consume(self, take: Take, start: int | None, subjects: Sequence[str] = ()) -> Consumer:
         """Have messages delivered in their order.
@@ -232,10 +248,12 @@ class Stream:
         try:
             request = {"stream_name": self._name, "config": config}
             made = await self._ask(f"CONSUMER.CREATE.{self._name}", request, CREATED)
+            with _understood():
+                name = str(made["name"])
         except BaseException:
             self.connection.unsubscribe(sid)
             raise
-        return Consumer(self, sid, str(made["name"]))
+        return Consumer(self, sid, name)
 
     def forget(self, sid: int, consumer: str) -> None:
         """End a consumer; the answer is not waited for."""
@@ -276,7 +294,10 @@ def place_of(message: Message) -> tuple[int, int] | None:
     if len(words) < 9 or words[:2] != ["$JS", "ACK"]:
         return None
     at = 5 if len(words) == 9 else 7
-    return int(words[at]), int(words[at + 1])
+    try:
+        return int(words[at]), int(words[at + 1])
+    except (ValueError, IndexError):
+        return None
 
 
 def _result(message: Message) -> dict[str, Any]:
@@ -290,15 +311,20 @@ def _result(message: Message) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise BrokerAway("the answer of JetStream is no object")
     if isinstance(problem := found.get("error"), dict):
-        words = printable(str(problem.get("description", "")))[:MOST_REASON]
-        raise JetStreamRefused(int(problem.get("err_code", 0)), f"JetStream says: {words}")
+        words, code = printable(str(problem.get("description", "")))[:MOST_REASON], problem.get("err_code")
+        raise JetStreamRefused(code if isinstance(code, int) else 0, f"JetStream says: {words}")
     return found
 
 
 def _sequence(message: Message) -> int:
     """Return the sequence of a stored message."""
     try:
-        return int(_result(message)["seq"])
+        found = _result(message)
+        with _understood():
+            seq = int(found["seq"])
+            if seq < 1:
+                raise ValueError(f"the place {seq}")
+            return seq
     except JetStreamRefused as refused:
         if refused.code not in _WRONG_SEQUENCE:
             raise
@@ -316,6 +342,15 @@ def refusal_of(failure: Failure) -> WrongSequence | None:
         return failure.value
     failure.trap(BrokerAway)
     return None
+
+
+def _read(message: Message) -> Stored | None:
+    """Return a message that was read directly; None if its headers are missing."""
+    headers = message.headers
+    try:
+        return Stored(int(headers["nats-sequence"]), headers["nats-subject"], message.data)
+    except (KeyError, ValueError):
+        return None
 
 
 def _stored(found: Mapping[str, Any]) -> Stored:

@@ -11,6 +11,10 @@ AGAIN = 0.25
 """Seconds until a batch is tried again that nobody has answered to: a leader is missing for some of them."""
 
 
+WANTED, NOT_WANTED = b"+", b"-"
+"""First byte of a message about a turn; the process follows."""
+
+
 class Line(Protocol):
     """Way to the stream."""
 
@@ -38,8 +42,8 @@ class Line(Protocol):
         """Find out at once whether the stream can be used, as something was not answered."""
 
 
-def ask_for_turn(stream: Stream, subject: str, origin: str) -> None:
-    """Ask the other processes to let one be first in a subject of entries."""
-    turn = subject.replace(".log.", ".turn.", 1)
-    asked = stream.publish(turn, origin.encode(), headers={"Nats-Rollup": "sub", "Nats-TTL": "1h"})
-    asked.addErrback(lambda failure: failure.trap(BrokerAway) and None)  # asked again, if need be
+def tell_turn(stream: Stream, subject: str, origin: str, *, wanted: bool) -> None:
+    """Ask the other processes to let one be first in a subject of entries, or not to wait for it any more."""
+    turn, data = subject.replace(".log.", ".turn.", 1), (WANTED if wanted else NOT_WANTED) + origin.encode()
+    told = stream.publish(turn, data, headers={"Nats-Rollup": "sub", "Nats-TTL": "1h"})
+    told.addErrback(lambda failure: failure.trap(BrokerAway) and None)  # asked again, if need be

@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 from sockd.broker.batches import Batch, encode
 from sockd.broker.contract import BrokerAway, BrokerFull, Draft, Entry, check_data
 from sockd.broker.nats.jetstream import ANSWER, JetStreamRefused, Stored, Stream, refusal_of
-from sockd.broker.nats.line import AGAIN, Line, ask_for_turn
+from sockd.broker.nats.line import AGAIN, Line, tell_turn
 from sockd.broker.nats.older import batch_of, read_behind
 
 MOST_TOGETHER = 256
@@ -91,6 +91,7 @@ class _Flight:
         expected: place of the batch behind which the last try was numbered.
         tries: number of tries.
         late: number of tries for which another batch was first.
+        held: whether the next try waits for one whose turn it is.
         waits_for: place of the batch that was first; None while an answer is awaited.
     """
 
@@ -100,6 +101,7 @@ class _Flight:
     expected: int = 0
     tries: int = 0
     late: int = 0
+    held: bool = False
     waits_for: int | None = None
 
 
@@ -158,18 +160,22 @@ class Log:
         if batch is not None:
             for each in tuple(self.subscribers):
                 each.take(stored.seq, batch.entries)
-            self._end_turn(batch.origin)
+            self.end_turn(batch.origin)
 
     def take_turn(self, origin: str) -> None:
         """Let a process be first that has come too late for some times."""
-        if origin not in self._turns and len(self._turns) < MOST_TURNS:
+        if origin == self._line.origin and not self.busy and self._line.stream is not None:
+            tell_turn(self._line.stream, self.subject, origin, wanted=False)  # its batch was in time
+        elif origin not in self._turns and len(self._turns) < MOST_TURNS:
             self._turns.append(origin)
-            self._clock.callLater(TURN * len(self._turns), self._end_turn, origin)
+            self._clock.callLater(TURN * len(self._turns), self.end_turn, origin)
 
-    def _end_turn(self, origin: str) -> None:
+    def end_turn(self, origin: str) -> None:
+        """Go on: a process whose turn it was has published, or does not want to any more."""
         if origin in self._turns:
             self._turns.remove(origin)
-            if self._flight is None or self._flight.waits_for is not None:
+            flight = self._flight
+            if flight is None or flight.held or flight.waits_for is not None:
                 self._try()
 
     def _is_own(self, batch: Batch, flight: _Flight) -> bool:
@@ -209,11 +215,11 @@ class Log:
                 self._reach(last.seq, batch.last if batch is not None else 0)
             self._known = True
             self._floor(batch)
+            for each in self.subscribers:
+                each.begin(self._seq, self._number)
             asking, self._asking = self._asking, []
             for known in asking:
                 known.callback(None)
-            for each in self.subscribers:
-                each.begin(self._seq, self._number)
             self._try()
         for each in tuple(self.subscribers):
             if each.catching_up:
@@ -256,8 +262,7 @@ class Log:
         stream = self._line.stream
         if stream is None:
             raise BrokerAway(self._line.away or "the broker has just gone")
-        if not self._known:
-            await self._end_known()
+        await self.end_known()
         entries: list[Entry] = []
         async for _, batch in self._behind(stream, number, self._seq):
             entries += [each for each in batch.entries if each.numbered and each.number > number]
@@ -265,12 +270,14 @@ class Log:
                 break
         return tuple(entries[:limit])
 
-    async def _end_known(self) -> None:
+    async def end_known(self) -> None:
         """Wait until the end of the subject is known.
 
         Raises:
             BrokerAway: that takes too long.
         """
+        if self._known:
+            return
         known: Deferred[None] = Deferred()
         self._asking.append(known)
         try:
@@ -304,9 +311,13 @@ class Log:
     def _try(self) -> None:
         """Publish the batch that is on its way once more, or the next one."""
         stream = self._line.stream
-        if stream is None or not self._known or self._turns[:1] not in ([], [self._line.origin]):
+        if stream is None or not self._known:
             return
         flight = self._flight
+        if self._turns[:1] not in ([], [self._line.origin]):
+            if flight is not None:
+                flight.held = True
+            return
         if flight is None:
             if not self._drafts:
                 return
@@ -314,7 +325,7 @@ class Log:
         if self._later is not None:
             self._later.cancel()
             self._later = None
-        flight.expected, flight.waits_for = self._seq, None
+        flight.expected, flight.waits_for, flight.held = self._seq, None, False
         flight.tries += 1
         data = encode(self._line.origin, flight.count, self._number + 1, flight.at, flight.drafts)
         answer = stream.publish(self.subject, data, self._seq)
@@ -362,8 +373,9 @@ class Log:
                 self._seq = 0  # the subject was emptied from outside
             flight.waits_for = flight.expected + 1 if last is None else last
             flight.late += 1
-            if flight.late % LATE == 0 and self._line.stream is not None:
-                ask_for_turn(self._line.stream, self.subject, self._line.origin)
+            asked = self._line.origin in self._turns
+            if flight.late % LATE == 0 and self._line.stream is not None and not asked:
+                tell_turn(self._line.stream, self.subject, self._line.origin, wanted=True)
             if self._seq >= flight.waits_for and self._seq != flight.expected:
                 self._try()
                 return

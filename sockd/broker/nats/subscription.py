@@ -29,6 +29,7 @@ class LogSubject:
     ) -> None:
         self.number = after or 0
         self.catching_up = after is not None
+        self._first = after or 0
         self._begun = after is not None  # whether its number is known
         self._log = log
         self._receiver = receiver
@@ -42,6 +43,13 @@ class LogSubject:
         """Publish drafts."""
         if drafts:
             self._log.publish(drafts)
+
+    async def latest(self, limit: int) -> tuple[int, tuple[Entry, ...]]:
+        """Return the number behind which the receiver has begun, and the last entries up to it."""
+        await self._log.end_known()
+        first = self._first
+        entries = await self._log.since(max(0, first - limit), limit) if first and limit else ()
+        return first, tuple(each for each in entries if each.number <= first)
 
     async def since(self, number: int, limit: int) -> tuple[Entry, ...]:
         """Return the first entries behind a number that are kept."""
@@ -60,7 +68,7 @@ class LogSubject:
         if not self._begun:
             self._begun = True
             if not self._seq:  # else something has come already
-                self._seq, self.number = seq, number
+                self._seq, self.number, self._first = seq, number, number
 
     def behind(self) -> None:
         """Read again what may not have come."""

@@ -278,6 +278,11 @@ class StreamRegistry:
         table.registries.append(self)
 
     @property
+    def complete(self) -> bool:
+        """Tell whether the records are known that were there before."""
+        return self._table.loaded
+
+    @property
     def records(self) -> Mapping[str, Record]:
         """Records by key."""
         return MappingProxyType(self._table.records)
