@@ -107,6 +107,65 @@ OF_PLUGINS: Mapping[tuple[str, str], Event] = {
         (
             "chat",
             Event(
+                "deed not understood",
+                LogLevel.warn,
+                "Another server of the chat has sent something that this version does not know.",
+                {"reason": Field(str, "cause, in one line")},
+            ),
+        ),
+        (
+            "chat",
+            Event(
+                "joint chat failed",
+                LogLevel.critical,
+                "A person or a room of this server could not be told to the others.",
+                {},
+                fails=True,
+            ),
+        ),
+        (
+            "chat",
+            Event(
+                "message not understood",
+                LogLevel.warn,
+                "Another server of the chat has sent a message that cannot be read.",
+                {"room": Field(str, "name of the room"), "reason": Field(str, "cause, in one line")},
+            ),
+        ),
+        (
+            "chat",
+            Event(
+                "messages missed",
+                LogLevel.warn,
+                "Messages of other servers are not kept any more; this one was away for too long.",
+                {
+                    "room": Field(str, "name of the room"),
+                    "first": Field(int, "number of the first one"),
+                    "last": Field(int, "number of the last one"),
+                },
+            ),
+        ),
+        (
+            "chat",
+            Event(
+                "person not understood",
+                LogLevel.warn,
+                "Another server of the chat has described a person in a way that cannot be read.",
+                {"name": Field(str, "name of the person"), "reason": Field(str, "cause, in one line")},
+            ),
+        ),
+        (
+            "chat",
+            Event(
+                "room not understood",
+                LogLevel.warn,
+                "Another server of the chat has described a room in a way that cannot be read.",
+                {"name": Field(str, "key of the room"), "reason": Field(str, "cause, in one line")},
+            ),
+        ),
+        (
+            "chat",
+            Event(
                 "member_failed",
                 LogLevel.critical,
                 "A message could not be delivered to a member, who leaves the room.",

@@ -46,11 +46,16 @@ from sockd_plugins.chat.charters import Charters
 from sockd_plugins.chat.commands import Commands, note_changes
 from sockd_plugins.chat.history.erasing import Bounds
 from sockd_plugins.chat.history.history import History
+from sockd_plugins.chat.hub.delivery import Archive
+from sockd_plugins.chat.hub.elsewhere import Elsewhere
+from sockd_plugins.chat.hub.exchange import Joint
 from sockd_plugins.chat.hub.hub import Hub
 from sockd_plugins.chat.hub.register import no_keeper
 from sockd_plugins.chat.hub.rules import Rules
 from sockd_plugins.chat.irc.connection import IrcConnection
 from sockd_plugins.chat.irc.server import Server, checked_name, default_name
+from sockd_plugins.chat.joint.exchange import JointExchange
+from sockd_plugins.chat.joint.rooms import RoomLogs
 from sockd_plugins.chat.options import RoomOptions, check_apart, named_rooms, room_name
 from sockd_plugins.chat.terminal.datagrams import REPLIES, ChatDatagrams, Peers
 from sockd_plugins.chat.terminal.lines import ChatLines
@@ -272,7 +277,14 @@ class Chat(Plugin):
             if self.keep:
                 bounds = Bounds(self.keep, self.keep_room_size, self.keep_size)
                 self._history = History(context.state_dir, bounds, context.clock, context.logger)
-            self._hub = Hub(self._rules(), context.clock, context.logger, self._history, keeper=keeper)
+            archive: Archive | None = self._history
+            joint: Joint | None = None
+            if context.broker.shared:
+                if self._history is None:
+                    raise ValueError("with a [broker], a chat keeps what is said: set keep, such as '30d'")
+                logs = archive = RoomLogs(context.broker, self._history, context.logger)
+                joint = partial(_join, context, logs)
+            self._hub = Hub(self._rules(), context.clock, context.logger, archive, keeper=keeper, joint=joint)
             if self._history is not None:
                 self._history.on_changes = partial(note_changes, self._hub)
         return self._hub
@@ -290,3 +302,8 @@ class Chat(Plugin):
             burst=self.burst,
             rooms={name: room.rules for name, room in self.rooms.items()},
         )
+
+
+def _join(context: Context, logs: RoomLogs, elsewhere: Elsewhere) -> JointExchange:
+    """Return the exchange with the other processes that serve the chat."""
+    return JointExchange(context.broker, logs, elsewhere, context.clock, context.logger)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sockd.text import printable
 from sockd_plugins.chat.hub.events import Change, Rank
@@ -78,6 +78,11 @@ class Charter:
     def is_closed(self) -> bool:
         """True if not everybody may enter the room, or know of it."""
         return bool(self.key or {"i", "s"} & set(self.flags))
+
+    def copy(self) -> Charter:
+        """Return a copy, on which a change can be tried."""
+        lists = {letter: dict(masks) for letter, masks in self.lists.items()}
+        return replace(self, flags=set(self.flags), lists=lists, on_change=lambda: None)
 
     def check_entry(self, person: Who, key: str, members: int, invited: bool) -> None:
         """Check whether a person may enter; owners and whoever is invited need no key and find a place.

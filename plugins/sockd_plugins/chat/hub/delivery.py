@@ -299,7 +299,8 @@ def _numbered(entries: Sequence[Entry]) -> list[Event]:
         if isinstance(event, Said):
             room = entry.rooms[0]
             tail = tails.setdefault(room, [])
-            event = event.numbered((room.said or 0) + len(tail) + 1)
+            if not event.number:  # else the exchange has numbered it
+                event = event.numbered((room.said or 0) + len(tail) + 1)
             tail.append(event)
         elif isinstance(event, Entered):
             room = entry.rooms[0]

@@ -16,30 +16,26 @@ from twisted.python.failure import Failure
 
 from sockd.text import printable
 from sockd_plugins.chat.hub.delivery import Archive, Delivery, Entry
+from sockd_plugins.chat.hub.elsewhere import Elsewhere
 from sockd_plugins.chat.hub.events import (
     AccountSet,
     AwaySet,
     Change,
     Ended,
-    Entered,
     Event,
-    Gone,
-    Joined,
     Kind,
-    Left,
     Marked,
-    ModeSet,
-    Parted,
     Present,
-    Removed,
     Renamed,
     Said,
     Told,
 )
+from sockd_plugins.chat.hub.exchange import Alone, Deed, Exchange, Joint
 from sockd_plugins.chat.hub.facts import PersonFacts, facts_of_person, facts_of_room, is_known
+from sockd_plugins.chat.hub.memberships import Memberships
 from sockd_plugins.chat.hub.moderation import Moderation
 from sockd_plugins.chat.hub.names import fold
-from sockd_plugins.chat.hub.people import Membership, Outlet, Person, Room, RoomFacts, Stay
+from sockd_plugins.chat.hub.people import Outlet, Person, Room, RoomFacts
 from sockd_plugins.chat.hub.programs import Programs
 from sockd_plugins.chat.hub.reading import Reading
 from sockd_plugins.chat.hub.record import Record
@@ -60,6 +56,7 @@ class Hub:
         archive: store of messages; None if they are kept in memory only.
         now: returns the time in seconds since 1970.
         keeper: tells which names belong to accounts.
+        joint: joins this process with others that serve the same chat; None if there are none.
     """
 
     def __init__(
@@ -70,6 +67,7 @@ class Hub:
         archive: Archive | None = None,
         now: Callable[[], float] = time.time,
         keeper: Keeper = no_keeper,
+        joint: Joint | None = None,
     ) -> None:
         self._rules, self._clock, self._log, self._now = rules, clock, log, now
         self.people = Register(rules.name_length, keeper)
@@ -79,9 +77,20 @@ class Hub:
             clock, log, archive, lambda person: self.leave(person, "failed"), self._drop_empty
         )
         self._reading = Reading(archive, log)
-        self._programs = Programs(self.people, self._rooms, self._delivery, self._reading, now)
-        self._moderation = Moderation(self._delivery, self.find, now, self._rooms.note_modes)
+        self._memberships = Memberships(self._rooms, self._delivery, self._note_change)
+        moderation = Moderation(self._delivery, self._rooms, self.find, self._memberships, now, self._do)
         self.record = Record(archive, self._rooms, self._delivery, self._joined)
+        others = Elsewhere(
+            self.people, self._rooms, self._memberships, self._delivery, moderation, self.record
+        )
+        self._exchange: Exchange = (
+            Alone(self._delivery, moderation.happen) if joint is None else joint(others)
+        )
+        self._programs = Programs(
+            self.people, self._rooms, self._exchange, self._delivery, self._reading, now
+        )
+        self._moderation = moderation
+        self.record.exchange = self._exchange
         self._closed = ""
 
     @property
@@ -118,6 +127,7 @@ class Hub:
             raise ChatRefused("closed", self._closed)
         if len(self.people) >= self._rules.max_members:
             raise ChatRefused("full", f"the chat is full: {self._rules.max_members} members")
+        self._exchange.check_entry()
         self.people.check(name, "", account)
         bucket, now = TokenBucket(self._rules.rate, self._rules.burst, self._clock.seconds), self._now()
         person = Person(name, outlet, bucket, account, host, echoes, entered_at=now, spoke_at=now)
@@ -126,26 +136,17 @@ class Hub:
             there.charter.check_entry(person, "", len(there.members), invited=False)
         self.people.add(person)
         if there is not None:
-            self._arrive(person, there)
+            self._memberships.arrive(person, there)
+        self._exchange.changed(person)
         return person
 
     def leave(self, person: Person, reason: str) -> None:
         """Remove a person from the chat; its name is free at once. Whoever has left before is ignored."""
         if person.gone:
             return
-        self._delivery.settle()
-        person.gone = True
-        person.changed = self._delivery.place
         self.people.remove(person)
-        person.invited.clear()
-        rooms = tuple(person.rooms.values())
-        for room in rooms:
-            del room.members[person]
-        person.rooms.clear()
-        if rooms:
-            self._delivery.post(Entry(Gone(person.name, self._short(reason)), rooms))
-        for room in rooms:
-            self._note_empty(room)
+        self._memberships.leave(person, self._short(reason))
+        self._exchange.gone(person)
 
     def join(self, person: Person, name: str, key: str = "") -> None:
         """Bring a person into a room, which is created if it does not exist; a room may ask for a key."""
@@ -153,23 +154,24 @@ class Hub:
         room = self._rooms.find(name)
         if room is None:
             self.people.check_form(name)
+            self._exchange.check_reach()
             room = self._rooms.make(name)
         elif person in room.members:
             raise ChatRefused("in_room_already", f"you are in {room.name} already")
         room.charter.check_entry(person, key, len(room.members), room in person.invited)
-        self._arrive(person, room)
+        self._memberships.arrive(person, room)
 
     def part(self, person: Person, name: str, reason: str = "") -> None:
         """Bring a person out of a room."""
         room = self._joined(person, name)
-        self._depart(person, room, self._short(reason))
+        self._memberships.depart(person, room, self._short(reason))
 
     def move(self, person: Person, name: str, key: str = "") -> None:
         """Bring a person into a room, and out of all others."""
         left = tuple(person.rooms.values())
         self.join(person, name, key)
         for room in left:
-            self._depart(person, room, "")
+            self._memberships.depart(person, room, "")
 
     def say(self, person: Person, name: str, text: str, kind: Kind = "said") -> None:
         """Send a message to the people in a room, once it is stored."""
@@ -180,7 +182,7 @@ class Hub:
             raise ChatRefused("busy", "too much waits to be stored; try again")
         person.spoke_at = now = self._now()
         said = Said(room.name, person.name, text, 0, now, kind, person.account)
-        self._delivery.post(Entry(said, (room,), None if person.echoes else person, speaker=person))
+        self._exchange.say(said, room, person, None)
 
     async def post(
         self, name: str, room_name: str, text: str, kind: Kind = "notice", account: str = "", key: str = ""
@@ -205,7 +207,7 @@ class Hub:
             raise ChatRefused("no_such_name", "nobody here has that name")
         person.spoke_at = now = self._now()
         told = Told(person.name, target.name, text, now, kind, person.account)
-        self._hand(target, told)
+        self._exchange.do(told)
         return told
 
     def rename(self, person: Person, name: str) -> None:
@@ -215,6 +217,7 @@ class Hub:
         renamed = Renamed(person.name, name)
         self.people.rename(person, name)
         self._tell_acquainted(person, renamed)
+        self._exchange.changed(person)
 
     def log_in(self, person: Person, account: str) -> None:
         """Note that a person has proved an account; empty: none any more."""
@@ -224,13 +227,15 @@ class Hub:
         for room in person.rooms.values():
             if room.charter.is_owner(person):
                 room.members[person].rank = "operator"
-                self._tell_of_operator(person, room, None)
+                self._memberships.tell_of_rank(person, room, None)
+        self._exchange.changed(person)
 
     def set_away(self, person: Person, text: str) -> None:
         """Note that a person is away, with a text for those who write to it; empty: it is back."""
         self.turn(person)
         person.away = self._short(text)
         self._tell_acquainted(person, AwaySet(person.name, person.away))
+        self._exchange.changed(person)
 
     def set_topic(self, person: Person, name: str, text: str) -> None:
         """Set the topic of a room of the person; an empty text takes it away."""
@@ -248,11 +253,7 @@ class Hub:
     def remove(self, person: Person, name: str, other: str, reason: str = "") -> None:
         """Remove somebody from a room of the person."""
         room = self._joined(person, name)
-        target = self._moderation.to_remove(person, room, other)
-        removed = Removed(room.name, target.name, person.name, self._short(reason))
-        self._delivery.post(Entry(removed, (room,)))
-        self._take_out(target, room)
-        self._note_empty(room)
+        self._moderation.remove(person, room, other, self._short(reason))
 
     def find(self, name: str) -> Person | None:
         """Return the person with a name."""
@@ -326,6 +327,16 @@ class Hub:
         """Return once everything that is owed has been stored and delivered."""
         await self._delivery.finish()
 
+    def _do(self, deed: Deed) -> None:
+        self._exchange.do(deed)
+
+    def _note_change(self, person: Person) -> None:
+        if not person.elsewhere:
+            self._exchange.changed(person)
+
+    def _drop_empty(self) -> None:
+        self._memberships.drop_empty()
+
     def turn(self, person: Person) -> None:
         """Count a request against the person's rate."""
         if person.gone:
@@ -343,45 +354,6 @@ class Hub:
         if room is None:
             raise ChatRefused("not_in_room", f"you are not in {printable(name)[:64]}")
         return room
-
-    def _arrive(self, person: Person, room: Room) -> None:
-        others = tuple(other.seen_in(room) for other in room.members)
-        self._delivery.post(Entry(Joined(room.name, person.name, person.account), (room,)))
-        person.changed = self._delivery.place
-        is_first = not room.members and not room.charter.is_kept
-        is_operator = is_first or room.charter.is_owner(person)
-        membership = Membership(person.changed, "operator" if is_operator else "")
-        room.members[person] = membership
-        person.rooms[fold(room.name)] = room
-        person.invited.pop(room, None)
-        entered = Entered(room.name, person.name, others, (), room.topic, membership.rank, person.account)
-        self._delivery.post(Entry(entered, (room,), only=person))
-        if is_operator and others:
-            self._tell_of_operator(person, room, person)
-
-    def _tell_of_operator(self, person: Person, room: Room, but: Person | None) -> None:
-        made = ModeSet(room.name, "", (Change(True, "o", person.name),))
-        self._delivery.post(Entry(made, (room,), but))
-
-    def _depart(self, person: Person, room: Room, reason: str) -> None:
-        self._take_out(person, room)
-        self._delivery.post(Entry(Left(room.name, person.name, reason), (room,)))
-        self._hand(person, Parted(room.name, person.name, reason))
-        self._note_empty(room)
-
-    def _take_out(self, person: Person, room: Room) -> None:
-        """End a membership: what happened before is still delivered."""
-        membership = room.members.pop(person)
-        del person.rooms[fold(room.name)]
-        person.changed = self._delivery.place
-        self._delivery.remember(room, Stay(person, membership.since, person.changed))
-
-    def _note_empty(self, room: Room) -> None:
-        self._rooms.note_empty(room, self._delivery.place)
-        self._drop_empty()
-
-    def _drop_empty(self) -> None:
-        self._rooms.drop_empty(self._delivery.delivered)
 
     def _tell_acquainted(self, person: Person, event: Event) -> None:
         """Owe an event to everybody who shares a room with a person, and to the person itself."""

@@ -119,6 +119,7 @@ class Person:
         invited: rooms that it was invited to and has not entered since.
         entered_at: time at which it entered the chat, in seconds since 1970.
         spoke_at: time of its last message, or of its entry.
+        elsewhere: whether another process of the chat serves it.
     """
 
     name: str
@@ -135,6 +136,7 @@ class Person:
     invited: dict[Room, None] = field(default_factory=dict)
     entered_at: float = 0.0
     spoke_at: float = 0.0
+    elsewhere: bool = False
 
     def seen_in(self, room: Room) -> Present:
         """Return what others see of the person in a room."""

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from twisted.internet.defer import Deferred
 
 from sockd.text import printable
-from sockd_plugins.chat.hub.delivery import Delivery, Entry
+from sockd_plugins.chat.hub.delivery import Delivery
 from sockd_plugins.chat.hub.events import Event, Kind, Said, Unsaid
+from sockd_plugins.chat.hub.exchange import Exchange
 from sockd_plugins.chat.hub.people import Room
 from sockd_plugins.chat.hub.reading import Reading
 from sockd_plugins.chat.hub.refused import ChatRefused
@@ -25,6 +26,7 @@ class Programs:
     Args:
         people: whose names no program bears.
         rooms: of the chat.
+        exchange: of what programs say.
         delivery: of what programs say.
         reading: of what was said.
         now: returns the time in seconds since 1970.
@@ -34,12 +36,14 @@ class Programs:
         self,
         people: Register,
         rooms: Rooms,
+        exchange: Exchange,
         delivery: Delivery,
         reading: Reading,
         now: Callable[[], float],
     ) -> None:
         self._people = people
         self._rooms = rooms
+        self._exchange = exchange
         self._delivery = delivery
         self._reading = reading
         self._now = now
@@ -55,6 +59,7 @@ class Programs:
             account: account that the program has proved; empty for none.
             key: word that the room may ask for.
         """
+        self._exchange.check_entry()
         self._people.check(name, "", account)
         if self._delivery.is_full:
             raise ChatRefused("busy", "too much waits to be stored; try again")
@@ -62,7 +67,7 @@ class Programs:
         room.charter.check_outside(account, key, speaks=True)
         said = Said(room.name, name, text, 0, self._now(), kind, account)
         delivered: Deferred[Event] = Deferred()
-        self._delivery.post(Entry(said, (room,), delivered=delivered))
+        self._exchange.say(said, room, None, delivered)
         self._leave(room)
         event = await delivered
         if isinstance(event, Unsaid):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from sockd.text import printable
 from sockd_plugins.chat.hub.delivery import Archive, Delivery, Entry, NotStored
 from sockd_plugins.chat.hub.events import REMOVED, Redacted, Said
+from sockd_plugins.chat.hub.exchange import Exchange
 from sockd_plugins.chat.hub.moderation import check_operator
 from sockd_plugins.chat.hub.names import fold
 from sockd_plugins.chat.hub.people import Person, Room
@@ -27,6 +28,9 @@ class Record:
         rooms: of the chat.
         delivery: tells people of removals.
         joined: counts a request of a person, and returns its room of a name.
+
+    Attributes:
+        exchange: tells other processes of removals.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class Record:
         self._rooms = rooms
         self._delivery = delivery
         self._joined = joined
+        self.exchange: Exchange | None = None
         if archive is not None:
             rooms.on_closed = self._note_closed
 
@@ -93,13 +98,25 @@ class Record:
         is_own = bool(said.account) and fold(said.account) == fold(person.account)
         if not is_own:
             check_operator(person, room)
+        if self.exchange is not None:
+            self.exchange.check_reach()
+        redacted = Redacted(room.name, number, person.name, printable(reason)[:200])
+        await self.carry_out(redacted)
+        if self.exchange is not None:
+            self.exchange.redacted(redacted)
+
+    async def carry_out(self, redacted: Redacted) -> None:
+        """Remove a message here, and tell the people in its room; raise `ChatRefused` if it cannot be."""
+        name, number = redacted.room, redacted.number
         if self._archive is not None:
             try:
-                await self._archive.redact(room.name, number)
+                await self._archive.redact(name, number)
             except NotStored as error:
                 raise ChatRefused("unavailable", f"not removed: {error}") from None
-        self._remove(room, number)
-        self._delivery.post(Entry(Redacted(room.name, number, person.name, printable(reason)[:200]), (room,)))
+        room = self._rooms.find(name)
+        if room is not None:
+            self._remove(room, number)
+            self._delivery.post(Entry(redacted, (room,)))
 
     def note_redacted(self, name: str, number: int, reason: str) -> None:
         """Note that a command has removed the text of a message, and tell the people in its room."""
