@@ -16,6 +16,7 @@ from twisted.internet.task import Clock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from sockd_plugins.chat.history import upkeep
 from sockd_plugins.chat.history.erasing import Bounds
 from sockd_plugins.chat.history.history import History
 from sockd_plugins.chat.history.tables import FILE
@@ -392,3 +393,18 @@ def test_a_closed_history_stores_nothing(history: History, tmp_path: Path) -> No
     with pytest.raises(NotStored, match=r"^the history is closed$"):
         done(history.keep([said(1)]))
     assert os.listdir(tmp_path) == [FILE]
+
+
+def test_the_log_of_the_database_is_bounded_although_the_index_lags(
+    history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "MANY_CHANGES", 20)
+    monkeypatch.setattr(upkeep, "_STEP", 1)
+    for number in range(1, 201):
+        done(history.keep([said(number)]))
+        if number % 20 == 0:
+            history._upkeep.step()  # as much as a busy thread has time for
+    assert (tmp_path / f"{FILE}-wal").stat().st_size < 1_000_000
+    assert done(history.search("hello", "lobby", 10)) == ()
+    history.tidy()
+    assert numbers(done(history.search("hello", "lobby", 1))) == [200]

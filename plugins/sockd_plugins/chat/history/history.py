@@ -80,6 +80,7 @@ class History:
         self._upkeep = Upkeep(self._database, bounds, Lock(folder / TURN), now, self._tell)
         self._owned = self._closed = False
         self._changes_under_way = 0
+        self._untidy_at = -_FAILED_SECONDS  # time of the last failure of upkeep
         self._writer: Worker[_Job] = Worker("history-writer", self._reactor, self._write, self._rest)
         self._reader = Worker("history-reader", self._reactor, results_of)
         self._searcher = Worker("history-search", self._reactor, results_of)
@@ -331,9 +332,12 @@ class History:
         """Do a step of upkeep; return the seconds until the next one."""
         if not self._owned or self._closed:
             return None
+        if (wait := self._untidy_at + _FAILED_SECONDS - time.monotonic()) > 0:
+            return wait
         try:
             return 0.0 if self._upkeep.step() else _LOOK_SECONDS
         except OSError as error:
+            self._untidy_at = time.monotonic()
             self._in_reactor(partial(self._note_failure, error))
             return _FAILED_SECONDS
 

@@ -22,7 +22,14 @@ _PAGES = 256
 """Pages that are given back to the disk in a step: 1 MiB."""
 
 _EXPIRE_SECONDS = 60.0
-"""Seconds between two looks for messages that are too old."""
+"""Seconds between two looks for messages that are too old, and until the log of the database is written back
+where little is said."""
+
+FEW_CHANGES = 100
+"""Transactions in the log that are worth the two synchronizations of writing it back: some 2 MB."""
+
+MANY_CHANGES = 1000
+"""Transactions after which it is written back however much there is to do, so that it stays bounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,7 @@ class Upkeep:
         self._on_changes = on_changes
         self._steps = self._all()
         self._due = False
+        self._unwritten = 0  # transactions in the log of the database
         self._looked = 0.0  # time of the last look for messages that are too old
         self._version = -1  # of the data, as other processes change it
         self._change = 0  # the last one that was told
@@ -85,6 +93,7 @@ class Upkeep:
     def note_change(self) -> None:
         """Note that the owner has changed something."""
         self._due = True
+        self._unwritten += 1
 
     def step(self) -> bool:
         """Do a step; return whether there may be more to do now.
@@ -92,6 +101,9 @@ class Upkeep:
         Raises:
             OSError: the database fails; the next step begins from the beginning.
         """
+        if self._unwritten >= MANY_CHANGES:
+            self._write_back(0)
+            return True
         if next(self._steps, None):
             return True
         self._steps = self._all()
@@ -104,17 +116,19 @@ class Upkeep:
 
     def _all(self) -> Iterator[bool]:
         """Do everything in its order, a step at a time."""
-        due = self._read_changes() or self._due or self._now() >= self._looked + _EXPIRE_SECONDS
-        if not due:
+        late = self._now() >= self._looked + _EXPIRE_SECONDS
+        if not (self._read_changes() or self._due or late):
             return
-        self._due, self._looked = False, self._now()
+        self._due = False
+        self._looked = self._now() if late else self._looked
         try:
             yield from self._repeat(lambda database: index_some(database, _STEP) == _STEP)
             expired = yield from self._repeat(self._expire)
             cleaned = yield from self._clean()
             if expired or cleaned:
                 yield from self._give_back()
-            self._write_back(cleaned)
+            if cleaned or late or self._unwritten >= FEW_CHANGES:
+                self._write_back(cleaned)
         except OSError:
             self._due = True  # the next round is due
             raise
@@ -161,6 +175,7 @@ class Upkeep:
             cleaned: state of `unclean` that the log is emptied for, too; 0 for none.
         """
         kind = "TRUNCATE" if cleaned else "PASSIVE"
+        self._unwritten = 0
         with self._turn.held(), self._database.upkeep() as database:
             if database is None:
                 return

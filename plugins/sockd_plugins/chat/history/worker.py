@@ -17,11 +17,14 @@ J = TypeVar("J")
 _MOST_TOGETHER = 64
 """Jobs that are handed over together at most."""
 
-_QUIET_SECONDS = 0.05
+_QUIET_SECONDS = 0.5
 """Seconds without a job until the thread rests, so that what rests does not come between two jobs."""
 
 _BUSY_SECONDS = 1.0
-"""Seconds after which it rests for one step although there are jobs."""
+"""Seconds after which it rests for a moment although there are jobs."""
+
+_MOMENT_SECONDS = 0.05
+"""Seconds of such a moment, about, for which jobs wait."""
 
 
 class Worker(Generic[J]):
@@ -33,8 +36,8 @@ class Worker(Generic[J]):
         name: of the thread.
         reactor: gets the answers, at most once for all jobs that were done together.
         do: does jobs; returns the result of each, a failure for one that has failed.
-        rest: called while there is no job; returns the seconds until it wants to be called again, None until
-            another job has come.
+        rest: does a step of other work while there is no job; returns the seconds until it wants to be called
+            again, None until another job has come.
     """
 
     def __init__(
@@ -95,8 +98,9 @@ class Worker(Generic[J]):
                 reactor.callFromThread(self._note_end)
                 return
             pause = _QUIET_SECONDS
-            if time.monotonic() - rested > _BUSY_SECONDS:
-                self._rest()
+            if (now := time.monotonic()) - rested > _BUSY_SECONDS:
+                while self._rest() == 0.0 and time.monotonic() < now + _MOMENT_SECONDS:
+                    pass
                 rested = time.monotonic()
 
     def _note_end(self) -> None:
