@@ -26,7 +26,7 @@ SLOW_DOWN = 1.0
 _MESSAGES = ("/say", "/me", "/notice", "/msg")
 """Commands that the server answers by sending the message back."""
 
-_REREADING = ("/since", "/again")
+_REREADING = ("/since", "/again", "/search")
 
 Outcome = Literal["done", "refused", "unknown"]
 """Result of a line; of an unknown one it cannot be told whether it has arrived."""

@@ -25,7 +25,7 @@ from sockd.cli.chat import look
 from sockd.cli.chat.link import Link
 from sockd.cli.chat.pane import Entry, Pane
 from sockd.cli.chat.session import Session
-from sockd.cli.chat.typing import Completing, users_lines
+from sockd.cli.chat.typing import Completing, explained, users_lines
 from sockd.cli.chat.view import Wishes
 from sockd.cli.chat.wire import Private, Said
 from sockd.text import printable
@@ -144,10 +144,14 @@ class _Screen:
         now = asyncio.get_running_loop().time()
         self._pane.follow()
         for line in buffer.text.split("\n"):
-            if line.strip().lower() == "/clear":
-                self._pane.clear()
-            else:
-                self._session.typed(line.strip(), now)
+            match line.strip().lower():
+                case "/clear":
+                    self._pane.clear()
+                case "/help":
+                    for text in explained():
+                        self.note(text)
+                case _:
+                    self._session.typed(line.strip(), now)
         self._link.wake()
         return False  # empties the line
 

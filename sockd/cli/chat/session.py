@@ -27,25 +27,21 @@ from sockd.cli.chat.wire import (
     Room,
     Said,
     Skipped,
+    Switched,
     Topic,
     meaning,
     read,
 )
 
-GREETING = "welcome"
-"""First word of a chat over connections."""
-
 HEARTBEAT = {True: 30.0, False: 10.0}
-"""Seconds of silence until the server is asked whether it is there, and which message is its last one; over
-datagrams, which get lost, sooner."""
+"""Seconds of silence until the server is asked for its last message; over datagrams sooner."""
 
 DEAD = 20.0
 """Seconds without any answer until a connection counts as lost."""
 
 _ABOUT_NAMES = ("taken", "confusable", "bad_name", "login", "wrong_password", "not_tried")
 
-UNSHOWN = ("numbers are on", "echo is on", "you are shown all now")
-"""Answers to what the client says by itself."""
+_OF_CLIENT = ("/numbers", "/echo", "/ping")
 
 
 class Session:
@@ -163,6 +159,8 @@ class Session:
             self.leave(now)
         elif self.stage is Stage.NAMING and self._choosing:
             self._choose(line)
+        elif command in _OF_CLIENT:
+            self._view.refused("of_client", f"{command} is what this client itself uses")
         else:
             self.outbox.add(typed(line, self._unless_known(line)), now)
 
@@ -213,7 +211,7 @@ class Session:
         self._leave_if_done()
 
     def _greeted(self, line: str) -> None:
-        if not line.startswith(f"* {GREETING}"):
+        if not line.startswith("* welcome"):
             self._fail(line.removeprefix("* "))
             return
         self.stage = Stage.NAMING
@@ -274,6 +272,8 @@ class Session:
             case Outside():
                 self.lost = True
                 return
+            case Switched():
+                return
             case Skipped(code):
                 self._skipped(code)
                 return
@@ -297,7 +297,7 @@ class Session:
                 self.topic = topic
         if self._misnamed:
             self._fail(text)
-        elif self.stage is Stage.IN and text not in UNSHOWN:
+        elif self.stage is Stage.IN:
             self._view.note(text)
 
     def _entered(self, entered: Entered, text: str) -> None:

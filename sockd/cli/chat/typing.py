@@ -20,24 +20,38 @@ MOST_LINES = 1000
 LONGEST_LINE = 4096
 
 COMMANDS = {
-    "/away": "say that you are away, or back",
-    "/join": "go to another room",
-    "/me": "say what you do",
-    "/msg": "tell one person",
-    "/nick": "change your name",
-    "/quit": "leave the chat",
-    "/rooms": "list the rooms",
-    "/remove": "remove somebody from the room",
-    "/since": "read what was said behind a number",
-    "/topic": "read or set the topic of the room",
-    "/who": "list the people in the room",
-    "/help": "list all commands",
+    "/join": ("ROOM", "go to another room"),
+    "/rooms": ("", "list the rooms"),
+    "/who": ("", "list the people in the room"),
+    "/whois": ("NAME", "read about somebody"),
+    "/msg": ("NAME TEXT", "tell one person"),
+    "/me": ("TEXT", "say what you do"),
+    "/topic": ("[TEXT]", "read or set the topic of the room; - removes it"),
+    "/away": ("[TEXT]", "say that you are away, or back"),
+    "/nick": ("NAME", "change your name"),
+    "/login": ("NAME PASSWORD", "take a name that has an account"),
+    "/since": ("NUMBER", "read what was said behind a number"),
+    "/search": ("WORDS", "find what was said in the room"),
+    "/invite": ("NAME", "let somebody into the room; for operators, as those below"),
+    "/remove": ("NAME", "remove somebody from the room"),
+    "/redact": ("NUMBER", "remove the text of a message"),
+    "/mode": ("[+o NAME]", "read or change the modes of the room"),
+    "/clear": ("", "empty the screen"),
+    "/help": ("", "list all this"),
+    "/quit": ("", "leave the chat"),
 }
-"""Commands that are completed, and what they are for."""
+"""Commands that are completed, with their arguments and what they are for."""
 
 _WITH_NAME = ("/msg", "/remove", "/invite", "/whois")
 _WITH_ROOM = ("/join",)
 _SECRET = ("/login",)
+
+
+def explained() -> Iterator[str]:
+    """Yield a line about each command, and about the keys."""
+    for name, (words, purpose) in COMMANDS.items():
+        yield f"{f'{name} {words}':22}{purpose}"
+    yield "Tab completes, PageUp scrolls, Up brings earlier lines back, Alt-Enter begins a further line"
 
 
 class Completing(Completer):
@@ -56,9 +70,11 @@ class Completing(Completer):
         command, _, argument = before.partition(" ")
         word = before.rpartition(" ")[2]
         if before.startswith("/") and command == before:
-            for name, purpose in COMMANDS.items():
+            for name, (words, purpose) in COMMANDS.items():
                 if name.startswith(before.lower()):
-                    yield Completion(f"{name} ", -len(before), display=name, display_meta=purpose)
+                    yield Completion(
+                        f"{name} ", -len(before), display=f"{name} {words}", display_meta=purpose
+                    )
         elif command.lower() in _WITH_ROOM and " " not in argument:
             yield from self._of(self._session.rooms, word, " ")
         elif command.lower() in _WITH_NAME and " " not in argument:

@@ -39,6 +39,7 @@ _REMOVED = re.compile(r"\S+ removed (\S+) from \S+(?: \(.*\))?")
 _SKIPPED = re.compile(r"\d{1,15} (?:skipped|not shown)(?:; answer /here (\w+) )?.*")
 _PONG = re.compile(r"pong (\d{1,15})(?: (\S+) (\d{1,15}))?")
 _OUTSIDE = "you are not in the chat"
+_SWITCHED = ("numbers are on", "echo is on", "you are shown all now")
 _ROOM = re.compile(r"room (\S+): .*")
 _TOPIC = re.compile(r"(?:the topic of (\S+) is|(?:\S+) set the topic of (\S+) to): (.*)")
 _NO_TOPIC = re.compile(r"(?:\S+) removed the topic of (\S+)")
@@ -99,6 +100,11 @@ class Present:
 
     room: str
     names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """Answer to what the client says by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +178,9 @@ class Topic:
     text: str
 
 
-Meaning = Entered | Outside | Present | Joined | Left | Removed | Renamed | Skipped | Pong | Room | Topic
+Meaning = (
+    Entered | Outside | Present | Joined | Left | Removed | Renamed | Skipped | Switched | Pong | Room | Topic
+)
 
 
 def read(line: str) -> Line:
@@ -205,6 +213,8 @@ def meaning(notice: str) -> Meaning | None:
         return Pong(int(found[1]), found[2] or "", int(found[3] or 0))
     if notice.startswith(_OUTSIDE):
         return Outside()
+    if notice in _SWITCHED:
+        return Switched()
     if found := _JOINED.fullmatch(notice):
         return Joined(found[1])
     if found := _LEFT.fullmatch(notice):

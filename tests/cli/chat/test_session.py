@@ -194,6 +194,16 @@ def test_a_refused_message_is_told_and_the_next_one_follows() -> None:
     ]
 
 
+def test_what_the_client_itself_uses_is_no_command_of_the_person() -> None:
+    ann = Client(a_hub())
+    ann.types("/numbers off", "/echo off", "hello")
+    assert ann.reads()[1:] == [
+        "! of_client /numbers is what this client itself uses",
+        "! of_client /echo is what this client itself uses",
+        "+1 <ann> hello",
+    ]
+
+
 def test_older_messages_are_shown_above_the_others() -> None:
     hub = a_hub()
     bob = Client(hub, "bob")
