@@ -15,6 +15,9 @@ MOST_ENTRIES = 5000
 """Messages and notes kept for scrolling; the server has the older ones."""
 
 
+REMOVED = "(removed)"
+
+
 @dataclass(slots=True, eq=False)
 class Entry:
     """Message or note.
@@ -42,6 +45,10 @@ class Entry:
         if self._width != width:
             self._width, self._rows = width, list(self._drawn(width))
         return self._rows
+
+    def clear(self) -> None:
+        """Show that the text was removed."""
+        self.text, self.style, self._width = REMOVED, "class:note", 0
 
     def _drawn(self, width: int) -> Iterator[StyleAndTextTuples]:
         used = sum(get_cwidth(text) for _, text in self.head)
@@ -137,6 +144,12 @@ class Pane(UIControl):
         for entry in reversed(page[max(0, len(page) - room) :] if room else []):
             self._entries.appendleft(entry)
         return len(page)
+
+    def redact(self, room: str, number: int) -> None:
+        """Remove the text of a message."""
+        for entry in self._entries:
+            if (entry.room, entry.number) == (room, number):
+                entry.clear()
 
     def scroll(self, pages: float) -> None:
         """Go up by so many pages, or down."""

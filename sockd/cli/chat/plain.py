@@ -101,6 +101,9 @@ class _Plain:
         """Count a message as refused, as it may be lost."""
         self._refused.append(f"it is not known whether this arrived: {printable(text)}")
 
+    def redacted(self, room: str, number: int) -> None:
+        """Do nothing: what was printed cannot be taken back."""
+
     def _print(self, line: str) -> None:
         try:
             print(line, flush=True)

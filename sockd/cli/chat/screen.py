@@ -103,7 +103,7 @@ class _Screen:
 
     def said(self, said: Said, *, own: bool, old: bool) -> None:
         """Show a message of the room."""
-        entry = look.of_message(said, self._session.room, self._session.name, is_own=own)
+        entry = look.of_message(said, self._session.around.room, self._session.around.name, is_own=own)
         if old:
             self._pane.add_older(entry)
             return
@@ -126,6 +126,10 @@ class _Screen:
     def unknown(self, text: str) -> None:
         """Show that it is not known whether a message has arrived."""
         self._add(look.of_note(f"not known whether this arrived: {printable(text)}", "class:refused"))
+
+    def redacted(self, room: str, number: int) -> None:
+        """Remove the text of a message that is shown."""
+        self._pane.redact(room.lower(), number)
 
     def _add(self, entry: Entry) -> None:
         self._pane.add(entry)
@@ -206,7 +210,7 @@ class _Screen:
 
     def _load_older(self) -> None:
         """Ask for a page of older messages, if the oldest one is on the screen."""
-        room = self._session.room
+        room = self._session.around.room
         oldest = self._pane.oldest(room.lower())
         if self._loading or not self._pane.reaches_top(2) or not oldest:
             return
@@ -229,7 +233,9 @@ class _Screen:
             height=Dimension(min=1, max=MOST_ROWS_TYPED),
             wrap_lines=True,
             dont_extend_height=True,
-            get_line_prefix=lambda number, wrap: f"{self._session.name}> " if number == wrap == 0 else "",
+            get_line_prefix=lambda number, wrap: (
+                f"{self._session.around.name}> " if number == wrap == 0 else ""
+            ),
         )
         body = HSplit(
             [
@@ -243,7 +249,7 @@ class _Screen:
         return Layout(FloatContainer(body, [menu]), focused_element=typed)
 
     def _title(self) -> StyleAndTextTuples:
-        room, topic = self._session.room, self._session.topic
+        room, topic = self._session.around.room, self._session.around.topic
         return [("", f" {room or 'no room'}{f' | {topic}' if topic else ''}")]
 
     def _status(self) -> StyleAndTextTuples:
@@ -252,7 +258,9 @@ class _Screen:
         if not self._pane.following:
             new = f"{self._pane.unseen} new, " if self._pane.unseen else ""
             return [("", f" {new}PageDown goes back to the newest")]
-        return [("", f" {self._address} | {len(self._session.people)} here | /help, Tab, PageUp, /quit")]
+        return [
+            ("", f" {self._address} | {len(self._session.around.people)} here | /help, Tab, PageUp, /quit")
+        ]
 
 
 def _without_event(act: Callable[[], object]) -> Callable[[KeyPressEvent], None]:

@@ -8,27 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sockd.cli.chat.gaps import Gaps
-from sockd.cli.chat.names import Names
 from sockd.cli.chat.outbox import AGAIN, MOST_TRIES, Item, Outbox, Outcome, typed
 from sockd.cli.chat.stage import Stage
+from sockd.cli.chat.surroundings import Surroundings
 from sockd.cli.chat.view import View, Wishes
 from sockd.cli.chat.wire import (
     Entered,
-    Joined,
-    Left,
     Notice,
     Outside,
     Pong,
-    Present,
     Private,
+    Redacted,
     Refused,
-    Removed,
-    Renamed,
-    Room,
     Said,
     Skipped,
     Switched,
-    Topic,
     meaning,
     read,
 )
@@ -54,20 +48,14 @@ class Session:
         view: shows things.
 
     Attributes:
-        name: present name of the person.
-        room: present room; "" for none.
-        topic: of the room.
-        people: names known to be in the room.
-        rooms: names of rooms.
+        around: name, room and company of the person.
         failure: reason for which the conversation cannot go on; "" while it can.
         lost: whether the connection has to be given up, because it is dead.
     """
 
     def __init__(self, wishes: Wishes, stream: bool, send: Callable[[str], None], view: View) -> None:
-        self.name = wishes.name
-        self.room = self.topic = self.failure = ""
-        self.people = Names()
-        self.rooms = Names()
+        self.around = Surroundings(wishes.name)
+        self.failure = ""
         self.lost = False
         self.stage = Stage.AWAY
         self.outbox = Outbox(send, stream)
@@ -168,10 +156,10 @@ class Session:
         """Try another name, or log in to the account that the name belongs to."""
         command, _, words = line.partition(" ")
         if command.lower() == "/login":
-            self.name = words.split(" ")[0]
+            self.around.name = words.split(" ")[0]
             self._send(line)
         else:
-            self.name = words.strip() if command.lower() == "/nick" else line.strip()
+            self.around.name = words.strip() if command.lower() == "/nick" else line.strip()
             self._introduce()
 
     def before(self, number: int, count: int, over: Callable[[], None]) -> bool:
@@ -224,22 +212,22 @@ class Session:
                 self.lost = True
                 return
         if self._wishes.password and self._stream:
-            self._send(f"/login {self.name} {self._wishes.password}")
+            self._send(f"/login {self.around.name} {self._wishes.password}")
         else:
-            self._send(f"/nick {self.name}")
+            self._send(f"/nick {self.around.name}")
 
     def _said(self, said: Said) -> None:
         older, is_new = self._gaps.is_older(said), self._gaps.is_new(said)
         if older or (not is_new and self.outbox.rereads):
-            self._view.said(said, own=self._is_own(said.name) and older, old=older)
+            self._view.said(said, own=self.around.is_own(said.name) and older, old=older)
             return
-        if is_new and self._is_own(said.name):
+        if is_new and self.around.is_own(said.name):
             if self._suspect is not None:
                 self._suspect.over("done", None)
                 self._suspect = None
             else:
                 self.outbox.echoed(self._now)
-        self.people.add(said.name)
+        self.around.people.add(said.name)
         self._gaps.take(said, self._now)
 
     def _refused(self, code: str, text: str) -> None:
@@ -262,7 +250,8 @@ class Session:
             self._fail(text)
 
     def _notice(self, text: str) -> None:
-        match meaning(text):
+        told = meaning(text)
+        match told:
             case Entered() as entered:
                 self._entered(entered, text)
                 return
@@ -277,35 +266,20 @@ class Session:
             case Skipped(code):
                 self._skipped(code)
                 return
-            case Joined(name):
-                self.people.add(name)
-            case Left(name):
-                self.people.remove(name)
-            case Removed(name):
-                self.people.remove(name)
-                if self._is_own(name):
-                    self.room = self.topic = self._wanted = ""
-            case Renamed(name, new_name):
-                self.people.rename(name, new_name)
-                if self._is_own(name):
-                    self.name = new_name
-            case Present(room, names) if room == self.room:
-                self.people.add(*names)
-            case Room(name):
-                self.rooms.add(name)
-            case Topic(room, topic) if room == self.room:
-                self.topic = topic
+            case Redacted(room, number):
+                self._view.redacted(room, number)
+        self.around.learn(told)
+        if self.inside and not self.around.room:  # an operator has removed the person
+            self._wanted = ""
         if self._misnamed:
             self._fail(text)
         elif self.stage is Stage.IN:
             self._view.note(text)
 
     def _entered(self, entered: Entered, text: str) -> None:
-        returning = self.stage is Stage.NAMING and self._been_in and entered.room == self.room
+        returning = self.stage is Stage.NAMING and self._been_in and entered.room == self.around.room
         first = self.stage is not Stage.IN
-        self.name, self.room, self.topic = entered.name, entered.room, ""
-        self.people.reset(*entered.others, entered.name)
-        self.rooms.add(entered.room)
+        self.around.enter(entered)
         self.stage = Stage.IN
         self._choosing = False
         self._misnamed = first and not self._been_in and self._is_strange(entered.name)
@@ -315,7 +289,7 @@ class Session:
             self.outbox.connect()
             if not self._stream:
                 self._set_up(entered)
-        self._gaps.enter(self.room, self._now)
+        self._gaps.enter(self.around.room, self._now)
 
     def _set_up(self, entered: Entered) -> None:
         """Send what a connection sends before its name."""
@@ -340,7 +314,7 @@ class Session:
     def show(self, messages: list[Said]) -> None:
         """Show messages, which are in order."""
         for said in messages:
-            self._view.said(said, own=self._is_own(said.name), old=False)
+            self._view.said(said, own=self.around.is_own(said.name), old=False)
 
     def lack(self, count: int) -> None:
         """Tell that messages cannot be had."""
@@ -356,7 +330,7 @@ class Session:
 
     def settle(self) -> None:
         """Go on with the person's lines, as it is known now what has arrived."""
-        self._wanted = self.room
+        self._wanted = self.around.room
         if self._suspect is not None:
             self.outbox.put_back(self._suspect)
             self._suspect = None
@@ -395,6 +369,3 @@ class Session:
     def _is_strange(self, name: str) -> bool:
         """Tell whether a script has got a name that it did not ask for."""
         return not (self._wishes.asks or self._wishes.password) and name.lower() != self._wishes.name.lower()
-
-    def _is_own(self, name: str) -> bool:
-        return name.lower() == self.name.lower()

@@ -76,15 +76,15 @@ class Completing(Completer):
                         f"{name} ", -len(before), display=f"{name} {words}", display_meta=purpose
                     )
         elif command.lower() in _WITH_ROOM and " " not in argument:
-            yield from self._of(self._session.rooms, word, " ")
+            yield from self._of(self._session.around.rooms, word, " ")
         elif command.lower() in _WITH_NAME and " " not in argument:
-            yield from self._of(self._session.people, word, " ")
+            yield from self._of(self._session.around.people, word, " ")
         elif word:
-            yield from self._of(self._session.people, word, ": " if word == before else " ")
+            yield from self._of(self._session.around.people, word, ": " if word == before else " ")
 
     def _of(self, names: Iterable[str], word: str, end: str) -> Iterator[Completion]:
         for name in names:
-            if name.lower().startswith(word.lower()) and name.lower() != self._session.name.lower():
+            if name.lower().startswith(word.lower()) and name.lower() != self._session.around.name.lower():
                 yield Completion(name + end, -len(word), display=name)
 
 

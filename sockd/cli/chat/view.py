@@ -44,3 +44,6 @@ class View(Protocol):
 
     def unknown(self, text: str) -> None:
         """Show that it is not known whether a message has arrived."""
+
+    def redacted(self, room: str, number: int) -> None:
+        """Remove the text of a message that is shown."""

@@ -36,6 +36,7 @@ _JOINED = re.compile(r"(\S+) joined (\S+)")
 _LEFT = re.compile(r"(\S+) left(?: [^\s(]\S*)?(?: \(.*\))?")
 _RENAMED = re.compile(r"(\S+) is now (\S+)")
 _REMOVED = re.compile(r"\S+ removed (\S+) from \S+(?: \(.*\))?")
+_REDACTED = re.compile(r".+ removed message (\d{1,15}) of (\S+)(?: \(.*\))?")
 _SKIPPED = re.compile(r"\d{1,15} (?:skipped|not shown)(?:; answer /here (\w+) )?.*")
 _PONG = re.compile(r"pong (\d{1,15})(?: (\S+) (\d{1,15}))?")
 _OUTSIDE = "you are not in the chat"
@@ -129,6 +130,14 @@ class Removed:
 
 
 @dataclass(frozen=True, slots=True)
+class Redacted:
+    """Removal of the text of a message."""
+
+    room: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Renamed:
     """New name of a person, perhaps of oneself."""
 
@@ -179,7 +188,19 @@ class Topic:
 
 
 Meaning = (
-    Entered | Outside | Present | Joined | Left | Removed | Renamed | Skipped | Switched | Pong | Room | Topic
+    Entered
+    | Outside
+    | Present
+    | Joined
+    | Left
+    | Redacted
+    | Removed
+    | Renamed
+    | Skipped
+    | Switched
+    | Pong
+    | Room
+    | Topic
 )
 
 
@@ -219,6 +240,8 @@ def meaning(notice: str) -> Meaning | None:
         return Joined(found[1])
     if found := _LEFT.fullmatch(notice):
         return Left(found[1])
+    if found := _REDACTED.fullmatch(notice):
+        return Redacted(found[2], int(found[1]))
     if found := _REMOVED.fullmatch(notice):
         return Removed(found[1])
     if found := _RENAMED.fullmatch(notice):

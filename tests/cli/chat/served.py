@@ -144,6 +144,9 @@ class Client:
     def refused(self, code: str, text: str) -> None:
         self.shown.append(f"! {code} {text}")
 
+    def redacted(self, room: str, number: int) -> None:
+        self.shown.append(f"- {room} {number}")
+
     def unknown(self, text: str) -> None:
         self.shown.append(f"? {text}")
 

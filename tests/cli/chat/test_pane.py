@@ -94,6 +94,14 @@ def test_the_oldest_message_of_a_room_is_known() -> None:
     assert pane.oldest("den") == 0
 
 
+def test_the_text_of_a_redacted_message_vanishes() -> None:
+    pane = a_pane(3)
+    assert rows(pane)[-2:] == ["2", "3"]
+    pane.redact("lobby", 2)
+    pane.redact("den", 3)
+    assert rows(pane)[-2:] == ["(removed)", "3"]
+
+
 def test_entries_are_bounded() -> None:
     pane = a_pane(MOST_ENTRIES + 10)
     assert pane.oldest("lobby") == 11

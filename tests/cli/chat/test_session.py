@@ -39,10 +39,10 @@ def test_names_and_rooms_are_known_for_completion() -> None:
     carl = Client(hub, "carl")
     carl.types("/nick carla", "/join den")
     ann.types("/rooms", "/who")
-    assert list(ann.session.people) == ["bob", "ann"]
-    assert set(ann.session.rooms) == {"lobby", "den"}
+    assert list(ann.session.around.people) == ["bob", "ann"]
+    assert set(ann.session.around.rooms) == {"lobby", "den"}
     ann.types("/join den")
-    assert set(ann.session.people) == {"ann", "carla"}
+    assert set(ann.session.around.people) == {"ann", "carla"}
 
 
 def test_after_a_break_it_goes_on_without_gap_or_double() -> None:
@@ -269,14 +269,14 @@ def test_who_was_removed_is_in_no_room_and_does_not_come_back_by_itself() -> Non
     ann, bob = Client(hub, room="den"), Client(hub, "bob", "den")
     ann.types("/remove bob")
     bob.passes()
-    assert bob.session.room == ""
+    assert bob.session.around.room == ""
     bob.reads()
     bob.types("hello?")
     assert bob.reads() == ["! not_in_room you are in no room: /join ROOM"]
     bob.breaks()
     bob.opens()
     assert bob.reads() == ["* you are bob in lobby, alone"]
-    assert ann.session.room == "den"
+    assert ann.session.around.room == "den"
 
 
 # Datagrams.

@@ -88,6 +88,8 @@ def test_a_crowd_is_listed_without_the_words_about_the_others() -> None:
         ("in lobby: ann, bob and 3 more", wire.Present("lobby", ("ann", "bob"))),
         ("room lobby: 3 here; tea at 4", wire.Room("lobby")),
         ("ann removed bob from den (spam)", wire.Removed("bob")),
+        ("ann removed message 17 of den (spam)", wire.Redacted("den", 17)),
+        ("the chat removed message 17 of den", wire.Redacted("den", 17)),
         ("the topic of den is: tea", wire.Topic("den", "tea")),
         ("ann set the topic of den to: tea", wire.Topic("den", "tea")),
         ("ann removed the topic of den", wire.Topic("den", "")),
