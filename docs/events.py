@@ -29,6 +29,26 @@ OF_PLUGINS: Mapping[tuple[str, str], Event] = {
         (
             "chat",
             Event(
+                "origin refused",
+                LogLevel.info,
+                "A page of another site may not use the chat; the option `origins` permits it. Behind a proxy"
+                " that does not pass on the field Host, the chat's own page is refused too.",
+                {"origin": Field(str, "as the browser has sent it"), "peer": _HOST},
+            ),
+        ),
+        (
+            "chat",
+            Event(
+                "plugin fault",
+                LogLevel.critical,
+                "A request over HTTP raised; it is answered with 500.",
+                {"peer": _HOST},
+                fails=True,
+            ),
+        ),
+        (
+            "chat",
+            Event(
                 "accounts not read",
                 LogLevel.error,
                 "The file of accounts has changed, and cannot be used; the accounts stay as they were.",

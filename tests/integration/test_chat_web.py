@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from websockets.sync.client import ClientConnection, connect
 
 from chromium import Chromium
 from running import BIN, Daemon
+
+pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is missing")
 
 NAMES = "[...document.querySelectorAll('#log .message .name')].map(each => each.textContent)"
 TEXTS = "[...document.querySelectorAll('#log .message > .text')].map(each => each.textContent)"

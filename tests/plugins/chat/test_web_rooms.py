@@ -7,6 +7,7 @@ import time
 import pytest
 from pydantic import SecretStr
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs
 
 from sockd_plugins.chat.hub.events import Said
 from sockd_plugins.chat.web import rooms
@@ -94,6 +95,13 @@ def test_posts_of_other_sites_are_refused(chat: Chat) -> None:
         assert chat.connect().asks("POST", "/rooms/lobby", b"x", **headers).status == 403
         assert chat.connect().asks("GET", "/rooms/lobby", **headers).status == 403
     assert chat.connect().asks("POST", "/rooms/lobby", b"x", origin="http://chat.example").status == 201
+
+
+def test_a_refused_origin_is_in_the_log(chat: Chat) -> None:
+    with capturedLogs() as logged:
+        chat.connect().asks("POST", "/rooms/lobby", b"x", origin="https://evil.example")
+    (event,) = [each for each in logged if each["log_format"] == "origin refused"]
+    assert event["origin"] == "https://evil.example"
 
 
 def test_a_permitted_site_may_read_the_answers() -> None:

@@ -30,7 +30,7 @@ from sockd_plugins.chat.web.event_stream import PING, PING_SECONDS, head
 from sockd_plugins.chat.web.forms import described, described_message, type_of
 from sockd_plugins.chat.web.request import EVENTS, TEXT, in_json
 
-PAGE = 200
+PAGE = 500
 """Messages that are read from the history at once."""
 
 MOST_MISSED = 10_000

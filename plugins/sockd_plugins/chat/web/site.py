@@ -6,6 +6,7 @@ import secrets
 import time
 
 from sockd.plugin import Context
+from sockd.text import printable
 from sockd_plugins.chat.accounts import Accounts
 from sockd_plugins.chat.hub.hub import Hub
 from sockd_plugins.chat.web import page
@@ -43,6 +44,7 @@ class Site:
         here: dict[str, Session] = {}
         epoch = "" if hub.is_stored else secrets.token_hex(4)
         self._salon = Salon(hub, context.clock, here, options.limits, epoch, accounts)
+        self._logger = context.logger
         self._origins = frozenset(origin.lower() for origin in options.origins)
         self._sources = Sources(options.rate, options.burst, context.clock.seconds)
         self._streams: dict[str, EventStream] = {}
@@ -92,6 +94,7 @@ class Site:
             return ""
         if origin.isascii() and ("*" in self._origins or origin.lower() in self._origins):
             return origin
+        self._logger.info("origin refused", origin=printable(origin)[:200], peer=request.host)
         raise Problem(
             403, "denied", "pages of this origin may not use this chat; the option 'origins' permits it"
         )
