@@ -400,3 +400,22 @@ def test_words_are_searched_in_a_room_of_the_person(chat: Chat) -> None:
     assert [message["text"] for message in ann.reads()[0]["messages"]] == ["one"]
     ann.sends(type="search", room="garden", words="o", ref=3)
     assert [refused["code"] for refused in ann.reads()] == ["not_in_room"]
+
+
+def test_an_own_message_is_redacted_for_everybody(chat: Chat) -> None:
+    ann, bob = Socket(chat), Socket(chat)
+    ann.says_hello("ann", rooms={"garden": None})
+    bob.says_hello("bob", rooms={"garden": None})
+    ann.sends(type="say", room="garden", text="a secret")
+    bob.reads()
+    ann.sends(type="redact", room="garden", number=1, reason="by mistake")
+    (redacted,) = bob.reads()
+    assert redacted == {
+        "type": "redacted",
+        "room": "garden",
+        "number": 1,
+        "by": "ann",
+        "reason": "by mistake",
+    }
+    bob.sends(type="redact", room="garden", number=1, ref=1)
+    assert bob.reads()[0]["type"] == "refused"

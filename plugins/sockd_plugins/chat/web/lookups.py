@@ -10,8 +10,8 @@ from sockd_plugins.chat.hub.hub import Hub
 from sockd_plugins.chat.hub.people import Person
 from sockd_plugins.chat.web.commands import MOST_FOUND, MOST_MESSAGES, Command
 
-LookUp = Callable[[Hub, Person, Command], Awaitable[Sequence[Said]]]
-"""Returns the messages that a command of a person asks for."""
+LookUp = Callable[[Hub, Person, Command], Awaitable[Sequence[Said] | None]]
+"""Returns the messages that a command of a person asks for; None if events are its answer."""
 
 
 async def since(hub: Hub, person: Person, command: Command) -> Sequence[Said]:
@@ -34,6 +34,12 @@ async def search(hub: Hub, person: Person, command: Command) -> Sequence[Said]:
     return found[::-1]
 
 
+async def redact(hub: Hub, person: Person, command: Command) -> None:
+    """Remove the text of a message for good."""
+    room, number = command.word("room"), command.number("number")
+    await hub.record.redact(person, room, number, command.word("reason", ""))
+
+
 def list_rooms(hub: Hub, person: Person | None = None) -> list[dict[str, Any]]:
     """Return the facts of each room for JSON, as far as a person, or somebody outside, may know of it."""
     return [
@@ -51,5 +57,5 @@ def _limit(command: Command, most: int) -> int:
     return max(command.number("limit", most, most), 1)
 
 
-LOOKUPS: Mapping[str, LookUp] = {"since": since, "before": before, "search": search}
+LOOKUPS: Mapping[str, LookUp] = {"since": since, "before": before, "search": search, "redact": redact}
 """Look-ups by the `type` of their commands."""

@@ -335,6 +335,8 @@ class Session:
             if not self._closed:
                 self._refuse(command.type, command.ref, refused)
             return
+        if found is None:
+            return
         listed = [described_message(said) for said in found]
         room = command.word("room")
         self._tell(type="messages", command=command.type, room=room, ref=command.ref, messages=listed)

@@ -1,6 +1,6 @@
 // What this person writes: messages, and commands that begin with a slash.
 
-const HELP = "/join ROOM, /part, /msg NAME TEXT, /me TEXT, /nick NAME, /topic TEXT, /invite NAME, /kick NAME REASON, /mode +x ARGUMENT, /away TEXT, /who, /help; two slashes begin a message with one";
+const HELP = "/join ROOM, /part, /msg NAME TEXT, /me TEXT, /nick NAME, /topic TEXT, /invite NAME, /kick NAME REASON, /mode +x ARGUMENT, /redact NUMBER REASON, /away TEXT, /who, /help; two slashes begin a message with one";
 const MOST_LINES = 20;
 
 export function act(chat, text) {
@@ -58,6 +58,11 @@ function command(chat, line) {
     case "mode": {
       const [, sign, mode, argument] = /^([+-]?)(\w?)\s*(.*)$/s.exec(rest);
       chat.line.send({ type: "mode", room: room.name, adds: sign !== "-", mode, argument });
+      break;
+    }
+    case "redact": {
+      const [, number, reason] = /^#?(\d*)\s*(.*)$/s.exec(rest);
+      chat.line.send({ type: "redact", room: room.name, number: Number(number), reason });
       break;
     }
     case "away":
