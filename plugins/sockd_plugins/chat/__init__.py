@@ -46,6 +46,7 @@ from sockd_plugins.chat.charters import Charters
 from sockd_plugins.chat.commands import Commands, note_changes
 from sockd_plugins.chat.history.erasing import Bounds
 from sockd_plugins.chat.history.history import History
+from sockd_plugins.chat.hub.cloak import keep_secret
 from sockd_plugins.chat.hub.delivery import Archive
 from sockd_plugins.chat.hub.elsewhere import Elsewhere
 from sockd_plugins.chat.hub.exchange import Joint
@@ -233,6 +234,8 @@ class Chat(Plugin):
     async def start(self, context: Context) -> None:
         if self._accounts is not None:
             await self._accounts.load()
+        if self._hub is not None and (self.rooms or self._history is not None):
+            self._hub.people.cloaks.secret = await deferToThread(keep_secret, context.state_dir)
         if self.rooms and self._hub is not None:
             self._charters = Charters(context.state_dir, deferToThread, context.clock, context.logger)
             await self._charters.open(self._hub.kept_rooms())

@@ -120,7 +120,7 @@ class Hub:
             outlet: gets what happens.
             room: room that it is in at once, one that exists; empty for none.
             account: account that it has proved; empty for none.
-            host: its address.
+            host: its address, which nobody is shown.
             echoes: whether its own messages are delivered to it too.
         """
         if self._closed:
@@ -130,7 +130,8 @@ class Hub:
         self._exchange.check_entry()
         self.people.check(name, "", account)
         bucket, now = TokenBucket(self._rules.rate, self._rules.burst, self._clock.seconds), self._now()
-        person = Person(name, outlet, bucket, account, host, echoes, entered_at=now, spoke_at=now)
+        cloak = self.people.cloaks.of(host)
+        person = Person(name, outlet, bucket, account, cloak, echoes, entered_at=now, spoke_at=now)
         there = self._rooms.find(room) if room else None
         if there is not None:
             there.charter.check_entry(person, "", len(there.members), invited=False)

@@ -112,7 +112,7 @@ class Person:
 
     Attributes:
         account: name of the account that the person has proved; empty for none.
-        host: address of the person, "-" if it has none.
+        host: cloak of its address, "-" if it has none.
         echoes: whether its own messages are delivered to it too, once they are stored.
         changed: place of its last entry or exit among the events of the chat.
         away: text for those who write to it while it is away; empty while it is there.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from sockd_plugins.chat.hub import names
+from sockd_plugins.chat.hub.cloak import Cloaks
 from sockd_plugins.chat.hub.names import Names, fold
 from sockd_plugins.chat.hub.people import Person
 from sockd_plugins.chat.hub.refused import ChatRefused
@@ -33,6 +34,7 @@ class Register:
         self._longest = longest
         self._keeper = keeper
         self._people: Names[Person] = Names()
+        self.cloaks = Cloaks()
         self._watchers: list[Watcher] = []
 
     def __len__(self) -> int:

@@ -147,7 +147,7 @@ class Client:
             self.registration.nick,
             self._link,
             account=self.account,
-            host=self.server.cloak(self.address),
+            host=self.address,
             echoes=cap.ECHO_MESSAGE in self.capabilities,
         )
         self.server.markers.add(self, self.account)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-import secrets
 import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
-from ipaddress import ip_network
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -69,7 +66,6 @@ class Server:
     markers: Markers[Any] = field(init=False, default_factory=Markers)
     monitors: Monitors = field(init=False, default_factory=Monitors)
     rounds: Rounds = field(init=False)
-    _secret: bytes = field(init=False, default_factory=lambda: secrets.token_bytes(16))
 
     def __post_init__(self) -> None:
         self.forms = Forms(self.name, self.host_of)
@@ -80,21 +76,6 @@ class Server:
         """Return the host that is shown of a person: the server's name for those who have none."""
         person = self.hub.find(name)
         return self.name if person is None or person.host == "-" else person.host
-
-    def cloak(self, address: str) -> str:
-        """Return the host that is shown in place of an address.
-
-        An address tells where a person lives, and lets others flood it. The same address has the same cloak
-        until the server starts again, so that it can be banned from a room.
-
-        Args:
-            address: IPv4 or IPv6; of the latter the first 64 bits count. Anything else has no cloak.
-        """
-        try:
-            place = ip_network((address.partition("%")[0], 64 if ":" in address else 32), strict=False)
-        except ValueError:
-            return "-"
-        return f"u{blake2b(place.network_address.packed, key=self._secret, digest_size=5).hexdigest()}"
 
     @property
     def room_modes(self) -> str:
