@@ -68,6 +68,26 @@ OF_PLUGINS: Mapping[tuple[str, str], Event] = {
         (
             "chat",
             Event(
+                "plugin fault",
+                LogLevel.critical,
+                "A request over the web has failed; it is answered with 500, or its connection aborted.",
+                {"peer": _HOST},
+                fails=True,
+            ),
+        ),
+        (
+            "chat",
+            Event(
+                "rooms failed",
+                LogLevel.critical,
+                "Topics and modes of configured rooms could not be written. This is a fault of the chat.",
+                {},
+                fails=True,
+            ),
+        ),
+        (
+            "chat",
+            Event(
                 "delivery failed",
                 LogLevel.critical,
                 "Events of the chat could not be delivered. This is a fault of the chat.",

@@ -72,6 +72,7 @@ def soak(seconds: float, between: float, show: Callable[[Look], None], workers: 
     with tempfile.TemporaryDirectory() as name:
         places = Places.prepare(Path(name), workers)
         with serving(places) as daemon:
+            daemon.say()
             before = daemon.settled()
             with loading(places, KINDS) as load:
                 disturbances = Disturbances(daemon, load.upgrade, seconds)

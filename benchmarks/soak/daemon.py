@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -217,6 +218,18 @@ class Daemon:
     def processes(self) -> list[Process]:
         """Return the process that was started and its workers."""
         return [self.first(), *self.first().children()]
+
+    def say(self) -> None:
+        """Say something in the chat, whose history opens its files for the first message."""
+        with socket.create_connection((HOST, self.places.ports["chat"]), PATIENCE) as connection:
+            connection.sendall(b"first\nhello\n")
+            heard = b""
+            while b"<first> hello" not in heard:
+                time.sleep(SETTLED)
+                connection.sendall(b"/since 0\n")
+                if not (more := connection.recv(4096)):
+                    raise NotDone("the chat has hung up")
+                heard += more
 
     def settled(self) -> Held:
         """Return the resources once nothing is being closed any more."""

@@ -188,6 +188,7 @@ def test_a_plugin_that_fails_when_it_is_asked_is_told(tmp_path: Path) -> None:
 ENDPOINTS = {"tcp": "tcp:80", "udp": "udp:80", "unix": "unix:a", "unixgram": "unixgram:a"}
 
 REFUSED = {
+    *(("chat", name, kind) for name in ("irc", "web") for kind in ("udp", "unixgram")),
     ("desk", "operator", "udp"),
     ("desk", "operator", "unixgram"),
     *(("files", name, kind) for name in ("upload", "raw", "http", "sftp") for kind in ("udp", "unixgram")),

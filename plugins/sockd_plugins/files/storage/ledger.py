@@ -230,14 +230,15 @@ class Ledger:
     def _may_be_there(self, entered: _Entered, running: Sequence[Entry]) -> bool:
         """Tell whether an upload may be a file that is stored already.
 
-        All unfinished ones together are some times as large as that file at most, so that little goes beyond
-        the bound.
+        It is no larger than that file, and all unfinished ones together are some times as large at most, so
+        that little goes beyond the bound.
         """
         path = f"{entered.sender.folder}/{entered.name}".lstrip("/")
         with suppress(OSError):
             sizes = sizes_of(self._folder, path)
+            largest = max(sizes, default=-1)
             coming = sum(entry.size for entry in running) + entered.size
-            if coming > _ATTEMPTS * max(sizes, default=-1):
+            if entered.size > largest or coming > _ATTEMPTS * largest:
                 return False
             return entered.size in sizes or not entered.is_whole
         return False
