@@ -249,3 +249,68 @@ def test_while_the_broker_is_away_people_are_told_and_afterwards_nothing_is_miss
     ]
     for person in (ann, bob):
         person.close()
+
+
+def test_a_crowd_reads_the_same_whatever_happens_to_the_broker(
+    two: tuple[Daemon, Daemon], server: NatsServer
+) -> None:
+    people = [Person(two[index % 2], f"p{index}") for index in range(6)]
+    for person in people:
+        person.types("/who")
+    seen: dict[Person, list[str]] = {person: [] for person in people}
+    turn = 0
+
+    def talk(turns: int) -> None:
+        nonlocal turn
+        for _ in range(turns):
+            turn += 1
+            for person in people:
+                person.types(f"{turn}")
+
+    def hear() -> None:
+        """Read on until everybody has heard everybody say the same word."""
+        word = f"all {turn}"
+        for person in people:
+            person.types(word)
+        for person in people:
+            waits = {f"<{other.name}> {word}" for other in people if other is not person}
+            while waits:
+                line = person.reads()
+                waits.discard(line)
+                seen[person].append(line)
+
+    talk(20)
+    hear()
+    server.kill()
+    talk(5)
+    for daemon in two:
+        daemon.wait_for("broker away")
+    talk(5)
+    server.start()
+    for daemon in two:
+        daemon.wait_for_times("broker connected", 2)
+    talk(20)
+    hear()
+    server.freeze()
+    talk(3)
+    for daemon in two:
+        daemon.wait_for_times("broker away", 2)
+    server.thaw()
+    for daemon in two:
+        daemon.wait_for_times("broker connected", 3)
+    talk(20)
+    hear()
+    for one_person in people:
+        said = [line for line in seen[one_person] if line.startswith("<")]
+        for other in people:
+            start = f"<{other.name}> "
+            own = [
+                int(line.removeprefix(start)) for line in said if line.startswith(start) and "all" not in line
+            ]
+            assert own == sorted(set(own)), "lines of one speaker are out of order, or doubled"
+            both = {f"<{one_person.name}>", f"<{other.name}>"}
+            common = [line for line in said if line.split()[0] not in both]
+            theirs = [line for line in seen[other] if line.startswith("<") and line.split()[0] not in both]
+            assert common == theirs
+    for person in people:
+        person.close()
