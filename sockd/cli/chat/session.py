@@ -6,6 +6,7 @@ Free of sockets and screens: lines and times go in, lines for the server and thi
 from __future__ import annotations
 
 from collections.abc import Callable
+from secrets import token_hex
 
 from sockd.cli.chat.gaps import Gaps
 from sockd.cli.chat.outbox import AGAIN, MOST_TRIES, Item, Outbox, Outcome, typed
@@ -35,7 +36,7 @@ DEAD = 20.0
 
 _ABOUT_NAMES = ("taken", "confusable", "bad_name", "login", "wrong_password", "not_tried")
 
-_OF_CLIENT = ("/numbers", "/echo", "/ping")
+_OF_CLIENT = ("/numbers", "/echo", "/key", "/ping")
 
 
 class Session:
@@ -66,6 +67,7 @@ class Session:
         self._view = view
         self._gaps = Gaps(self.outbox, stream, self)
         self._suspect: Item | None = None  # message of which it is not known whether it has arrived
+        self._key = token_hex(16)  # takes the name over from a connection that is dead
         self._been_in = False
         self._heard_at = self._named_at = 0.0
         self._introduced = 0  # datagrams sent with the name
@@ -101,6 +103,7 @@ class Session:
         if self._stream:  # a TLS server tells a plain client by its first bytes
             self._send("/numbers on")
             self._send("/echo on")
+            self._send(f"/key {self._key}")
             if self._wanted:
                 self._send(self._join())
         self._introduce()
@@ -279,25 +282,28 @@ class Session:
     def _entered(self, entered: Entered, text: str) -> None:
         returning = self.stage is Stage.NAMING and self._been_in and entered.room == self.around.room
         first = self.stage is not Stage.IN
+        wanted = self.around.name
         self.around.enter(entered)
         self.stage = Stage.IN
         self._choosing = False
         self._misnamed = first and not self._been_in and self._is_strange(entered.name)
-        self._been_in = True
+        was_in, self._been_in = self._been_in, True
         self._view.note("connected again" if returning else text.partition("; answer /here")[0])
         if first:
             self.outbox.connect()
             if not self._stream:
-                self._set_up(entered)
+                self._set_up(entered, wanted if was_in else entered.name)
         self._gaps.enter(self.around.room, self._now)
 
-    def _set_up(self, entered: Entered) -> None:
+    def _set_up(self, entered: Entered, name: str) -> None:
         """Send what a connection sends before its name."""
         here = [f"/here {entered.code}"] if entered.code else []
         login = [f"/login {self._wishes.name} {self._wishes.password}"] if self._wishes.password else []
         join = self._wanted and self._wanted.lower() != entered.room.lower()
         room = [self._join()] if join else []
-        for line in (*here, "/numbers on", "/echo on", *login, *room):
+        nick = [f"/nick {name}"] if name.lower() != entered.name.lower() else []
+        key = f"/key {self._key}"
+        for line in (*here, "/numbers on", "/echo on", key, *login, *nick, *room):
             self.outbox.add(Item(line, quiet=True), self._now)
 
     def _join(self) -> str:

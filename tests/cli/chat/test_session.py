@@ -157,19 +157,32 @@ def test_a_name_that_is_taken_ends_a_script() -> None:
     assert Client(hub, asks=False).session.failure == "the name ann is taken"
 
 
-def test_a_name_that_is_still_taken_after_a_break_is_tried_again() -> None:
+def test_a_name_that_somebody_has_taken_during_a_break_is_tried_again() -> None:
     hub = a_hub()
     ann = Client(hub)
-    ghost, ann.protocol = ann.protocol, None
-    ann.cut = True
-    ann.session.closed()
+    ann.breaks()
+    other = Client(hub)
     ann.opens()
     assert ann.session.lost
     assert ann.reads()[-1] == "* the name ann is taken"
-    ghost.connectionLost()
+    other.types("/quit")
     ann.breaks()
     ann.opens()
     assert ann.reads() == ["* connected again"]
+
+
+def test_a_name_is_taken_over_from_ones_own_dead_connection() -> None:
+    hub = a_hub()
+    ann, bob = Client(hub), Client(hub, "bob")
+    ann.types("hello")
+    ann.reads()
+    ann.cut = True  # without a sign for the server
+    ann.session.closed()
+    ann.opens()
+    ann.types("again")
+    assert ann.reads() == ["* connected again", "+2 <ann> again"]
+    heard = ["1 <ann> hello", "* ann left (connected again)", "* ann joined lobby", "2 <ann> again"]
+    assert bob.reads()[1:] == heard
 
 
 def test_what_comes_too_fast_is_sent_again_later() -> None:
@@ -379,6 +392,19 @@ def test_messages_over_datagrams_are_said_as_they_are_typed() -> None:
     assert ann.reads() == [
         f"+{n} <ann> {text}" for n, text in enumerate(("hello", "/etc", "waves", "/x", "done"), 1)
     ]
+
+
+def test_a_person_whose_address_changes_keeps_its_name() -> None:
+    _, ann, bob = a_wire()
+    ann.types("/nick anna", "hello")
+    ann.reads()
+    ann.breaks()
+    ann.address = ("127.0.0.1", 40009)
+    ann.opens()
+    ann.types("again")
+    assert ann.reads()[-1] == "+2 <anna> again"
+    assert ann.session.around.name == "anna"
+    assert bob.reads()[-1] == "2 <anna> again"
 
 
 def test_a_room_over_datagrams() -> None:

@@ -606,3 +606,37 @@ def test_without_accounts_nobody_logs_in(hub: Hub) -> None:
     eve.types("/login eve x", "eve", "/login eve x")
     refusal = "* there are no accounts here: any free name is yours"
     assert [line for line in eve.reads() if "accounts" in line] == [refusal] * 2
+
+
+KEY = "0123456789abcdef"
+
+
+def test_a_later_connection_with_the_same_key_takes_the_name_over(hub: Hub) -> None:
+    bob, dead, late = Person(hub, "bob"), Person(hub), Person(hub)
+    dead.types(f"/key {KEY}", "ann")
+    late.types(f"/key {KEY}", "ANN")
+    assert dead.reads()[-1] == "* you are connected again elsewhere"
+    assert dead.transport.disconnecting
+    assert late.reads()[1:] == ["* the key is set", "* you are ANN in lobby, with bob"]
+    dead.hangs_up()
+    assert bob.reads() == ["* ann joined lobby", "* ann left (connected again)", "* ANN joined lobby"]
+    late.types("/nick ann", "still here")
+    assert bob.reads()[-1] == "<ann> still here"
+
+
+@pytest.mark.parametrize("key", ["", "/key short", f"/key {KEY[::-1]}", f"/key {'x' * 65}"])
+def test_nobody_takes_a_name_over_without_its_key(hub: Hub, key: str) -> None:
+    ann, eve = Person(hub), Person(hub)
+    ann.types(f"/key {KEY}", "ann")
+    eve.types(key, "ann")
+    assert "* the name ann is taken" in eve.reads()
+    eve.types("eve", "/nick ann")
+    assert eve.reads()[-1] == "* the name ann is taken"
+    assert not ann.transport.disconnecting
+
+
+def test_a_name_without_a_key_is_not_taken_over(hub: Hub) -> None:
+    ann, eve = Person(hub, "ann"), Person(hub)
+    eve.types(f"/key {KEY}", "ann")
+    assert "* the name ann is taken" in eve.reads()
+    assert not ann.transport.disconnecting

@@ -19,6 +19,7 @@ hello                 said to everybody in the room; `//hello` says `/hello`
 /redact 17 [REASON]   removes the text of a message, for operators and for whoever has said it
 /numbers on           shows numbers and times of messages, and codes of refusals, from now on
 /echo on              shows one's own messages too, each once it is stored: the acknowledgement
+/key KEY              lets a later connection with the same key take the name over, after a break
 /ping TOKEN           * pong TOKEN lobby 19: all before it is answered, and 19 is the last message
 /help, /quit
 """
@@ -36,6 +37,7 @@ from sockd_plugins.chat.hub.names import fold
 from sockd_plugins.chat.hub.people import Person
 from sockd_plugins.chat.hub.refused import ChatRefused
 from sockd_plugins.chat.terminal.forms import Mode, changed, listed, notice
+from sockd_plugins.chat.terminal.handover import choose_key, take_over
 from sockd_plugins.chat.terminal.queue import Work
 from sockd_plugins.users.tries import NotTried
 
@@ -130,7 +132,10 @@ class Commands:
                 room, _, key = argument.partition(" ")
                 hub.move(person, room, key.strip())
             case "/nick":
+                take_over(hub, argument, self._mode)
                 hub.rename(person, argument)
+            case "/key":
+                yield choose_key(self._mode, argument)
             case "/msg":
                 name, _, text = argument.partition(" ")
                 told = hub.tell(person, name, text)

@@ -146,6 +146,10 @@ class Peer:
         if not self.queue.take(text):
             self.show(self.mode.refusal(ChatRefused("busy", "too much at once: dropped")))
 
+    def hand_over(self) -> None:
+        """Tell that the person has gone on from another address."""
+        self.show(self.mode.refusal(ChatRefused("ended", "you are connected again elsewhere")))
+
     def answers(self, text: str) -> bool:
         """Tell whether the text proves that the address receives what it is sent."""
         if text != f"/here {self._code}":

@@ -10,6 +10,7 @@ from sockd_plugins.chat.hub.people import Outlet, Person
 from sockd_plugins.chat.hub.refused import ChatRefused
 from sockd_plugins.chat.terminal.commands import HELP, Show, choose, proved
 from sockd_plugins.chat.terminal.forms import Mode
+from sockd_plugins.chat.terminal.handover import choose_key, take_over
 from sockd_plugins.chat.terminal.queue import Work
 
 NAME_TRIES = 5
@@ -64,6 +65,8 @@ class Entrance:
             match command.lower():
                 case "/numbers" | "/echo":
                     self._show(choose(self._mode, None, command.lower(), argument))
+                case "/key":
+                    self._show(choose_key(self._mode, argument))
                 case "/join":
                     self._room, _, self._key = argument.partition(" ")
                 case "/login":
@@ -89,6 +92,7 @@ class Entrance:
         """Bring the person into the chat, and into its room."""
         if not name or self._is_closed:
             return
+        take_over(self._hub, name, self._mode)
         room = "" if self._room else self._hub.first_room
         person = self._hub.enter(
             name, self._outlet, room=room, account=self._account, host=self._host, echoes=self._mode.echo

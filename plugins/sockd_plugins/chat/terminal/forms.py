@@ -53,10 +53,12 @@ class Mode:
     Attributes:
         numbers: whether lines have numbers, times and codes.
         echo: whether its own messages are shown too.
+        key: word with which a later connection takes the name over; empty for none.
     """
 
     numbers: bool = False
     echo: bool = False
+    key: str = ""
 
     def message(self, event: Said | Told) -> str:
         """Format a message."""

@@ -11,9 +11,9 @@ r"""Chat over TCP and UNIX sockets, one line a message: for `nc`, `telnet`, `soc
     client  /join garden                    the lobby reads: * anna left lobby
     client  /quit                           closes, as ending the connection does
 
-`commands` describes the commands, `forms` the lines of the server. `/numbers on`, `/echo on` and `/join ROOM`
-may come before the name too, and `/login NAME PASSWORD` in its place: so a program knows from the first line
-on what it reads, and enters a room without a visit to the first one.
+`commands` describes the commands, `forms` the lines of the server. `/numbers on`, `/echo on`, `/key KEY` and
+`/join ROOM` may come before the name too, and `/login NAME PASSWORD` in its place: so a program knows from
+the first line on what it reads, and enters a room without a visit to the first one.
 
 Lines end with LF or CR LF; the server's with LF, or with CR LF for peers that speak telnet, whose options are
 all refused. Text is UTF-8; other bytes and control characters are written out: `\xff`, `\x1b`. A refusal is
@@ -94,7 +94,7 @@ class ChatLines(Protocol):
         self._accounts = accounts
         self._lines = Lines(LINE_LENGTH)
         self._queue = Queue(self._execute, hub.note_failure)
-        self._mode = Mode()
+        self.mode = Mode()
         self._person: Person | None = None
         self._commands: Commands | None = None
         self._waiting: list[bytes] = []
@@ -112,7 +112,7 @@ class ChatLines(Protocol):
         self._telnet = Telnet(self.transport.write)
         host = getattr(self.transport.getPeer(), "host", "-")
         self._entrance = Entrance(
-            self._hub, self._accounts, self, self._mode, host, self._write, self._enter, self._close
+            self._hub, self._accounts, self, self.mode, host, self._write, self._enter, self._close
         )
         self._write("* welcome; your name?")
 
@@ -123,7 +123,7 @@ class ChatLines(Protocol):
         try:
             for line in self._lines.feed(self._telnet.feed(data)):
                 if not self._queue.take(decoded(line)):
-                    self._write(self._mode.refusal(ChatRefused("busy", "too much at once: dropped")))
+                    self._write(self.mode.refusal(ChatRefused("busy", "too much at once: dropped")))
                 if self._closing:
                     return
         except FrameTooLong as error:
@@ -141,9 +141,13 @@ class ChatLines(Protocol):
     def deliver(self, batch: Batch) -> None:
         """Show events to the member."""
         if batch.end is not None:
-            self._close(*self._mode.lines(batch.end))
-        elif not self._closing and (data := batch.encoded(FORMS[self._mode.numbers, self._telnet.line_end])):
+            self._close(*self.mode.lines(batch.end))
+        elif not self._closing and (data := batch.encoded(FORMS[self.mode.numbers, self._telnet.line_end])):
             self._send(data, batch.events)
+
+    def hand_over(self) -> None:
+        """Close, as the person has gone on over another connection."""
+        self._close(self.mode.refusal(ChatRefused("ended", "you are connected again elsewhere")))
 
     def pauseProducing(self) -> None:
         """Keep output, because the peer does not read."""
@@ -168,7 +172,7 @@ class ChatLines(Protocol):
 
     def _enter(self, person: Person) -> None:
         self._person = person
-        self._commands = Commands(self._hub, self._accounts, person, self._mode, self._write, self._close)
+        self._commands = Commands(self._hub, self._accounts, person, self.mode, self._write, self._close)
 
     def _write(self, *lines: str) -> None:
         if lines and not self._closing:
