@@ -51,6 +51,8 @@ WORDS = (
     ),
     *(b"+o", b"-v", b"+b", b"+k", b"+l", b"+imst-", b"bob!*@*", b"$a:x", b"LS 302", b"REQ", b"END", b"LIST"),
     *(
+        b"in=#a;text=x;limit=3",
+        b"a/1",
         b"LATEST",
         b"BEFORE",
         b"AFTER",

@@ -215,7 +215,7 @@ def weechat(folder: Path, port: int, name: str, room: str, secret: str = "") -> 
         "/connect net",
     )
     words = [word for command in commands for word in ("-r", command)]
-    program = Program(folder, name, found("weechat-headless"), "-d", folder / "home", "--stdout", *words)
+    program = Program(folder, name, found("weechat-headless"), "-d", folder / "home", *words)
     program.log = lambda: content(folder / "logs" / f"irc.net.#{room}.weechatlog")
     program.say = lambda text: written(pipe, f"irc.net.#{room} *{text}")
     program.hears("joined", "nicks")

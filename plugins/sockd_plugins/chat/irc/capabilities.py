@@ -16,6 +16,7 @@ MULTI_PREFIX = "multi-prefix"
 READ_MARKER = "draft/read-marker"
 REDACTION = "draft/message-redaction"
 SASL = "sasl"
+SEARCH = "soju.im/search"
 SERVER_TIME = "server-time"
 STANDARD_REPLIES = "standard-replies"
 USERHOST_IN_NAMES = "userhost-in-names"
@@ -34,6 +35,7 @@ CAPABILITIES = (
     MULTI_PREFIX,
     READ_MARKER,
     REDACTION,
+    SEARCH,
     SERVER_TIME,
     STANDARD_REPLIES,
     USERHOST_IN_NAMES,

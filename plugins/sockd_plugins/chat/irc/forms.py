@@ -134,12 +134,16 @@ class IrcForm:
             tagged = self._tagged(event, (), first=False)
         return lines
 
-    def past(self, room: str, messages: Iterable[Said]) -> list[str]:
-        """Return past messages of a room, from their true speakers: as a batch for clients who know what that
-        is, with the time in the text for clients who cannot show it otherwise.
+    def past(self, messages: Iterable[Said], kind: str) -> list[str]:
+        """Return past messages from their true speakers: as a batch for clients who know what that is, with
+        the time in the text for clients who cannot show it otherwise.
+
+        Args:
+            messages: the messages.
+            kind: of the batch, with its parameters.
         """
         if self._batches:
-            lines = [f":{self._server} BATCH +{HISTORY_BATCH} chathistory #{room}"]
+            lines = [f":{self._server} BATCH +{HISTORY_BATCH} {kind}"]
             for said in messages:
                 lines += self.message(said, (f"batch={HISTORY_BATCH}",))
             return [*lines, f":{self._server} BATCH -{HISTORY_BATCH}"]
@@ -200,7 +204,7 @@ class IrcForm:
             lines += self.topic(me, room, event.topic)
         lines += self.names(me, room, (Present(me, event.rank), *event.others))
         if event.recent and self._replays:
-            lines += self.past(room, event.recent)
+            lines += self.past(event.recent, f"chathistory #{room}")
         return lines
 
     def _joined(self, event: Joined) -> list[str]:

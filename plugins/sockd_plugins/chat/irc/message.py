@@ -87,7 +87,7 @@ def parse(line: bytes) -> Message | None:
         del words[0]
     if not words:
         return None
-    return Message(words[0].upper(), tuple(words[1:]), _parsed_tags(tags) if tags else {})
+    return Message(words[0].upper(), tuple(words[1:]), parsed_tags(tags[1:]) if tags else {})
 
 
 def escaped(value: str) -> str:
@@ -116,9 +116,10 @@ def _words(text: str) -> list[str]:
     return words
 
 
-def _parsed_tags(text: str) -> dict[str, str]:
+def parsed_tags(text: str) -> dict[str, str]:
+    """Return the tags in a text such as `a=b;c=d`; what has not the form of one is left out."""
     tags: dict[str, str] = {}
-    for tag in text[1:].split(";"):
+    for tag in text.split(";"):
         key, _, value = tag.partition("=")
         if _TAG_KEY.fullmatch(key):
             tags[key] = _unescape(value)

@@ -17,6 +17,7 @@ from sockd_plugins.chat.irc.commands import (
     redaction,
     registration,
     rooms,
+    searching,
     server,
     talk,
 )
@@ -32,6 +33,7 @@ COMMANDS: Mapping[str, Command] = {
     **redaction.COMMANDS,
     **registration.COMMANDS,
     **rooms.COMMANDS,
+    **searching.COMMANDS,
     **server.COMMANDS,
     **talk.COMMANDS,
 }

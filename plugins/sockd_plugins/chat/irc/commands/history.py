@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sockd_plugins.chat.hub.events import Said
+from sockd_plugins.chat.hub.names import fold
 from sockd_plugins.chat.hub.refused import ChatRefused
 from sockd_plugins.chat.irc.client import Client
 from sockd_plugins.chat.irc.commands.command import Command
@@ -57,7 +58,7 @@ async def chat_history(client: Client, message: Message) -> None:
     except _Fault as fault:
         client.fail("CHATHISTORY", fault.code, repeated(subcommand), repeated(channel), text=str(fault))
     else:
-        client.send(*client.form.past(room, found))
+        client.send(*client.form.past(found, f"chathistory #{room}"))
 
 
 async def _read(client: Client, subcommand: str, words: Sequence[str]) -> tuple[str, Sequence[Said]]:
@@ -68,7 +69,9 @@ async def _read(client: Client, subcommand: str, words: Sequence[str]) -> tuple[
     room = client.room(words[0]) if words[0].startswith("#") else None
     if room is None:
         raise _Fault("INVALID_TARGET", "there are messages of the channels that you are in, no others")
-    limit = _limit(words[_LEAST[subcommand] - 2])
+    limit = limit_of(words[_LEAST[subcommand] - 2])
+    if limit is None:
+        raise _Fault("INVALID_PARAMS", "the limit is a number from 1 on")
     places = [await _place(client, room.name, word) for word in words[1 : _LEAST[subcommand] - 2]]
     return room.name, await _select(client, subcommand, room.name, places, limit)
 
@@ -101,19 +104,23 @@ async def _place(client: Client, room: str, word: str) -> _Place:
     if word == "*":
         return _Place(0, 1)
     if kind == "msgid":
-        name, _, number = value.rpartition("/")
-        if name.lower() == room.lower() and _NUMBER.fullmatch(number):
-            return _Place(int(number), int(number))
+        if (number := number_of(value, room)) is not None:
+            return _Place(number, number)
     elif kind == "timestamp" and (at := parsed_timestamp(value)) is not None:
         earlier, later = await client.hub.place(client.person, room, at)
         return _Place(later - 1, earlier + 1)
     raise _Fault("INVALID_PARAMS", f"a message is msgid={room}/17 or timestamp=2026-11-28T13:05:00.000Z")
 
 
-def _limit(word: str) -> int:
-    if not _NUMBER.fullmatch(word) or not int(word):
-        raise _Fault("INVALID_PARAMS", "the limit is a number from 1 on")
-    return min(int(word), MAX_HISTORY)
+def number_of(name: str, room: str) -> int | None:
+    """Return the number of a message of a room, whose name is `ROOM/NUMBER`; None if that is none."""
+    place, _, number = name.rpartition("/")
+    return int(number) if fold(place) == fold(room) and _NUMBER.fullmatch(number) else None
+
+
+def limit_of(word: str) -> int | None:
+    """Return how many messages are wanted, `MAX_HISTORY` at most; None if that is no number from 1 on."""
+    return min(int(word), MAX_HISTORY) if _NUMBER.fullmatch(word) and int(word) else None
 
 
 COMMANDS: Mapping[str, Command] = {"CHATHISTORY": Command(chat_history, 1)}

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from sockd_plugins.chat.hub.refused import ChatRefused
 from sockd_plugins.chat.irc.client import Client
 from sockd_plugins.chat.irc.commands.command import Command
+from sockd_plugins.chat.irc.commands.history import number_of
 from sockd_plugins.chat.irc.message import Message, repeated
-
-_ID = re.compile(r"(.+)/([0-9]{1,15})")
 
 _CODES = {"no_such_message": "UNKNOWN_MSGID", "not_operator": "REDACT_FORBIDDEN"}
 """Codes of standard replies for those of refusals."""
@@ -25,12 +23,12 @@ async def redact(client: Client, message: Message) -> None:
         text = "only messages of channels that you are in can be removed"
         client.fail("REDACT", "INVALID_TARGET", shown[0], text=text)
         return
-    found = _ID.fullmatch(name)
-    if found is None or found[1].lower() != room.name.lower():
+    number = number_of(name, room.name)
+    if number is None:
         client.fail("REDACT", "UNKNOWN_MSGID", *shown, text=f"a message is {room.name}/17")
         return
     try:
-        await client.hub.record.redact(client.person, room.name, int(found[2]), "".join(reason[:1]))
+        await client.hub.record.redact(client.person, room.name, number, "".join(reason[:1]))
     except ChatRefused as refused:
         if refused.code not in _CODES:
             raise
