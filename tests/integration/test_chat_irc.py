@@ -96,14 +96,16 @@ class Program:
             "LINES": "24",
             **env,
         }
-        self.process = subprocess.Popen(
-            [os.fspath(word) for word in words],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL if stdin is None else stdin,
-            stdout=subprocess.DEVNULL if stdin is None else stdin,
-            stderr=subprocess.DEVNULL if stdin is None else stdin,
-        )
+        with (folder / "printed").open("wb") as printed:  # WeeChat locks it, which /dev/null is for all
+            output = printed if stdin is None else stdin
+            self.process = subprocess.Popen(
+                [os.fspath(word) for word in words],
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL if stdin is None else stdin,
+                stdout=output,
+                stderr=output,
+            )
         self.log: Callable[[], str] = lambda: ""
         self.say: Callable[[str], None] = lambda text: None
 
