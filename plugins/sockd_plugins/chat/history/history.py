@@ -176,7 +176,7 @@ class History:
     async def search(self, text: str, room: str, limit: int, before: int | None = None) -> Sequence[Said]:
         """Return the last messages with all words of a text, at most `limit`, the newest first.
 
-        What was said in the last second may be missing.
+        What was said in the last second or two may be missing.
 
         Args:
             text: words as a person writes them.
