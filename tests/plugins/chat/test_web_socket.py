@@ -419,3 +419,15 @@ def test_an_own_message_is_redacted_for_everybody(chat: Chat) -> None:
     }
     bob.sends(type="redact", room="garden", number=1, ref=1)
     assert bob.reads()[0]["type"] == "refused"
+
+
+def test_own_messages_keep_their_refs_under_a_name_that_others_have_given(chat: Chat) -> None:
+    ann = Socket(chat)
+    ann.says_hello("ann")
+    person = chat.hub.find("ann")
+    assert person is not None
+    chat.hub.rename(person, "ann1")
+    assert types(ann.reads()) == ["renamed"]
+    ann.sends(type="say", room="lobby", text="hello", ref=1)
+    (said,) = ann.reads()
+    assert (said["name"], said["ref"]) == ("ann1", 1)

@@ -7,12 +7,14 @@ of the event. Times are seconds since 1970.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from typing import Any, get_args
 
 from websockets.frames import Frame, Opcode
 
 from sockd_plugins.chat.hub.events import Event, Said
+from sockd_plugins.chat.web.backlog import Skipped
 from sockd_plugins.chat.web.request import in_json
 
 _INNER_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -43,6 +45,12 @@ def described_message(said: Said) -> dict[str, Any]:
         "kind": said.kind,
         "text": said.text,
     }
+
+
+def described_skipped(skipped: Mapping[str, Skipped]) -> Iterator[bytes]:
+    """Yield in JSON what a client was not sent, for each room."""
+    for room, each in skipped.items():
+        yield in_json({"type": "skipped", "room": room, "count": each.count, "since": each.since})
 
 
 def type_of(event: Event) -> str:

@@ -52,6 +52,7 @@ _STATUS: Mapping[str, int] = {
     "full": 503,
     "closed": 503,
     "busy": 503,
+    "away": 503,
     "too_many_rooms": 503,
     "unavailable": 503,
     "not_stored": 507,

@@ -25,7 +25,7 @@ from sockd_plugins.chat.hub.refused import ChatRefused
 from sockd_plugins.chat.web.backlog import Skipped
 from sockd_plugins.chat.web.changes import CHANGES
 from sockd_plugins.chat.web.commands import Command, bad
-from sockd_plugins.chat.web.forms import described, described_message
+from sockd_plugins.chat.web.forms import described, described_message, described_skipped
 from sockd_plugins.chat.web.login import log_in
 from sockd_plugins.chat.web.lookups import LOOKUPS, LookUp, list_rooms
 from sockd_plugins.chat.web.request import in_json
@@ -157,12 +157,7 @@ class Session:
 
     def describe(self, skipped: Mapping[str, Skipped]) -> bytes:
         """Encode what the client was not sent."""
-        return b"".join(
-            self._line.wrap(
-                in_json({"type": "skipped", "room": room, "count": each.count, "since": each.since})
-            )
-            for room, each in skipped.items()
-        )
+        return b"".join(map(self._line.wrap, described_skipped(skipped)))
 
     def end(self, code: str, reason: str) -> None:
         """End the conversation from the server's side."""
@@ -344,6 +339,8 @@ class Session:
     @contextmanager
     def _expecting(self) -> Iterator[None]:
         """Expect an own event, which may be delivered before the request returns."""
+        if not self._due and self._person is not None:
+            self._shown = self._person.name  # others may have changed it
         self._due += 1
         try:
             yield

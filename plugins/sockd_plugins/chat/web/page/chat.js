@@ -6,6 +6,7 @@ import { Line } from "./line.js";
 import { kept, Room } from "./rooms.js";
 import { $, Log, showPeople, showRooms } from "./view.js";
 
+const AT_THE_DOOR = new Set(["taken", "bad_name", "confusable", "login", "denied", "bad_command"]); // another name helps
 const LATER_MS = 1200; // until what came too fast is sent again
 const AT_ONCE = 10;
 const RETRY_MS = 5000; // until the server has noticed that an earlier line is lost
@@ -94,7 +95,7 @@ export class Chat {
 
   refusedAtTheDoor(code, text) {
     const wasHere = $("me").textContent === this.me;
-    if (code === "taken" && wasHere) {
+    if (!AT_THE_DOOR.has(code) || (code === "taken" && wasHere)) {
       setTimeout(() => this.hello(), RETRY_MS);
       this.showState(`${text}; trying again`);
       return;
