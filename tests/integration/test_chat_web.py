@@ -271,3 +271,16 @@ def test_scrolling_up_fetches_earlier_messages_and_the_search_finds_them(
         browser.wait(f"{NUMBERS}.join() === '18'")
         browser.evaluate("document.querySelector('.found-head button').click()")
         browser.wait(f"{NUMBERS}.length === 240")
+
+
+def test_a_copy_of_the_page_goes_on_and_the_first_one_leaves_it_in_peace(
+    site: Site, browser: Chromium
+) -> None:
+    enter(browser, site, "ann", "nine")
+    key = browser.evaluate("sessionStorage.getItem('chat.key')")
+    with connect(f"ws://127.0.0.1:{site.port}/socket") as socket:
+        socket.send(json.dumps({"type": "hello", "name": "ann", "key": key, "rooms": {"nine": None}}))
+        assert read(socket, "entered")["others"] == []
+        browser.wait("document.querySelector('#state').textContent.startsWith('Another page goes on')")
+        socket.send(json.dumps({"type": "who", "room": "nine", "ref": 1}))
+        assert [person["name"] for person in read(socket, "present")["people"]] == ["ann"]

@@ -196,7 +196,8 @@ def test_a_lost_client_takes_its_name_over_with_its_key(chat: Chat) -> None:
     key = lost.says_hello("ann")[0]["key"]
     ann = Socket(chat)
     assert types(ann.says_hello("Ann", key=key))[0] == "welcome"
-    assert types(lost.reads()) == ["ended"]
+    (ended,) = lost.reads()
+    assert (ended["type"], ended["code"]) == ("ended", "replaced")
     assert lost.close_code == 4000
     eve = Socket(chat)
     assert eve.says_hello("ann", key="guessed")[0]["code"] == "taken"

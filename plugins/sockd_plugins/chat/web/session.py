@@ -163,7 +163,7 @@ class Session:
         """End the conversation from the server's side."""
         if not self._closed:
             self.lost(reason)
-            self._tell(type="ended", reason=reason)
+            self._tell(type="ended", code=code, reason=reason)
             self._line.close(code, reason)
 
     def _finish(self) -> None:

@@ -33,6 +33,7 @@ export class Chat {
   #ref = 0;
   #password = ""; // of the account, kept as long as the page, for the next line
   #held = 0; // timer until what came too fast is sent again
+  #isIn = false; // whether the server has let us in on this line
   #visit = 0; // counts the lines on which the server has let us in
   #askName;
   #closePanels;
@@ -76,6 +77,7 @@ export class Chat {
 
   welcomed(epoch, features) {
     this.#visit += 1;
+    this.#isIn = true;
     this.line.welcomed();
     this.features = features;
     sessionStorage.setItem("chat.key", this.key);
@@ -94,9 +96,10 @@ export class Chat {
   }
 
   refusedAtTheDoor(code, text) {
+    if (this.#isIn) return; // it was the second one of two
     const wasHere = $("me").textContent === this.me;
     if (!AT_THE_DOOR.has(code) || (code === "taken" && wasHere)) {
-      setTimeout(() => this.hello(), RETRY_MS);
+      setTimeout(() => { if (!this.#isIn) this.hello(); }, RETRY_MS);
       this.showState(`${text}; trying again`);
       return;
     }
@@ -364,6 +367,7 @@ export class Chat {
 
   #stateChanged({ state, pause }) {
     if (state === "open") return;
+    this.#isIn = false;
     for (const room of this.rooms.values()) room.isJoined = false;
     if (state === "waiting") {
       const why = navigator.onLine ? "The server cannot be reached" : "You are offline";

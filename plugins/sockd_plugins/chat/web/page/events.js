@@ -145,7 +145,12 @@ export const told = {
     chat.note(room || chat.current, text, true);
   },
 
-  ended(chat, { reason }) {
+  ended(chat, { code, reason }) {
+    if (code === "replaced") { // a copy of this page: the two would end each other for ever
+      chat.line.stop();
+      chat.showState("Another page goes on under this name. Reload this one to go on here.");
+      return;
+    }
     chat.showState(reason);
   },
 };
