@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
@@ -15,6 +15,8 @@ from sockd.discovery import find
 from sockd.errors import ConfigError
 from sockd.plugin import Context
 from sockd_plugins.chat import Chat
+from sockd_plugins.chat.hub.events import Event
+from sockd_plugins.chat.irc.forms import IrcForm
 from sockd_plugins.chat.irc.message import repeated
 from sockd_plugins.chat.irc.server import MAX_NAME, default_name
 
@@ -56,3 +58,8 @@ def test_irc_goes_over_connections_only(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(file, find)
     assert "protocol" in str(caught.value.faults[0])
+
+
+def test_every_event_of_the_chat_has_its_lines() -> None:
+    form = IrcForm("irc.example", lambda _: "host", frozenset())
+    assert set(form._encoders) == set(get_args(Event))

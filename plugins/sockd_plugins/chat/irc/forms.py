@@ -20,6 +20,7 @@ from sockd_plugins.chat.hub.events import (
     Invited,
     Joined,
     Left,
+    Marked,
     ModeSet,
     Parted,
     Present,
@@ -101,6 +102,7 @@ class IrcForm:
             ModeSet: self._mode_set,
             Invited: self._invited,
             Redacted: self._redacted,
+            Marked: self._marked,
             Ended: self._ended,
         }
 
@@ -255,6 +257,9 @@ class IrcForm:
 
     def _invited(self, event: Invited) -> list[str]:
         return [f":{self.source(event.by)} INVITE {event.name} :#{event.room}"]
+
+    def _marked(self, event: Marked) -> list[str]:  # noqa: ARG002  # IRC has no marks
+        return []
 
     def _ended(self, event: Ended) -> list[str]:
         return [f"ERROR :{event.reason}"]
