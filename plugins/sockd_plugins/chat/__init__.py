@@ -158,6 +158,12 @@ class Chat(Plugin):
         description="Origins of web pages on other hosts that may use the chat over 'web', such as"
         " 'https://example.org'; '*' for all.",
     )
+    hosts: tuple[str, ...] = Field(
+        default=(),
+        max_length=100,
+        description="Names and addresses, without ports, under which the chat answers over 'web'; all if left"
+        " out.",
+    )
     hooks: dict[str, Hook] = Field(
         default_factory=dict,
         max_length=100,
@@ -212,7 +218,7 @@ class Chat(Plugin):
                 "members": self.max_members,
                 "rooms": MOST_ROOMS,
             }
-            options = WebOptions(self.origins, self.hooks, self.rate, self.burst, limits)
+            options = WebOptions(self.origins, self.hooks, self.rate, self.burst, limits, self.hosts)
             hub = self._shared_hub(context)
             self._site = Site(hub, context, options, self._accounts)
         site = self._site

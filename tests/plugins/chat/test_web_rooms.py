@@ -104,6 +104,19 @@ def test_a_refused_origin_is_in_the_log(chat: Chat) -> None:
     assert event["origin"] == "https://evil.example"
 
 
+def test_a_name_that_was_only_made_to_lead_here_is_refused() -> None:
+    chat = Chat(Options(hosts=("Chat.example", "[::1]"), rate=1e6, burst=1000))
+    for host, status in (
+        ("chat.example", 200),
+        ("CHAT.example:7024", 200),
+        ("[::1]:80", 200),
+        ("evil.example", 421),
+    ):
+        web = chat.connect()
+        web.sends(f"GET /rooms HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        assert Answered(web.reads()).status == status
+
+
 def test_a_permitted_site_may_read_the_answers() -> None:
     chat = Chat(Options(origins=("https://friend.example",)))
     answered = chat.connect().asks("GET", "/rooms", origin="https://friend.example")

@@ -51,6 +51,7 @@ class Options:
     Attributes:
         origins: pages on other hosts that may use the chat, as browsers write them; "*" for all.
         hooks: programs that may speak in rooms, by their names.
+        hosts: names and addresses under which the chat answers; all if there is none.
         rate: requests of an address a second.
         burst: requests of an address at once.
         limits: numbers that clients are told.
@@ -61,3 +62,4 @@ class Options:
     rate: float = 10.0
     burst: int = 20
     limits: Mapping[str, int] = field(default_factory=dict)
+    hosts: Sequence[str] = ()

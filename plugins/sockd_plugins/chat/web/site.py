@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 
@@ -19,6 +20,8 @@ from sockd_plugins.chat.web.rooms import answer_rooms
 from sockd_plugins.chat.web.session import Salon, Session
 from sockd_plugins.chat.web.sources import Sources
 from sockd_plugins.chat.web.websocket import open_websocket
+
+_PORT = re.compile(r":\d*$")
 
 MOST_STREAMS = 1000
 """Event streams that have not said who they are, beside those of the chat's members."""
@@ -45,6 +48,7 @@ class Site:
         epoch = "" if hub.is_stored else secrets.token_hex(4)
         self._salon = Salon(hub, context.clock, here, options.limits, epoch, accounts)
         self._logger = context.logger
+        self._hosts = frozenset(host.lower() for host in options.hosts)
         self._origins = frozenset(origin.lower() for origin in options.origins)
         self._sources = Sources(options.rate, options.burst, context.clock.seconds)
         self._streams: dict[str, EventStream] = {}
@@ -52,6 +56,7 @@ class Site:
 
     async def answer(self, request: Request) -> Answer | Stream:
         """Implement `Answering.answer`."""
+        self._check_host(request)
         path = request.path
         if path == "/" or path.startswith("/-/"):
             return page.answer(request)
@@ -77,6 +82,11 @@ class Site:
             lines = f"Access-Control-Allow-Origin: {permitted}\r\nVary: Origin\r\n" if permitted else ""
             return await answer_rooms(request, self._salon, self._sources, lines)
         raise Problem(404, "no_such_path", "there is no such path")
+
+    def _check_host(self, request: Request) -> None:
+        """Refuse names that were only made to lead here: pages under them pass for the chat's own."""
+        if self._hosts and _PORT.sub("", request.headers.get("host", "").lower()) not in self._hosts:
+            raise Problem(421, "denied", "this chat has another name; the option 'hosts' lists them")
 
     def _check_origin(self, request: Request) -> str:
         """Refuse pages of other origins: a browser lets any page open a WebSocket or send a form anywhere.
