@@ -246,7 +246,11 @@ class Chat(Plugin):
             self._charters = Charters(context.state_dir, deferToThread, context.clock, context.logger)
             await self._charters.open(self._hub.kept_rooms())
         if self._history is not None:
-            await self._history.open()
+            try:
+                await self._history.open()
+            except BaseException:  # whatever it was, no thread stays
+                await self._history.close()
+                raise
 
     @override
     def drain(self) -> None:

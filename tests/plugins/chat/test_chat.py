@@ -4,13 +4,16 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from sockd.plugin import Context, IDatagramPlugin, IStreamPlugin
 from sockd_plugins.chat import Chat
+from sockd_plugins.chat.history.tables import FILE
 from sockd_plugins.chat.terminal.lines import MAX_STALL
 from tests.plugins.chat.turns import ShortTurns
 
@@ -179,3 +182,16 @@ def test_a_service_that_served_nobody_drains(context: Context) -> None:
     chat = in_memory()
     chat.drain()
     Port(chat, context).protocol.doStop()
+
+
+def test_a_start_that_fails_leaves_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sockd_plugins.chat.deferToThread", execute)
+    (tmp_path / FILE).write_bytes(b"no database " * 1000)
+    context = Context("chat", ShortTurns(), Logger("test"), tmp_path)
+    chat = Chat()
+    chat.stream_factory("default", context)
+    failed: list[Failure] = []
+    Deferred.fromCoroutine(chat.start(context)).addErrback(failed.append)
+    assert "move it away" in failed[0].getErrorMessage()
+    assert chat._history is not None
+    assert chat._history._closed
