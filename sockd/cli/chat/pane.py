@@ -37,24 +37,27 @@ class Entry:
     indent: int = 0
     number: int = 0
     room: str = ""
-    _width: int = 0
+    _drawn_for: tuple[int, bool] | None = None
     _rows: list[StyleAndTextTuples] = field(default_factory=list)
 
-    def rows(self, width: int) -> list[StyleAndTextTuples]:
-        """Return the entry in rows of so many columns."""
-        if self._width != width:
-            self._width, self._rows = width, list(self._drawn(width))
+    def rows(self, width: int, *, numbered: bool) -> list[StyleAndTextTuples]:
+        """Return the entry in rows of so many columns, perhaps with its number."""
+        if self._drawn_for != (width, numbered):
+            self._drawn_for, self._rows = (width, numbered), list(self._drawn(width, numbered=numbered))
         return self._rows
 
     def clear(self) -> None:
         """Show that the text was removed."""
-        self.text, self.style, self._width = REMOVED, "class:note", 0
+        self.text, self.style, self._drawn_for = REMOVED, "class:note", None
 
-    def _drawn(self, width: int) -> Iterator[StyleAndTextTuples]:
-        used = sum(get_cwidth(text) for _, text in self.head)
-        indent = self.indent if self.indent * 2 < width else 0
+    def _drawn(self, width: int, *, numbered: bool) -> Iterator[StyleAndTextTuples]:
+        number = [("class:time", f"{self.number or '':>5} ")] if numbered else []
+        head = [*number, *self.head]
+        used = sum(get_cwidth(text) for _, text in head)
+        indent = self.indent + 6 * numbered
+        indent = indent if indent * 2 < width else 0
         first, *others = wrapped(self.text, width - used, width - indent)
-        yield [*self.head, (self.style, first)]
+        yield [*head, (self.style, first)]
         for piece in others:
             yield [("", " " * indent), (self.style, piece)]
 
@@ -96,10 +99,12 @@ class Pane(UIControl):
 
     Attributes:
         unseen: how many entries came while older ones were being read.
+        numbered: whether messages are shown with their numbers.
     """
 
     def __init__(self, pending: Callable[[], Iterable[Entry]]) -> None:
         self.unseen = 0
+        self.numbered = False
         self._pending = pending
         self._entries: deque[Entry] = deque(maxlen=MOST_ENTRIES)
         self._older: list[Entry] = []  # of a page that is arriving
@@ -117,7 +122,7 @@ class Pane(UIControl):
         wanted = self._offset + self._height * pages
         count = 0
         for entry in self._from_below():
-            count += len(entry.rows(self._width))
+            count += len(entry.rows(self._width, numbered=self.numbered))
             if count > wanted:
                 return False
         return True
@@ -130,7 +135,7 @@ class Pane(UIControl):
         """Add an entry; what is being read stays where it is."""
         self._entries.append(entry)
         if self._offset:
-            self._offset += len(entry.rows(self._width))
+            self._offset += len(entry.rows(self._width, numbered=self.numbered))
             self.unseen += 1
 
     def add_older(self, entry: Entry) -> None:
@@ -177,7 +182,7 @@ class Pane(UIControl):
         rows: list[StyleAndTextTuples] = []
         wanted = self._offset + height
         for entry in self._from_below():
-            rows += reversed(entry.rows(width))
+            rows += reversed(entry.rows(width, numbered=self.numbered))
             if len(rows) > wanted:
                 break
         self._offset = min(self._offset, max(0, len(rows) - height))

@@ -151,6 +151,8 @@ class _Screen:
             match line.strip().lower():
                 case "/clear":
                     self._pane.clear()
+                case "/numbers":
+                    self._pane.numbered = not self._pane.numbered
                 case "/help":
                     for text in explained():
                         self.note(text)

@@ -36,6 +36,7 @@ COMMANDS = {
     "/remove": ("NAME", "remove somebody from the room"),
     "/redact": ("NUMBER", "remove the text of a message"),
     "/mode": ("[+o NAME]", "read or change the modes of the room"),
+    "/numbers": ("", "show the numbers of messages, or hide them"),
     "/clear": ("", "empty the screen"),
     "/help": ("", "list all this"),
     "/quit": ("", "leave the chat"),

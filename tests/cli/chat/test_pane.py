@@ -102,6 +102,15 @@ def test_the_text_of_a_redacted_message_vanishes() -> None:
     assert rows(pane)[-2:] == ["(removed)", "3"]
 
 
+def test_numbers_are_shown_on_demand() -> None:
+    pane = a_pane(1)
+    pane.add(Entry((), "a note that is wrapped", indent=2))
+    pane.numbered = True
+    assert rows(pane)[-3:] == ["    1 1", "      a note that", "        is wrapped"]
+    pane.numbered = False
+    assert rows(pane)[-2:] == ["a note that is", "  wrapped"]
+
+
 def test_entries_are_bounded() -> None:
     pane = a_pane(MOST_ENTRIES + 10)
     assert pane.oldest("lobby") == 11
