@@ -640,3 +640,12 @@ def test_a_name_without_a_key_is_not_taken_over(hub: Hub) -> None:
     eve.types(f"/key {KEY}", "ann")
     assert "* the name ann is taken" in eve.reads()
     assert not ann.transport.disconnecting
+
+
+def test_a_ban_by_the_cloak_of_an_address_keeps_connections_out(hub: Hub) -> None:
+    ann, eve = Person(hub, "ann"), Person(hub, "eve")
+    ann.types("/join den", "/whois eve")
+    (cloak,) = re.findall(r"\* eve, from (u\w+), in lobby, silent for 0 s", ann.reads()[-1])
+    ann.types(f"/mode +b *@{cloak}")
+    eve.types("/join den")
+    assert eve.reads()[-1] == "* you are banned from that room"

@@ -183,8 +183,9 @@ class Commands:
     def _about(self, name: str) -> Iterator[str]:
         about = self._hub.whois(self._person, name)
         account = f", logged in as {about.account}" if about.account else ""
+        host = f", from {about.host}" if about.host != "-" else ""
         rooms = listed([room for room, _ in about.rooms])
-        yield f"* {about.name}{account}, in {rooms or 'no room'}, silent for {about.idle:.0f} s"
+        yield f"* {about.name}{account}{host}, in {rooms or 'no room'}, silent for {about.idle:.0f} s"
         if about.away:
             yield f"* {about.name} is away: {about.away}"
 
