@@ -36,16 +36,23 @@ static const char upgrade[] =
     "GET /socket HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
 
-#define FRAME 6                        /* bytes before a short frame: two, and a mask of zeros */
+#define FRAME 8                        /* bytes before a frame at most: its head, and a mask of zeros */
 
-/* Put a short text into a frame, in place. */
+/* Put a text into a frame, in place. */
 static size_t frame(char *words, size_t length)
 {
+    char head[FRAME] = {(char)0x81, (char)(0x80 | length)};
+    size_t size_of_head = 6;
     if (!wire->frames) return length;
-    if (length > 125) exit(2);
-    memmove(words + FRAME, words, length);
-    memcpy(words, (char[FRAME]){(char)0x81, (char)(0x80 | length)}, FRAME);
-    return FRAME + length;
+    if (length > 125) {
+        head[1] = (char)(0x80 | 126);
+        head[2] = (char)(length >> 8);
+        head[3] = (char)length;
+        size_of_head = FRAME;
+    }
+    memmove(words + size_of_head, words, length);
+    memcpy(words, head, size_of_head);
+    return size_of_head + length;
 }
 
 static void open_socket(int fd)
