@@ -221,7 +221,7 @@ class Broker(Protocol):
             name: up to `MOST_NAME` bytes.
             receiver: takes the entries.
             after: number of the last entry that is known; those behind it that are kept come first. With
-                None only later ones come.
+                None only those come that are stored once the subscription stands; `latest` waits for that.
 
         Raises:
             ValueError: the name is empty or too long.

@@ -90,7 +90,7 @@ class Party:
         self.looker = Looker()
         self._subjects: dict[str, Subject] = {}
 
-    def enter(self, name: str = "ops", after: int | None = None) -> Subject:
+    def enter(self, name: str = "ops", after: int | None = 0) -> Subject:
         """Subscribe to a subject."""
         return self.broker.subject(name, self.reader, after)
 

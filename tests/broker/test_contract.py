@@ -42,6 +42,8 @@ async def make(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
 async def test_all_subscribers_get_the_same_entries_in_one_order_with_the_same_numbers(make: Make) -> None:
     parties = [await make() for _ in range(3)]
     subjects = [party.enter() for party in parties]
+    for subject in subjects:
+        assert await subject.latest(10) == (0, ())
     for turn in range(50):
         for index, subject in enumerate(subjects):
             subject.publish(said(f"{index}.{turn}"))
@@ -113,7 +115,7 @@ async def test_who_comes_later_gets_what_is_behind_the_number_that_it_knows(make
     subject.publish(said("and more"))
     await until(lambda: bob.reader.numbers[-1:] == [81])
     assert bob.reader.numbers == list(range(34, 82))
-    new.enter()
+    await new.enter(after=None).latest(0)
     await deferLater(reactor, 0.1)
     subject.publish(said("live"))
     await until(lambda: new.reader.entries)
@@ -170,7 +172,7 @@ async def test_what_a_receiver_publishes_comes_after_what_it_gets(make: Make) ->
             echo.publish([Draft(b"again " + each.data) for each in entries if b"again" not in each.data])
 
     parrot = Parrot()
-    echo = bob.broker.subject("ops", parrot)
+    echo = bob.broker.subject("ops", parrot, after=0)
     subject.publish(said("one", "two"))
     await until(lambda: len(ann.reader.entries) == 4 and len(parrot.entries) == 4)
     assert ann.reader.entries == parrot.entries
@@ -188,7 +190,7 @@ async def test_a_receiver_that_raises_disturbs_nobody(make: Make) -> None:
             raise RuntimeError("broken")
 
     broken = Broken()
-    bob.broker.subject("ops", broken)
+    bob.broker.subject("ops", broken, after=0)
     bob.enter()
     subject.publish(said("one"))
     await until(lambda: broken.entries and bob.reader.entries and ann.reader.entries)

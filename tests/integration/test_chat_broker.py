@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,15 +41,15 @@ class Site:
     """Daemons that serve one chat."""
 
     def __init__(self, folder: Path, url: str) -> None:
-        self._folder = folder
+        self.folder = folder
         self._url = url
         self.daemons: list[Daemon] = []
 
     def start(self, name: str) -> Daemon:
         """Start a daemon, and wait until it is connected."""
-        text = CONFIG.format(name=name, url=self._url, stream=self._folder.name[:32])
-        (self._folder / f"{name}.toml").write_text(text)
-        daemon = Daemon(BIN / "sockd", "run", "-c", f"{name}.toml", cwd=self._folder).ready()
+        text = CONFIG.format(name=name, url=self._url, stream=self.folder.name[:32])
+        (self.folder / f"{name}.toml").write_text(text)
+        daemon = Daemon(BIN / "sockd", "run", "-c", f"{name}.toml", cwd=self.folder).ready()
         self.daemons.append(daemon)
         daemon.wait_for("broker connected")
         return daemon
@@ -67,8 +68,8 @@ def site(tmp_path: Path, server: NatsServer) -> Iterator[Site]:
 class Person:
     """Person at a daemon, who types lines."""
 
-    def __init__(self, daemon: Daemon, name: str) -> None:
-        self._socket = socket.create_connection(daemon.port("chat"), PATIENCE)
+    def __init__(self, daemon: Daemon, name: str, which: int = 0) -> None:
+        self._socket = socket.create_connection(daemon.port("chat", which=which), PATIENCE)
         self._lines = self._socket.makefile("rb")
         self.name = name
         self.types(name)
@@ -97,9 +98,9 @@ def two(site: Site) -> tuple[Daemon, Daemon]:
     return site.start("one"), site.start("two")
 
 
-def enter(daemon: Daemon, name: str, *others: Person) -> Person:
+def enter(daemon: Daemon, name: str, *others: Person, which: int = 0) -> Person:
     """Let a person come in, whom the others see."""
-    person = Person(daemon, name)
+    person = Person(daemon, name, which)
     person.reads_until(f"you are {name}")
     for other in others:
         other.reads_until(f"{name} joined lobby")
@@ -313,4 +314,22 @@ def test_a_crowd_reads_the_same_whatever_happens_to_the_broker(
             theirs = [line for line in seen[other] if line.startswith("<") and line.split()[0] not in both]
             assert common == theirs
     for person in people:
+        person.close()
+
+
+def test_after_a_reload_people_come_back_under_their_names(site: Site) -> None:
+    daemon = site.start("only")
+    ann = enter(daemon, "ann")
+    ann.types("before")
+    path = site.folder / "only.toml"
+    path.write_text(path.read_text().replace("burst = 1000", "burst = 999"))
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_for("reloaded")
+    ann.reads_until("closing")
+    ann.close()
+    ann = enter(daemon, "ann", which=-2)  # the last listeners are those of the new instance
+    bob = enter(daemon, "bob", ann, which=-2)
+    ann.types("after")
+    assert bob.reads_until("after")[-1] == "<ann> after"
+    for person in (ann, bob):
         person.close()

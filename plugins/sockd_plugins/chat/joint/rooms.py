@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import count
+from secrets import randbits
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -35,7 +36,7 @@ class RoomLogs:
         self._broker = broker
         self._archive = archive
         self._opened: dict[str, RoomLog] = {}
-        self._counts = count(1)
+        self._counts = count(randbits(48))  # a former instance in this process has others
         self._said: dict[int, tuple[Person | None, Deferred[Event] | None]] = {}
 
     # Archive.
