@@ -235,7 +235,8 @@ class Invited:
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """Answer to a person's mark: everything that happened before it has been stored and delivered.
+    """Answer to a person's mark: everything that happened before it has been stored and delivered, but for
+    messages that are still on their way to a broker.
 
     Attributes:
         token: word that the person chose.
