@@ -361,7 +361,7 @@ def test_a_turn_in_which_very_much_is_said_is_delivered_in_bounded_batches() -> 
     bob_hears.take()
     bob_hears.batches = 0
     said = [say(hub, ann, str(number)) for number in range(2 * MOST_OWED + 1)]
-    assert len(bob_hears.heard) == 2 * MOST_OWED
+    assert bob_hears.heard == []
     clock.advance(0)
     assert bob_hears.heard == numbered(*said)
     assert bob_hears.batches == 3
@@ -408,6 +408,8 @@ def heard_after(actions: list[tuple[str, int, str]], clock: Clock) -> list[list[
                         hub.say(members[number], room, word)
                 case _:
                     getattr(hub, action)(members[number], word)
+        if not all(room.members for room in hub._rooms if room.name != "lobby"):
+            clock.advance(0)  # a room that nobody is in is forgotten at the end of the turn
     clock.advance(0)
     return [ear.heard for ear in ears]
 

@@ -27,8 +27,7 @@ from sockd_plugins.chat.hub.events import Ended, Entered, Event, Marked, Said, U
 from sockd_plugins.chat.hub.people import Person, Room, Stay
 
 MOST_OWED = 128
-"""Events that are collected until they are delivered before the end of the turn, so that people who do not
-read are noticed between them."""
+"""Events of a turn that are delivered at once at most: people who do not read are noticed between them."""
 
 MOST_STORED = 1024
 """Events that are delivered at once at most, after a wait for the disk."""
@@ -158,8 +157,6 @@ class Delivery:
     def post(self, entry: Entry) -> None:
         """Owe an event to its audience."""
         self._owed.append(entry)
-        if len(self._owed) >= MOST_OWED:
-            self.settle()
         self._await_end_of_turn()
 
     def remember(self, room: Room, stay: Stay) -> None:
@@ -169,9 +166,12 @@ class Delivery:
 
     def settle(self) -> None:
         """Deliver what is owed now, unless something has to be stored first."""
-        if self._owed and not self._under_way:
-            entries, self._owed = self._owed[:MOST_STORED], self._owed[MOST_STORED:]
+        most = MOST_OWED if self._archive is None else MOST_STORED
+        left = len(self._owed)  # what deliveries cause comes in the next turn
+        while left > 0 and self._owed and not self._under_way:
+            entries, self._owed = self._owed[: min(most, left)], self._owed[min(most, left) :]
             self._under_way = len(entries)
+            left -= len(entries)
             if self._archive is not None and any(map(_needs_archive, entries)):
                 ensureDeferred(self._store(entries, self._archive)).addErrback(self._fail)
             else:

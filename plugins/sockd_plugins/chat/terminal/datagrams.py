@@ -121,6 +121,9 @@ class Peer:
     queue: Queue
     """What it writes; set when it is admitted."""
 
+    misnamed: str = ""
+    """Refusal of the name that it wanted, shown once it is in the chat with another."""
+
     def __init__(self, send: Callable[[bytes], None], certain: bool) -> None:
         self.heard_at = 0.0
         self.mode = Mode()
@@ -164,7 +167,8 @@ class Peer:
         for event, data in zip(batch.events, parts, strict=True):
             if isinstance(event, Entered):
                 hint = "" if self._certain else f"; {self._how_to_be_shown_all()}"
-                self.show(f"* you are {event.name} in {event.room}{hint}")
+                self.show(f"* you are {event.name} in {event.room}{hint}", self.misnamed)
+                self.misnamed = ""
             elif data:
                 self._show(data)
 
@@ -266,10 +270,10 @@ class Peers:
         try:
             self._enter(peer, name, key)
         except ChatRefused as refused:
+            is_said = name == text and self._hub.find(name) is None
+            peer.misnamed = "" if is_said else peer.mode.refusal(refused)
             self._enter(peer, self._guest_name(), key)
-            if name != text or self._hub.find(name) is not None:
-                peer.show(peer.mode.refusal(refused))
-            else:
+            if is_said:
                 peer.take(text)
 
     def _enter(self, peer: Peer, name: str, key: Key) -> None:
