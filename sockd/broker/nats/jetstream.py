@@ -250,7 +250,7 @@ class Stream:
             made = await self._ask(f"CONSUMER.CREATE.{self._name}", request, CREATED)
             with _understood():
                 name = str(made["name"])
-        except BaseException:
+        except BaseException:  # whatever it was, nothing comes to a subscription without a consumer
             self.connection.unsubscribe(sid)
             raise
         return Consumer(self, sid, name)

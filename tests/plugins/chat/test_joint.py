@@ -77,7 +77,7 @@ class Archive:
         """Closed rooms are not what these tests are about."""
 
     def note_open(self, room: str) -> None:
-        """As above."""
+        """Closed rooms are not what these tests are about."""
 
 
 class Machine:

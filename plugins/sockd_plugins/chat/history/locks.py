@@ -63,7 +63,7 @@ class Lock:
         except BlockingIOError:
             os.close(file)
             return False
-        except BaseException:
+        except BaseException:  # whatever it was, no descriptor stays
             os.close(file)
             raise
         self._file = file

@@ -261,7 +261,7 @@ class Delivery:
         self._remove(person)
         try:
             person.outlet.deliver(Batch([Ended("what you were to be told could not be delivered")]))
-        except Exception:
+        except Exception:  # it is out of the chat already
             self._log.failure("member_failed", member=person.name)
 
     def _forget_stays(self) -> None:
